@@ -1,0 +1,1 @@
+"""Make a trained convolutional network shallower and faster for one device."""

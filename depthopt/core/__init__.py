@@ -1,0 +1,1 @@
+"""The data that stages pass to one another: frozen values, no torch."""

@@ -1,0 +1,83 @@
+"""Frozen dataclasses to JSON files and back: atomic, versioned, readable in a diff."""
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from depthopt.errors import ArtefactError
+
+T = TypeVar("T")
+
+SCHEMA_VERSION = 1
+"""Raised when a change makes older readers misread a file."""
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write ``content`` so that ``path`` holds either all of it or what it held before."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def save_json(value: object, path: Path) -> None:
+    """Write a dataclass of this package as JSON with its type and schema version."""
+    body = TypeAdapter(type(value)).dump_python(value, mode="json")
+    head = {"type": type(value).__name__, "schema_version": SCHEMA_VERSION}
+    write_bytes(path, (_lines(head | body) + "\n").encode())
+
+
+def load_json(kind: type[T], path: Path) -> T:
+    """Read what ``save_json`` wrote.
+
+    Raises:
+        ArtefactError: the file is missing, cut short, of another type or a newer schema.
+    """
+    try:
+        content = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise ArtefactError(f"{path} does not exist") from None
+    except (OSError, ValueError) as error:
+        raise ArtefactError(f"{path} is not whole JSON ({error}); make it anew") from None
+    found = content.pop("type", None) if isinstance(content, dict) else None
+    if found != kind.__name__:
+        raise ArtefactError(f"{path} holds {found or 'no artefact'}, expected {kind.__name__}")
+    version = content.pop("schema_version", None)
+    if not isinstance(version, int) or version > SCHEMA_VERSION:
+        raise ArtefactError(
+            f"{path} has schema version {version}, this depthopt reads up to {SCHEMA_VERSION}; "
+            "upgrade depthopt"
+        )
+    try:
+        return TypeAdapter(kind).validate_python(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise ArtefactError(f"{path}: {where}: {first['msg']}") from None
+
+
+def _lines(body: dict[str, Any]) -> str:
+    """JSON with one line per element of each top-level list or dictionary."""
+    fields = []
+    for name, value in body.items():
+        if isinstance(value, list) and value and isinstance(value[0], dict):
+            inner = ",\n".join(f"    {json.dumps(element)}" for element in value)
+            text = f"[\n{inner}\n  ]"
+        elif isinstance(value, dict) and value:
+            inner = ",\n".join(f"    {json.dumps(k)}: {json.dumps(v)}" for k, v in value.items())
+            text = f"{{\n{inner}\n  }}"
+        else:
+            text = json.dumps(value)
+        fields.append(f"  {json.dumps(name)}: {text}")
+    return "{\n" + ",\n".join(fields) + "\n}"

@@ -1,0 +1,123 @@
+"""A choice of candidates that covers a chain, and the frontier of all good ones."""
+
+from dataclasses import dataclass
+
+from depthopt.core.candidate import Candidate
+from depthopt.errors import InfeasibleBudget, UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Consecutive candidates that cover a chain from its first block to its last.
+
+    Attributes:
+        model: the chain's model name.
+        input_size: (channels, height, width) of the network's input.
+        choices: one candidate per segment, in order, without gaps.
+        latency_ms: predicted end-to-end latency.
+        original_ms: the original network's measured end-to-end latency.
+        cost: sum of the choices' importance costs.
+    """
+
+    model: str
+    input_size: tuple[int, int, int]
+    choices: tuple[Candidate, ...]
+    latency_ms: float
+    original_ms: float
+    cost: float
+
+    @property
+    def speedup(self) -> float:
+        """Predicted speed-up over the original network."""
+        return self.original_ms / self.latency_ms
+
+    @property
+    def replaced(self) -> tuple[Candidate, ...]:
+        """The choices that change something."""
+        return tuple(c for c in self.choices if c.kind != "keep")
+
+
+@dataclass(frozen=True, slots=True)
+class FrontierPoint:
+    """One Pareto-optimal plan, as indices into the frontier's candidates."""
+
+    latency_ms: float
+    cost: float
+    choices: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Frontier:
+    """Every Pareto-optimal trade of latency against importance cost.
+
+    Attributes:
+        model: the chain's model name.
+        input_size: (channels, height, width) of the network's input.
+        original_ms: the original network's measured end-to-end latency.
+        candidates: what the points' indices refer to.
+        points: fastest first; latency rises strictly, cost falls strictly.
+    """
+
+    model: str
+    input_size: tuple[int, int, int]
+    original_ms: float
+    candidates: tuple[Candidate, ...]
+    points: tuple[FrontierPoint, ...]
+
+    def plan(self, index: int) -> Plan:
+        """The plan at ``points[index]``."""
+        point = self.points[index]
+        return Plan(
+            model=self.model,
+            input_size=self.input_size,
+            choices=tuple(self.candidates[i] for i in point.choices),
+            latency_ms=point.latency_ms,
+            original_ms=self.original_ms,
+            cost=point.cost,
+        )
+
+    def pick(
+        self,
+        *,
+        budget_ms: float | None = None,
+        speedup: float | None = None,
+        cost: float | None = None,
+    ) -> Plan:
+        """The best plan for exactly one of three wishes.
+
+        Args:
+            budget_ms: least cost at no more than this end-to-end latency.
+            speedup: least cost at this speed-up or more over the original.
+            cost: least latency at no more than this importance cost.
+
+        Raises:
+            InfeasibleBudget: no plan is that fast, or that cheap.
+            UsageError: not exactly one wish, or one that is not a positive number.
+        """
+        wishes = {"budget_ms": budget_ms, "speedup": speedup, "cost": cost}
+        given = {name: value for name, value in wishes.items() if value is not None}
+        if len(given) != 1:
+            raise UsageError(f"pick takes exactly one of {', '.join(wishes)}; got {len(given)}")
+        ((name, value),) = given.items()
+        if not value >= 0 or (name == "speedup" and value == 0):
+            raise UsageError(f"{name} must be a positive number, got {value}")
+        if cost is not None:
+            return self._fastest_within(cost)
+        budget = budget_ms if budget_ms is not None else self.original_ms / value
+        within = [i for i, point in enumerate(self.points) if point.latency_ms <= budget]
+        if not within:
+            fastest = self.points[0].latency_ms
+            raise InfeasibleBudget(
+                f"budget {budget:.4g} ms is below the fastest plan, {fastest:.4g} ms "
+                f"({self.original_ms / fastest:.2f}x); raise the budget or add candidate kinds"
+            )
+        return self.plan(within[-1])
+
+    def _fastest_within(self, cost: float) -> Plan:
+        for i, point in enumerate(self.points):
+            if point.cost <= cost:
+                return self.plan(i)
+        least = self.points[-1].cost
+        raise InfeasibleBudget(
+            f"cost {cost:.4g} is below the cheapest plan's, {least:.4g}; allow more"
+        )

@@ -1,0 +1,81 @@
+"""What one convolution is, apart from its weights."""
+
+import math
+from dataclasses import dataclass
+
+Pair = tuple[int, int]
+"""(height, width)."""
+
+Sides = tuple[int, int, int, int]
+"""(left, right, top, bottom), the order of ``torch.nn.functional.pad``."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class ConvSpec:
+    """A two-dimensional convolution with its norm folded in, without its weights.
+
+    The fields carry torch's names. Only ``padding`` differs: it is given per side,
+    since merged convolutions often pad one side more than the other.
+
+    Attributes:
+        in_channels: channels of the input.
+        out_channels: channels of the output.
+        kernel_size: (height, width).
+        stride: (height, width).
+        padding: (left, right, top, bottom), zeros; the order of ``F.pad``.
+        dilation: (height, width).
+        groups: number of blocks of the weight's block diagonal.
+    """
+
+    in_channels: int
+    out_channels: int
+    kernel_size: Pair
+    stride: Pair = (1, 1)
+    padding: Sides = (0, 0, 0, 0)
+    dilation: Pair = (1, 1)
+    groups: int = 1
+
+    @property
+    def is_depthwise(self) -> bool:
+        """Whether every channel is convolved for itself."""
+        return self.groups == self.in_channels == self.out_channels
+
+    @property
+    def effective_kernel_size(self) -> Pair:
+        """(height, width) of the window that the kernel spans, dilation written out."""
+        (kh, kw), (dh, dw) = self.kernel_size, self.dilation
+        return (kh - 1) * dh + 1, (kw - 1) * dw + 1
+
+    @property
+    def parameters(self) -> int:
+        """Number of weights and biases."""
+        kh, kw = self.kernel_size
+        return self.out_channels * (self.in_channels // self.groups * kh * kw + 1)
+
+    def output_size(self, input_size: Pair) -> Pair:
+        """(height, width) of the output for an input of ``input_size``."""
+        (kh, kw), (sh, sw) = self.effective_kernel_size, self.stride
+        left, right, top, bottom = self.padding
+        return (
+            (input_size[0] + top + bottom - kh) // sh + 1,
+            (input_size[1] + left + right - kw) // sw + 1,
+        )
+
+    def macs(self, input_size: Pair) -> int:
+        """Multiply-accumulates for one image of ``input_size`` (height, width)."""
+        kh, kw = self.kernel_size
+        per_pixel = self.out_channels * (self.in_channels // self.groups) * kh * kw
+        return per_pixel * math.prod(self.output_size(input_size))
+
+    def __str__(self) -> str:
+        """A canonical one-line name, part of the tables' keys."""
+        parts = [f"{self.in_channels}-{self.out_channels}", "k{}x{}".format(*self.kernel_size)]
+        if self.stride != (1, 1):
+            parts.append("s{}x{}".format(*self.stride))
+        if self.padding != (0, 0, 0, 0):
+            parts.append("p{},{},{},{}".format(*self.padding))
+        if self.dilation != (1, 1):
+            parts.append("d{}x{}".format(*self.dilation))
+        if self.groups != 1:
+            parts.append(f"g{self.groups}")
+        return " ".join(parts)

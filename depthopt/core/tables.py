@@ -1,0 +1,179 @@
+"""Measured latencies and importances, keyed by what runs and by candidate."""
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, replace
+
+from depthopt.core.candidate import Candidate, LatencyKey, latency_keys
+from depthopt.core.chain import Chain
+from depthopt.errors import TableError
+
+
+@dataclass(frozen=True, slots=True)
+class LatencySummary:
+    """Quartiles of ``count`` repeated measurements, in milliseconds per batch."""
+
+    median_ms: float
+    q1_ms: float
+    q3_ms: float
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class MeasurementConditions:
+    """What a latency was measured on and how. Unlike conditions never mix.
+
+    Attributes:
+        device: the processor's or accelerator's name.
+        runtime: ``onnxruntime``, ``openvino``, ``tensorrt``, ``torch``.
+        runtime_version: its version.
+        threads: intra-operator threads; 0 where the notion does not apply.
+        dtype: ``float32``, ``float16``, ``int8``.
+        batch: images per inference.
+        date: ISO date of the first entry; not compared.
+        clock_mhz: clock where readable; not compared.
+    """
+
+    device: str
+    runtime: str
+    runtime_version: str
+    threads: int
+    dtype: str
+    batch: int
+    date: str = ""
+    clock_mhz: float | None = None
+
+    def unlike(self, other: "MeasurementConditions") -> str | None:
+        """The differences that forbid a comparison, for a message; None if alike."""
+        mine, theirs = asdict(self), asdict(other)
+        differences = [
+            f"{name} {mine[name]!r} against {theirs[name]!r}"
+            for name in mine
+            if name not in {"date", "clock_mhz"} and mine[name] != theirs[name]
+        ]
+        return ", ".join(differences) or None
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkLatency:
+    """An original network as a whole.
+
+    Attributes:
+        total: its end-to-end latency.
+        fixed_ms: the part that no candidate touches (head, pooling, call overhead):
+            end to end less the sum of its blocks' entries, from one process.
+    """
+
+    total: LatencySummary
+    fixed_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class LatencyTable:
+    """Latency of everything that may run on one device under one set of conditions.
+
+    Attributes:
+        conditions: what the entries were measured on and how.
+        entries: summaries by ``str(LatencyKey)``.
+        networks: original networks by ``network_key(chain)``.
+    """
+
+    conditions: MeasurementConditions
+    entries: dict[str, LatencySummary] = field(default_factory=dict)
+    networks: dict[str, NetworkLatency] = field(default_factory=dict)
+
+    def missing(self, keys: Iterable[LatencyKey]) -> tuple[LatencyKey, ...]:
+        """The keys without an entry, each once, in order."""
+        return tuple(dict.fromkeys(key for key in keys if str(key) not in self.entries))
+
+    def with_entries(self, entries: dict[str, LatencySummary]) -> "LatencyTable":
+        """This table with ``entries`` added; on equal keys the new ones hold."""
+        return replace(self, entries=self.entries | entries)
+
+    def merged(self, other: "LatencyTable") -> "LatencyTable":
+        """Both tables' entries; on equal keys ``other``'s hold.
+
+        Raises:
+            TableError: the two were measured under unlike conditions.
+        """
+        if difference := self.conditions.unlike(other.conditions):
+            raise TableError(
+                f"latency tables of unlike conditions never mix: {difference}; "
+                "measure both under the same conditions"
+            )
+        return replace(
+            self, entries=self.entries | other.entries, networks=self.networks | other.networks
+        )
+
+    def candidate_ms(self, chain: Chain, candidate: Candidate) -> float:
+        """Milliseconds that ``candidate`` costs, with the adds that it leaves in place.
+
+        Raises:
+            TableError: an entry is missing.
+        """
+        keys = latency_keys(chain, candidate)
+        if gap := self.missing(keys):
+            raise TableError(f"latency table has no entry for {gap[0]} ({candidate.key})")
+        return sum(self.entries[str(key)].median_ms for key in keys)
+
+    def network(self, chain: Chain) -> NetworkLatency:
+        """The original network's end-to-end latency and fixed part.
+
+        Raises:
+            TableError: it was not measured.
+        """
+        key = network_key(chain)
+        if key not in self.networks:
+            raise TableError(f"latency table holds no network {key}; run `depthopt profile` for it")
+        return self.networks[key]
+
+
+def network_key(chain: Chain) -> str:
+    """The name under which a latency table holds the original network of ``chain``."""
+    return f"{chain.model} @{'x'.join(map(str, chain.input_size))}"
+
+
+@dataclass(frozen=True, slots=True)
+class Importance:
+    """What one candidate alone costs on held-out calibration images.
+
+    Attributes:
+        cost: the number that the solver adds up and minimises.
+        divergence: mean KL divergence of the outputs from the original's, in nats;
+            None where the estimator does not measure it.
+        loss_increase: change of the mean cross-entropy, in nats; None without labels.
+        accuracy_change: change of top-1 accuracy, in points of 100; None without labels.
+    """
+
+    cost: float
+    divergence: float | None = None
+    loss_increase: float | None = None
+    accuracy_change: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ImportanceTable:
+    """Cost in accuracy of every candidate, keyed by ``Candidate.key``.
+
+    Attributes:
+        model: the chain's model name.
+        estimator: ``fit``, ``magnitude``, ``finetune``.
+        images: held-out images that the scores were measured on; 0 if none.
+        entries: importances by ``Candidate.key``; ``keep`` costs nothing and has none.
+    """
+
+    model: str
+    estimator: str
+    images: int = 0
+    entries: dict[str, Importance] = field(default_factory=dict)
+
+    def cost(self, candidate: Candidate) -> float:
+        """The candidate's cost; 0 for ``keep``.
+
+        Raises:
+            TableError: the entry is missing.
+        """
+        if candidate.kind == "keep":
+            return 0.0
+        if candidate.key not in self.entries:
+            raise TableError(f"importance table has no entry for {candidate.key}")
+        return self.entries[candidate.key].cost
