@@ -1,0 +1,142 @@
+"""Where a run of convolutions looks: stride, offset and size of the merged kernel.
+
+Output pixel ``y`` of the run reads the input pixels ``y * stride + offset`` to
+``y * stride + offset + size - 1``. Composition and addition of windows follow from
+this, borders and asymmetric padding included, without any weight.
+"""
+
+import math
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from depthopt.core.chain import Chain, Skip
+from depthopt.core.spec import ConvSpec, Pair, Sides
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The input pixels that one output pixel reads, and the channel groups.
+
+    Attributes:
+        stride: (height, width).
+        offset: (height, width) of the first pixel read for output pixel 0; minus the
+            padding.
+        size: (height, width) of the kernel.
+        groups: number of blocks of the weight's block diagonal.
+    """
+
+    stride: Pair
+    offset: Pair
+    size: Pair
+    groups: int
+
+    @classmethod
+    def identity(cls, channels: int) -> "Window":
+        """The window of an operator that changes nothing."""
+        return cls((1, 1), (0, 0), (1, 1), channels)
+
+    @classmethod
+    def of(cls, spec: ConvSpec) -> "Window":
+        """The window of one convolution."""
+        left, _, top, _ = spec.padding
+        return cls(spec.stride, (-top, -left), spec.effective_kernel_size, spec.groups)
+
+    def then(self, after: "Window") -> "Window":
+        """The window of ``after`` applied to this operator's output."""
+        return Window(
+            (self.stride[0] * after.stride[0], self.stride[1] * after.stride[1]),
+            (
+                self.offset[0] + self.stride[0] * after.offset[0],
+                self.offset[1] + self.stride[1] * after.offset[1],
+            ),
+            (
+                self.size[0] + (after.size[0] - 1) * self.stride[0],
+                self.size[1] + (after.size[1] - 1) * self.stride[1],
+            ),
+            math.gcd(self.groups, after.groups),
+        )
+
+    def plus(self, other: "Window") -> "Window":
+        """The window of the sum of two operators with one stride."""
+        if self.stride != other.stride:
+            raise ValueError(f"windows of strides {self.stride} and {other.stride} do not add")
+        low = (min(self.offset[0], other.offset[0]), min(self.offset[1], other.offset[1]))
+        high = (
+            max(self.offset[0] + self.size[0], other.offset[0] + other.size[0]),
+            max(self.offset[1] + self.size[1], other.offset[1] + other.size[1]),
+        )
+        size = (high[0] - low[0], high[1] - low[1])
+        return Window(self.stride, low, size, math.gcd(self.groups, other.groups))
+
+    def centred(self, kernel_size: Pair) -> "Window":
+        """A window of another kernel size around the same centre (rounded down)."""
+        return Window(
+            self.stride,
+            (
+                (2 * self.offset[0] + self.size[0] - kernel_size[0]) // 2,
+                (2 * self.offset[1] + self.size[1] - kernel_size[1]) // 2,
+            ),
+            kernel_size,
+            self.groups,
+        )
+
+    def padding(self, input_size: Pair, output_size: Pair) -> Sides:
+        """(left, right, top, bottom) under which a convolution gives ``output_size``.
+
+        A negative side crops. Where several amounts serve, both sides are padded alike.
+        """
+        top, bottom = _sides(0, self, input_size, output_size)
+        left, right = _sides(1, self, input_size, output_size)
+        return left, right, top, bottom
+
+    def spec(
+        self, in_channels: int, out_channels: int, input_size: Pair, output_size: Pair
+    ) -> ConvSpec:
+        """The convolution that has this window."""
+        return ConvSpec(
+            in_channels,
+            out_channels,
+            self.size,
+            self.stride,
+            self.padding(input_size, output_size),
+            groups=self.groups,
+        )
+
+
+def _sides(axis: int, window: Window, input_size: Pair, output_size: Pair) -> Pair:
+    stride, size, before = window.stride[axis], window.size[axis], -window.offset[axis]
+    needed = (output_size[axis] - 1) * stride + size - before - input_size[axis]
+    return before, before if needed <= before < needed + stride else max(needed, 0)
+
+
+def segment_window(
+    chain: Chain,
+    start: int,
+    end: int,
+    kept: Collection[int] | None = None,
+    skips: Collection[Skip] | None = None,
+) -> Window:
+    """The window of a segment whose activations are removed.
+
+    Args:
+        chain: the network.
+        start: first block.
+        end: one past the last block.
+        kept: the blocks whose convolutions stay, the others being identities; all if None.
+        skips: the skips that are merged with it; those that it covers if None.
+    """
+    merged = chain.covered(start, end) if skips is None else skips
+    at = {start: Window.identity(chain.blocks[start].spec.in_channels)}
+    for position in range(start + 1, end + 1):
+        block = position - 1
+        window = at[block]
+        if kept is None or block in kept:
+            window = window.then(Window.of(chain.blocks[block].spec))
+        for skip in merged:
+            if skip.target == position:
+                branch = at[skip.source]
+                if skip.projection is not None:
+                    branch = branch.then(Window.of(skip.projection))
+                window = window.plus(branch)
+        at[position] = window
+    return at[end]

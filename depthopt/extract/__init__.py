@@ -1,0 +1,6 @@
+"""A model as a chain of blocks, and what its segments may become."""
+
+from depthopt.extract.candidates import candidates
+from depthopt.extract.extract import chain_of, extract
+
+__all__ = ["candidates", "chain_of", "extract"]

@@ -1,0 +1,130 @@
+"""Everything that a chain's segments may become."""
+
+from collections.abc import Collection, Iterator
+from itertools import chain as concatenate
+
+from depthopt.core.candidate import Candidate, Kind
+from depthopt.core.chain import Chain, Skip
+from depthopt.core.window import Window, segment_window
+from depthopt.errors import UsageError
+from depthopt.graph.activations import IDEMPOTENT
+
+KINDS: tuple[Kind, ...] = ("keep", "drop", "fit", "merge")
+
+
+def candidates(
+    chain: Chain,
+    *,
+    kinds: Collection[Kind] = ("drop", "fit"),
+    kernel_sizes: Collection[int] = (1, 3, 5),
+    max_length: int | None = 12,
+) -> tuple[Candidate, ...]:
+    """Enumerate the candidates of every legal segment.
+
+    ``keep`` is always among them, one per block. Of ``fit`` and ``merge``, only those
+    that need fewer multiply-accumulates than what they replace are listed: the others
+    could not be faster.
+
+    Args:
+        chain: the extracted network.
+        kinds: which kinds beside ``keep``: ``drop``, ``fit``, ``merge``.
+        kernel_sizes: side lengths of the square kernels that ``fit`` tries, dense and,
+            where input and output agree in channels, depthwise.
+        max_length: longest segment, in blocks; None for no limit.
+
+    Raises:
+        UsageError: an unknown kind, or a kernel size that is not odd and positive.
+    """
+    for kind in kinds:
+        if kind not in KINDS:
+            raise UsageError(f"candidate kind {kind!r} is unknown; known: {', '.join(KINDS)}")
+    for size in kernel_sizes:
+        if size < 1 or size % 2 == 0:
+            raise UsageError(f"kernel size {size} is not odd and positive; use 1, 3, 5, ...")
+    keep = (
+        Candidate(i, i + 1, "keep", block.spec, block.activation)
+        for i, block in enumerate(chain.blocks)
+    )
+    parts: list[Iterator[Candidate]] = [keep]
+    segments = tuple(chain.segments(max_length))
+    if "drop" in kinds:
+        parts.append(_drops(chain))
+    if "fit" in kinds:
+        parts += [_fits(chain, start, end, kernel_sizes) for start, end in segments]
+    if "merge" in kinds:
+        parts += [_merges(chain, start, end) for start, end in segments if end - start > 1]
+    return tuple(concatenate.from_iterable(parts))
+
+
+def _drops(chain: Chain) -> Iterator[Candidate]:
+    """One per skip whose branch can go while nothing else ends there."""
+    for skip in chain.skips:
+        start, end = skip.source, skip.target
+        if chain.why_illegal(start, end) is not None:
+            continue
+        ending = [other for other in chain.covered(start, end) if other.target == end]
+        if ending != [skip]:
+            continue
+        activation = chain.blocks[end - 1].activation
+        if _is_repeated(chain, skip, activation):
+            activation = None
+        yield Candidate(start, end, "drop", skip.projection, activation)
+
+
+def _is_repeated(chain: Chain, skip: Skip, activation: str | None) -> bool:
+    """Whether the identity skip's tensor has been through the same activation already."""
+    if activation not in IDEMPOTENT or skip.projection is not None or skip.source == 0:
+        return False
+    if chain.open_skips(skip.source, skip.target):
+        return False
+    before, after = chain.blocks[skip.source - 1], chain.blocks[skip.source]
+    return before.activation == activation and before.output == after.input
+
+
+def _fits(chain: Chain, start: int, end: int, kernel_sizes: Collection[int]) -> Iterator[Candidate]:
+    first, last = chain.blocks[start], chain.blocks[end - 1]
+    window = segment_window(chain, start, end)
+    macs = segment_macs(chain, start, end)
+    for size in sorted(set(kernel_sizes)):
+        if not _is_useful(size, window, first.input_size):
+            continue
+        centred = window.centred((min(size, window.size[0]), min(size, window.size[1])))
+        channels = first.spec.in_channels
+        groupings = [1] if channels != last.spec.out_channels or channels == 1 else [1, channels]
+        for groups in groupings:
+            spec = Window(centred.stride, centred.offset, centred.size, groups).spec(
+                channels, last.spec.out_channels, first.input_size, last.output_size
+            )
+            if min(spec.padding) >= 0 and spec.macs(first.input_size) < macs:
+                yield Candidate(start, end, "fit", spec, last.activation)
+
+
+def _is_useful(size: int, window: Window, input_size: tuple[int, int]) -> bool:
+    """Whether a kernel of this size sees more than the next smaller odd one."""
+    if size == 1:
+        return True
+    smaller = size - 2
+    beyond_window = smaller >= max(window.size)
+    beyond_input = smaller >= 2 * max(input_size) - 1
+    return not (beyond_window or beyond_input)
+
+
+def _merges(chain: Chain, start: int, end: int) -> Iterator[Candidate]:
+    """The segment's convolutions, all of them, composed (the 2023 paper's merge)."""
+    first, last = chain.blocks[start], chain.blocks[end - 1]
+    window = segment_window(chain, start, end)
+    spec = window.spec(
+        first.spec.in_channels, last.spec.out_channels, first.input_size, last.output_size
+    )
+    if min(spec.padding) >= 0 and spec.macs(first.input_size) < segment_macs(chain, start, end):
+        yield Candidate(start, end, "merge", spec, last.activation, tuple(range(start, end)))
+
+
+def segment_macs(chain: Chain, start: int, end: int) -> int:
+    """Multiply-accumulates of the segment's blocks and of the projections that it covers."""
+    blocks = sum(block.spec.macs(block.input_size) for block in chain.blocks[start:end])
+    return blocks + sum(
+        skip.projection.macs(chain.blocks[skip.source].input_size)
+        for skip in chain.covered(start, end)
+        if skip.projection is not None
+    )

@@ -1,0 +1,1 @@
+"""The traced network: torch.fx tracing, what its nodes are, and small modules for it."""

@@ -1,0 +1,102 @@
+"""Canonical names of activations, so that data and runtimes can speak of them."""
+
+import operator
+from collections.abc import Callable
+from functools import partial
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - torch's own convention
+from timm.layers import activations as timm_activations
+from torch import fx, nn
+
+_MODULES: dict[type[nn.Module], str] = {
+    nn.ReLU: "relu",
+    nn.ReLU6: "relu6",
+    nn.SiLU: "silu",
+    timm_activations.Swish: "silu",
+    nn.Hardswish: "hardswish",
+    timm_activations.HardSwish: "hardswish",
+    nn.Hardsigmoid: "hardsigmoid",
+    timm_activations.HardSigmoid: "hardsigmoid",
+    nn.Sigmoid: "sigmoid",
+    timm_activations.Sigmoid: "sigmoid",
+    nn.Tanh: "tanh",
+    timm_activations.Tanh: "tanh",
+    nn.Mish: "mish",
+    timm_activations.Mish: "mish",
+}
+
+_FUNCTIONS: dict[object, str] = {
+    F.relu: "relu",
+    torch.relu: "relu",
+    F.relu6: "relu6",
+    F.silu: "silu",
+    F.hardswish: "hardswish",
+    F.hardsigmoid: "hardsigmoid",
+    torch.sigmoid: "sigmoid",
+    torch.tanh: "tanh",
+    F.mish: "mish",
+}
+
+_FACTORIES: dict[str, Callable[[], nn.Module]] = {
+    "relu": nn.ReLU,
+    "relu6": nn.ReLU6,
+    "silu": nn.SiLU,
+    "hardswish": nn.Hardswish,
+    "hardsigmoid": nn.Hardsigmoid,
+    "sigmoid": nn.Sigmoid,
+    "tanh": nn.Tanh,
+    "mish": nn.Mish,
+    "gelu": nn.GELU,
+    "gelu_tanh": partial(nn.GELU, approximate="tanh"),
+    "elu": nn.ELU,
+    "leaky_relu": nn.LeakyReLU,
+}
+
+IDEMPOTENT = frozenset({"relu", "relu6"})
+"""Activations that change nothing when applied a second time."""
+
+
+def activation_name(module: nn.Module) -> str | None:
+    """The canonical name of an activation module; None if it is no known activation.
+
+    A leaky ReLU whose slope is not torch's default is named ``leaky_relu:SLOPE``.
+    """
+    if isinstance(module, (nn.GELU, timm_activations.GELU, timm_activations.GELUTanh)):
+        tanh = getattr(module, "approximate", "none") == "tanh"
+        return "gelu_tanh" if tanh or type(module).__name__ == "GELUTanh" else "gelu"
+    if isinstance(module, nn.LeakyReLU):
+        slope = module.negative_slope
+        return "leaky_relu" if slope == 0.01 else f"leaky_relu:{slope:g}"
+    if isinstance(module, nn.ELU) and module.alpha == 1.0:
+        return "elu"
+    return _MODULES.get(type(module))
+
+
+def node_activation(node: fx.Node, modules: dict[str, nn.Module]) -> str | None:
+    """The canonical name of the activation that ``node`` applies, or None."""
+    if node.op == "call_module":
+        return activation_name(modules[str(node.target)])
+    if node.op == "call_function" and len(node.all_input_nodes) == 1:
+        plain = set(node.kwargs) <= {"inplace"} and len(node.args) == 1
+        return _FUNCTIONS.get(node.target) if plain else None
+    if node.op == "call_method" and node.target in {"relu", "sigmoid", "tanh"}:
+        return str(node.target)
+    return None
+
+
+def make_activation(name: str) -> nn.Module:
+    """A new module for a canonical name."""
+    base, _, parameter = name.partition(":")
+    return nn.LeakyReLU(float(parameter)) if parameter else _FACTORIES[base]()
+
+
+def is_addition(node: fx.Node) -> bool:
+    """Whether ``node`` adds two tensors of equal shape."""
+    function = node.op == "call_function" and node.target in {operator.add, torch.add}
+    if not (function or (node.op == "call_method" and node.target == "add")):
+        return False
+    if len(node.args) != 2 or node.kwargs or len(node.all_input_nodes) != 2:
+        return False
+    shapes = {node.all_input_nodes[0].meta.get("shape"), node.all_input_nodes[1].meta.get("shape")}
+    return len(shapes) == 1 and None not in shapes

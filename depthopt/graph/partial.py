@@ -1,0 +1,75 @@
+"""Running a traced network in part: from tensors inside it to its output."""
+
+from collections.abc import Iterable, Mapping
+
+import torch
+from torch import Tensor, fx
+
+
+def record(graph_module: fx.GraphModule, images: Tensor, names: Iterable[str]) -> dict[str, Tensor]:
+    """Run the network and return the values of the named nodes.
+
+    Values that nothing needs any more are freed on the way.
+
+    Args:
+        graph_module: the traced network; it runs in the mode it is in.
+        images: (N, C, H, W).
+        names: nodes; ``"output"`` is the network's output.
+    """
+    wanted = set(names)
+    recorder = _Recorder(graph_module, wanted)
+    with torch.no_grad():
+        output = recorder.run(images)
+    if "output" in wanted:
+        recorder.values["output"] = output
+    return recorder.values
+
+
+class _Recorder(fx.Interpreter):
+    def __init__(self, graph_module: fx.GraphModule, wanted: set[str]) -> None:
+        super().__init__(graph_module)
+        self._wanted = wanted
+        self.values: dict[str, Tensor] = {}
+
+    def run_node(self, n: fx.Node) -> object:
+        value = super().run_node(n)
+        if n.name in self._wanted:
+            self.values[n.name] = value
+        return value
+
+
+class Tail(fx.Interpreter):
+    """What is left of a network behind one node.
+
+    Attributes:
+        needs: names of the other nodes whose values the rest reads.
+    """
+
+    def __init__(self, graph_module: fx.GraphModule, node: fx.Node) -> None:
+        super().__init__(graph_module, garbage_collect_values=False)
+        reached = {node}
+        self._start = node
+        self._rest: list[fx.Node] = []
+        for other in graph_module.graph.nodes:
+            if other not in reached and reached.intersection(other.all_input_nodes):
+                reached.add(other)
+                self._rest.append(other)
+        sources = {source for other in self._rest for source in other.all_input_nodes}
+        self._sources = tuple(sources - reached)
+        self.needs = tuple(source.name for source in self._sources)
+
+    @torch.no_grad()
+    def __call__(self, value: Tensor, values: Mapping[str, Tensor]) -> Tensor:
+        """The network's output if the node's value were ``value``.
+
+        Args:
+            value: stands in for the node's value.
+            values: the values of the nodes in ``needs``, by name.
+        """
+        self.env = {source: values[source.name] for source in self._sources}
+        self.env[self._start] = value
+        for node in self._rest:
+            self.env[node] = self.run_node(node)
+        output: Tensor = self.env[self._rest[-1]]
+        self.env = {}
+        return output
