@@ -1,0 +1,164 @@
+"""Timing of several things in turn within one process, so that drift hits all alike.
+
+Absolute times drift by 15 % and more from minute to minute on a shared machine; ratios
+of times taken in turn do not. Nothing is deleted as an outlier: medians and quartiles
+bear them, and their spread is part of the result.
+"""
+
+import logging
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from depthopt.core.tables import LatencySummary
+from depthopt.errors import UsageError
+
+logger = logging.getLogger(__name__)
+
+Clock = Callable[[], float]
+"""Seconds from an arbitrary start."""
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How long to measure.
+
+    Attributes:
+        seconds: cap on the time for all that is measured in turn, warm-up included.
+        tolerance: enough is measured once the 95 % confidence interval of every median
+            is within plus or minus this fraction of it.
+        min_rounds: rounds that are always made.
+        max_rounds: cap on the rounds.
+        warmup_s: time for which everything runs in turn before the first round.
+        burst_ms: a sample is the mean over calls that take this long together, well
+            above the clock's resolution; longer calls are timed one by one.
+    """
+
+    seconds: float = 10.0
+    tolerance: float = 0.01
+    min_rounds: int = 11
+    max_rounds: int = 10_000
+    warmup_s: float = 0.5
+    burst_ms: float = 2.0
+
+    def __post_init__(self) -> None:
+        if not (self.seconds > 0 and self.tolerance > 0 and self.min_rounds >= 1):
+            raise UsageError(f"seconds, tolerance and min_rounds must be positive, got {self}")
+
+
+def time_in_turn(
+    calls: Mapping[str, Callable[[], object]],
+    *,
+    effort: Effort | None = None,
+    clock: Clock = time.perf_counter,
+) -> dict[str, LatencySummary]:
+    """Time every call of ``calls`` in turn: A B C A B C ...
+
+    Args:
+        calls: what to time, by name.
+        effort: when to stop.
+        clock: for tests.
+
+    Returns:
+        Milliseconds per call, by name. A warning is logged where the cap was reached
+        before the confidence interval was narrow enough.
+    """
+    effort = effort or Effort()
+    samples = sample_in_turn(calls, effort=effort, clock=clock)
+    for name, values in samples.items():
+        if (spread := relative_error(values)) > effort.tolerance:
+            logger.warning(
+                "%s: the median is known to within %.1f %% only (wanted %.1f %%) after %d "
+                "rounds; the machine is noisy",
+                name,
+                100 * spread,
+                100 * effort.tolerance,
+                len(values),
+            )
+    return {name: summarise(values) for name, values in samples.items()}
+
+
+def sample_in_turn(
+    calls: Mapping[str, Callable[[], object]],
+    *,
+    effort: Effort,
+    settled: Callable[[Mapping[str, Sequence[float]]], bool] | None = None,
+    clock: Clock = time.perf_counter,
+) -> dict[str, list[float]]:
+    """The samples behind ``time_in_turn``, in milliseconds per call.
+
+    Sample ``i`` of each name is from round ``i``.
+
+    Args:
+        calls: what to time, by name.
+        effort: when to stop.
+        settled: whether the samples suffice; by default, whether every median is known
+            to within ``effort.tolerance``.
+        clock: for tests.
+    """
+    if settled is None:
+
+        def settled(samples: Mapping[str, Sequence[float]]) -> bool:
+            return all(relative_error(v) <= effort.tolerance for v in samples.values())
+
+    begin = clock()
+    counts = _warm_up(calls, effort, clock)
+    samples: dict[str, list[float]] = {name: [] for name in calls}
+    next_check = effort.min_rounds
+    for done in range(1, effort.max_rounds + 1):
+        for name, call in calls.items():
+            start = clock()
+            for _ in range(counts[name]):
+                call()
+            samples[name].append(1e3 * (clock() - start) / counts[name])
+        if done < effort.min_rounds:
+            continue
+        if clock() - begin >= effort.seconds:
+            break
+        if done >= next_check:
+            if settled(samples):
+                break
+            next_check = done + max(1, done // 4)
+    return samples
+
+
+def summarise(samples_ms: Sequence[float]) -> LatencySummary:
+    """Median and quartiles of all samples."""
+    q1, median, q3 = np.quantile(samples_ms, [0.25, 0.5, 0.75])
+    return LatencySummary(float(median), float(q1), float(q3), len(samples_ms))
+
+
+def relative_error(samples: Sequence[float]) -> float:
+    """Half the width of the median's 95 % confidence interval over the median.
+
+    The interval lies between two order statistics (the binomial distribution's normal
+    approximation), whatever the distribution of the samples.
+    """
+    n = len(samples)
+    ordered = np.sort(np.asarray(samples, dtype=np.float64))
+    reach = 1.96 * math.sqrt(n) / 2
+    low, high = max(0, math.floor(n / 2 - reach)), min(n - 1, math.ceil(n / 2 + reach))
+    median = float(np.median(ordered))
+    return float(ordered[high] - ordered[low]) / 2 / median if median > 0 else math.inf
+
+
+def _warm_up(
+    calls: Mapping[str, Callable[[], object]], effort: Effort, clock: Clock
+) -> dict[str, int]:
+    """Run everything in turn for ``effort.warmup_s``; how many calls make up a burst."""
+    fastest_s = dict.fromkeys(calls, math.inf)
+    begin = clock()
+    while True:
+        for name, call in calls.items():
+            start = clock()
+            call()
+            fastest_s[name] = min(fastest_s[name], clock() - start)
+        if clock() - begin >= effort.warmup_s:
+            break
+    return {
+        name: max(1, math.ceil(effort.burst_ms / 1e3 / max(least, 1e-7)))
+        for name, least in fastest_s.items()
+    }
