@@ -1,0 +1,1 @@
+"""Data sets, evaluation and training, with or without a teacher."""
