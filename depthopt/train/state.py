@@ -1,0 +1,165 @@
+"""What a training consists of between two steps, and its file.
+
+There is no random state in it: every epoch and step seeds its own generators.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from timm.utils.model_ema import ModelEmaV3
+from torch import Tensor, nn
+
+from depthopt.core.artefacts import write_bytes
+from depthopt.errors import ArtefactError
+from depthopt.train.config import TrainConfig
+from depthopt.train.dataset import Dataset
+
+
+@dataclass(frozen=True, slots=True)
+class EpochRecord:
+    """What one epoch was like.
+
+    Attributes:
+        loss: mean training loss.
+        learning_rate: of the last step.
+        seconds: spent on it, over all runs that took part.
+        images_per_s: training speed.
+        accuracy: on the calibration split, points of 100, if it was asked for.
+    """
+
+    loss: float
+    learning_rate: float
+    seconds: float
+    images_per_s: float
+    accuracy: float | None = None
+
+
+@dataclass(slots=True)
+class TrainState:
+    """Everything that changes while training.
+
+    Attributes:
+        model: the network in training.
+        optimizer: over its parameters.
+        ema: moving average of its weights, if any.
+        scaler: of the gradients in fp16, if any.
+        step: steps done, over all epochs.
+        loss_sum: of the current epoch's steps.
+        seconds: spent on the current epoch.
+        history: of the finished epochs.
+    """
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    ema: ModelEmaV3 | None
+    scaler: torch.amp.GradScaler | None
+    step: int = 0
+    loss_sum: float = 0.0
+    seconds: float = 0.0
+    history: list[EpochRecord] = field(default_factory=list)
+
+    def is_finite(self) -> bool:
+        """Whether no loss and no weight has become NaN or infinite."""
+        values = [torch.tensor(self.loss_sum), *self.model.state_dict().values()]
+        return all(bool(value.isfinite().all()) for value in values)
+
+
+def identity(model: nn.Module, data: Dataset, config: TrainConfig, *, distilled: bool) -> str:
+    """A digest of what a checkpoint must share with the training that goes on from it."""
+    settings = asdict(config)
+    del settings["checkpoint_every_s"]
+    tensors = {name: list(value.shape) for name, value in model.state_dict().items()}
+    split = [data.name, list(data.input_size), len(data.train)]
+    content = json.dumps([settings, tensors, split, distilled])
+    return hashlib.sha256(content.encode()).hexdigest()
+
+
+def save_state(state: TrainState, path: Path, digest: str) -> None:
+    """Write a checkpoint; if that fails, ``path`` keeps what it held.
+
+    Args:
+        state: of a training between two steps.
+        path: a safetensors file.
+        digest: what ``identity`` gave.
+    """
+    head = {
+        "identity": digest,
+        "step": state.step,
+        "loss_sum": state.loss_sum,
+        "seconds": state.seconds,
+        "history": [asdict(record) for record in state.history],
+        "scaler": state.scaler.state_dict() if state.scaler else None,
+    }
+    tensors = {
+        name: value.detach().cpu().contiguous().clone() for name, value in _tensors(state).items()
+    }
+    write_bytes(path, save(tensors, {"depthopt_checkpoint": json.dumps(head)}))
+
+
+def load_state(state: TrainState, path: Path, digest: str) -> None:
+    """Put a training back to where ``save_state`` left it, in place.
+
+    Raises:
+        ArtefactError: the file is damaged, or belongs to another model, data set or
+            configuration.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            head = json.loads((file.metadata() or {})["depthopt_checkpoint"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        raise ArtefactError(f"{path} is no whole checkpoint ({error}); delete it") from None
+    if head["identity"] != digest:
+        raise ArtefactError(
+            f"{path} is the checkpoint of another model, data set or configuration; "
+            "delete it or name another file"
+        )
+    state.step, state.loss_sum, state.seconds = head["step"], head["loss_sum"], head["seconds"]
+    state.history = [EpochRecord(**record) for record in head["history"]]
+    if state.scaler:
+        state.scaler.load_state_dict(head["scaler"])
+    state.model.load_state_dict(_under("model.", tensors))
+    if state.ema:
+        state.ema.module.load_state_dict(_under("ema.", tensors))
+    _load_optimizer(state.optimizer, _under("optimizer.", tensors))
+
+
+def _tensors(state: TrainState) -> dict[str, Tensor]:
+    tensors = {f"model.{name}": value for name, value in state.model.state_dict().items()}
+    if state.ema:
+        averages = state.ema.module.state_dict()
+        tensors |= {f"ema.{name}": value for name, value in averages.items()}
+    for index, slots in state.optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{index}.{name}": value for name, value in slots.items()}
+    return tensors
+
+
+def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {
+        name.removeprefix(prefix): value
+        for name, value in tensors.items()
+        if name.startswith(prefix)
+    }
+
+
+def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    slots: dict[int, dict[str, Any]] = {}
+    for key, value in tensors.items():
+        index, name = key.split(".", 1)
+        slots.setdefault(int(index), {})[name] = _laid_out_like(parameters[int(index)], value)
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": slots})
+
+
+def _laid_out_like(parameter: Tensor, value: Tensor) -> Tensor:
+    """The fused optimisers take a parameter and its slots to lie alike in memory."""
+    if value.shape != parameter.shape:
+        return value
+    return torch.empty_like(parameter, requires_grad=False).copy_(value)
