@@ -26,6 +26,7 @@ class Block:
         activation: canonical name (``relu``, ``relu6``, ``silu``, ...) or None.
         input: fx node whose value is the tensor at the block's position.
         linear: fx node of the convolution's or its norm's output, before any add.
+        preactivation: fx node behind the adds, before the activation.
         output: fx node of the block's output, after add and activation.
     """
 
@@ -36,6 +37,7 @@ class Block:
     activation: str | None
     input: str
     linear: str
+    preactivation: str
     output: str
 
 

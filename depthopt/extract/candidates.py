@@ -18,12 +18,11 @@ def candidates(
     kinds: Collection[Kind] = ("drop", "fit"),
     kernel_sizes: Collection[int] = (1, 3, 5),
     max_length: int | None = 12,
+    fewer_macs: bool = True,
 ) -> tuple[Candidate, ...]:
     """Enumerate the candidates of every legal segment.
 
-    ``keep`` is always among them, one per block. Of ``fit`` and ``merge``, only those
-    that need fewer multiply-accumulates than what they replace are listed: the others
-    could not be faster.
+    ``keep`` is always among them, one per block.
 
     Args:
         chain: the extracted network.
@@ -31,6 +30,8 @@ def candidates(
         kernel_sizes: side lengths of the square kernels that ``fit`` tries, dense and,
             where input and output agree in channels, depthwise.
         max_length: longest segment, in blocks; None for no limit.
+        fewer_macs: of ``fit`` and ``merge``, list only those that need fewer
+            multiply-accumulates than what they replace; the others are rarely faster.
 
     Raises:
         UsageError: an unknown kind, or a kernel size that is not odd and positive.
@@ -53,7 +54,11 @@ def candidates(
         parts += [_fits(chain, start, end, kernel_sizes) for start, end in segments]
     if "merge" in kinds:
         parts += [_merges(chain, start, end) for start, end in segments if end - start > 1]
-    return tuple(concatenate.from_iterable(parts))
+    return tuple(
+        candidate
+        for candidate in concatenate.from_iterable(parts)
+        if not fewer_macs or candidate.kind in {"keep", "drop"} or _has_fewer_macs(chain, candidate)
+    )
 
 
 def _drops(chain: Chain) -> Iterator[Candidate]:
@@ -84,7 +89,6 @@ def _is_repeated(chain: Chain, skip: Skip, activation: str | None) -> bool:
 def _fits(chain: Chain, start: int, end: int, kernel_sizes: Collection[int]) -> Iterator[Candidate]:
     first, last = chain.blocks[start], chain.blocks[end - 1]
     window = segment_window(chain, start, end)
-    macs = segment_macs(chain, start, end)
     for size in sorted(set(kernel_sizes)):
         if not _is_useful(size, window, first.input_size):
             continue
@@ -95,7 +99,7 @@ def _fits(chain: Chain, start: int, end: int, kernel_sizes: Collection[int]) -> 
             spec = Window(centred.stride, centred.offset, centred.size, groups).spec(
                 channels, last.spec.out_channels, first.input_size, last.output_size
             )
-            if min(spec.padding) >= 0 and spec.macs(first.input_size) < macs:
+            if min(spec.padding) >= 0:
                 yield Candidate(start, end, "fit", spec, last.activation)
 
 
@@ -116,8 +120,14 @@ def _merges(chain: Chain, start: int, end: int) -> Iterator[Candidate]:
     spec = window.spec(
         first.spec.in_channels, last.spec.out_channels, first.input_size, last.output_size
     )
-    if min(spec.padding) >= 0 and spec.macs(first.input_size) < segment_macs(chain, start, end):
+    if min(spec.padding) >= 0:
         yield Candidate(start, end, "merge", spec, last.activation, tuple(range(start, end)))
+
+
+def _has_fewer_macs(chain: Chain, candidate: Candidate) -> bool:
+    assert candidate.spec is not None  # noqa: S101 - fits and merges always have one
+    macs = candidate.spec.macs(chain.blocks[candidate.start].input_size)
+    return macs < segment_macs(chain, candidate.start, candidate.end)
 
 
 def segment_macs(chain: Chain, start: int, end: int) -> int:

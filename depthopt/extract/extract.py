@@ -96,6 +96,7 @@ class _Finder:
                     self.unused.append(Unused(str(node.target), reason))
         self._conv_of = {linear: conv for conv, linear in self._linear.items()}
         self._sums = self._find_sums()
+        self._place_sums()
 
     def _module(self, node: fx.Node) -> nn.Module:
         return self._modules[str(node.target)]
@@ -156,10 +157,30 @@ class _Finder:
         assert isinstance(module, nn.Conv2d)  # noqa: S101 - holds by construction
         return conv_spec(module)
 
+    def _place_sums(self) -> None:
+        """Drop the sums whose source is the input of no block upstream."""
+        convs = self._block_convs()
+        for node, total in list(self._sums.items()):
+            if self._position_of(total, convs) is None:
+                del self._sums[node]
+                self.unused.append(Unused(node.name, "adds a tensor that is no block's input"))
+
+    def _block_convs(self) -> list[fx.Node]:
+        projections = {total.projection for total in self._sums.values()}
+        return [conv for conv in self._linear if conv not in projections]
+
+    def _position_of(self, total: _Sum, convs: list[fx.Node]) -> int | None:
+        """The position of the sum's source: that of the nearest block that reads it."""
+        upstream = nx.ancestors(self._flow, total.main) | {total.main}
+        for position in reversed(range(convs.index(total.main) + 1)):
+            conv = convs[position]
+            if conv in upstream and conv.all_input_nodes[0] is total.source:
+                return position
+        return None
+
     def blocks(self) -> list[_Part]:
         """The blocks in topological order; projections on skips are none."""
-        projections = {s.projection for s in self._sums.values()}
-        return [self._part(conv) for conv in self._linear if conv not in projections]
+        return [self._part(conv) for conv in self._block_convs()]
 
     def _part(self, conv: fx.Node) -> _Part:
         linear = end = self._linear[conv]
@@ -167,7 +188,7 @@ class _Finder:
         while (user := sole_user(end)) in self._sums and self._sums[user].main is conv:
             sums.append(self._sums[user])
             end = user
-        activation = None
+        preactivation, activation = end, None
         user = sole_user(end)
         if user is not None and (activation := node_activation(user, self._modules)):
             end = user
@@ -180,21 +201,19 @@ class _Finder:
             activation=activation,
             input=source.name,
             linear=linear.name,
+            preactivation=preactivation.name,
             output=end.name,
         )
         return _Part(block, conv, tuple(sums), end)
 
     def skips(self, blocks: list[_Part]) -> Iterator[Skip]:
-        """The skips of all blocks' sums whose source is the input of an earlier block."""
+        """The skips that the blocks' sums close, in the order of the additions."""
+        convs = [part.conv for part in blocks]
         for target, part in enumerate(blocks, start=1):
             for total in part.sums:
+                source = self._position_of(total, convs)
+                assert source is not None  # noqa: S101 - _place_sums dropped the others
                 projection = total.projection
-                source = self._position_of(total.source, blocks[:target], part.conv)
-                if source is None:
-                    self.unused.append(
-                        Unused(total.node.name, "adds a tensor that is no block's input")
-                    )
-                    continue
                 yield Skip(
                     source,
                     target,
@@ -204,25 +223,13 @@ class _Finder:
                     None if projection is None else str(projection.target),
                 )
 
-    def _position_of(self, source: fx.Node, blocks: list[_Part], conv: fx.Node) -> int | None:
-        upstream = nx.ancestors(self._flow, conv) | {conv}
-        for position in reversed(range(len(blocks))):
-            candidate = blocks[position].conv
-            if candidate in upstream and candidate.all_input_nodes[0] is source:
-                return position
-        return None
-
     def barriers(self, blocks: list[_Part], skips: tuple[Skip, ...]) -> Iterator[Barrier]:
         """The positions between two blocks that no segment may cross."""
-        allowed = {skip.add for skip in skips} | {part.conv.name for part in blocks}
         projections = {skip.projection_name for skip in skips}
         for position in range(1, len(blocks)):
             before, after = blocks[position - 1], blocks[position]
             source = after.conv.all_input_nodes[0]
-            unplaced = [s.node for s in before.sums if s.node.name not in allowed]
-            if unplaced:
-                yield Barrier(position, unplaced[0].name, "an add from outside the chain")
-            elif source is not before.output:
+            if source is not before.output:
                 yield Barrier(position, source.name, self._what(source))
             else:
                 own = {after.conv.name} | {s.add for s in skips if s.source == position}

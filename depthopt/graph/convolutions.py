@@ -79,6 +79,15 @@ def make_conv(spec: ConvSpec) -> nn.Conv2d:
     )
 
 
+def conv_with(spec: ConvSpec, weight: Tensor, bias: Tensor, like: nn.Module) -> nn.Conv2d:
+    """A convolution with these weights, in the precision, place and mode of ``like``."""
+    parameter = next(like.parameters())
+    conv = make_conv(spec)
+    conv.weight = nn.Parameter(weight.to(parameter))
+    conv.bias = nn.Parameter(bias.to(parameter))
+    return conv.train(like.training)
+
+
 def why_opaque(module: nn.Module) -> str | None:
     """Why a convolution cannot be merged or replaced, or None if it can."""
     if type(module) not in {nn.Conv2d, PaddedConv2d}:

@@ -1,5 +1,6 @@
 """Running a traced network in part: from tensors inside it to its output."""
 
+import contextlib
 from collections.abc import Iterable, Mapping
 
 import torch
@@ -7,7 +8,7 @@ from torch import Tensor, fx
 
 
 def record(graph_module: fx.GraphModule, images: Tensor, names: Iterable[str]) -> dict[str, Tensor]:
-    """Run the network and return the values of the named nodes.
+    """Run the network as far as needed and return the values of the named nodes.
 
     Values that nothing needs any more are freed on the way.
 
@@ -16,13 +17,14 @@ def record(graph_module: fx.GraphModule, images: Tensor, names: Iterable[str]) -
         images: (N, C, H, W).
         names: nodes; ``"output"`` is the network's output.
     """
-    wanted = set(names)
-    recorder = _Recorder(graph_module, wanted)
-    with torch.no_grad():
-        output = recorder.run(images)
-    if "output" in wanted:
-        recorder.values["output"] = output
+    recorder = _Recorder(graph_module, set(names))
+    with torch.no_grad(), contextlib.suppress(_AllRecorded):
+        recorder.run(images)
     return recorder.values
+
+
+class _AllRecorded(Exception):  # noqa: N818 - no error
+    """Ends a run early."""
 
 
 class _Recorder(fx.Interpreter):
@@ -35,6 +37,8 @@ class _Recorder(fx.Interpreter):
         value = super().run_node(n)
         if n.name in self._wanted:
             self.values[n.name] = value
+            if len(self.values) == len(self._wanted):
+                raise _AllRecorded
         return value
 
 

@@ -44,7 +44,7 @@ class _Tracer(fx.Tracer):
         forward: Callable[..., Any],
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
-    ) -> Any:  # noqa: ANN401 - fx proxies stand for any value
+    ) -> Any:
         self._path.append(self.path_of_module(m))
         try:
             return super().call_module(m, forward, args, kwargs)

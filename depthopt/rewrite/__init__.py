@@ -1,0 +1,7 @@
+"""Rewriting a network: folding, merging, regressing, carrying out plans."""
+
+from depthopt.rewrite.apply import apply
+from depthopt.rewrite.build import build
+from depthopt.rewrite.merge import merge
+
+__all__ = ["apply", "build", "merge"]

@@ -1,0 +1,49 @@
+"""Batch norms folded into their convolutions, in place in a traced network."""
+
+from torch import fx, nn
+
+from depthopt.graph.convolutions import (
+    conv_spec,
+    conv_with,
+    is_foldable_norm,
+    sole_user,
+    why_opaque,
+)
+from depthopt.rewrite.affine import folded
+
+
+def fold_norms(graph_module: fx.GraphModule, *, keep_nodes: bool = False) -> None:
+    """Fold every batch norm into the convolution that alone feeds it.
+
+    Args:
+        graph_module: changed in place.
+        keep_nodes: leave an identity in each norm's place, so that all nodes keep
+            their names.
+    """
+    modules = dict(graph_module.named_modules())
+    for node in list(graph_module.graph.nodes):
+        if node.op != "call_module" or not isinstance(modules[node.target], nn.Conv2d):
+            continue
+        conv, user = modules[node.target], sole_user(node)
+        if why_opaque(conv) is not None or user is None or user.op != "call_module":
+            continue
+        norm = modules[str(user.target)]
+        if (
+            not is_foldable_norm(norm)
+            or _calls(graph_module, node) + _calls(graph_module, user) > 2
+        ):
+            continue
+        graph_module.set_submodule(
+            str(node.target), conv_with(conv_spec(conv), *folded(conv, norm), conv)
+        )
+        if keep_nodes:
+            graph_module.set_submodule(str(user.target), nn.Identity())
+        else:
+            user.replace_all_uses_with(node)
+            graph_module.graph.erase_node(user)
+    graph_module.delete_all_unused_submodules()
+    graph_module.recompile()
+
+
+def _calls(graph_module: fx.GraphModule, node: fx.Node) -> int:
+    return sum(other.target == node.target for other in graph_module.graph.nodes)

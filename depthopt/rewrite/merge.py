@@ -1,0 +1,26 @@
+"""The last step of rewriting: norms folded and expanded segments merged, exactly."""
+
+import copy
+
+from torch import fx
+
+from depthopt.rewrite.expanded import ExpandedSegment
+from depthopt.rewrite.fold import fold_norms
+
+
+def merge(network: fx.GraphModule) -> fx.GraphModule:
+    """A copy of a trained shallow network with nothing left to merge.
+
+    Every batch norm is folded into its convolution and every expanded segment becomes one
+    convolution. The result computes the same as ``network`` in evaluation mode, to rounding.
+
+    Args:
+        network: what ``apply`` gave, trained or not; it is not changed.
+    """
+    merged = copy.deepcopy(network).eval()
+    for name, module in list(merged.named_modules()):
+        if isinstance(module, ExpandedSegment):
+            merged.set_submodule(name, module.merged())
+    fold_norms(merged)
+    merged.graph.lint()
+    return merged

@@ -1,0 +1,198 @@
+"""Convolutions regressed on data: ridge least squares over the windows of a tensor.
+
+With X the matrix of all windows (one row an output pixel) and Y the wanted outputs, a
+group's weight solves ``(Xc'Xc + ridge * mean(diag(Xc'Xc)) * I) W = Xc'Yc``, where ``c``
+marks centred columns; the bias takes up the means and is not shrunk. X is never
+kept: its Gram matrix is accumulated in float64 over batches, so memory does not grow
+with the number of images. One Gram matrix serves every target and every smaller kernel.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - torch's own convention
+from torch import Tensor
+
+from depthopt.core.spec import ConvSpec
+from depthopt.errors import DataError
+
+RIDGES = (1e-4, 1e-3, 1e-2, 1e-1)
+"""Default regularisation strengths, relative to the mean variance of the inputs."""
+
+_CHUNK_BYTES = 64 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """A regressed convolution.
+
+    Attributes:
+        weight: (out_channels, in_channels // groups, kH, kW), float32.
+        bias: (out_channels,), float32.
+        ridge: the regularisation it was solved with.
+        error: mean squared error on held-out data over the target's variance; NaN if
+            there was none to choose by.
+    """
+
+    weight: Tensor
+    bias: Tensor
+    ridge: float
+    error: float
+
+
+class Regression:
+    """Accumulates the normal equations of one input tensor against several targets."""
+
+    def __init__(self, spec: ConvSpec, targets: Mapping[str, int]) -> None:
+        """Start with nothing accumulated.
+
+        Args:
+            spec: the largest convolution that will be solved for; its ``out_channels``
+                do not matter.
+            targets: output channels by target name.
+        """
+        self.spec = spec
+        self._groups = spec.groups
+        kh, kw = spec.kernel_size
+        features = spec.in_channels // spec.groups * kh * kw
+        self._gram = torch.zeros((spec.groups, features, features), dtype=torch.float64)
+        self._sums = torch.zeros((spec.groups, features), dtype=torch.float64)
+        self._targets = dict(targets)
+        columns = sum(targets.values()) // spec.groups
+        self._moments = torch.zeros((spec.groups, features, columns), dtype=torch.float64)
+        self._target_sums = torch.zeros((spec.groups, columns), dtype=torch.float64)
+        self.count = 0
+
+    @staticmethod
+    def bytes_needed(spec: ConvSpec, out_channels: int) -> int:
+        """Memory of the accumulators, in bytes."""
+        kh, kw = spec.kernel_size
+        features = spec.in_channels // spec.groups * kh * kw
+        return 8 * features * (spec.groups * features + out_channels)
+
+    def add(self, inputs: Tensor, targets: Mapping[str, Tensor]) -> None:
+        """Accumulate one batch.
+
+        Args:
+            inputs: (N, in_channels, H, W).
+            targets: (N, out_channels, H', W') by target name.
+        """
+        kh, kw = self.spec.kernel_size
+        height, width = next(iter(targets.values())).shape[-2:]
+        row_bytes = 8 * self.spec.in_channels * kh * kw * height * width
+        step = max(1, _CHUNK_BYTES // row_bytes)
+        for begin in range(0, len(inputs), step):
+            part = slice(begin, begin + step)
+            self._add(inputs[part], [targets[name][part] for name in self._targets])
+
+    def _add(self, inputs: Tensor, targets: Sequence[Tensor]) -> None:
+        groups = self._groups
+        windows = F.unfold(
+            F.pad(inputs.double(), self.spec.padding),
+            self.spec.kernel_size,
+            stride=self.spec.stride,
+        )
+        n, _, pixels = windows.shape
+        # (groups, features, images * pixels), one column an output pixel.
+        x = (
+            windows.reshape(n, groups, -1, pixels)
+            .permute(1, 2, 0, 3)
+            .reshape(groups, -1, n * pixels)
+        )
+        y = torch.cat(
+            [t.double().reshape(n, groups, -1, pixels) for t in targets], dim=2
+        ).permute(1, 0, 3, 2).reshape(groups, n * pixels, -1)  # fmt: skip
+        self._gram.baddbmm_(x, x.transpose(1, 2))
+        self._moments.baddbmm_(x, y)
+        self._sums += x.sum(2)
+        self._target_sums += y.sum(1)
+        self.count += n * pixels
+
+    def solve(self, spec: ConvSpec, ridge: float) -> dict[str, tuple[Tensor, Tensor]]:
+        """Weights and biases of ``spec`` for every target.
+
+        Args:
+            spec: a convolution whose kernel lies inside that of the regression.
+            ridge: relative regularisation.
+
+        Returns:
+            weight: (out_channels, in_channels // groups, kH, kW) and bias:
+            (out_channels,) by target name, in float64.
+
+        Raises:
+            DataError: fewer output pixels were seen than a kernel has weights, or
+                a tensor holds NaN.
+        """
+        groups, inner = self._groups, spec.in_channels // self._groups
+        taps = self._taps(spec)
+        mean = self._sums[:, taps] / self.count
+        target_mean = self._target_sums / self.count
+        gram = self._gram[:, taps][:, :, taps] - self.count * mean[:, :, None] * mean[:, None]
+        moments = self._moments[:, taps] - self.count * mean[:, :, None] * target_mean[:, None]
+        if not bool(torch.isfinite(moments).all()):
+            raise DataError("the calibration tensors hold NaN or infinite values")
+        diagonal = gram.diagonal(dim1=1, dim2=2)
+        scale = ridge * diagonal.mean(1, keepdim=True).clamp_min(1e-12)
+        diagonal += scale
+        factor = torch.linalg.cholesky(gram)
+        solution = torch.cholesky_solve(moments, factor)
+        bias = target_mean - torch.einsum("gf,gfo->go", mean, solution)
+        return self._split(solution, bias, (inner, *spec.kernel_size), groups)
+
+    def _taps(self, spec: ConvSpec) -> Tensor:
+        """Indices, among the largest kernel's features, of those of ``spec``."""
+        kh, kw = self.spec.kernel_size
+        left, _, top, _ = self.spec.padding
+        row, column = top - spec.padding[2], left - spec.padding[0]
+        index = torch.arange(self.spec.in_channels // self._groups * kh * kw)
+        grid = index.reshape(-1, kh, kw)
+        height, width = spec.kernel_size
+        return grid[:, row : row + height, column : column + width].reshape(-1)
+
+    def _split(
+        self, solution: Tensor, bias: Tensor, kernel: tuple[int, ...], groups: int
+    ) -> dict[str, tuple[Tensor, Tensor]]:
+        result, begin = {}, 0
+        for name, channels in self._targets.items():
+            part = slice(begin, begin + channels // groups)
+            weight = solution[:, :, part].transpose(1, 2).reshape(channels, *kernel)
+            result[name] = (weight, bias[:, part].reshape(channels))
+            begin = part.stop
+        return result
+
+
+def convolve(inputs: Tensor, weight: Tensor, bias: Tensor, spec: ConvSpec) -> Tensor:
+    """Apply ``spec`` with these weights to (N, C, H, W)."""
+    padded = F.pad(inputs, spec.padding)
+    return F.conv2d(padded, weight, bias, spec.stride, 0, spec.dilation, spec.groups)
+
+
+def best_fits(
+    regression: Regression,
+    spec: ConvSpec,
+    held_out_inputs: Tensor,
+    held_out_targets: Mapping[str, Tensor],
+    ridges: Iterable[float] = RIDGES,
+) -> dict[str, Fitted]:
+    """For every target, the solution whose ridge serves held-out data best.
+
+    Args:
+        regression: the accumulated equations.
+        spec: the convolution to solve for; ``out_channels`` do not matter.
+        held_out_inputs: (N, in_channels, H, W), not among what was accumulated.
+        held_out_targets: (N, out_channels, H', W') by target name.
+        ridges: the strengths to try.
+    """
+    best: dict[str, Fitted] = {}
+    for ridge in ridges:
+        for name, (weight, bias) in regression.solve(spec, ridge).items():
+            if name not in held_out_targets:
+                continue
+            wanted = held_out_targets[name]
+            single = weight.to(held_out_inputs.dtype), bias.to(held_out_inputs.dtype)
+            error = float((convolve(held_out_inputs, *single, spec) - wanted).square().mean())
+            error /= max(float(wanted.var()), 1e-30)
+            if name not in best or error < best[name].error:
+                best[name] = Fitted(*single, ridge, error)
+    return best
