@@ -29,7 +29,7 @@ class TrainConfig:
         ema_decay: of the moving average of the weights that the model ends with; it rises
             to this value with the steps. None ends with the last weights.
         augment: change training images at random, as the data set knows how to.
-        mixed_precision: ``no``, ``bf16``, or ``fp16`` (GPU only).
+        mixed_precision: ``no``, ``bf16`` or ``fp16``, whichever the device is fast at.
         channels_last: hold images and weights with the channels innermost. On a CPU
             depthwise convolutions train several times as fast.
         evaluate_epochs: measure accuracy on the calibration split after each epoch.

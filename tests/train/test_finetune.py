@@ -1,0 +1,296 @@
+"""Training: repeatable to the bit, resumable at any step, and honest when it goes wrong."""
+
+import copy
+import random
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F  # noqa: N812 - as torch does
+
+from depthopt.core import artefacts
+from depthopt.errors import ArtefactError, DepthoptError, UsageError
+from depthopt.train.config import TrainConfig
+from depthopt.train.dataset import Dataset, Preprocessing
+from depthopt.train.evaluate import evaluate
+from depthopt.train.finetune import TrainingDiverged, finetune
+from depthopt.train.loss import training_loss
+from depthopt.train.memory import MemorySplit
+
+CONFIG = TrainConfig(epochs=3, batch_size=16, ema_decay=0.9, checkpoint_every_s=0)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def make_data():
+    """Three classes of 8 x 8 images that differ in which rows are bright."""
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(120) % 3
+    pixels = torch.randint(0, 90, (120, 1, 8, 8), generator=generator).byte()
+    for i, label in enumerate(labels.tolist()):
+        pixels[i, 0, 2 + 2 * label] += 150
+    view = Preprocessing((1, 8, 8), (0.3,), (0.2,))
+    train, calibration, test = (
+        MemorySplit(pixels[at], labels[at], view, mirror=True)
+        for at in (slice(0, 70), slice(70, 90), slice(90, 120))
+    )
+    return Dataset("rows", ("a", "b", "c"), view, train, calibration, test)
+
+
+def make_model(seed=0, width=8):
+    torch.manual_seed(seed)
+    return nn.Sequential(
+        nn.Conv2d(1, width, 3, padding=1, bias=False),
+        nn.BatchNorm2d(width),
+        nn.ReLU(),
+        nn.Conv2d(width, width, 3, padding=1, groups=width),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Dropout(0.2),
+        nn.Linear(64 * width, 3),
+    )
+
+
+def weights(model):
+    return torch.cat([value.double().flatten() for value in model.state_dict().values()])
+
+
+def train(config=CONFIG, **options):
+    model = make_model()
+    result = finetune(model, make_data(), config=config, **options)
+    return model, result
+
+
+class Stopped(BaseException):
+    """Ends a training between two steps, as a kill would."""
+
+
+def stop_at(step):
+    def progress(done, _steps, _note):
+        if done == step:
+            raise Stopped
+
+    return progress
+
+
+def test_it_learns_and_leaves_the_model_ready_to_use():
+    model, result = train(replace(CONFIG, epochs=15, learning_rate=0.01, evaluate_epochs=True))
+    losses = [record.loss for record in result.history]
+    assert len(losses) == 15
+    assert losses[-1] < losses[0]
+    assert evaluate(model, make_data().test.batches(16)).accuracy > 90
+    assert result.history[-1].accuracy > 90
+    assert result.steps == 60
+    assert not model.training
+    assert all(p.requires_grad and p.is_contiguous() for p in model.parameters())
+    assert copy.deepcopy(model)(torch.zeros(1, 1, 8, 8)).shape == (1, 3)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"optimizer": "sgd", "learning_rate": 0.05, "ema_decay": None},
+        {"channels_last": False, "clip_norm": None, "augment": False},
+        {"mixed_precision": "bf16"},
+    ],
+)
+def test_same_seed_same_bits_whatever_the_global_generators(changes):
+    config = replace(CONFIG, **changes)
+    first, _ = train(config)
+    torch.manual_seed(99)
+    model = make_model()
+    torch.manual_seed(77)
+    random.seed(77)
+    state = torch.get_rng_state()
+    finetune(model, make_data(), config=config)
+    assert torch.equal(weights(first), weights(model))
+    assert torch.equal(torch.get_rng_state(), state)
+    assert not torch.equal(weights(first), weights(train(replace(config, seed=1))[0]))
+
+
+@pytest.mark.parametrize("changes", [{}, {"optimizer": "sgd"}, {"mixed_precision": "fp16"}])
+@pytest.mark.parametrize("step", [1, 4, 6, 12])
+def test_stopped_and_resumed_ends_in_the_same_bits(step, changes, tmp_path):
+    config = replace(CONFIG, **changes)
+    undisturbed, expected = train(config)
+    path = tmp_path / "checkpoint.safetensors"
+    with pytest.raises(Stopped):
+        train(config, checkpoint=path, progress=stop_at(step))
+    resumed, result = train(config, checkpoint=path)
+    assert torch.equal(weights(undisturbed), weights(resumed))
+    assert [r.loss for r in result.history] == [r.loss for r in expected.history]
+
+
+def test_a_finished_checkpoint_needs_no_step(tmp_path):
+    path = tmp_path / "checkpoint.safetensors"
+    first, expected = train(checkpoint=path)
+    again, result = train(checkpoint=path, progress=stop_at(1))
+    assert torch.equal(weights(first), weights(again))
+    assert result == expected
+
+
+LONG = replace(CONFIG, epochs=100)
+
+CHILD = """
+import sys, time
+from pathlib import Path
+sys.path.insert(0, {here!r})
+import torch
+from test_finetune import LONG, finetune, make_data, make_model
+torch.set_num_threads(1)
+finetune(make_model(), make_data(), config=LONG, checkpoint=Path({path!r}),
+         progress=lambda *_: time.sleep(0.005))
+"""
+
+
+def kill_a_training(path, *, delay_s):
+    """Start a training in a process of its own, and kill it after its next checkpoint."""
+    script = CHILD.format(here=str(Path(__file__).parent), path=str(path))
+    before = path.stat().st_mtime_ns if path.exists() else None
+    with subprocess.Popen([sys.executable, "-c", script]) as child:  # noqa: S603 - as above
+        while child.poll() is None and (not path.exists() or path.stat().st_mtime_ns == before):
+            time.sleep(0.005)
+        time.sleep(delay_s)
+        child.kill()
+    assert child.returncode == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("kills", [1, pytest.param(5, marks=pytest.mark.slow)])
+def test_killed_at_random_moments_and_resumed_ends_in_the_same_bits(kills, tmp_path):
+    path = tmp_path / "checkpoint.safetensors"
+    for _ in range(kills):
+        kill_a_training(path, delay_s=random.uniform(0, 0.3))  # noqa: S311 - no secret
+    resumed, _ = train(LONG, checkpoint=path)
+    undisturbed, _ = train(LONG)
+    assert torch.equal(weights(undisturbed), weights(resumed))
+
+
+def test_a_checkpoint_of_another_training_is_refused(tmp_path):
+    path = tmp_path / "checkpoint.safetensors"
+    train(checkpoint=path)
+    before = path.read_bytes()
+    with pytest.raises(ArtefactError, match="another model, data set or configuration"):
+        train(replace(CONFIG, learning_rate=1e-4), checkpoint=path)
+    with pytest.raises(ArtefactError, match="another model"):
+        finetune(make_model(width=4), make_data(), config=CONFIG, checkpoint=path)
+    assert path.read_bytes() == before
+    train(replace(CONFIG, checkpoint_every_s=60), checkpoint=path)
+
+
+@pytest.mark.parametrize("kept_bytes", [0, 100, -10])
+def test_a_damaged_checkpoint_is_refused(kept_bytes, tmp_path):
+    path = tmp_path / "checkpoint.safetensors"
+    train(checkpoint=path)
+    path.write_bytes(path.read_bytes()[:kept_bytes])
+    with pytest.raises(ArtefactError, match=r"checkpoint.safetensors is no whole checkpoint"):
+        train(checkpoint=path)
+
+
+def test_a_full_disk_leaves_the_old_checkpoint_whole(tmp_path, monkeypatch):
+    path = tmp_path / "checkpoint.safetensors"
+    with pytest.raises(Stopped):
+        train(checkpoint=path, progress=stop_at(7))
+    before = path.read_bytes()
+
+    def full(_handle):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(artefacts.os, "fsync", full)
+        with pytest.raises(OSError, match="No space left"):
+            train(checkpoint=path)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+    assert torch.equal(weights(train()[0]), weights(train(checkpoint=path)[0]))
+
+
+def test_divergence_stops_with_the_place_and_keeps_the_last_good_checkpoint(tmp_path):
+    path = tmp_path / "checkpoint.safetensors"
+    data, model = make_data(), make_model()
+    poisoned = _Poisoned(data.train, from_step=6)
+    with pytest.raises(TrainingDiverged, match=r"epoch 2 of 3, step 7; lower learning_rate") as e:
+        finetune(model, replace(data, train=poisoned), config=CONFIG, checkpoint=path)
+    assert isinstance(e.value, DepthoptError)
+    assert not isinstance(e.value, UsageError)
+    assert "\n" not in str(e.value)
+    undisturbed, _ = train()
+    assert torch.equal(weights(train(checkpoint=path)[0]), weights(undisturbed))
+
+
+class _Poisoned:
+    """A split whose images are NaN from some step on."""
+
+    def __init__(self, split, *, from_step):
+        self.split, self.left = split, from_step
+
+    def __len__(self):
+        return len(self.split)
+
+    def batches(self, batch_size, **options):
+        for images, labels in self.split.batches(batch_size, **options):
+            self.left -= 1
+            yield (images if self.left >= 0 else images * torch.nan), labels
+
+
+def test_a_teacher_is_imitated_and_not_changed():
+    teacher, _ = train(replace(CONFIG, epochs=15, learning_rate=0.01))
+    teacher.train()
+    before = weights(teacher).clone()
+    data = make_data()
+    strangers = replace(data, train=replace(data.train, labels=data.train.labels.roll(1)))
+    student = make_model(seed=5)
+    config = replace(CONFIG, epochs=15, learning_rate=0.01, distillation=1.0)
+    finetune(student, strangers, teacher=teacher, config=config)
+    assert evaluate(student, data.test.batches(16)).accuracy > 90
+    assert torch.equal(weights(teacher), before)
+    assert teacher.training
+
+
+def test_the_loss_weighs_label_against_teacher():
+    logits, answer = torch.randn(2, 4, 3).unbind()
+    labels = torch.tensor([0, 1, 2, 0])
+    config = TrainConfig(distillation=0.25, temperature=3.0, label_smoothing=0.1)
+    hard = F.cross_entropy(logits, labels, label_smoothing=0.1)
+    p, q = (answer / 3).softmax(1), (logits / 3).softmax(1)
+    soft = 9 * (p * (p / q).log()).sum(1).mean()
+    torch.testing.assert_close(training_loss(logits, labels, None, config), hard)
+    torch.testing.assert_close(
+        training_loss(logits, labels, answer, config), 0.75 * hard + 0.25 * soft
+    )
+
+
+def test_the_learning_rate_rises_then_falls_to_zero():
+    config = replace(CONFIG, epochs=20, warmup=0.25, learning_rate=0.01)
+    rates = [record.learning_rate for record in train(config)[1].history]
+    peak = rates.index(max(rates))
+    assert peak in (4, 5)
+    assert rates[:peak] == sorted(rates[:peak])
+    assert rates[peak:] == sorted(rates[peak:], reverse=True)
+    assert max(rates) <= 0.01
+    assert rates[-1] < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"epochs": 0}, "TrainConfig.epochs is 0: Input should be greater than 0"),
+        ({"optimizer": "adam"}, "TrainConfig.optimizer is 'adam'"),
+        ({"mixed_precision": "half"}, "TrainConfig.mixed_precision is 'half'"),
+    ],
+)
+def test_bad_settings_are_refused(changes, message):
+    with pytest.raises(UsageError, match=message):
+        train(replace(CONFIG, **changes))
