@@ -1,0 +1,45 @@
+"""The cheap baseline: the share of the network's L1 norm that a candidate takes away."""
+
+from collections.abc import Sequence
+
+from torch import nn
+
+from depthopt.core.candidate import Candidate
+from depthopt.core.chain import Chain
+from depthopt.core.tables import Importance, ImportanceTable
+from depthopt.graph.trace import trace
+from depthopt.rewrite.build import check_chain
+from depthopt.rewrite.fold import fold_norms
+
+
+def magnitude_importance(
+    model: nn.Module, chain: Chain, candidates: Sequence[Candidate]
+) -> ImportanceTable:
+    """Score every candidate by the weights that it removes; needs no data.
+
+    The cost is the L1 norm of the removed convolutions, norms folded, as a share of all
+    convolutions', times the share of the segment's parameters that is saved.
+
+    Args:
+        model: the original network; it is not changed.
+        chain: its chain.
+        candidates: what may replace its segments.
+    """
+    graph_module = trace(model, chain.input_size)
+    check_chain(graph_module, chain)
+    fold_norms(graph_module)
+    norms = [
+        float(graph_module.get_parameter(f"{block.name}.weight").detach().abs().sum())
+        for block in chain.blocks
+    ]
+    entries = {}
+    for candidate in candidates:
+        if candidate.kind == "keep":
+            continue
+        blocks = range(candidate.start, candidate.end)
+        removed = sum(norms[i] for i in blocks if i not in candidate.kept)
+        before = sum(chain.blocks[i].spec.parameters for i in blocks)
+        after = 0 if candidate.spec is None else candidate.spec.parameters
+        share = 1.0 if candidate.kept else max(0.0, 1 - after / before)
+        entries[candidate.key] = Importance(removed / sum(norms) * share)
+    return ImportanceTable(chain.model, "magnitude", 0, entries)
