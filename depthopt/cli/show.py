@@ -1,0 +1,106 @@
+"""Chains, plans, frontiers and results as tables for people."""
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from depthopt.core.artefacts import write_bytes
+from depthopt.core.candidate import Candidate
+from depthopt.core.chain import Chain
+from depthopt.core.plan import Frontier, Plan
+from depthopt.core.tables import LatencySummary
+from depthopt.pipeline.result import Result
+
+
+def show_chain(console: Console, chain: Chain, candidates: Sequence[Candidate]) -> None:
+    """Print a chain's blocks, skips, barriers, and what it could not use."""
+    table = Table(
+        "#", "block", "convolution", "input", "activation", "skip to", "barrier before",
+        title=f"{chain.model} at {'x'.join(map(str, chain.input_size))}",
+    )  # fmt: skip
+    barriers = {barrier.position: barrier.reason for barrier in chain.barriers}
+    for i, block in enumerate(chain.blocks):
+        skips = ", ".join(
+            f"{s.target}{' by ' + str(s.projection) if s.projection else ''}"
+            for s in chain.skips
+            if s.source == i
+        )
+        table.add_row(
+            str(i),
+            block.name,
+            str(block.spec),
+            "{}x{}".format(*block.input_size),
+            block.activation or "",
+            skips,
+            barriers.get(i, ""),
+        )
+    console.print(table)
+    kinds = Counter(candidate.kind for candidate in candidates)
+    counts = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
+    segments = sum(1 for _ in chain.segments())
+    console.print(f"{segments} legal segments; {len(candidates)} candidates: {counts}")
+    for unused in chain.unused:
+        console.print(f"not used: {unused.node}: {unused.reason}", highlight=False)
+
+
+def show_plan(console: Console, plan: Plan, chain: Chain) -> None:
+    """Print what a plan replaces."""
+    table = Table("segment", "blocks", "becomes", "convolution", "activation")
+    for choice in plan.replaced:
+        first, last = chain.blocks[choice.start].name, chain.blocks[choice.end - 1].name
+        table.add_row(
+            f"[{choice.start}, {choice.end})".replace("[", r"\["),
+            first if choice.end - choice.start == 1 else f"{first} to {last}",
+            choice.kind,
+            "" if choice.spec is None else str(choice.spec),
+            choice.activation or "",
+        )
+    console.print(table)
+    console.print(
+        f"predicted {plan.latency_ms:.3f} ms of {plan.original_ms:.3f} ms "
+        f"({plan.speedup:.2f}x), importance cost {plan.cost:.4g}",
+        highlight=False,
+    )
+
+
+def show_frontier(frontier: Frontier, path: Path) -> None:
+    """Write a frontier's points as CSV: latency_ms, speedup, cost, replaced."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["latency_ms", "speedup", "cost", "replaced"])
+    for index, point in enumerate(frontier.points):
+        replaced = "; ".join(choice.key for choice in frontier.plan(index).replaced)
+        speedup = frontier.original_ms / point.latency_ms
+        writer.writerow([repr(point.latency_ms), f"{speedup:.4f}", repr(point.cost), replaced])
+    write_bytes(path, text.getvalue().encode())
+
+
+def show_result(console: Console, result: Result) -> None:
+    """Print a run's figures, before and after."""
+    before, after = result.original, result.compressed
+    table = Table("", "original", "compressed", title=f"{result.model} on {result.data}")
+    table.add_row("accuracy, %", f"{before.accuracy:.2f}", f"{after.accuracy:.2f}")
+    table.add_row("latency, ms (quartiles)", _latency(before.latency), _latency(after.latency))
+    table.add_row("speed-up", "", f"{result.speedup:.2f}x")
+    table.add_row("predicted", "", f"{result.predicted_ms:.3f} ms, {result.predicted_speedup:.2f}x")
+    table.add_row("parameters", f"{before.parameters:,}", f"{after.parameters:,}")
+    table.add_row("convolutions", str(before.convolutions), str(after.convolutions))
+    table.add_row("activations", str(before.activations), str(after.activations))
+    table.add_row("accuracy with no training, %", "", f"{result.untrained_accuracy:.2f}")
+    console.print(table)
+    where = result.conditions
+    console.print(
+        f"{where.device}, {where.runtime} {where.runtime_version}, {where.dtype}, "
+        f"batch {where.batch}, {where.threads} thread(s); {result.test_images} test images",
+        highlight=False,
+    )
+    console.print(f"fused model: {result.fused}\nONNX file:   {result.onnx}", highlight=False)
+
+
+def _latency(summary: LatencySummary) -> str:
+    return f"{summary.median_ms:.3f} ({summary.q1_ms:.3f} to {summary.q3_ms:.3f})"

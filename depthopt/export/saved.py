@@ -1,0 +1,143 @@
+"""A compressed network as a folder: timm name, plan, and weights in safetensors."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import timm
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor, fx, nn
+
+from depthopt.core.artefacts import load_json, save_json, write_bytes
+from depthopt.core.plan import Plan
+from depthopt.errors import ArtefactError, ModelError
+from depthopt.extract import extract
+from depthopt.rewrite import build, merge
+from depthopt.rewrite.build import Form
+from depthopt.rewrite.expanded import ExpandedSegment
+
+Argument = bool | int | float | str | None
+
+
+@dataclass(frozen=True, slots=True)
+class SavedModel:
+    """Everything but the weights that is needed to make a compressed network again.
+
+    Attributes:
+        name: the original's timm name.
+        arguments: what ``timm.create_model`` takes beside the name.
+        plan: what was replaced.
+        class_names: in the order of the logits; empty if unknown.
+        mean: per channel, of pixels in 0..1, subtracted from the input.
+        std: per channel, of pixels in 0..1, that the input is divided by.
+        form: of the plan's merges.
+        merged: whether norms are folded and expanded segments merged.
+    """
+
+    name: str
+    arguments: dict[str, Argument]
+    plan: Plan
+    class_names: tuple[str, ...] = ()
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    form: Form = "merged"
+    merged: bool = field(default=False)
+
+
+def save(
+    network: fx.GraphModule,
+    folder: Path,
+    plan: Plan,
+    *,
+    arguments: Mapping[str, Argument] | None = None,
+    class_names: tuple[str, ...] = (),
+    mean: tuple[float, ...] = (),
+    std: tuple[float, ...] = (),
+) -> SavedModel:
+    """Write ``model.json`` and ``model.safetensors`` into ``folder``.
+
+    Args:
+        network: what ``apply`` or ``merge`` gave, trained or not.
+        folder: made if it does not exist.
+        plan: the plan that was applied; its model is the timm name.
+        arguments: what ``timm.create_model`` took beside the name.
+        class_names: in the order of the logits.
+        mean: per channel, of pixels in 0..1, subtracted from the input.
+        std: per channel, of pixels in 0..1, that the input is divided by.
+    """
+    kinds = {type(module) for module in network.modules()}
+    saved = SavedModel(
+        name=plan.model,
+        arguments=dict(arguments or {}),
+        plan=plan,
+        class_names=class_names,
+        mean=mean,
+        std=std,
+        form="expanded" if ExpandedSegment in kinds else "merged",
+        merged=not kinds & {nn.BatchNorm2d, ExpandedSegment},
+    )
+    save_weights(network, folder / "model.safetensors")
+    save_json(saved, folder / "model.json")
+    return saved
+
+
+def load(folder: Path) -> fx.GraphModule:
+    """The network that ``save`` wrote, in evaluation mode.
+
+    Raises:
+        ArtefactError: a file is missing, damaged, or does not fit the other.
+        ModelError: timm does not know the model.
+    """
+    saved = load_json(SavedModel, folder / "model.json")
+    model = create_timm_model(saved.name, saved.arguments)
+    chain = extract(model, saved.plan.input_size, name=saved.name)
+    network, _ = build(model, chain, saved.plan, saved.form)
+    if saved.merged:
+        network = merge(network)
+    load_weights(network, folder / "model.safetensors")
+    return network.eval()
+
+
+def create_timm_model(name: str, arguments: Mapping[str, Argument]) -> nn.Module:
+    """A timm model by name, in evaluation mode.
+
+    Raises:
+        ModelError: timm does not know the name, or refuses the arguments.
+    """
+    if not timm.is_model(name):
+        near = timm.list_models(f"*{name.split('_')[0]}*")[:5]
+        hint = f"did you mean {', '.join(near)}? " if near else ""
+        raise ModelError(f"timm knows no model {name!r}; {hint}`timm.list_models()` lists all")
+    try:
+        model: nn.Module = timm.create_model(name, **arguments)
+    except (TypeError, ValueError, RuntimeError) as error:
+        message = str(error).partition("\n")[0]
+        raise ModelError(f"timm refuses {name} with {dict(arguments)}: {message}") from error
+    return model.eval()
+
+
+def save_weights(model: nn.Module, path: Path) -> None:
+    """Write a model's parameters and buffers as safetensors, atomically."""
+    tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+    write_bytes(path, save_tensors(tensors))
+
+
+def load_weights(model: nn.Module, path: Path) -> None:
+    """Read what ``save_weights`` wrote into a model of the same structure.
+
+    Raises:
+        ArtefactError: the file is missing, damaged, or of another model.
+    """
+    try:
+        tensors: dict[str, Tensor] = load_tensors(path.read_bytes())
+    except FileNotFoundError:
+        raise ArtefactError(f"{path} does not exist") from None
+    except (OSError, SafetensorError) as error:
+        raise ArtefactError(f"{path} is not whole safetensors ({error})") from None
+    try:
+        model.load_state_dict(tensors)
+    except RuntimeError as error:
+        detail = str(error).splitlines()[-1].strip()
+        raise ArtefactError(f"{path} does not fit {type(model).__name__}: {detail}") from None

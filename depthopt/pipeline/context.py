@@ -1,0 +1,158 @@
+"""What stages work on: a recipe, its folder, and the artefacts in it as values."""
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor, fx, nn
+
+from depthopt.core.artefacts import load_json
+from depthopt.core.candidate import Candidate
+from depthopt.core.chain import Chain
+from depthopt.core.plan import Frontier, Plan
+from depthopt.core.tables import ImportanceTable, LatencyTable
+from depthopt.export.saved import Argument, create_timm_model, load, load_weights
+from depthopt.latency.select import worthwhile
+from depthopt.pipeline.folder import RunFolder
+from depthopt.pipeline.recipe import Recipe
+from depthopt.runtimes import Runtime, get_runtime
+from depthopt.train.config import TrainConfig
+from depthopt.train.data import load_dataset
+from depthopt.train.dataset import Dataset
+
+BATCH = 64
+"""Images per forward pass where no recipe says otherwise."""
+
+
+class Reporter(Protocol):
+    """Is told what a run is doing."""
+
+    def started(self, stage: str) -> None:
+        """A stage has begun."""
+
+    def progress(self, done: int, total: int, what: str) -> None:
+        """The stage has done so many steps."""
+
+    def finished(self, stage: str, seconds: float, summary: str) -> None:
+        """The stage is done; ``summary`` is one line."""
+
+    def skipped(self, stage: str) -> None:
+        """The stage was done in an earlier run and still holds."""
+
+
+@dataclass(frozen=True, slots=True)
+class CandidateList:
+    """The candidates of a chain, as one artefact."""
+
+    candidates: tuple[Candidate, ...]
+
+
+@dataclass(frozen=True)
+class Context:
+    """One run. Artefacts are read when first asked for, after their stages are done."""
+
+    recipe: Recipe
+    folder: RunFolder
+    reporter: Reporter
+    _runtimes: dict[str, Runtime] = field(default_factory=dict)
+
+    def path(self, name: str) -> Path:
+        """The path of an artefact."""
+        return self.folder.file(name)
+
+    @property
+    def arguments(self) -> dict[str, Argument]:
+        """What ``timm.create_model`` takes beside the name."""
+        classes = {"num_classes": len(self.data.class_names)}
+        return {
+            "in_chans": self.recipe.model.input_size[0],
+            **classes,
+            **self.recipe.model.arguments,
+        }
+
+    @cached_property
+    def runtime(self) -> Runtime:
+        """The runtime that latencies are measured on."""
+        latency = self.recipe.latency
+        return get_runtime(latency.runtime, threads=latency.threads)
+
+    @cached_property
+    def data(self) -> Dataset:
+        """The data set, checked."""
+        data, model = self.recipe.data, self.recipe.model
+        return load_dataset(
+            data.source,
+            input_size=model.input_size,
+            calibration_images=data.calibration_images,
+            seed=self.recipe.seed,
+            root=data.root,
+            mean=data.mean,
+            std=data.std,
+            progress=self.reporter.progress,
+        )
+
+    def new_model(self, *, pretrained: bool = False) -> nn.Module:
+        """The original network with fresh weights, initialised from the recipe's seed."""
+        with torch.random.fork_rng():
+            torch.manual_seed(self.recipe.seed)
+            extra = {"pretrained": True} if pretrained else {}
+            return create_timm_model(self.recipe.model.name, {**self.arguments, **extra})
+
+    @cached_property
+    def teacher(self) -> nn.Module:
+        """The trained original network."""
+        model = self.new_model()
+        load_weights(model, self.path("teacher.safetensors"))
+        return model
+
+    @cached_property
+    def chain(self) -> Chain:
+        """The original network's chain."""
+        return load_json(Chain, self.path("chain.json"))
+
+    @cached_property
+    def candidates(self) -> tuple[Candidate, ...]:
+        """All candidates."""
+        return load_json(CandidateList, self.path("candidates.json")).candidates
+
+    @cached_property
+    def latency(self) -> LatencyTable:
+        """The measured latencies."""
+        return load_json(LatencyTable, self.path("latency.json"))
+
+    @cached_property
+    def worthwhile(self) -> tuple[Candidate, ...]:
+        """The candidates that are faster than what they replace."""
+        return worthwhile(self.chain, self.candidates, self.latency)
+
+    @cached_property
+    def importance(self) -> ImportanceTable:
+        """The estimated importances."""
+        return load_json(ImportanceTable, self.path("importance.json"))
+
+    @cached_property
+    def frontier(self) -> Frontier:
+        """Every Pareto-optimal plan."""
+        return load_json(Frontier, self.path("frontier.json"))
+
+    @cached_property
+    def plan(self) -> Plan:
+        """The picked plan."""
+        return load_json(Plan, self.path("plan.json"))
+
+    def network(self, folder: str) -> fx.GraphModule:
+        """A saved network: ``shallow``, ``finetuned`` or ``fused``."""
+        return load(self.path(folder))
+
+    def train_config(self, config: TrainConfig) -> TrainConfig:
+        """A training section with the recipe's seed."""
+        return replace(config, seed=config.seed + self.recipe.seed)
+
+    def train_images(self, images: int) -> Iterator[Tensor]:
+        """Batches of training images (N, C, H, W), not augmented, the same every time."""
+        batches = self.data.train.batches(BATCH, shuffle_seed=self.recipe.seed)
+        return (pixels for pixels, _ in itertools.islice(batches, -(-images // BATCH)))

@@ -1,0 +1,80 @@
+"""A run's folder: which stages are done, from what, and whether that still holds."""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from depthopt.core.artefacts import load_json, save_json
+
+
+@dataclass(frozen=True, slots=True)
+class StageRecord:
+    """A finished stage.
+
+    Attributes:
+        made_from: digest of the settings and files that it was made from.
+        outputs: digest of each file that it wrote, by path inside the folder.
+    """
+
+    made_from: str
+    outputs: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """The finished stages of a run, by name."""
+
+    stages: dict[str, StageRecord] = field(default_factory=dict)
+
+
+class RunFolder:
+    """The artefacts of one run."""
+
+    def __init__(self, path: Path) -> None:
+        """Open a folder, new or of an earlier run.
+
+        Args:
+            path: made when the first artefact is written.
+
+        Raises:
+            ArtefactError: its manifest is damaged or of a newer schema.
+        """
+        self.path = path
+        self._manifest_path = path / "manifest.json"
+        self._manifest = (
+            load_json(Manifest, self._manifest_path) if self._manifest_path.exists() else Manifest()
+        )
+
+    def file(self, name: str) -> Path:
+        """The path of one artefact."""
+        return self.path / name
+
+    def digest(self, settings: object, inputs: Iterable[str]) -> str:
+        """A digest of JSON-able settings and of the contents of earlier artefacts."""
+        files = {name: _file_digest(self.file(name)) for name in inputs}
+        text = json.dumps([settings, files], sort_keys=True, default=str)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def is_done(self, stage: str, made_from: str) -> bool:
+        """Whether a stage was finished from just this, and its files are as it left them."""
+        record = self._manifest.stages.get(stage)
+        return (
+            record is not None
+            and record.made_from == made_from
+            and all(_file_digest(self.file(f)) == d for f, d in record.outputs.items())
+        )
+
+    def finish(self, stage: str, made_from: str, outputs: Iterable[str]) -> None:
+        """Note that a stage is done."""
+        digests = {name: _file_digest(self.file(name)) for name in outputs}
+        self._manifest.stages[stage] = StageRecord(made_from, digests)
+        save_json(self._manifest, self._manifest_path)
+
+
+def _file_digest(path: Path) -> str:
+    if not path.is_file():
+        return ""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

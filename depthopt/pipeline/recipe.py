@@ -1,0 +1,176 @@
+"""What a recipe may say: the schema of the YAML files, and overrides of it."""
+
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError
+from pydantic import model_validator
+
+from depthopt.core.candidate import Kind
+from depthopt.errors import RecipeError
+from depthopt.rewrite.build import Form
+from depthopt.rewrite.regression import RIDGES
+from depthopt.train.config import TrainConfig
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ModelSection(_Section):
+    """The network to make shallower."""
+
+    name: str = Field(description="timm model name")
+    input_size: tuple[PositiveInt, PositiveInt, PositiveInt] = Field(
+        description="channels, height, width"
+    )
+    arguments: dict[str, bool | int | float | str | None] = Field(
+        default_factory=dict,
+        description="what timm.create_model takes beside name, in_chans and num_classes",
+    )
+    pretrained: bool = Field(False, description="start from timm's weights (downloads them)")
+    checkpoint: Path | None = Field(
+        None, description="safetensors of the trained network; without it the teacher is trained"
+    )
+
+
+class DataSection(_Section):
+    """The labelled images."""
+
+    source: str = Field(description="digits, fashion_mnist, or folder:PATH")
+    root: Path | None = Field(None, description="where files are searched first")
+    calibration_images: PositiveInt = Field(
+        512, description="held out from training, to score candidates on"
+    )
+    mean: tuple[float, ...] | None = Field(None, description="per channel, of pixels in 0..1")
+    std: tuple[float, ...] | None = Field(None, description="per channel, of pixels in 0..1")
+
+
+class CandidatesSection(_Section):
+    """What segments may become."""
+
+    kinds: tuple[Kind, ...] = Field(("drop", "fit"), description="drop, fit, merge")
+    kernel_sizes: tuple[PositiveInt, ...] = Field((1, 3, 5), description="that fit tries")
+    max_length: PositiveInt | None = Field(12, description="longest segment, in blocks")
+
+
+class LatencySection(_Section):
+    """The device's runtime."""
+
+    runtime: str = Field("onnxruntime", description="which library runs the network")
+    threads: PositiveInt = Field(1, description="intra-operator threads")
+    batch: PositiveInt = Field(1, description="images per inference")
+    table: Path | None = Field(
+        None, description="a latency table to start from; only what it lacks is measured"
+    )
+
+
+class ImportanceSection(_Section):
+    """How the candidates' cost in accuracy is estimated."""
+
+    estimator: Literal["fit", "magnitude"] = Field("fit", description="fit or magnitude")
+    images: PositiveInt = Field(1024, description="training images that fit regresses on")
+    ridges: tuple[PositiveFloat, ...] = Field(RIDGES, description="regularisations to try")
+
+
+class BudgetSection(_Section):
+    """How fast the network shall be; exactly one of the three."""
+
+    speedup: PositiveFloat | None = Field(None, description="at least so many times as fast")
+    ms: PositiveFloat | None = Field(None, description="at most so many milliseconds")
+    cost: PositiveFloat | None = Field(None, description="at most this importance cost")
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> "BudgetSection":
+        if sum(value is not None for value in (self.speedup, self.ms, self.cost)) != 1:
+            raise ValueError("give exactly one of speedup, ms, cost")
+        return self
+
+
+class ApplySection(_Section):
+    """How the plan is carried out."""
+
+    form: Form = Field("merged", description="how merges are trained: merged or expanded")
+    images: PositiveInt = Field(2048, description="training images that re-fitting regresses on")
+
+
+class Recipe(_Section):
+    """One compression, from the network's name to the exported file."""
+
+    model: ModelSection
+    data: DataSection
+    budget: BudgetSection
+    teacher: TrainConfig = TrainConfig()
+    candidates: CandidatesSection = CandidatesSection()
+    latency: LatencySection = LatencySection()
+    importance: ImportanceSection = ImportanceSection()
+    apply: ApplySection = ApplySection()
+    finetune: TrainConfig = TrainConfig()
+    seed: int = Field(0, description="of initialisation, order and augmentation")
+
+
+def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a recipe and apply ``key.path=value`` overrides, whose values are YAML.
+
+    Raises:
+        RecipeError: the file is missing or no YAML, a key is unknown (the nearest known
+            one is named), or a value is not of its kind.
+    """
+    try:
+        content = yaml.safe_load(path.read_text())
+    except FileNotFoundError:
+        raise RecipeError(f"recipe {path} does not exist") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        message = " ".join(str(error).split())
+        raise RecipeError(f"recipe {path} cannot be read: {message}") from None
+    if not isinstance(content, dict):
+        raise RecipeError(f"recipe {path} holds no mapping; it needs model, data and budget")
+    for override in overrides:
+        _override(content, override)
+    try:
+        return Recipe.model_validate(content)
+    except ValidationError as error:
+        raise RecipeError(f"{path}: {_explain(error)}") from None
+
+
+def _override(content: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise RecipeError(f"override {override!r} is not of the form key.path=value")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise RecipeError(f"override {override!r}: {text!r} is no YAML value") from None
+    *parents, last = key.split(".")
+    for parent in parents:
+        content = content.setdefault(parent, {})
+        if not isinstance(content, dict):
+            raise RecipeError(f"override {override!r}: {parent} is no section")
+    content[last] = value
+
+
+def _explain(error: ValidationError) -> str:
+    """One line on the first mistake, with the nearest known key if it is an unknown one."""
+    first = error.errors()[0]
+    where = ".".join(map(str, first["loc"]))
+    if first["type"] in {"extra_forbidden", "unexpected_keyword_argument"}:
+        known = known_keys(first["loc"][:-1])
+        near = difflib.get_close_matches(str(first["loc"][-1]), known, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
+        return f"unknown key {where}; {hint}"
+    if first["type"] == "missing":
+        return f"{where} is missing"
+    return f"{where}: {first['msg']} (got {first['input']!r})"
+
+
+def known_keys(section: Sequence[str | int] = ()) -> list[str]:
+    """The keys of the recipe, or of one of its sections."""
+    kind: Any = Recipe
+    for name in section:
+        kind = kind.model_fields[str(name)].annotation
+    if hasattr(kind, "model_fields"):
+        return list(kind.model_fields)
+    return list(kind.__dataclass_fields__)

@@ -1,0 +1,357 @@
+"""The stages of a run: what each is made from, what it writes, and its work."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import fx, nn
+
+from depthopt.core.artefacts import load_json, save_json
+from depthopt.core.candidate import latency_keys
+from depthopt.core.tables import LatencyTable
+from depthopt.errors import CheckFailed
+from depthopt.export.onnx import export_onnx, relative_difference
+from depthopt.export.saved import load_weights, save, save_weights
+from depthopt.extract import candidates, extract
+from depthopt.graph.activations import node_activation
+from depthopt.graph.trace import trace
+from depthopt.importance import estimate
+from depthopt.latency.measure import time_in_turn
+from depthopt.latency.profile import profile
+from depthopt.pipeline.context import BATCH, CandidateList, Context
+from depthopt.pipeline.recipe import Recipe
+from depthopt.pipeline.result import NetworkFigures, Result
+from depthopt.rewrite import apply, merge
+from depthopt.runtimes import random_inputs
+from depthopt.solver import solve
+from depthopt.train.evaluate import evaluate
+from depthopt.train.finetune import finetune
+
+logger = logging.getLogger(__name__)
+
+FUSED_TOLERANCE = 1e-4
+"""Largest relative difference of logits between the fused and the trained network."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One step of a run.
+
+    Attributes:
+        name: also the command's.
+        settings: the part of a recipe that its result depends on.
+        inputs: artefacts of earlier stages that it reads.
+        outputs: artefacts that it writes.
+        work: does it and returns one line about it.
+    """
+
+    name: str
+    settings: Callable[[Recipe], Any]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    work: Callable[[Context], str]
+
+
+def _saved(folder: str) -> tuple[str, str]:
+    return f"{folder}/model.json", f"{folder}/model.safetensors"
+
+
+def _teacher(run: Context) -> str:
+    section = run.recipe.model
+    model = run.new_model(pretrained=section.pretrained and section.checkpoint is None)
+    trained = section.checkpoint is None and not section.pretrained
+    if section.checkpoint is not None:
+        load_weights(model, section.checkpoint)
+    trace(model, section.input_size)  # refuses weights and sizes that later stages would
+    if trained:
+        checkpoint = run.path("teacher.checkpoint.safetensors")
+        config = run.train_config(run.recipe.teacher)
+        finetune(
+            model, run.data, config=config, checkpoint=checkpoint, progress=run.reporter.progress
+        )
+        save_weights(model, run.path("teacher.safetensors"))
+        checkpoint.unlink(missing_ok=True)
+    else:
+        save_weights(model, run.path("teacher.safetensors"))
+    score = evaluate(model, run.data.calibration.batches(BATCH))
+    return f"{'trained' if trained else 'loaded'}, {score.accuracy:.1f} % on held-out images"
+
+
+def _extract(run: Context) -> str:
+    section = run.recipe.candidates
+    chain = extract(run.teacher, run.recipe.model.input_size, name=run.recipe.model.name)
+    found = candidates(
+        chain,
+        kinds=section.kinds,
+        kernel_sizes=section.kernel_sizes,
+        max_length=section.max_length,
+    )
+    save_json(chain, run.path("chain.json"))
+    save_json(CandidateList(found), run.path("candidates.json"))
+    return (
+        f"{len(chain.blocks)} blocks, {len(chain.skips)} skips, {len(chain.barriers)} barriers, "
+        f"{len(found)} candidates"
+    )
+
+
+def _profile(run: Context) -> str:
+    section, path = run.recipe.latency, run.path("latency.json")
+    conditions = run.runtime.conditions(section.batch)
+    table = LatencyTable(conditions)
+    if section.table is not None:
+        table = table.merged(load_json(LatencyTable, section.table))
+    if (
+        path.exists()
+        and conditions.unlike((earlier := load_json(LatencyTable, path)).conditions) is None
+    ):
+        table = table.merged(earlier)
+    keys = [key for c in run.candidates for key in latency_keys(run.chain, c)]
+    missing = len(table.missing(keys))
+    original = run.path("original.onnx")
+    _export(run, run.teacher, "original.onnx")
+    table = profile(
+        run.chain,
+        run.candidates,
+        runtime=run.runtime,
+        network=original,
+        table=table,
+        batch=section.batch,
+        progress=lambda done, total: run.reporter.progress(done, total, "entries"),
+        on_update=lambda partial: save_json(partial, path),
+    )
+    save_json(table, path)
+    total = table.network(run.chain).total
+    return f"{missing} entries measured; original {total.median_ms:.3f} ms"
+
+
+def _export(run: Context, network: nn.Module, name: str) -> float:
+    batch = run.recipe.latency.batch
+    images, _ = next(run.data.test.batches(max(batch, 16)))
+    return export_onnx(network, run.path(name), images=images, batch=batch)
+
+
+def _estimate(run: Context) -> str:
+    section = run.recipe.importance
+    table = estimate(
+        run.teacher,
+        run.chain,
+        run.worthwhile,
+        estimator=section.estimator,
+        fitting=run.train_images(section.images),
+        held_out=run.data.calibration.batches(BATCH),
+        ridges=section.ridges,
+        progress=lambda done, total: run.reporter.progress(done, total, "candidates"),
+    )
+    save_json(table, run.path("importance.json"))
+    return f"{len(table.entries)} of {len(run.candidates)} candidates are faster and were scored"
+
+
+def _solve(run: Context) -> str:
+    budget = run.recipe.budget
+    frontier = solve(run.chain, run.worthwhile, run.latency, run.importance)
+    plan = frontier.pick(budget_ms=budget.ms, speedup=budget.speedup, cost=budget.cost)
+    save_json(frontier, run.path("frontier.json"))
+    save_json(plan, run.path("plan.json"))
+    blocks = sum(c.end - c.start for c in plan.replaced)
+    return (
+        f"{len(frontier.points)} plans on the frontier; picked {plan.latency_ms:.3f} ms "
+        f"({plan.speedup:.2f}x): {len(plan.replaced)} replacements of {blocks} blocks"
+    )
+
+
+def _save(run: Context, network: fx.GraphModule, folder: str) -> None:
+    look = run.data.preprocessing
+    save(
+        network,
+        run.path(folder),
+        run.plan,
+        arguments=run.arguments,
+        class_names=run.data.class_names,
+        mean=look.mean,
+        std=look.std,
+    )
+
+
+def _apply(run: Context) -> str:
+    section = run.recipe.apply
+    network = apply(
+        run.teacher,
+        run.chain,
+        run.plan,
+        calibration=run.train_images(section.images),
+        form=section.form,
+        ridges=run.recipe.importance.ridges,
+        progress=lambda done, total: run.reporter.progress(done, total, "segments fitted"),
+    )
+    _save(run, network, "shallow")
+    score = evaluate(network, run.data.calibration.batches(BATCH))
+    return f"{score.accuracy:.1f} % on held-out images with no training"
+
+
+def _finetune(run: Context) -> str:
+    network = run.network("shallow")
+    checkpoint = run.path("finetune.checkpoint.safetensors")
+    finetune(
+        network,
+        run.data,
+        teacher=run.teacher,
+        config=run.train_config(run.recipe.finetune),
+        checkpoint=checkpoint,
+        progress=run.reporter.progress,
+    )
+    _save(run, network, "finetuned")
+    checkpoint.unlink(missing_ok=True)
+    score = evaluate(network, run.data.calibration.batches(BATCH))
+    return f"{score.accuracy:.1f} % on held-out images"
+
+
+def _merge(run: Context) -> str:
+    trained = run.network("finetuned")
+    fused = merge(trained)
+    difference = _difference(run, trained, fused)
+    if not difference <= FUSED_TOLERANCE:
+        raise CheckFailed(
+            f"the fused model's logits differ from the trained model's by {difference:.1e} "
+            f"relative, more than {FUSED_TOLERANCE:.0e}; nothing was written"
+        )
+    _save(run, fused, "fused")
+    return f"fused logits within {difference:.1e} of the trained network's"
+
+
+@torch.no_grad()
+def _difference(run: Context, reference: nn.Module, other: nn.Module) -> float:
+    images, _ = next(run.data.test.batches(BATCH))
+    return relative_difference(reference(images), other(images))
+
+
+def _onnx(run: Context) -> str:
+    difference = _export(run, run.network("fused"), "fused.onnx")
+    return f"ONNX logits within {difference:.1e} of the fused network's"
+
+
+def _result(run: Context) -> str:
+    fused, batch = run.network("fused"), run.recipe.latency.batch
+    calls = {}
+    for name in ("original", "fused"):
+        session = run.runtime.compile(run.path(f"{name}.onnx"))
+        inputs = random_inputs(session, batch)
+        calls[name] = lambda session=session, inputs=inputs: session.run(inputs)
+    run.reporter.progress(0, 4, "timing original and fused in turn")
+    latency = time_in_turn(calls)
+    accuracy = {}
+    networks = {"original": run.teacher, "shallow": run.network("shallow"), "fused": fused}
+    for done, (name, network) in enumerate(networks.items(), start=1):
+        run.reporter.progress(done, 4, f"testing {name}")
+        accuracy[name] = evaluate(network, run.data.test.batches(BATCH)).accuracy
+    images, _ = next(run.data.test.batches(max(batch, 16)))
+    result = Result(
+        model=run.recipe.model.name,
+        data=run.recipe.data.source,
+        original=_figures(
+            merge(trace(run.teacher, run.recipe.model.input_size)),
+            accuracy["original"],
+            latency["original"],
+        ),
+        compressed=_figures(fused, accuracy["fused"], latency["fused"]),
+        untrained_accuracy=accuracy["shallow"],
+        test_images=len(run.data.test),
+        speedup=latency["original"].median_ms / latency["fused"].median_ms,
+        predicted_ms=run.plan.latency_ms,
+        predicted_speedup=run.plan.speedup,
+        fused_difference=_difference(run, run.network("finetuned"), fused),
+        onnx_difference=_onnx_difference(run, fused, images),
+        conditions=run.runtime.conditions(batch),
+        fused=str(run.path("fused")),
+        onnx=str(run.path("fused.onnx")),
+    )
+    save_json(result, run.path("result.json"))
+    return f"{result.speedup:.2f}x measured, {result.compressed.accuracy:.2f} % on test images"
+
+
+def _onnx_difference(run: Context, fused: nn.Module, images: torch.Tensor) -> float:
+    session = run.runtime.compile(run.path("fused.onnx"))
+    batch = run.recipe.latency.batch
+    (name,) = session.input_shapes
+    parts = [part for part in images.split(batch) if len(part) == batch]
+    got = [torch.from_numpy(session.run({name: part.numpy()})[0]) for part in parts]
+    with torch.no_grad():
+        return relative_difference(fused(torch.cat(parts)), torch.cat(got))
+
+
+def _figures(network: fx.GraphModule, accuracy: float, latency: Any) -> NetworkFigures:  # noqa: ANN401
+    modules = dict(network.named_modules())
+    nodes = list(network.graph.nodes)
+    return NetworkFigures(
+        accuracy=accuracy,
+        latency=latency,
+        parameters=sum(parameter.numel() for parameter in network.parameters()),
+        convolutions=sum(
+            node.op == "call_module" and isinstance(modules[node.target], nn.Conv2d)
+            for node in nodes
+        ),
+        activations=sum(node_activation(node, modules) is not None for node in nodes),
+    )
+
+
+def _of(*sections: str) -> Callable[[Recipe], Any]:
+    return lambda recipe: recipe.model_dump(mode="json", include={*sections, "seed"})
+
+
+_DATA = ("model", "data")
+
+STAGES: tuple[Stage, ...] = (
+    Stage("teacher", _of(*_DATA, "teacher"), (), ("teacher.safetensors",), _teacher),
+    Stage(
+        "extract",
+        _of("candidates"),
+        ("teacher.safetensors",),
+        ("chain.json", "candidates.json"),
+        _extract,
+    ),
+    Stage(
+        "profile",
+        _of("latency"),
+        ("teacher.safetensors", "chain.json", "candidates.json"),
+        ("latency.json", "original.onnx"),
+        _profile,
+    ),
+    Stage(
+        "estimate",
+        _of(*_DATA, "importance"),
+        ("teacher.safetensors", "chain.json", "candidates.json", "latency.json"),
+        ("importance.json",),
+        _estimate,
+    ),
+    Stage(
+        "solve",
+        _of("budget"),
+        ("chain.json", "candidates.json", "latency.json", "importance.json"),
+        ("frontier.json", "plan.json"),
+        _solve,
+    ),
+    Stage(
+        "apply",
+        lambda recipe: [_of(*_DATA, "apply")(recipe), recipe.importance.ridges],
+        ("teacher.safetensors", "chain.json", "plan.json"),
+        _saved("shallow"),
+        _apply,
+    ),
+    Stage(
+        "finetune",
+        _of(*_DATA, "finetune"),
+        ("teacher.safetensors", *_saved("shallow")),
+        _saved("finetuned"),
+        _finetune,
+    ),
+    Stage("merge", _of(*_DATA), _saved("finetuned"), _saved("fused"), _merge),
+    Stage("export", _of(*_DATA, "latency"), _saved("fused"), ("fused.onnx",), _onnx),
+    Stage(
+        "result",
+        _of(*_DATA, "latency"),
+        ("original.onnx", "fused.onnx", *_saved("shallow"), *_saved("fused"), "plan.json"),
+        ("result.json",),
+        _result,
+    ),
+)
