@@ -34,8 +34,8 @@ class TrainConfig:
             depthwise convolutions train several times as fast.
         evaluate_epochs: measure accuracy on the calibration split after each epoch.
         seed: of order, augmentation and dropout.
-        checkpoint_every_s: seconds between checkpoints within an epoch. The weights do
-            not depend on it.
+        checkpoint_every_s: seconds between checkpoints; 0 writes one after every step.
+            The weights do not depend on it.
     """
 
     epochs: Annotated[int, Gt(0)] = 10

@@ -206,9 +206,10 @@ def _trainer(
 def _run_epoch(
     trainer: _Trainer, data: Dataset, keeper: _Keeper, progress: Progress | None
 ) -> None:
-    """Train to the end of the current epoch, record it and write a checkpoint."""
+    """Train to the end of the current epoch, with a checkpoint where one is due."""
     state, config = trainer.state, trainer.config
     epoch_steps = training_steps(len(data.train), config.batch_size)
+    steps = config.epochs * epoch_steps
     epoch, done = divmod(state.step, epoch_steps)
     batches = data.train.batches(
         config.batch_size,
@@ -222,23 +223,21 @@ def _run_epoch(
         now = time.perf_counter()
         state.seconds, mark = state.seconds + now - mark, now
         state.loss_sum += loss
-        last = state.step % epoch_steps == 0
-        due = keeper.is_due()
-        if not math.isfinite(loss) or ((last or due) and not state.is_finite()):
+        due = keeper.is_due() or state.step == steps
+        if not math.isfinite(loss) or (due and not state.is_finite()):
             raise TrainingDiverged(_divergence(trainer, epoch, keeper))
         if progress:
-            note = f"epoch {epoch + 1}/{config.epochs}, loss {loss:.3f}"
-            progress(state.step, config.epochs * epoch_steps, note)
-        if due and not last:
+            progress(state.step, steps, f"epoch {epoch + 1}/{config.epochs}, loss {loss:.3f}")
+        if state.step % epoch_steps == 0:
+            state.history.append(_record(trainer, data, epoch_steps))
+            state.loss_sum = state.seconds = 0.0
+        if due:
             keeper.save(state)
             mark = time.perf_counter()
-    state.history.append(_record(trainer, data, epoch_steps))
-    state.loss_sum = state.seconds = 0.0
-    keeper.save(state)
 
 
 def _record(trainer: _Trainer, data: Dataset, epoch_steps: int) -> EpochRecord:
-    """Sum up the epoch that has just ended."""
+    """The epoch that has just ended."""
     state, config = trainer.state, trainer.config
     accuracy = None
     if config.evaluate_epochs:
