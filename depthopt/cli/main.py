@@ -199,7 +199,7 @@ for _name, (_purpose, _outputs) in _STAGES.items():
     _add_stage(_name, _purpose, _outputs)
 
 
-def _print(value: Any) -> None:  # noqa: ANN401 - any artefact
+def _print(value: Any) -> None:
     print(TypeAdapter(type(value)).dump_json(value, indent=2).decode())
 
 

@@ -55,18 +55,15 @@ def export_onnx(
                 input_names=["image"], output_names=["logits"],
             )  # fmt: skip
             assert program is not None  # noqa: S101 - dynamo always returns a program
-            wanted = [network(part) for part in images.split(batch) if len(part) == batch]
+            parts = batches_of(images, batch)
+            wanted = [network(part) for part in parts]
     finally:
         network.train(training)
     model = program.model_proto
     _pad_inside_convolutions(model)
     content = model.SerializeToString()
     session = get_runtime("onnxruntime").compile(content)
-    got = [
-        session.run({"image": part.numpy()})[0]
-        for part in images.split(batch)
-        if len(part) == batch
-    ]
+    got = [session.run({"image": part.numpy()})[0] for part in parts]
     difference = relative_difference(torch.cat(wanted), torch.from_numpy(np.concatenate(got)))
     if not difference <= tolerance:
         raise CheckFailed(
@@ -75,6 +72,11 @@ def export_onnx(
         )
     write_bytes(path, content)
     return difference
+
+
+def batches_of(images: Tensor, batch: int) -> list[Tensor]:
+    """(N, C, H, W) in whole batches; a last, incomplete one is left out."""
+    return [images[i : i + batch] for i in range(0, len(images) - batch + 1, batch)]
 
 
 def relative_difference(reference: Tensor, other: Tensor) -> float:

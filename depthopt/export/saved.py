@@ -107,7 +107,7 @@ def create_timm_model(name: str, arguments: Mapping[str, Argument]) -> nn.Module
         ModelError: timm does not know the name, or refuses the arguments.
     """
     if not timm.is_model(name):
-        near = timm.list_models(f"*{name.split('_')[0]}*")[:5]
+        near = timm.list_models(f"*{name.split('_', maxsplit=1)[0]}*")[:5]
         hint = f"did you mean {', '.join(near)}? " if near else ""
         raise ModelError(f"timm knows no model {name!r}; {hint}`timm.list_models()` lists all")
     try:

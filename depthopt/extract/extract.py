@@ -81,7 +81,7 @@ class _Finder:
 
     def __init__(self, graph_module: fx.GraphModule) -> None:
         self.unused: list[Unused] = []
-        self._modules = dict(graph_module.named_modules())
+        self._modules: dict[str, nn.Module] = dict(graph_module.named_modules())
         self._nodes: list[fx.Node] = list(graph_module.graph.nodes)
         self._flow = nx.DiGraph(
             (source, node) for node in self._nodes for source in node.all_input_nodes

@@ -22,20 +22,21 @@ def conv_spec(module: nn.Conv2d) -> ConvSpec:
 
 
 def _pair(value: tuple[int, ...]) -> Pair:
-    return value[0], value[1]
+    height, width = value
+    return height, width
 
 
 def _sides(module: nn.Conv2d, kernel_size: Pair, dilation: Pair) -> Sides:
     if module.padding == "valid":
         return 0, 0, 0, 0
-    if module.padding == "same":
+    if isinstance(module.padding, str):
         height, width = ((k - 1) * d for k, d in zip(kernel_size, dilation, strict=True))
         return width // 2, width - width // 2, height // 2, height - height // 2
     sides = getattr(module, "sides", None)
     if sides is not None:
         left, right, top, bottom = sides
         return left, right, top, bottom
-    padding = _pair(module.padding)  # type: ignore[arg-type] - strings are handled above
+    padding = _pair(module.padding)
     return padding[1], padding[1], padding[0], padding[0]
 
 

@@ -60,8 +60,8 @@ def trace(model: nn.Module, input_size: tuple[int, int, int]) -> fx.GraphModule:
 
     Norm+activation modules become a norm and an activation, in-place operations
     become out-of-place ones, and a module inside which tracing fails becomes an opaque
-    leaf; identities and drop-path are left out. Each node's ``meta["shape"]`` holds its output's shape for one image; nodes
-    without a tensor output have none.
+    leaf; identities and drop-path are left out. Each node's ``meta["shape"]`` holds its
+    output's shape for one image; nodes without a tensor output have none.
 
     Args:
         model: maps (N, C, H, W) to logits; it is not changed.
@@ -76,7 +76,7 @@ def trace(model: nn.Module, input_size: tuple[int, int, int]) -> fx.GraphModule:
     _split_norm_activations(copied)
     for module in copied.modules():
         if hasattr(module, "inplace"):
-            module.inplace = False
+            setattr(module, "inplace", False)  # noqa: B010 - no attribute of all modules
     graph_module = _trace_around_failures(copied)
     for node in graph_module.graph.nodes:
         if node.op == "call_function":
@@ -97,18 +97,19 @@ def _split_norm_activations(model: nn.Module) -> None:
     """Replace each ``BatchNormAct2d`` by its norm and its activation, sharing tensors."""
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):
-            if type(child) is not BatchNormAct2d:
-                continue
-            norm = nn.BatchNorm2d(
-                child.num_features, child.eps, child.momentum, child.affine,
-                child.track_running_stats,
-            )  # fmt: skip
-            for key, parameter in child.named_parameters(recurse=False):
-                setattr(norm, key, parameter)
-            for key, buffer in child.named_buffers(recurse=False):
-                setattr(norm, key, buffer)
-            norm.train(child.training)
-            setattr(parent, name, nn.Sequential(norm, child.drop, child.act))
+            if type(child) is BatchNormAct2d:
+                setattr(parent, name, _split(child))
+
+
+def _split(both: Any) -> nn.Sequential:
+    norm = nn.BatchNorm2d(
+        both.num_features, both.eps, both.momentum, both.affine, both.track_running_stats
+    )
+    for key, parameter in both.named_parameters(recurse=False):
+        setattr(norm, key, parameter)
+    for key, buffer in both.named_buffers(recurse=False):
+        setattr(norm, key, buffer)
+    return nn.Sequential(norm.train(both.training), both.drop, both.act)
 
 
 def _trace_around_failures(model: nn.Module) -> fx.GraphModule:

@@ -10,9 +10,9 @@ from torch import fx, nn
 
 from depthopt.core.artefacts import load_json, save_json
 from depthopt.core.candidate import latency_keys
-from depthopt.core.tables import LatencyTable
+from depthopt.core.tables import LatencySummary, LatencyTable
 from depthopt.errors import CheckFailed
-from depthopt.export.onnx import export_onnx, relative_difference
+from depthopt.export.onnx import batches_of, export_onnx, relative_difference
 from depthopt.export.saved import load_weights, save, save_weights
 from depthopt.extract import candidates, extract
 from depthopt.graph.activations import node_activation
@@ -274,13 +274,13 @@ def _onnx_difference(run: Context, fused: nn.Module, images: torch.Tensor) -> fl
     session = run.runtime.compile(run.path("fused.onnx"))
     batch = run.recipe.latency.batch
     (name,) = session.input_shapes
-    parts = [part for part in images.split(batch) if len(part) == batch]
+    parts = batches_of(images, batch)
     got = [torch.from_numpy(session.run({name: part.numpy()})[0]) for part in parts]
     with torch.no_grad():
         return relative_difference(fused(torch.cat(parts)), torch.cat(got))
 
 
-def _figures(network: fx.GraphModule, accuracy: float, latency: Any) -> NetworkFigures:  # noqa: ANN401
+def _figures(network: fx.GraphModule, accuracy: float, latency: LatencySummary) -> NetworkFigures:
     modules = dict(network.named_modules())
     nodes = list(network.graph.nodes)
     return NetworkFigures(
