@@ -1,0 +1,151 @@
+"""The frontier under caps on further sums: labels with one more dimension for each.
+
+A label is dominated by one that is no worse in latency, cost and every resource. What
+a label uses of a resource counts only as far as it can still matter: below the cap
+less the most that any way to the end uses, all amounts are alike.
+"""
+
+import numpy as np
+
+from depthopt.errors import InfeasibleBudget
+from depthopt.solver.jit import jit
+from depthopt.solver.kernels import OVERFLOW, Floats, Ints, Ways, grown, least_to_end, trace
+from depthopt.solver.options import Options, Solution, exact_step
+from depthopt.solver.stages import (
+    MAX_LABELS,
+    Bucketed,
+    Epsilon,
+    Exact,
+    Mode,
+    measured,
+    on_grid,
+    too_many_labels,
+)
+
+
+def solve_capped(
+    options: Options,
+    used: Floats,
+    most: Floats,
+    mode: Mode | None = None,
+    *,
+    fixed_ms: float = 0.0,
+    max_labels: int = MAX_LABELS,
+) -> Solution:
+    """The frontier of the plans that use no more than ``most`` of any resource.
+
+    Exact, or by the mode: ``Bucketed`` rounds latencies up as without caps. ``Epsilon``
+    rounds what is used up to multiples of ``e * most / (nodes - 1)``: no cap is ever
+    broken, and at any budget the plan costs no more than the best one that uses at most
+    ``(1 - e) * most``.
+
+    Args:
+        options: what to choose from.
+        used: (options, resources) amounts, 0 or more.
+        most: (resources,) caps.
+        mode: ``Exact()`` if None.
+        fixed_ms: added to every plan's latency.
+        max_labels: bound on memory.
+
+    Raises:
+        InfeasibleBudget: no plan respects all caps.
+        UsageError: more labels than ``max_labels`` are needed.
+    """
+    mode = mode or Exact()
+    latency, fixed, cost = on_grid(options, fixed_ms)
+    measure = np.ceil(latency / mode.resolution_ms) if isinstance(mode, Bucketed) else latency
+    if isinstance(mode, Epsilon) and mode.e > 0:
+        buckets = mode.e * most / (options.nodes - 1)
+        used = np.ceil(used / buckets) * buckets
+    steps = np.array([exact_step(column) for column in used.T])
+    used = np.ceil(used / steps) * steps
+    most = np.floor(np.minimum(most, used.sum(axis=0)) / steps) * steps
+    order = np.argsort(options.end, kind="stable")
+    ways, used = options.ways(order, measure, cost), used[order]
+    columns = [np.ascontiguousarray(column) for column in used.T]
+    least = np.stack([least_to_end(ways, column) for column in columns], axis=1)
+    greatest = np.stack([-least_to_end(ways, -column) for column in columns], axis=1)
+    for r in range(most.size):
+        if least[0, r] > most[r]:
+            raise InfeasibleBudget(
+                f"no plan keeps within cap {r + 1} of {most.size}: the least possible is "
+                f"{least[0, r]:.6g}, the cap {most[r]:.6g}; raise the cap or add candidate kinds"
+            )
+    offset, how = _capped_sweep(ways, used, most, least, greatest, max_labels)
+    if offset[-1] == OVERFLOW:
+        raise too_many_labels(max_labels)
+    last = np.arange(offset[-2], offset[-1])
+    if last.size == 0:
+        raise InfeasibleBudget(
+            "no plan keeps within all caps at once; raise one of them or add candidate kinds"
+        )
+    offsets, choices = trace(how, last)
+    return measured(latency, cost, fixed, offsets, order[choices])
+
+
+@jit
+def _capped_sweep(
+    ways: Ways, used: Floats, most: Floats, least: Floats, greatest: Floats, max_labels: int
+) -> tuple[Ints, Ints]:
+    """Labels as in ``kernels.sweep``, with a column per resource; their offset and how."""
+    nodes, resources = ways.first.size - 1, most.size
+    offset = np.zeros(nodes + 1, np.int64)
+    value, how = np.zeros((512, 2 + resources)), np.full((512, 3), -1, np.int64)
+    how[0, 0] = 0
+    offset[1] = 1
+    for node in range(1, nodes):
+        room = 0
+        for k in range(ways.first[node], ways.first[node + 1]):
+            room += offset[ways.start[k] + 1] - offset[ways.start[k]]
+        new_value, new_how = np.empty((room, 2 + resources)), np.empty((room, 3), np.int64)
+        count = 0
+        for k in range(ways.first[node], ways.first[node + 1]):
+            for j in range(offset[ways.start[k]], offset[ways.start[k] + 1]):
+                fits = True
+                for r in range(resources):
+                    total = value[j, 2 + r] + used[k, r]
+                    fits &= total + least[node, r] <= most[r]
+                    new_value[count, 2 + r] = max(total, most[r] - greatest[node, r])
+                if fits:
+                    new_value[count, 0] = value[j, 0] + ways.latency[k]
+                    new_value[count, 1] = value[j, 1] + ways.cost[k]
+                    new_how[count, 0] = how[j, 0] + ways.touched[k]
+                    new_how[count, 1], new_how[count, 2] = k, j
+                    count += 1
+        kept = _undominated(new_value[:count], new_how[:count])
+        top = offset[node]
+        if top + kept.size > max_labels:
+            offset[nodes] = OVERFLOW
+            return offset, how[:0]
+        value, how = grown(value, how, top + kept.size)
+        for i in range(kept.size):
+            value[top + i] = new_value[kept[i]]
+            how[top + i] = new_how[kept[i]]
+        offset[node + 1] = top + kept.size
+    return offset, how[: offset[nodes]]
+
+
+@jit
+def _undominated(value: Floats, how: Ints) -> Ints:
+    """Indices of labels that no other is as good as, by latency, then cost, then touched."""
+    order = np.arange(value.shape[0])
+    order = order[np.argsort(how[order, 0], kind="mergesort")]
+    for column in range(value.shape[1] - 1, 0, -1):
+        order = order[np.argsort(value[order, column], kind="mergesort")]
+    order = order[np.argsort(value[order, 0], kind="mergesort")]
+    kept = np.empty(order.size, np.int64)
+    count = 0
+    for i in order:
+        dominated = False
+        for other in kept[:count]:
+            dominated = True
+            for column in range(1, value.shape[1]):
+                if value[other, column] > value[i, column]:
+                    dominated = False
+                    break
+            if dominated:
+                break
+        if not dominated:
+            kept[count] = i
+            count += 1
+    return kept[:count]

@@ -1,0 +1,16 @@
+"""Numba's compiler with its cache, typed."""
+
+from collections.abc import Callable
+from typing import TypeVar, cast
+
+import numba
+
+F = TypeVar("F", bound=Callable[..., object])
+
+
+def jit(function: F) -> F:
+    """Compile ``function`` at its first call; later processes load it from the cache."""
+    try:
+        return cast("F", numba.njit(cache=True)(function))
+    except RuntimeError:  # neither the package's folder nor the user's cache can be written
+        return cast("F", numba.njit(function))
