@@ -1,0 +1,69 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from depthopt.core.artefacts import load_json, save_json, write_bytes
+from depthopt.core.candidate import Candidate
+from depthopt.core.plan import Plan
+from depthopt.core.spec import ConvSpec
+from depthopt.core.tables import LatencySummary, LatencyTable, MeasurementConditions
+from depthopt.errors import ArtefactError
+
+TABLE = LatencyTable(
+    MeasurementConditions("cpu", "onnxruntime", "1.0", 1, "float32", 1),
+    {"conv 1-2 k3x3 @8x8": LatencySummary(0.1, 0.09, 0.12, 7), "b": LatencySummary(1, 1, 1, 1)},
+)
+
+
+def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
+    save_json(TABLE, tmp_path / "table.json")
+    assert load_json(LatencyTable, tmp_path / "table.json") == TABLE
+    spec = ConvSpec(1, 2, (3, 3), (2, 2), (1, 0, 1, 0))
+    plan = Plan("net", (1, 8, 8), (Candidate(0, 2, "merge", spec, "relu", (0, 1)),), 1.5, 3.0, 0.1)
+    save_json(plan, tmp_path / "deep" / "plan.json")
+    assert load_json(Plan, tmp_path / "deep" / "plan.json") == plan
+
+
+def test_a_table_has_one_line_per_entry(tmp_path: Path) -> None:
+    save_json(TABLE, tmp_path / "table.json")
+    lines = (tmp_path / "table.json").read_text().splitlines()
+    assert sum("median_ms" in line for line in lines) == 2
+
+
+def test_a_cut_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "table.json"
+    save_json(TABLE, path)
+    path.write_text(path.read_text()[:-20])
+    with pytest.raises(ArtefactError, match=r"table.json is not whole JSON"):
+        load_json(LatencyTable, path)
+
+
+def test_other_types_newer_schemas_and_wrong_fields_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "table.json"
+    save_json(TABLE, path)
+    with pytest.raises(ArtefactError, match="holds LatencyTable, expected Plan"):
+        load_json(Plan, path)
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps(content | {"schema_version": 99}))
+    with pytest.raises(ArtefactError, match="schema version 99"):
+        load_json(LatencyTable, path)
+    path.write_text(json.dumps(content | {"entries": {"a": {"median_ms": "fast"}}}))
+    with pytest.raises(ArtefactError, match=r"entries.a"):
+        load_json(LatencyTable, path)
+    with pytest.raises(ArtefactError, match="does not exist"):
+        load_json(LatencyTable, tmp_path / "none.json")
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "file"
+    write_bytes(path, b"old")
+
+    def full(_: int) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="no space"):
+        write_bytes(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]

@@ -1,0 +1,44 @@
+import pytest
+
+from depthopt.core.candidate import Candidate
+from depthopt.core.plan import Frontier, FrontierPoint
+from depthopt.core.spec import ConvSpec
+from depthopt.errors import InfeasibleBudget, UsageError
+
+SPEC = ConvSpec(4, 4, (3, 3), padding=(1, 1, 1, 1))
+FRONTIER = Frontier(
+    "net",
+    (3, 8, 8),
+    10.0,
+    (Candidate(0, 1, "keep", SPEC), Candidate(0, 1, "fit", ConvSpec(4, 4, (1, 1)))),
+    (FrontierPoint(4.0, 0.5, (1,)), FrontierPoint(10.0, 0.0, (0,))),
+)
+
+
+def test_a_budget_buys_the_least_cost_within_it() -> None:
+    assert FRONTIER.pick(budget_ms=10.0).cost == 0.0
+    assert FRONTIER.pick(budget_ms=9.99).cost == 0.5
+    assert FRONTIER.pick(speedup=2.5).latency_ms == 4.0
+    assert FRONTIER.pick(cost=0.6).latency_ms == 4.0
+    assert FRONTIER.pick(cost=0.1).latency_ms == 10.0
+
+
+def test_a_budget_below_the_fastest_plan_names_it() -> None:
+    with pytest.raises(InfeasibleBudget, match=r"3 ms is below the fastest plan, 4 ms \(2.50x\)"):
+        FRONTIER.pick(budget_ms=3.0)
+    with pytest.raises(InfeasibleBudget):
+        FRONTIER.pick(speedup=2.6)
+
+
+@pytest.mark.parametrize(
+    "wish", [{}, {"budget_ms": 1.0, "cost": 1.0}, {"speedup": 0.0}, {"budget_ms": float("nan")}]
+)
+def test_a_pick_wants_one_sound_wish(wish: dict[str, float]) -> None:
+    with pytest.raises(UsageError):
+        FRONTIER.pick(**wish)
+
+
+def test_a_plan_lists_what_it_replaces() -> None:
+    assert [c.kind for c in FRONTIER.plan(0).replaced] == ["fit"]
+    assert FRONTIER.plan(1).replaced == ()
+    assert FRONTIER.plan(0).speedup == 2.5

@@ -1,0 +1,38 @@
+"""Random plans over a chain."""
+
+import random
+from collections import defaultdict
+
+from depthopt.core.candidate import Candidate
+from depthopt.core.chain import Chain
+from depthopt.core.plan import Plan
+
+
+def random_plan(chain: Chain, candidates: tuple[Candidate, ...], seed: int) -> Plan:
+    """A plan that replaces about every second segment that it could."""
+    generator = random.Random(seed)
+    by_start: dict[int, list[Candidate]] = defaultdict(list)
+    for candidate in candidates:
+        by_start[candidate.start].append(candidate)
+    choices, position = [], 0
+    while position < len(chain.blocks):
+        keep = [c for c in by_start[position] if c.kind == "keep"]
+        other = [c for c in by_start[position] if c.kind != "keep"]
+        choices.append(generator.choice(other if other and generator.random() < 0.6 else keep))
+        position = choices[-1].end
+    return plan_of(chain, *choices)
+
+
+def plan_of(chain: Chain, *choices: Candidate) -> Plan:
+    """A plan of these choices, the other blocks kept."""
+    full, position = [], 0
+    for choice in [*choices, None]:
+        stop = len(chain.blocks) if choice is None else choice.start
+        full += [
+            Candidate(i, i + 1, "keep", chain.blocks[i].spec, chain.blocks[i].activation)
+            for i in range(position, stop)
+        ]
+        if choice is not None:
+            full.append(choice)
+            position = choice.end
+    return Plan(chain.model, chain.input_size, tuple(full), 1.0, 2.0, 0.0)
