@@ -1,0 +1,75 @@
+import pytest
+import torch
+
+from depthopt.errors import DataError, UsageError
+from depthopt.extract import candidates, extract
+from depthopt.importance import estimate
+from depthopt.rewrite import apply
+from tests.networks import Residual
+from tests.plans import plan_of
+
+SIZE = (2, 8, 8)
+MODEL = Residual()
+CHAIN = extract(MODEL, SIZE)
+ALL = candidates(CHAIN, kinds=("drop", "fit", "merge"), fewer_macs=False)
+torch.manual_seed(0)
+FITTING = [torch.randn(16, *SIZE) for _ in range(5)]
+HELD_OUT = [(torch.randn(16, *SIZE), torch.randint(0, 3, (16,))) for _ in range(2)]
+TABLE = estimate(MODEL, CHAIN, ALL, fitting=FITTING, held_out=HELD_OUT)
+
+
+def test_every_candidate_but_keep_is_scored() -> None:
+    assert set(TABLE.entries) == {c.key for c in ALL if c.kind != "keep"}
+    assert TABLE.images == 32
+    assert all(entry.cost >= -1e-12 for entry in TABLE.entries.values()), "divergence"
+
+
+@pytest.mark.parametrize("kind", ["drop", "merge"])
+@torch.no_grad()
+def test_a_score_is_that_of_the_applied_candidate(kind: str) -> None:
+    """Scores come from partial runs; the whole network with the candidate in place agrees."""
+    teacher = torch.cat([MODEL(x) for x, _ in HELD_OUT]).log_softmax(1)
+    labels = torch.cat([y for _, y in HELD_OUT])
+    for candidate in (c for c in ALL if c.kind == kind):
+        network = apply(MODEL, CHAIN, plan_of(CHAIN, candidate))
+        logits = torch.cat([network(x) for x, _ in HELD_OUT]).log_softmax(1)
+        entry = TABLE.entries[candidate.key]
+        divergence = (teacher.exp() * (teacher - logits)).sum(1).mean()
+        assert entry.divergence == pytest.approx(float(divergence), rel=1e-3, abs=1e-6)
+        loss = torch.nn.functional.nll_loss
+        change = float(loss(logits, labels) - loss(teacher, labels))
+        assert entry.loss_increase == pytest.approx(change, rel=1e-3, abs=1e-5)
+
+
+def test_a_larger_kernel_costs_no_more() -> None:
+    cost = {c.spec.kernel_size: TABLE.entries[c.key].cost
+            for c in ALL if c.kind == "fit" and (c.start, c.end) == (1, 3)
+            and c.spec and c.spec.groups == 1}  # fmt: skip
+    assert cost[3, 3] < cost[1, 1]
+
+
+def test_memory_bound_and_batches_do_not_change_the_table() -> None:
+    small = estimate(MODEL, CHAIN, ALL, fitting=FITTING, held_out=HELD_OUT, memory_bytes=1)
+    for key, entry in TABLE.entries.items():
+        assert small.entries[key].cost == pytest.approx(entry.cost, rel=1e-4, abs=1e-7)
+
+
+def test_magnitude_needs_no_data_and_charges_what_goes() -> None:
+    table = estimate(MODEL, CHAIN, ALL, estimator="magnitude")
+    whole = max(table.entries.values(), key=lambda entry: entry.cost)
+    assert 0 <= min(entry.cost for entry in table.entries.values())
+    assert whole.cost <= 1
+    merges = [c for c in ALL if c.kind == "merge"]
+    assert all(table.entries[c.key].cost == 0 for c in merges), "no weight goes"
+
+
+def test_unusable_data_is_refused() -> None:
+    with pytest.raises(DataError, match="got 0 and 2 batches"):
+        estimate(MODEL, CHAIN, ALL, held_out=HELD_OUT)
+    wrong = [(HELD_OUT[0][0], torch.full((16,), 7))]
+    with pytest.raises(DataError, match="labels from 7 to 7"):
+        estimate(MODEL, CHAIN, ALL, fitting=FITTING, held_out=wrong)
+    with pytest.raises(DataError, match="NaN or infinite values on calibration images"):
+        estimate(MODEL, CHAIN, ALL, fitting=[FITTING[0] * torch.nan], held_out=HELD_OUT)
+    with pytest.raises(UsageError, match="'entropy' is unknown"):
+        estimate(MODEL, CHAIN, ALL, estimator="entropy")

@@ -1,0 +1,130 @@
+from dataclasses import replace
+
+import pytest
+import torch
+
+from depthopt.core.candidate import Candidate
+from depthopt.errors import DataError, ModelError, UsageError
+from depthopt.extract import candidates, extract
+from depthopt.rewrite import apply, merge
+from tests.networks import Residual
+from tests.plans import plan_of, random_plan
+
+SIZE = (2, 10, 11)
+MODEL = Residual().double()
+CHAIN = extract(MODEL, SIZE)
+ALL = candidates(CHAIN, kinds=("drop", "fit", "merge"), fewer_macs=False)
+IMAGES = torch.randn(8, *SIZE, dtype=torch.float64)
+
+
+def pick(kind: str, start: int, end: int, **fields: object) -> Candidate:
+    return next(
+        c for c in ALL
+        if (c.kind, c.start, c.end) == (kind, start, end)
+        and all(getattr(c.spec, name) == value for name, value in fields.items())
+    )  # fmt: skip
+
+
+@torch.no_grad()
+def test_a_plan_that_keeps_all_changes_nothing() -> None:
+    wanted = MODEL(IMAGES)
+    network = apply(MODEL, CHAIN, plan_of(CHAIN))
+    torch.testing.assert_close(network(IMAGES), wanted, rtol=0, atol=0)
+    torch.testing.assert_close(merge(network)(IMAGES), wanted, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("seed", range(12))
+@torch.no_grad()
+def test_expanded_merged_and_merge_agree(seed: int) -> None:
+    plan = random_plan(CHAIN, tuple(c for c in ALL if c.kind != "fit"), seed)
+    expanded = apply(MODEL, CHAIN, plan, form="expanded")
+    merged = apply(MODEL, CHAIN, plan, form="merged")
+    wanted = expanded(IMAGES)
+    for other in (merged, merge(expanded), merge(merged)):
+        torch.testing.assert_close(other(IMAGES), wanted, rtol=1e-9, atol=1e-9)
+
+
+@torch.no_grad()
+def test_a_merge_without_activations_is_the_original() -> None:
+    """Away from the border, where padding in between differs, and with activations open."""
+    linear = Residual().double()
+    for part in (linear.c1, linear.c2):
+        part[2] = torch.nn.Identity()
+    chain = extract(linear, SIZE)
+    fewer = candidates(chain, kinds=("merge",), fewer_macs=False)
+    whole = next(c for c in fewer if c.kind == "merge" and (c.start, c.end) == (5, 8))
+    got = apply(linear, chain, plan_of(chain, whole)).get_submodule("segment_5_8")
+    x = torch.randn(1, 8, 9, 9, dtype=torch.float64)
+    wanted = linear.c3(linear.c2(linear.c1(x))) + x
+    inner = (..., slice(1, -1), slice(1, -1))
+    torch.testing.assert_close(got(x)[inner], wanted[inner], rtol=1e-9, atol=1e-9)
+
+
+@torch.no_grad()
+def test_a_drop_leaves_the_skip_alone() -> None:
+    network = apply(MODEL, CHAIN, plan_of(CHAIN, pick("drop", 5, 8)))
+    x = MODEL.act(MODEL.a2(MODEL.a1(MODEL.stem(IMAGES))) + MODEL.stem(IMAGES))
+    x = MODEL.act(MODEL.b2(MODEL.b1(x)) + MODEL.bp(x))
+    torch.testing.assert_close(network(IMAGES), MODEL.head(x.mean((2, 3))))
+
+
+@torch.no_grad()
+def test_a_fit_inside_a_skip_leaves_the_add() -> None:
+    """A convolution that can express the segment is found, whatever is added to it."""
+    linear = Residual().double()
+    linear.c2[2] = torch.nn.Identity()
+    chain = extract(linear, SIZE)
+    fits = candidates(chain, kinds=("fit",), kernel_sizes=(3,), fewer_macs=False)
+    inside = next(c for c in fits if c.kind == "fit" and (c.start, c.end) == (6, 8))
+    images = [torch.randn(24, *SIZE, dtype=torch.float64) for _ in range(5)]
+    plan = plan_of(chain, inside)
+    network = apply(linear, chain, plan, calibration=images, ridges=(1e-9,))
+    torch.testing.assert_close(network(IMAGES), linear(IMAGES), rtol=0.02, atol=0.02)
+
+
+@torch.no_grad()
+def test_later_fits_make_up_for_earlier_ones() -> None:
+    """Left to right, each fit sees what the ones before it have left."""
+    torch.manual_seed(0)
+    batches = [torch.randn(32, *SIZE, dtype=torch.float64) for _ in range(5)]
+    plan = plan_of(CHAIN, pick("fit", 1, 3, kernel_size=(1, 1)), pick("fit", 3, 5, groups=1))
+    together = apply(MODEL, CHAIN, plan, calibration=batches)
+    apart = apply(MODEL, CHAIN, plan, calibration=batches)
+    alone = apply(MODEL, CHAIN, plan_of(CHAIN, plan.replaced[1]), calibration=batches)
+    apart.segment_3_5.load_state_dict(alone.segment_3_5.state_dict())
+    wanted = MODEL(batches[0])
+    error = [float((net(batches[0]) - wanted).square().mean()) for net in (together, apart)]
+    assert error[0] < error[1]
+
+
+def test_the_result_trains_and_the_model_is_untouched() -> None:
+    before = {name: tensor.clone() for name, tensor in MODEL.state_dict().items()}
+    plan = plan_of(CHAIN, pick("merge", 1, 3), pick("drop", 5, 8))
+    for form in ("merged", "expanded"):
+        network = apply(MODEL, CHAIN, plan, form=form).train()
+        network(IMAGES).sum().backward()
+        assert all(parameter.grad is not None for parameter in network.parameters())
+    assert all(torch.equal(tensor, before[name]) for name, tensor in MODEL.state_dict().items())
+
+
+def test_merge_leaves_no_norm_and_its_input_alone() -> None:
+    network = apply(MODEL, CHAIN, plan_of(CHAIN, pick("merge", 3, 5)), form="expanded")
+    kinds = [type(module).__name__ for module in merge(network).modules()]
+    assert "BatchNorm2d" not in kinds
+    assert "ExpandedSegment" not in kinds
+    assert "ExpandedSegment" in [type(module).__name__ for module in network.modules()]
+
+
+def test_what_does_not_fit_together_is_refused() -> None:
+    plan = plan_of(CHAIN, pick("fit", 1, 3, kernel_size=(1, 1)))
+    with pytest.raises(UsageError, match="fits 1 segments on data; give calibration images"):
+        apply(MODEL, CHAIN, plan)
+    with pytest.raises(DataError, match="give at least 5 batches"):
+        apply(MODEL, CHAIN, plan, calibration=[IMAGES])
+    with pytest.raises(ModelError, match="does not fit this model"):
+        apply(Residual(channels=8).double(), CHAIN, plan_of(CHAIN))
+    with pytest.raises(ModelError, match="covers 8 blocks"):
+        apply(MODEL, CHAIN, replace(plan_of(CHAIN), input_size=(2, 12, 12)))
+    crossing = Candidate(2, 4, "fit", plan.replaced[0].spec)
+    with pytest.raises(ModelError, match="crosses in part the skip"):
+        apply(MODEL, CHAIN, plan_of(CHAIN, crossing), calibration=[IMAGES] * 5)
