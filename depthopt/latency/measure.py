@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -33,8 +34,9 @@ class Effort:
         min_rounds: rounds that are always made.
         max_rounds: cap on the rounds.
         warmup_s: time for which everything runs in turn before the first round.
-        burst_ms: a sample is the mean over calls that take this long together, well
-            above the clock's resolution; longer calls are timed one by one.
+        burst_ms: a sample is the mean over calls that take this long together; longer
+            calls are timed one by one. Half as many untimed calls precede each burst,
+            which bring back what the others drove out of the caches.
     """
 
     seconds: float = 10.0
@@ -42,7 +44,7 @@ class Effort:
     min_rounds: int = 11
     max_rounds: int = 10_000
     warmup_s: float = 0.5
-    burst_ms: float = 2.0
+    burst_ms: float = 20.0
 
     def __post_init__(self) -> None:
         if not (self.seconds > 0 and self.tolerance > 0 and self.min_rounds >= 1):
@@ -99,21 +101,14 @@ def sample_in_turn(
             to within ``effort.tolerance``.
         clock: for tests.
     """
-    if settled is None:
-
-        def settled(samples: Mapping[str, Sequence[float]]) -> bool:
-            return all(relative_error(v) <= effort.tolerance for v in samples.values())
-
+    settled = settled or partial(_all_known, tolerance=effort.tolerance)
     begin = clock()
     counts = _warm_up(calls, effort, clock)
     samples: dict[str, list[float]] = {name: [] for name in calls}
     next_check = effort.min_rounds
     for done in range(1, effort.max_rounds + 1):
         for name, call in calls.items():
-            start = clock()
-            for _ in range(counts[name]):
-                call()
-            samples[name].append(1e3 * (clock() - start) / counts[name])
+            samples[name].append(_burst_ms(call, counts[name], clock))
         if done < effort.min_rounds:
             continue
         if clock() - begin >= effort.seconds:
@@ -143,6 +138,20 @@ def relative_error(samples: Sequence[float]) -> float:
     low, high = max(0, math.floor(n / 2 - reach)), min(n - 1, math.ceil(n / 2 + reach))
     median = float(np.median(ordered))
     return float(ordered[high] - ordered[low]) / 2 / median if median > 0 else math.inf
+
+
+def _all_known(samples: Mapping[str, Sequence[float]], tolerance: float) -> bool:
+    return all(relative_error(values) <= tolerance for values in samples.values())
+
+
+def _burst_ms(call: Callable[[], object], count: int, clock: Clock) -> float:
+    """Mean milliseconds of ``count`` calls, after half as many untimed ones."""
+    for _ in range(count // 2):
+        call()
+    start = clock()
+    for _ in range(count):
+        call()
+    return 1e3 * (clock() - start) / count
 
 
 def _warm_up(

@@ -22,7 +22,11 @@ class Session(Protocol):
         ...
 
     def run(self, inputs: Mapping[str, Array]) -> list[Array]:
-        """Run once, without copies on the way in, and give all outputs in order."""
+        """Run once, without copies on the way in, and give all outputs in order.
+
+        Raises:
+            ModelError: inputs of wrong names or shapes, or a failing operator.
+        """
         ...
 
 

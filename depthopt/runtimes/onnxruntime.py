@@ -69,8 +69,9 @@ class OnnxRuntime:
             )
         except Exception as error:  # its exceptions share no base but this one
             which = "the model" if isinstance(model, bytes) else f"{model}"
-            reason = " ".join(str(error).split())
-            raise ModelError(f"onnxruntime {self.version} cannot run {which}: {reason}") from error
+            raise ModelError(
+                f"onnxruntime {self.version} cannot run {which}: {_line(error)}"
+            ) from error
         return OnnxRuntimeSession(session)
 
 
@@ -88,6 +89,17 @@ class OnnxRuntimeSession:
         }
 
     def run(self, inputs: Mapping[str, Array]) -> list[Array]:
-        """Run once and give all outputs in order."""
-        outputs: list[Array] = self._session.run(self._outputs, inputs)
+        """Run once and give all outputs in order.
+
+        Raises:
+            ModelError: inputs of wrong names or shapes, or a failing operator.
+        """
+        try:
+            outputs: list[Array] = self._session.run(self._outputs, inputs)
+        except Exception as error:  # its exceptions share no base but this one
+            raise ModelError(f"onnxruntime cannot run the model: {_line(error)}") from error
         return outputs
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())

@@ -38,12 +38,12 @@ def test_gives_each_calls_own_time_in_milliseconds():
     assert found["a"].count == found["b"].count == Effort().min_rounds
 
 
-def test_runs_in_turn_in_bursts_that_the_clock_can_resolve():
+def test_runs_in_turn_in_bursts_after_half_as_many_untimed_calls():
     machine = Machine()
     calls = {"a": machine.call("a", 0.25), "b": machine.call("b", 3.0)}
     effort = Effort(burst_ms=1.0, warmup_s=0.0, min_rounds=2, max_rounds=2)
     time_in_turn(calls, effort=effort, clock=machine.clock)
-    assert "".join(machine.order) == "ab" + 2 * "aaaab"
+    assert "".join(machine.order) == "ab" + 2 * ("aa" + "aaaa" + "b")
 
 
 def test_drift_of_the_machine_cancels_in_the_ratio():
@@ -53,13 +53,15 @@ def test_drift_of_the_machine_cancels_in_the_ratio():
         "a": machine.call("a", *(3 * d for d in drift)),
         "b": machine.call("b", *(6 * d for d in drift)),
     }
-    found = time_in_turn(calls, effort=Effort(warmup_s=0.0, max_rounds=199), clock=machine.clock)
+    found = time_in_turn(
+        calls, effort=Effort(warmup_s=0.0, max_rounds=199, burst_ms=2.0), clock=machine.clock
+    )
     assert found["b"].median_ms / found["a"].median_ms == pytest.approx(2.0, rel=1e-9)
 
 
 def test_outliers_stay_in_the_count_and_move_the_median_little():
     machine = Machine()
-    effort = Effort(min_rounds=50, max_rounds=50, warmup_s=0.0)
+    effort = Effort(min_rounds=50, max_rounds=50, warmup_s=0.0, burst_ms=2.0)
     call = machine.call("a", 3.0, 3.0, 3.0, 3.0, 300.0)
     found = time_in_turn({"a": call}, effort=effort, clock=machine.clock)["a"]
     assert (found.median_ms, found.count) == (pytest.approx(3.0), 50)
@@ -70,7 +72,7 @@ def test_goes_on_until_the_median_is_known_and_no_longer():
     counts = {}
     for tolerance in (0.05, 0.01):
         machine = Machine()
-        effort = Effort(tolerance=tolerance, warmup_s=0.0, seconds=1e6)
+        effort = Effort(tolerance=tolerance, warmup_s=0.0, seconds=1e6, burst_ms=2.0)
         call = machine.call("a", *noise)
         counts[tolerance] = time_in_turn({"a": call}, effort=effort, clock=machine.clock)["a"].count
     assert counts[0.05] < counts[0.01] < Effort().max_rounds
@@ -78,7 +80,7 @@ def test_goes_on_until_the_median_is_known_and_no_longer():
 
 def test_stops_at_the_cap_and_says_that_the_machine_is_noisy(caplog):
     machine = Machine()
-    effort = Effort(seconds=0.5, warmup_s=0.1, tolerance=1e-6)
+    effort = Effort(seconds=0.5, warmup_s=0.1, tolerance=1e-6, burst_ms=2.0)
     call = machine.call("original", 9.0, 11.0, 10.0)
     with caplog.at_level(logging.WARNING):
         found = time_in_turn({"original": call}, effort=effort, clock=machine.clock)["original"]

@@ -1,0 +1,164 @@
+"""Measures groups of entries in turn with the network that they are meant for.
+
+The network is the speedometer: an entry's samples are divided by the network's time in
+the same round, so that a machine that slows down for a while slows both.
+"""
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from depthopt.core.candidate import LatencyKey
+from depthopt.errors import ModelError
+from depthopt.latency.graphs import call_graph, entry_graphs
+from depthopt.latency.measure import Effort, relative_error, sample_in_turn
+from depthopt.runtimes.base import Runtime, random_inputs
+
+MAX_FOOTPRINT = 48 << 20
+"""Bytes that drive anything out of a processor's caches; more need not be read."""
+
+MIN_BALLAST = 2 << 20
+"""Bytes that drive anything out of a core's own cache."""
+
+_GRAPH_US = 1000.0
+_MAX_COPIES = 64
+_NETWORK, _CALL = "network", "call"
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """What one group of entries measured to.
+
+    Attributes:
+        ratios: per entry and round, its time over the network's.
+        network_ms: the network's time, per round.
+        call_ms: the time of a call that does next to nothing, per round.
+        failed: entries that the runtime cannot run, with its reason.
+    """
+
+    ratios: dict[LatencyKey, NDArray[np.float64]]
+    network_ms: NDArray[np.float64]
+    call_ms: NDArray[np.float64]
+    failed: dict[LatencyKey, str]
+
+
+class Bench:
+    """Entries measured beside one network, on one runtime.
+
+    Args:
+        runtime: what runs them.
+        network: the network as an ONNX file or its bytes.
+        batch: images per inference.
+        entry_seconds: cap on the time per entry.
+    """
+
+    def __init__(
+        self, runtime: Runtime, network: bytes | Path, *, batch: int, entry_seconds: float
+    ) -> None:
+        self.runtime = runtime
+        self.batch = batch
+        self.entry_seconds = entry_seconds
+        self.footprint_bytes = min(_size_bytes(network), MAX_FOOTPRINT)
+        # Written once: pages that were never written share one page of memory.
+        self._ballast = np.ones((1, MAX_FOOTPRINT // 4), dtype=np.float32)
+        session = runtime.compile(network)
+        self._fixed: dict[str, Callable[[], object]] = {
+            _NETWORK: partial(session.run, random_inputs(session, batch)),
+            _CALL: self._call(call_graph(batch)),
+        }
+
+    def measure(self, keys: Sequence[LatencyKey]) -> Group:
+        """Measure ``keys`` in turn with the network and with one another."""
+        calls = dict(self._fixed)
+        copies: dict[LatencyKey, int] = {}
+        failed: dict[LatencyKey, str] = {}
+        for key in keys:
+            try:
+                full, base, copies[key] = self._calls(key)
+                full(), base()
+            except ModelError as error:
+                copies.pop(key, None)
+                failed[key] = str(error)
+                continue
+            calls |= {f"full {key}": full, f"base {key}": base}
+
+        def ratios(samples: Mapping[str, Sequence[float]]) -> dict[LatencyKey, NDArray[np.float64]]:
+            network = np.asarray(samples[_NETWORK])
+            return {
+                key: np.subtract(samples[f"full {key}"], samples[f"base {key}"]) / count / network
+                for key, count in copies.items()
+            }
+
+        def settled(samples: Mapping[str, Sequence[float]]) -> bool:
+            return all(
+                relative_error(r.tolist()) <= effort.tolerance for r in ratios(samples).values()
+            )
+
+        effort = Effort(
+            seconds=self.entry_seconds * max(1, len(keys)),
+            tolerance=0.02,
+            min_rounds=9,
+            max_rounds=100,
+            warmup_s=0.1,
+            burst_ms=8.0,
+        )
+        samples = sample_in_turn(calls, effort=effort, settled=settled, clock=time.perf_counter)
+        network_ms, call_ms = (np.asarray(samples[name]) for name in (_NETWORK, _CALL))
+        return Group(ratios(samples), network_ms, call_ms, failed)
+
+    def _calls(self, key: LatencyKey) -> tuple[Callable[[], object], Callable[[], object], int]:
+        """The entry's full graph and its base, ready to run, and the number of copies."""
+        copies, ballast = copies_and_ballast(key, self.batch, self.footprint_bytes)
+        graphs = entry_graphs(key, copies=copies, batch=self.batch, ballast_bytes=ballast)
+        return self._call(graphs.full), self._call(graphs.base), copies
+
+    def _call(self, model: bytes) -> Callable[[], object]:
+        session = self.runtime.compile(model)
+        inputs = {
+            name: np.ones([n or self.batch for n in shape], dtype=np.float32)
+            for name, shape in session.input_shapes.items()
+            if name != "ballast"
+        }
+        if "ballast" in session.input_shapes:
+            inputs["ballast"] = self._ballast[:, : session.input_shapes["ballast"][1]]
+        return partial(session.run, inputs)
+
+
+def copies_and_ballast(key: LatencyKey, batch: int, footprint_bytes: int) -> tuple[int, int]:
+    """How many copies, and bytes of ballast, make graphs that read what the network reads.
+
+    Copies aim at a graph of about a millisecond. Where their weights would be a good
+    part of the network's, they take the ballast's place altogether: its own cost would
+    differ between the full graph and the base.
+    """
+    footprint_bytes = max(footprint_bytes, MIN_BALLAST)
+    weight_bytes = max(1, _weight_bytes(key))
+    spec = key.spec
+    size = key.input_size if spec is None else spec.output_size(key.input_size)
+    values = batch * (key.channels if spec is None else spec.out_channels) * math.prod(size)
+    macs = 0 if spec is None else batch * spec.macs(key.input_size)
+    rate = 5e3 if spec is not None and spec.is_depthwise else 2e4  # a microsecond
+    estimate_us = 1 + macs / rate + values / 4e3 + weight_bytes / 2e4
+    copies = min(math.ceil(_GRAPH_US / estimate_us), _MAX_COPIES)
+    filling = min(footprint_bytes // weight_bytes, 2 * _MAX_COPIES)
+    if 4 * copies * weight_bytes >= footprint_bytes and filling * estimate_us < 3 * _GRAPH_US:
+        return max(filling, 1), 0
+    return copies, max(MIN_BALLAST, footprint_bytes - copies * weight_bytes)
+
+
+def _weight_bytes(key: LatencyKey) -> int:
+    return 0 if key.spec is None else 4 * key.spec.parameters
+
+
+def _size_bytes(network: bytes | Path) -> int:
+    """Bytes of the model, with the file of weights that may lie beside it."""
+    if isinstance(network, bytes):
+        return len(network)
+    parts = (network, network.with_name(network.name + ".data"))
+    return sum(part.stat().st_size for part in parts if part.exists())

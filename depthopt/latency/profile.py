@@ -1,0 +1,186 @@
+"""Fills a latency table with all that a chain's candidates may run, and the network itself.
+
+Every entry is measured as a share of the network's time in the same seconds. What share
+one is worth in milliseconds is settled first, by the network's own blocks:
+
+- Where the table holds some of them already, they say how the machine has changed since,
+  and the new entries are brought to the table's scale.
+- Otherwise it is the network's time. If its blocks then add up to more than the network
+  less the bare call, they and all entries are lowered in proportion: a sum of parts
+  that exceeds the whole would make every shorter network look faster than it is.
+
+What a sum of entries cannot say: a network that has become so small that it fits a
+nearer cache is faster than its parts were. Predictions err towards too slow then.
+"""
+
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from depthopt.core.candidate import Candidate, LatencyKey, latency_keys
+from depthopt.core.chain import Chain
+from depthopt.core.tables import LatencySummary, LatencyTable, NetworkLatency, network_key
+from depthopt.errors import ModelError
+from depthopt.latency.bench import Bench, Group
+from depthopt.latency.measure import summarise
+from depthopt.runtimes.base import Runtime
+
+logger = logging.getLogger(__name__)
+
+GROUP_SIZE = 12
+"""Entries measured in turn; their graphs are in memory together."""
+
+NOISY = 0.25
+"""Spread between the quartiles, over the median, that is worth a warning."""
+
+
+def profile(
+    chain: Chain,
+    candidates: Iterable[Candidate],
+    *,
+    runtime: Runtime,
+    network: bytes | Path,
+    table: LatencyTable | None = None,
+    batch: int = 1,
+    entry_seconds: float = 0.25,
+    progress: Callable[[int, int], None] | None = None,
+    on_update: Callable[[LatencyTable], None] | None = None,
+) -> LatencyTable:
+    """Measure what ``table`` lacks, and nothing else.
+
+    A key that the runtime cannot run is logged and left out: ``table.missing`` of the
+    candidates' keys then names it.
+
+    Args:
+        chain: the original network's chain.
+        candidates: whatever may replace its segments.
+        runtime: what to measure on.
+        network: the original network as an ONNX file or its bytes.
+        table: what is known already, measured under the same conditions.
+        batch: images per inference.
+        entry_seconds: cap on the time per entry.
+        progress: called with the number of entries done and of all to do.
+        on_update: called with the table after every group of entries, to be stored.
+
+    Returns:
+        The table with the missing entries and the network added.
+
+    Raises:
+        TableError: ``table`` was measured under other conditions.
+        ModelError: the runtime cannot run the network, or one of its blocks.
+    """
+    empty = LatencyTable(runtime.conditions(batch))
+    table = empty if table is None else table.merged(empty)
+    known = network_key(chain) in table.networks
+    wanted = table.missing(key for c in candidates for key in latency_keys(chain, c))
+    if known and not wanted:
+        return table
+    blocks = tuple(dict.fromkeys(_block_keys(chain)))
+    gauge = _slowest(table, blocks) or blocks if known else blocks
+    others = tuple(key for key in wanted if key not in gauge)
+    bench = Bench(runtime, network, batch=batch, entry_seconds=entry_seconds)
+    total, done = len(gauge) + len(others), 0
+
+    def measured(keys: Sequence[LatencyKey]) -> Iterator[Group]:
+        nonlocal done
+        for i in range(0, len(keys), GROUP_SIZE):
+            yield bench.measure(keys[i : i + GROUP_SIZE])
+            done += len(keys[i : i + GROUP_SIZE])
+            if progress:
+                progress(done, total)
+
+    level_ms, table = _gauged(table, chain, list(measured(gauge)))
+    if on_update:
+        on_update(table)
+    for group in measured(others):
+        table = table.with_entries(_entries(group, level_ms))
+        for key, reason in group.failed.items():
+            logger.warning("left out of the latency table: %s (%s)", key, reason)
+        if on_update:
+            on_update(table)
+    _warn_if_noisy(table, wanted)
+    return table
+
+
+def _gauged(
+    table: LatencyTable, chain: Chain, groups: Sequence[Group]
+) -> tuple[float, LatencyTable]:
+    """What the whole network's share is worth, and the table with its blocks and itself.
+
+    Raises:
+        ModelError: one of the network's blocks could not be measured.
+    """
+    for group in groups:
+        for key, reason in group.failed.items():
+            raise ModelError(f"block {key} of {chain.model} cannot be measured: {reason}")
+    network = summarise(np.concatenate([group.network_ms for group in groups]).tolist())
+    call_ms = float(np.median(np.concatenate([group.call_ms for group in groups])))
+    shares = {k: v.median_ms for g in groups for k, v in _entries(g, 1.0).items()}
+    levels = [
+        table.entries[key].median_ms / share
+        for key, share in shares.items()
+        if key in table.entries and share > 0
+    ]
+    if levels:
+        level_ms = float(np.median(levels))
+    else:
+        whole = sum(shares[str(key)] for key in _block_keys(chain))
+        level_ms = min(network.median_ms, (network.median_ms - call_ms) / whole)
+    fresh = {k: v for g in groups for k, v in _entries(g, level_ms).items()}
+    table = replace(table, entries=fresh | table.entries)
+    name = network_key(chain)
+    if name not in table.networks:
+        blocks_ms = sum(table.entries[str(key)].median_ms for key in _block_keys(chain))
+        factor = level_ms / network.median_ms if levels else 1.0
+        total = _scaled(network, max(factor, (blocks_ms + factor * call_ms) / network.median_ms))
+        latency = NetworkLatency(total, total.median_ms - blocks_ms)
+        table = replace(table, networks=table.networks | {name: latency})
+    return level_ms, table
+
+
+def _slowest(table: LatencyTable, keys: Sequence[LatencyKey]) -> tuple[LatencyKey, ...]:
+    """A group of those keys that the table holds, slowest first."""
+    held = [key for key in keys if str(key) in table.entries]
+    held.sort(key=lambda key: -table.entries[str(key)].median_ms)
+    return tuple(held[:GROUP_SIZE])
+
+
+def _block_keys(chain: Chain) -> list[LatencyKey]:
+    """All that the chain's blocks run, as often as they run it."""
+    kept = (
+        Candidate(i, i + 1, "keep", block.spec, block.activation)
+        for i, block in enumerate(chain.blocks)
+    )
+    return [key for candidate in kept for key in latency_keys(chain, candidate)]
+
+
+def _entries(group: Group, network_ms: float) -> dict[str, LatencySummary]:
+    """The group's entries for a network that takes ``network_ms``."""
+    return {
+        str(key): summarise(np.maximum(ratios * network_ms, 0.0).tolist())
+        for key, ratios in group.ratios.items()
+    }
+
+
+def _scaled(summary: LatencySummary, factor: float) -> LatencySummary:
+    return LatencySummary(
+        summary.median_ms * factor, summary.q1_ms * factor, summary.q3_ms * factor, summary.count
+    )
+
+
+def _warn_if_noisy(table: LatencyTable, keys: Iterable[LatencyKey]) -> None:
+    spreads = [
+        (entry.q3_ms - entry.q1_ms) / entry.median_ms
+        for entry in (table.entries.get(str(key)) for key in keys)
+        if entry is not None and entry.median_ms > 0
+    ]
+    if spreads and (typical := float(np.median(spreads))) > NOISY:
+        logger.warning(
+            "the machine is noisy: half of the %d entries spread by %.0f %% or more between "
+            "their quartiles; measure again when it is idle",
+            len(spreads),
+            100 * typical,
+        )

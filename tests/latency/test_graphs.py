@@ -1,0 +1,93 @@
+"""The graphs whose difference is an entry."""
+
+import numpy as np
+import onnx
+import pytest
+
+from depthopt.core.candidate import LatencyKey
+from depthopt.core.spec import ConvSpec
+from depthopt.errors import ModelError
+from depthopt.latency.bench import MIN_BALLAST, copies_and_ballast
+from depthopt.latency.graphs import call_graph, entry_graphs, single_graph
+from depthopt.runtimes import get_runtime, random_inputs
+
+DENSE = ConvSpec(16, 32, (3, 3), stride=(2, 2), padding=(1, 1, 1, 1))
+KEYS = [
+    LatencyKey(DENSE, (8, 8), "relu6"),
+    LatencyKey(ConvSpec(3, 24, (3, 3)), (8, 8)),
+    LatencyKey(ConvSpec(24, 24, (1, 1)), (4, 4), "silu", residual=True),
+    LatencyKey(ConvSpec(32, 32, (3, 3), padding=(1, 1, 1, 1), groups=32), (4, 4), "relu"),
+    LatencyKey(None, (4, 4), "relu", residual=True, channels=64),
+    LatencyKey(None, (4, 4), "relu", channels=24),
+    LatencyKey(ConvSpec(16, 3, (1, 1)), (4, 4), "tanh", residual=True),
+]
+
+
+def convolutions(model, spec):
+    """Weights of the convolutions with the shape of ``spec``, in order."""
+    graph = onnx.load_from_string(model).graph
+    shapes = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
+    wanted = (spec.out_channels, spec.in_channels // spec.groups, *spec.kernel_size)
+    weights = [node.input[1] for node in graph.node if node.op_type == "Conv"]
+    return [name for name in weights if shapes[name] == wanted]
+
+
+@pytest.mark.parametrize("key", KEYS, ids=str)
+def test_both_graphs_run_and_give_finite_values(key):
+    graphs = entry_graphs(key, copies=40, batch=2, ballast_bytes=4096)
+    runtime = get_runtime("onnxruntime")
+    for model in (graphs.full, graphs.base):
+        session = runtime.compile(model)
+        assert session.input_shapes["ballast"] == (1, 1024)
+        assert all(np.isfinite(output).all() for output in session.run(random_inputs(session, 2)))
+
+
+def test_copies_have_weights_of_their_own_and_the_base_has_none():
+    graphs = entry_graphs(KEYS[0], copies=5)
+    assert len(set(convolutions(graphs.full, DENSE))) == 5
+    assert convolutions(graphs.base, DENSE) == []
+
+
+def test_optimisation_leaves_every_copy(tmp_path):
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
+    options.log_severity_level = 4
+    counts = []
+    for key in KEYS[:4]:
+        graphs = entry_graphs(key, copies=7)
+        for model in (graphs.full, graphs.base):
+            onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+            nodes = onnx.load(tmp_path / "optimised.onnx").graph.node
+            counts.append(sum(node.op_type in {"Conv", "FusedConv"} for node in nodes))
+        full, base = counts[-2:]
+        assert full - base == 7
+
+
+def test_the_call_graph_is_next_to_nothing():
+    session = get_runtime("onnxruntime").compile(call_graph())
+    assert session.run(random_inputs(session, 1))[0].size == 16
+
+
+def test_an_activation_without_an_onnx_form_is_refused_with_the_known():
+    with pytest.raises(ModelError, match=r"activation 'snake' has no ONNX form here; known: elu"):
+        single_graph(LatencyKey(DENSE, (8, 8), "snake"))
+
+
+def test_light_entries_get_a_ballast_that_makes_up_the_networks_bytes():
+    network = 10_000_000
+    copies, ballast = copies_and_ballast(LatencyKey(ConvSpec(16, 16, (1, 1)), (4, 4)), 1, network)
+    assert copies > 16
+    assert copies * 4 * ConvSpec(16, 16, (1, 1)).parameters + ballast == network
+
+
+def test_heavy_entries_fill_the_networks_bytes_themselves():
+    key = LatencyKey(ConvSpec(960, 320, (1, 1)), (1, 1))
+    copies, ballast = copies_and_ballast(key, 1, 10_000_000)
+    assert (copies, ballast) == (10_000_000 // (4 * key.spec.parameters), 0)
+
+
+def test_slow_entries_are_few_and_a_small_network_still_empties_the_nearest_cache():
+    key = LatencyKey(ConvSpec(64, 64, (5, 5), padding=(2, 2, 2, 2)), (112, 112))
+    assert copies_and_ballast(key, 8, 1000) == (1, MIN_BALLAST)

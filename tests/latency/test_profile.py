@@ -1,0 +1,195 @@
+"""What gets measured, and to which scale; the bench itself is made of numbers here."""
+
+import logging
+import sys
+from types import MappingProxyType
+
+import numpy as np
+import pytest
+
+from depthopt.core.candidate import Candidate, LatencyKey
+from depthopt.core.chain import Block, Chain
+from depthopt.core.spec import ConvSpec
+from depthopt.core.tables import LatencySummary, LatencyTable, MeasurementConditions
+from depthopt.errors import ModelError, TableError
+from depthopt.latency.bench import Group
+from depthopt.latency.graphs import single_graph
+from depthopt.latency.profile import profile
+from depthopt.runtimes import get_runtime
+
+SPEC = ConvSpec(16, 16, (3, 3), padding=(1, 1, 1, 1))
+STEM = ConvSpec(3, 16, (3, 3), padding=(1, 1, 1, 1))
+POINT = ConvSpec(3, 16, (1, 1))
+CHAIN = Chain(
+    "toy",
+    (3, 8, 8),
+    tuple(
+        Block(f"b{i}", spec, (8, 8), (8, 8), "relu", f"x{i}", f"c{i}", f"c{i}", f"x{i + 1}")
+        for i, spec in enumerate((STEM, SPEC, SPEC))
+    ),
+    (),
+    (),
+    (),
+)
+KEEP = tuple(Candidate(i, i + 1, "keep", b.spec, "relu") for i, b in enumerate(CHAIN.blocks))
+FIT = (Candidate(0, 3, "fit", POINT, "relu"), Candidate(0, 2, "fit", POINT, "relu"))
+STEM_KEY, SPEC_KEY, POINT_KEY = (LatencyKey(s, (8, 8), "relu") for s in (STEM, SPEC, POINT))
+PROFILE_MODULE = sys.modules[profile.__module__]
+CONDITIONS = MeasurementConditions("device", "runtime", "1", 1, "float32", 1)
+
+
+class FakeRuntime:
+    def conditions(self, batch):
+        assert batch == 1
+        return CONDITIONS
+
+
+class FakeBench:
+    """Times in milliseconds by key, on a machine slower by ``slowdown``."""
+
+    network_ms, call_ms, slowdown = 10.0, 1.0, 1.0
+    scatter = (0.9, 1.0, 1.1)
+    times_ms = MappingProxyType({STEM_KEY: 2.0, SPEC_KEY: 3.0, POINT_KEY: 0.5})
+    cannot = frozenset()
+
+    def __init__(self, *_args, **_options):
+        pass
+
+    def measure(self, keys):
+        self.log.append(tuple(keys))
+        rounds = np.array(self.scatter)
+        return Group(
+            {k: rounds * self.times_ms[k] / self.network_ms for k in keys if k not in self.cannot},
+            np.full(3, self.network_ms * self.slowdown),
+            np.full(3, self.call_ms * self.slowdown),
+            {k: "no kernel" for k in keys if k in self.cannot},
+        )
+
+
+@pytest.fixture
+def bench(monkeypatch):
+    kind = type("Bench", (FakeBench,), {"log": []})
+    monkeypatch.setattr(PROFILE_MODULE, "Bench", kind)
+    return kind
+
+
+def measured(**options):
+    return profile(CHAIN, KEEP + FIT, runtime=FakeRuntime(), network=b"", **options)
+
+
+def medians(table):
+    return {key: pytest.approx(entry.median_ms) for key, entry in table.entries.items()}
+
+
+def test_measures_every_key_once_and_the_network(bench):
+    table = measured()
+    assert bench.log == [(STEM_KEY, SPEC_KEY), (POINT_KEY,)]
+    assert medians(table) == {str(STEM_KEY): 2.0, str(SPEC_KEY): 3.0, str(POINT_KEY): 0.5}
+    network = table.network(CHAIN)
+    assert network.total.median_ms == pytest.approx(10.0)
+    assert network.fixed_ms == pytest.approx(10.0 - (2.0 + 3.0 + 3.0))
+    stem = table.entries[str(STEM_KEY)]
+    assert (stem.q1_ms, stem.q3_ms, stem.count) == (pytest.approx(1.9), pytest.approx(2.1), 3)
+
+
+def test_a_full_table_is_left_alone(bench):
+    table = measured()
+    bench.log.clear()
+    assert measured(table=table) == table
+    assert bench.log == []
+
+
+def test_only_what_is_missing_is_measured_to_the_tables_scale(bench):
+    whole = measured()
+    part = LatencyTable(
+        CONDITIONS,
+        {key: entry for key, entry in whole.entries.items() if key != str(POINT_KEY)},
+        whole.networks,
+    )
+    bench.log.clear()
+    bench.slowdown = 1.3
+    again = measured(table=part)
+    assert bench.log == [(SPEC_KEY, STEM_KEY), (POINT_KEY,)]
+    assert medians(again) == medians(whole)
+    assert again.networks == whole.networks
+
+
+@pytest.mark.usefixtures("bench")
+def test_a_second_network_is_brought_to_the_scale_of_shared_blocks():
+    known = LatencyTable(CONDITIONS, {str(SPEC_KEY): LatencySummary(6.0, 6.0, 6.0, 9)})
+    table = measured(table=known)
+    assert table.entries[str(SPEC_KEY)] == known.entries[str(SPEC_KEY)]
+    assert table.entries[str(STEM_KEY)].median_ms == pytest.approx(4.0)
+    assert table.entries[str(POINT_KEY)].median_ms == pytest.approx(1.0)
+    assert table.network(CHAIN).total.median_ms == pytest.approx(20.0)
+
+
+def test_blocks_that_exceed_the_whole_are_lowered_in_proportion(bench):
+    bench.times_ms = {STEM_KEY: 4.0, SPEC_KEY: 4.0, POINT_KEY: 2.0}
+    table = measured()
+    network = table.network(CHAIN)
+    assert network.total.median_ms == pytest.approx(10.0)
+    assert network.fixed_ms == pytest.approx(1.0)
+    assert table.entries[str(POINT_KEY)].median_ms == pytest.approx(2.0 * 9 / 12)
+
+
+def test_what_cannot_run_is_named_and_left_out(bench, caplog):
+    bench.cannot = frozenset({POINT_KEY})
+    table = measured()
+    assert table.missing([STEM_KEY, SPEC_KEY, POINT_KEY]) == (POINT_KEY,)
+    assert "left out" in caplog.text
+    assert str(POINT_KEY) in caplog.text
+
+
+def test_a_network_whose_own_block_cannot_run_is_refused(bench):
+    bench.cannot = frozenset({STEM_KEY})
+    with pytest.raises(ModelError, match=r"block conv 3-16 .* of toy cannot be measured"):
+        measured()
+
+
+@pytest.mark.usefixtures("bench")
+def test_updates_hold_what_is_measured_so_far_and_progress_ends_at_the_total():
+    updates, progress = [], []
+    final = measured(on_update=updates.append, progress=lambda *done: progress.append(done))
+    assert [len(table.entries) for table in updates] == [2, 3]
+    assert updates[0].network(CHAIN) == final.network(CHAIN)
+    assert updates[-1] == final
+    assert progress == [(2, 3), (3, 3)]
+
+
+def test_going_on_from_an_update_measures_the_rest_only(bench):
+    updates = []
+    final = measured(on_update=updates.append)
+    bench.log.clear()
+    assert medians(measured(table=updates[0])) == medians(final)
+    assert (POINT_KEY,) in bench.log
+
+
+def test_a_table_of_other_conditions_is_refused(bench):
+    other = MeasurementConditions("other device", "runtime", "1", 1, "float32", 1)
+    with pytest.raises(TableError, match="'other device' against 'device'"):
+        measured(table=LatencyTable(other))
+    assert bench.log == []
+
+
+def test_a_noisy_machine_is_reported_with_the_spread(bench, caplog):
+    bench.scatter = (0.2, 1.0, 1.8)
+    with caplog.at_level(logging.WARNING):
+        measured()
+    assert "the machine is noisy" in caplog.text
+    assert "80 %" in caplog.text
+
+
+def test_on_a_real_runtime_more_work_takes_longer():
+    network = single_graph(LatencyKey(STEM, (8, 8), "relu"))
+    heavy = ConvSpec(256, 256, (3, 3), padding=(1, 1, 1, 1))
+    block = Block("b", heavy, (16, 16), (16, 16), "relu", "x", "c", "c", "y")
+    chain = Chain("toy", (256, 16, 16), (block,), (), (), ())
+    light = Candidate(0, 1, "fit", ConvSpec(256, 256, (1, 1), groups=256), "relu")
+    table = profile(
+        chain, [light], runtime=get_runtime("onnxruntime"), network=network, entry_seconds=0.1
+    )
+    assert table.candidate_ms(chain, light) < 0.2 * table.candidate_ms(
+        chain, Candidate(0, 1, "keep", heavy, "relu")
+    )
+    assert table.conditions.runtime == "onnxruntime"

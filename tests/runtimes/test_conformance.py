@@ -1,0 +1,132 @@
+"""What every runtime must do, on models small enough to check against torch."""
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import helper, numpy_helper
+
+from depthopt.core.candidate import LatencyKey
+from depthopt.core.spec import ConvSpec
+from depthopt.errors import ModelError
+from depthopt.graph.activations import make_activation
+from depthopt.latency.graphs import single_graph
+from depthopt.runtimes import get_runtime, random_inputs, runtime_names
+
+ACTIVATIONS = (
+    "relu",
+    "relu6",
+    "silu",
+    "hardswish",
+    "hardsigmoid",
+    "sigmoid",
+    "tanh",
+    "mish",
+    "gelu",
+    "gelu_tanh",
+    "elu",
+    "leaky_relu",
+    "leaky_relu:0.2",
+)
+
+
+@pytest.fixture(params=runtime_names())
+def runtime(request):
+    return get_runtime(request.param)
+
+
+def reference(model, key, inputs):
+    """The entry in torch, with the weights that the graph holds."""
+    y = torch.from_numpy(inputs["x"])
+    if key.spec is not None:
+        weight, bias = (
+            torch.from_numpy(numpy_helper.to_array(tensor).copy())
+            for tensor in onnx.load_from_string(model).graph.initializer
+            if tensor.name.startswith("weights")
+        )
+        spec = key.spec
+        y = torch.nn.functional.conv2d(
+            torch.nn.functional.pad(y, spec.padding),
+            weight,
+            bias,
+            stride=spec.stride,
+            dilation=spec.dilation,
+            groups=spec.groups,
+        )
+    if key.residual:
+        y = y + torch.from_numpy(inputs["residual"])
+    return (y if key.activation is None else make_activation(key.activation)(y)).numpy()
+
+
+def assert_equal_to_torch(runtime, key, batch=2):
+    model = single_graph(key, batch=batch)
+    session = runtime.compile(model)
+    inputs = random_inputs(session, batch)
+    (output,) = session.run(inputs)
+    np.testing.assert_allclose(output, reference(model, key, inputs), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("residual", [False, True])
+@pytest.mark.parametrize("activation", [None, *ACTIVATIONS])
+def test_activations_and_residuals_equal_torch(runtime, activation, residual):
+    spec = ConvSpec(16, 16, (3, 3), padding=(1, 1, 1, 1))
+    assert_equal_to_torch(runtime, LatencyKey(spec, (6, 5), activation, residual))
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        ConvSpec(1, 24, (5, 5), stride=(4, 4), padding=(2, 2, 2, 2)),
+        ConvSpec(3, 32, (3, 3), stride=(2, 2), padding=(0, 1, 0, 1)),
+        ConvSpec(24, 144, (1, 1)),
+        ConvSpec(32, 32, (3, 3), padding=(2, 2, 2, 2), dilation=(2, 2), groups=32),
+        ConvSpec(16, 8, (3, 1), padding=(0, 0, 1, 2), groups=4),
+        ConvSpec(20, 3, (1, 3), padding=(3, 0, 0, 0)),
+    ],
+    ids=str,
+)
+def test_convolutions_equal_torch(runtime, spec):
+    assert_equal_to_torch(runtime, LatencyKey(spec, (9, 8)))
+
+
+def test_entries_without_a_convolution_equal_torch(runtime):
+    assert_equal_to_torch(runtime, LatencyKey(None, (4, 4), "relu6", residual=True, channels=24))
+    assert_equal_to_torch(runtime, LatencyKey(None, (4, 4), "hardswish", channels=16))
+
+
+def test_a_model_may_come_as_a_file(runtime, tmp_path):
+    key = LatencyKey(ConvSpec(4, 8, (1, 1)), (3, 3))
+    path = tmp_path / "model.onnx"
+    path.write_bytes(single_graph(key))
+    session = runtime.compile(path)
+    assert session.input_shapes == {"x": (1, 4, 3, 3)}
+    assert session.run(random_inputs(session, 1))[0].shape == (1, 8, 3, 3)
+
+
+def test_a_free_batch_dimension_is_filled(runtime):
+    info = onnx.TensorProto.FLOAT
+    graph = helper.make_graph(
+        [helper.make_node("Relu", ["x"], ["y"])],
+        "free",
+        [helper.make_tensor_value_info("x", info, ["batch", 3])],
+        [helper.make_tensor_value_info("y", info, ["batch", 3])],
+    )
+    opset = helper.make_opsetid("", 20)
+    model = helper.make_model(graph, opset_imports=[opset], ir_version=10)
+    session = runtime.compile(model.SerializeToString())
+    assert session.input_shapes == {"x": (None, 3)}
+    assert session.run(random_inputs(session, 5))[0].shape == (5, 3)
+
+
+def test_what_is_no_model_is_refused_in_one_line(runtime, tmp_path):
+    with pytest.raises(ModelError, match=f"{runtime.name}.*cannot run the model") as refusal:
+        runtime.compile(b"not a model")
+    assert "\n" not in str(refusal.value)
+    with pytest.raises(ModelError, match=r"absent\.onnx"):
+        runtime.compile(tmp_path / "absent.onnx")
+
+
+def test_inputs_that_do_not_fit_are_refused(runtime):
+    session = runtime.compile(single_graph(LatencyKey(ConvSpec(4, 8, (1, 1)), (3, 3))))
+    with pytest.raises(ModelError, match="cannot run the model"):
+        session.run({"x": np.zeros((1, 5, 3, 3), dtype=np.float32)})
