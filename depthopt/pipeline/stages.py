@@ -64,7 +64,8 @@ def _teacher(run: Context) -> str:
     trained = section.checkpoint is None and not section.pretrained
     if section.checkpoint is not None:
         load_weights(model, section.checkpoint)
-    trace(model, section.input_size)  # refuses weights and sizes that later stages would
+    # Refuses, before any training, the networks that later stages would refuse.
+    extract(model, section.input_size, name=section.name)
     if trained:
         checkpoint = run.path("teacher.checkpoint.safetensors")
         config = run.train_config(run.recipe.teacher)

@@ -1,0 +1,86 @@
+"""Bad input on the command line: one line that says what to do, exit code 2, nothing written."""
+
+from pathlib import Path
+
+import pytest
+from safetensors.torch import save_file
+
+from depthopt.cli import main
+from depthopt.export.saved import create_timm_model
+
+RECIPE = """
+model: {name: mobilenetv2_035, input_size: [1, 32, 32]}
+data: {source: digits, calibration_images: 64}
+teacher: {epochs: 1}
+budget: {speedup: 1.5}
+"""
+
+
+@pytest.fixture
+def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "recipe.yaml"
+    path.write_text(RECIPE)
+    return path
+
+
+def call(*arguments: str, monkeypatch: pytest.MonkeyPatch) -> int:
+    monkeypatch.setattr("sys.argv", ["depthopt", *arguments])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    return int(caught.value.code or 0)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("model.name=mobilenet_v9", "timm knows no model 'mobilenet_v9'; did you mean"),
+        ("latency.runtime=onnxruntim", "did you mean 'onnxruntime'?"),
+        ("data.source=digit", "unknown data set 'digit'; did you mean digits?"),
+        ("data.source=folder:nowhere", "nowhere"),
+        ("budget.sped=2", "unknown key budget.sped; did you mean speedup?"),
+        ("model.input_size=[1,1,1]", "refuses an input of 1x1x1"),
+        ("model.checkpoint=none.safetensors", "none.safetensors does not exist"),
+    ],
+)
+def test_each_is_one_line_with_exit_code_2(
+    override: str,
+    message: str,
+    recipe: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    code = call("run", str(recipe), override, "--run-dir", "out", monkeypatch=monkeypatch)
+    line = capsys.readouterr().err.strip().splitlines()[-1]
+    assert code == 2
+    assert line.startswith("depthopt: ")
+    assert message in line
+    assert not [path for path in Path("out").rglob("*") if path.suffix != ".json"]
+
+
+def test_weights_that_are_not_numbers(
+    recipe: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = create_timm_model("mobilenetv2_035", {"in_chans": 1, "num_classes": 10})
+    tensors = model.state_dict()
+    tensors["conv_stem.weight"][0] = float("nan")
+    save_file(tensors, "weights.safetensors")
+    code = call("run", str(recipe), "model.checkpoint=weights.safetensors", monkeypatch=monkeypatch)
+    assert code == 2
+    assert "conv_stem.weight holds NaN or infinite values" in capsys.readouterr().err
+
+
+def test_help_and_extract(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call("--help", monkeypatch=monkeypatch) == 0
+    shown = capsys.readouterr().out
+    for command in ("run", "extract", "profile", "estimate", "solve", "apply", "finetune", "merge",
+                    "export"):  # fmt: skip
+        assert f" {command} " in shown
+        assert call(command, "--help", monkeypatch=monkeypatch) == 0
+    capsys.readouterr()
+    assert call("extract", "resnet18", "--input-size", "3,64,64", monkeypatch=monkeypatch) == 0
+    assert "53 legal segments" in capsys.readouterr().out
+    assert call("extract", "resnet18", "--input-size", "64", monkeypatch=monkeypatch) == 2
+    assert call("extract", "resnet18", "--no-such-option", monkeypatch=monkeypatch) == 2

@@ -1,0 +1,71 @@
+from pathlib import Path
+
+import pytest
+
+from depthopt.errors import RecipeError
+from depthopt.pipeline.recipe import load_recipe
+
+RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.yaml"))
+QUICKSTART = Path(__file__).parents[2] / "recipes" / "quickstart.yaml"
+
+
+def test_there_are_recipes() -> None:
+    assert {path.stem for path in RECIPES} >= {
+        "quickstart",
+        "mobilenetv2_100_fashion_onnxruntime",
+        "resnet18_fashion_onnxruntime",
+    }
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_every_recipe_follows_the_schema_and_says_how_to_run_it(path: Path) -> None:
+    load_recipe(path)
+    head = [line for line in path.read_text().splitlines() if line.startswith("#")]
+    assert any(f"depthopt run recipes/{path.name}" in line for line in head)
+
+
+def test_overrides_are_yaml_values() -> None:
+    recipe = load_recipe(
+        QUICKSTART, ["budget.speedup=3", "candidates.kernel_sizes=[1, 3]", "finetune.epochs=2"]
+    )
+    assert recipe.budget.speedup == 3
+    assert recipe.candidates.kernel_sizes == (1, 3)
+    assert recipe.finetune.epochs == 2
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("budget.sped=3", r"unknown key budget.sped; did you mean speedup\?"),
+        ("finetune.epoch=3", r"unknown key finetune.epoch; did you mean epochs\?"),
+        ("modle.name=x", r"unknown key modle; did you mean model\?"),
+        ("budget.ms=3", "give exactly one of speedup, ms, cost"),
+        ("finetune.epochs=0", r"finetune.epochs: .*greater than 0"),
+        ("model.input_size=[1, 32]", r"model.input_size"),
+        ("finetune", "not of the form key.path=value"),
+        ("model.name.first=x", "name is no section"),
+        ("budget.speedup=[1", "is no YAML value"),
+    ],
+)
+def test_mistakes_are_told_in_one_line(override: str, message: str) -> None:
+    with pytest.raises(RecipeError, match=message) as caught:
+        load_recipe(QUICKSTART, [override])
+    assert "\n" not in str(caught.value)
+
+
+def test_unreadable_recipes_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="does not exist"):
+        load_recipe(tmp_path / "none.yaml")
+    path = tmp_path / "bad.yaml"
+    path.write_text("model: [")
+    with pytest.raises(RecipeError, match=r"bad\.yaml cannot be read"):
+        load_recipe(path)
+    path.write_text("!!python/object/apply:os.system ['true']")
+    with pytest.raises(RecipeError, match=r"bad\.yaml cannot be read"):
+        load_recipe(path)
+    path.write_text("just words")
+    with pytest.raises(RecipeError, match="holds no mapping"):
+        load_recipe(path)
+    path.write_text("model: {name: resnet18, input_size: [1, 32, 32]}\nbudget: {speedup: 2}")
+    with pytest.raises(RecipeError, match="data is missing"):
+        load_recipe(path)
