@@ -9,7 +9,16 @@ import numpy as np
 
 from depthopt.errors import InfeasibleBudget
 from depthopt.solver.jit import jit
-from depthopt.solver.kernels import OVERFLOW, Floats, Ints, Ways, grown, least_to_end, trace
+from depthopt.solver.kernels import (
+    OVERFLOW,
+    Floats,
+    Ints,
+    Ways,
+    copy_labels,
+    grown,
+    least_to_end,
+    trace,
+)
 from depthopt.solver.options import Options, Solution, exact_step
 from depthopt.solver.stages import (
     MAX_LABELS,
@@ -119,8 +128,7 @@ def _capped_sweep(
             return offset, how[:0]
         value, how = grown(value, how, top + kept.size)
         for i in range(kept.size):
-            value[top + i] = new_value[kept[i]]
-            how[top + i] = new_how[kept[i]]
+            copy_labels(new_value, new_how, kept[i], kept[i] + 1, value, how, top + i)
         offset[node + 1] = top + kept.size
     return offset, how[: offset[nodes]]
 

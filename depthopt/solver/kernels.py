@@ -104,14 +104,26 @@ def undominated(order: Ints, start: Ints, end: Ints, cost: Floats) -> Bools:
 
 
 @jit
+def copy_labels(
+    value: Floats, how: Ints, begin: int, stop: int, to_value: Floats, to_how: Ints, to: int
+) -> None:
+    """Copy labels ``begin`` to ``stop``. Loops, since slices compile slowly and run no faster."""
+    for i in range(begin, stop):
+        for column in range(value.shape[1]):
+            to_value[to, column] = value[i, column]
+        for column in range(3):
+            to_how[to, column] = how[i, column]
+        to += 1
+
+
+@jit
 def grown(value: Floats, how: Ints, rows: int) -> tuple[Floats, Ints]:
     """The same labels with room for ``rows``."""
     if rows <= value.shape[0]:
         return value, how
     larger_value = np.empty((2 * rows, value.shape[1]))
     larger_how = np.empty((2 * rows, 3), np.int64)
-    larger_value[: value.shape[0]] = value
-    larger_how[: how.shape[0]] = how
+    copy_labels(value, how, 0, value.shape[0], larger_value, larger_how, 0)
     return larger_value, larger_how
 
 
@@ -124,8 +136,7 @@ def _hull(value: Floats, how: Ints, count: int) -> int:
             value[i, 0] - value[kept - 2, 0]
         ) >= (value[i, 1] - value[kept - 2, 1]) * (value[kept - 1, 0] - value[kept - 2, 0]):
             kept -= 1
-        value[kept] = value[i]
-        how[kept] = how[i]
+        copy_labels(value, how, i, i + 1, value, how, kept)
         kept += 1
     return kept
 
@@ -161,8 +172,7 @@ def sweep(ways: Ways, limits: Limits, hull: bool, max_labels: int) -> Labels:
             offset[nodes] = OVERFLOW
             return offset, value[:0], how[:0]
         value, how = grown(value, how, top + count)
-        value[top : top + count] = new_value[:count]
-        how[top : top + count] = new_how[:count]
+        copy_labels(new_value, new_how, 0, count, value, how, top)
         offset[node + 1] = top + count
     return offset, value[: offset[nodes]], how[: offset[nodes]]
 
@@ -203,8 +213,7 @@ def _merge(
                 continue
         if old_value[i, 1] < best:
             best = old_value[i, 1]
-            new_value[count] = old_value[i]
-            new_how[count] = old_how[i]
+            copy_labels(old_value, old_how, i, i + 1, new_value, new_how, count)
             count += 1
         i += 1
     return count

@@ -10,6 +10,9 @@ from depthopt.solver.kernels import Floats, Ints, undominated
 from depthopt.solver.options import Options, Solution, exact_step
 from depthopt.solver.two_phase import two_phase
 
+DIRECT_LABELS = 20_000
+"""Up to here one plain sweep is faster than two phases."""
+
 MAX_LABELS = 20_000_000
 """About 0.8 GB."""
 
@@ -83,10 +86,11 @@ def solve_options(
         measure = np.ceil(latency / mode.resolution_ms)
     order = _stage_one(options, measure, cost)
     epsilon = mode.e if isinstance(mode, Epsilon) else 0.0
-    points, offsets, choices = two_phase(options.ways(order, measure, cost), epsilon, max_labels)
-    if offsets.size == 0:
+    plans = two_phase(options.ways(order, measure, cost), epsilon, DIRECT_LABELS, max_labels)
+    if plans is None:
         raise too_many_labels(max_labels)
-    choices = order[choices]
+    points, sizes, choices = plans
+    offsets, choices = np.r_[0, np.cumsum(sizes)], order[choices]
     if isinstance(mode, Bucketed):
         return measured(latency, cost, fixed, offsets, choices)
     return Solution(points[:, 0] + fixed, points[:, 1], offsets, choices)

@@ -42,73 +42,50 @@ TOLERANCE = 1e-12
 """Of the largest value: rounding in values; it only ever keeps labels needlessly."""
 
 
-@jit
-def two_phase(ways: Ways, epsilon: float, max_labels: int) -> tuple[Floats, Ints, Ints]:
+Plans = tuple[Floats, Ints, Ints]
+"""Values (plans, 2), numbers of options (plans,), and the options one after another."""
+
+
+def two_phase(ways: Ways, epsilon: float, direct_labels: int, max_labels: int) -> Plans | None:
     """The frontier of the last node, within ``epsilon`` of the cost's range.
 
-    Returns:
-        points: (points, 2) latency and cost, fastest first.
-        offsets: (points + 1,) into ``options``; of size 0 where a sweep overflowed.
-        options: the points' options, one after another.
+    A chain that needs no more than ``direct_labels`` is solved by one sweep without
+    limits, which is then the fastest way, and exactly. None where a sweep overflows.
     """
     nodes = ways.first.size - 1
     unlimited = np.full(nodes, np.inf)
-    alive = np.ones(ways.start.size, np.bool_)
-    limits = Limits(alive, unlimited, unlimited, 0.0, unlimited)
-    hull = sweep(ways, limits, True, max_labels)
-    nothing = np.empty((0, 2)), np.empty(0, np.int64), np.empty(0, np.int64)
-    if hull[0][nodes] == OVERFLOW:
-        return nothing
-    edge, edge_sizes, edge_options = _plans(hull)
-    fastest = least_to_end(ways, ways.latency)
-    cheapest = least_to_end(ways, ways.cost)
+    limits = Limits(np.ones(ways.start.size, np.bool_), unlimited, unlimited, 0.0, unlimited)
+    direct = _plans(sweep(ways, limits, False, min(direct_labels, max_labels)))
+    if direct is not None:
+        return direct
+    hull = _plans(sweep(ways, limits, True, max_labels))
+    if hull is None:
+        return None
+    edge, sizes, options = hull
+    offsets = np.r_[0, np.cumsum(sizes)]
     gap = epsilon * (edge[0, 1] - edge[-1, 1])
-    points, sizes, options = [edge[:1]], [edge_sizes[:1]], [edge_options[: edge_sizes[0]]]
-    used = edge_sizes[0]
+    fastest, cheapest = least_to_end(ways, ways.latency), least_to_end(ways, ways.cost)
+    parts = [(edge[:1], sizes[:1], options[: offsets[1]])]
     for i in range(1, edge.shape[0]):
         if edge[i - 1, 1] - edge[i, 1] > gap:
-            inner = _triangle(ways, edge[i - 1], edge[i], gap, fastest, cheapest, max_labels)
-            if inner[0][nodes] == OVERFLOW:
-                return nothing
-            inner_points, inner_sizes, inner_options = _plans(inner)
-            points.append(inner_points)
-            sizes.append(inner_sizes)
-            options.append(inner_options)
-        points.append(edge[i : i + 1])
-        sizes.append(edge_sizes[i : i + 1])
-        options.append(edge_options[used : used + edge_sizes[i]])
-        used += edge_sizes[i]
-    return _joined(points, sizes, options)
+            inner = _plans(
+                _triangle(ways, edge[i - 1], edge[i], gap, fastest, cheapest, max_labels)
+            )
+            if inner is None:
+                return None
+            parts.append(inner)
+        parts.append((edge[i : i + 1], sizes[i : i + 1], options[offsets[i] : offsets[i + 1]]))
+    points, lengths, choices = zip(*parts, strict=True)
+    return np.concatenate(points), np.concatenate(lengths), np.concatenate(choices)
 
 
-@jit
-def _plans(labels: Labels) -> tuple[Floats, Ints, Ints]:
-    """The last node's labels: values, numbers of options, the options."""
+def _plans(labels: Labels) -> Plans | None:
+    """The last node's labels, traced back; None for a sweep that overflowed."""
     offset, value, how = labels
+    if offset[-1] == OVERFLOW:
+        return None
     offsets, options = trace(how, np.arange(offset[-2], offset[-1]))
     return value[offset[-2] :], np.diff(offsets), options
-
-
-@jit
-def _joined(
-    points: list[Floats], sizes: list[Ints], options: list[Ints]
-) -> tuple[Floats, Ints, Ints]:
-    """The parts one after another, sizes summed up to offsets."""
-    count, length = 0, 0
-    for k in range(len(points)):
-        count += sizes[k].size
-        length += options[k].size
-    all_points, offsets = np.empty((count, 2)), np.zeros(count + 1, np.int64)
-    all_options = np.empty(length, np.int64)
-    count, length = 0, 0
-    for k in range(len(points)):
-        more, longer = sizes[k].size, options[k].size
-        all_points[count : count + more] = points[k]
-        offsets[count + 1 : count + more + 1] = length + np.cumsum(sizes[k])
-        all_options[length : length + longer] = options[k]
-        count += more
-        length += longer
-    return all_points, offsets, all_options
 
 
 @jit

@@ -99,17 +99,19 @@ def layer_merge(
     ``M[l, t] = max over k < l, kernel size s of M[k, t - T[k, l, s]] + I[k, l, s]``;
     latencies are whole numbers. -inf where the budget is infeasible.
     """
-    ending: dict[int, list[tuple[int, int, float]]] = {}
-    for (start, end, kernel), time in times.items():
-        ending.setdefault(end, []).append((start, time, importance[start, end, kernel]))
+    sizes = sorted({size for _, _, size in times})
     table = [[0.0] * (budget + 1)]
     for end in range(1, blocks + 1):
-        row = [-math.inf] * (budget + 1)
-        for start, time, value in ending.get(end, ()):
-            before = table[start]
-            for t in range(time, budget + 1):
-                way = before[t - time] + value
-                row[t] = max(way, row[t])
+        row = []
+        for t in range(budget + 1):
+            best = -math.inf
+            for start in range(end):
+                for size in sizes:
+                    time = times.get((start, end, size), math.inf)
+                    if time <= t:
+                        way = table[start][t - time] + importance[start, end, size]
+                        best = max(best, way)
+            row.append(best)
         table.append(row)
     return table[blocks][budget]
 

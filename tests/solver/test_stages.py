@@ -5,10 +5,17 @@ import numpy as np
 import pytest
 
 from depthopt.errors import TableError, UsageError
-from depthopt.solver import Bucketed, Epsilon, Exact, Options, Solution, solve_options
+from depthopt.solver import Bucketed, Epsilon, Exact, Options, Solution, solve_options, stages
 
 from . import reference
 from .tables import realistic, rows, whole_numbers
+
+
+@pytest.fixture(params=["one sweep", "two phases"], autouse=True)
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small chains take one sweep; here the two phases solve them as well."""
+    if request.param == "two phases":
+        monkeypatch.setattr(stages, "DIRECT_LABELS", 0)
 
 
 def as_points(solution: Solution) -> list[reference.Point]:
