@@ -55,7 +55,9 @@ def test_other_types_newer_schemas_and_wrong_fields_are_refused(tmp_path: Path) 
         load_json(LatencyTable, tmp_path / "none.json")
 
 
-def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_write_leaves_the_old_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "file"
     write_bytes(path, b"old")
 

@@ -21,9 +21,7 @@ def test_unlike_conditions_never_mix() -> None:
     table = LatencyTable(CONDITIONS)
     with pytest.raises(TableError, match=r"threads 1 against 2, dtype 'float32' against 'int8'"):
         table.merged(LatencyTable(replace(CONDITIONS, threads=2, dtype="int8")))
-    later = LatencyTable(
-        replace(CONDITIONS, date="2027-01-01"), {"a": LatencySummary(1, 1, 1, 1)}
-    )
+    later = LatencyTable(replace(CONDITIONS, date="2027-01-01"), {"a": LatencySummary(1, 1, 1, 1)})
     assert table.merged(later).entries == later.entries
 
 

@@ -55,7 +55,9 @@ def test_one_gram_matrix_serves_smaller_kernels() -> None:
     shared, own = Regression(large, {"y": 4}), Regression(small, {"y": 4})
     shared.add(x, {"y": y})
     own.add(x, {"y": y})
-    for got, wanted in zip(shared.solve(small, 1e-3)["y"], own.solve(small, 1e-3)["y"], strict=True):
+    for got, wanted in zip(
+        shared.solve(small, 1e-3)["y"], own.solve(small, 1e-3)["y"], strict=True
+    ):
         torch.testing.assert_close(got, wanted)
 
 

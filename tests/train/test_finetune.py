@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
-from torch.nn import functional as F  # noqa: N812 - as torch does
+from torch.nn import functional as F
 
 from depthopt.core import artefacts
 from depthopt.errors import ArtefactError, DepthoptError, UsageError
@@ -160,7 +160,7 @@ def kill_a_training(path, *, delay_s):
     """Start a training in a process of its own, and kill it after its next checkpoint."""
     script = CHILD.format(here=str(Path(__file__).parent), path=str(path))
     before = path.stat().st_mtime_ns if path.exists() else None
-    with subprocess.Popen([sys.executable, "-c", script]) as child:  # noqa: S603 - as above
+    with subprocess.Popen([sys.executable, "-c", script]) as child:
         while child.poll() is None and (not path.exists() or path.stat().st_mtime_ns == before):
             time.sleep(0.005)
         time.sleep(delay_s)
@@ -172,7 +172,7 @@ def kill_a_training(path, *, delay_s):
 def test_killed_at_random_moments_and_resumed_ends_in_the_same_bits(kills, tmp_path):
     path = tmp_path / "checkpoint.safetensors"
     for _ in range(kills):
-        kill_a_training(path, delay_s=random.uniform(0, 0.3))  # noqa: S311 - no secret
+        kill_a_training(path, delay_s=random.uniform(0, 0.3))
     resumed, _ = train(LONG, checkpoint=path)
     undisturbed, _ = train(LONG)
     assert torch.equal(weights(undisturbed), weights(resumed))

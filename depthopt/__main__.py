@@ -1,0 +1,5 @@
+"""``python -m depthopt``."""
+
+from depthopt.cli import main
+
+main()

@@ -1,0 +1,48 @@
+"""A recipe small enough for a test, with a latency table built by hand."""
+
+from pathlib import Path
+
+from depthopt.core.artefacts import save_json
+from depthopt.core.candidate import LatencyKey, latency_keys
+from depthopt.core.tables import LatencySummary, LatencyTable, NetworkLatency, network_key
+from depthopt.export.saved import create_timm_model
+from depthopt.extract import candidates, extract
+from depthopt.runtimes import get_runtime
+
+NAME, SIZE = "mobilenetv2_035", (1, 32, 32)
+
+RECIPE = """
+model: {{name: {name}, input_size: [1, 32, 32]}}
+data: {{source: digits, calibration_images: 128}}
+teacher: {{epochs: 3, checkpoint_every_s: 0}}
+candidates: {{kernel_sizes: [1, 3], max_length: 6}}
+latency: {{table: {table}}}
+budget: {{speedup: 1.5}}
+importance: {{images: 256}}
+apply: {{images: 320}}
+finetune: {{epochs: 2, checkpoint_every_s: 0}}
+"""
+
+
+def write_recipe(folder: Path) -> Path:
+    """Write a recipe and its table: a microsecond per layer, a nanosecond per 100 MACs."""
+    model = create_timm_model(NAME, {"in_chans": 1, "num_classes": 10})
+    chain = extract(model, SIZE, name=NAME)
+    found = candidates(chain, kernel_sizes=(1, 3), max_length=6)
+    entries = {str(key): _summary(_ms(key)) for c in found for key in latency_keys(chain, c)}
+    table = LatencyTable(get_runtime("onnxruntime").conditions(1), entries)
+    total = sum(table.candidate_ms(chain, c) for c in found if c.kind == "keep")
+    network = NetworkLatency(_summary(total + 0.01), 0.01)
+    table = LatencyTable(table.conditions, entries, {network_key(chain): network})
+    save_json(table, folder / "table.json")
+    recipe = folder / "small.yaml"
+    recipe.write_text(RECIPE.format(name=NAME, table=folder / "table.json"))
+    return recipe
+
+
+def _ms(key: LatencyKey) -> float:
+    return 1e-3 + (0 if key.spec is None else 1e-8 * key.spec.macs(key.input_size))
+
+
+def _summary(ms: float) -> LatencySummary:
+    return LatencySummary(ms, ms, ms, 1)
