@@ -106,6 +106,9 @@ def _capped_sweep(
         room = 0
         for k in range(ways.first[node], ways.first[node + 1]):
             room += offset[ways.start[k] + 1] - offset[ways.start[k]]
+        if room > max_labels:
+            offset[nodes] = OVERFLOW
+            return offset, how[:0]
         new_value, new_how = np.empty((room, 2 + resources)), np.empty((room, 3), np.int64)
         count = 0
         for k in range(ways.first[node], ways.first[node + 1]):

@@ -13,8 +13,8 @@ from depthopt.solver.two_phase import two_phase
 DIRECT_LABELS = 20_000
 """Up to here one plain sweep is faster than two phases."""
 
-MAX_LABELS = 20_000_000
-"""About 0.8 GB."""
+MAX_LABELS = 10_000_000
+"""40 bytes each, and as much again up to twice while an array grows: about 1.2 GB."""
 
 
 @dataclass(frozen=True, slots=True)
