@@ -120,7 +120,7 @@ def main() -> None:
     modes = {"exact": Exact(), "epsilon(0.001)": Epsilon(0.001), "bucketed(0.01)": Bucketed(0.01)}
     found = growth(modes)
     command = [sys.executable, "-c", FIRST_CALL]
-    first = [float(subprocess.check_output(command, text=True)) for _ in range(3)]  # noqa: S603
+    first = [float(subprocess.check_output(command, text=True)) for _ in range(3)]
     print(f"first call in a new process, compiled before: {min(first):.2f} s")
     if arguments.plot:
         plot(found, arguments.plot)
