@@ -126,32 +126,6 @@ def _size(text: str) -> tuple[int, int, int]:
     return int(parts[0]), int(parts[1]), int(parts[2])
 
 
-@app.command()
-def solve(
-    recipe: RecipeArgument,
-    overrides: Overrides = None,
-    run_dir: RunDir = None,
-    budget_ms: Annotated[float | None, typer.Option(help="Show the plan at this latency.")] = None,
-    speedup: Annotated[float | None, typer.Option(help="Show the plan at this speed-up.")] = None,
-    frontier: Annotated[
-        Path | None, typer.Option(help="Write the whole frontier to this CSV file.")
-    ] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Find every good trade of latency against importance, and pick one.
-
-    The run's plan is picked by the recipe's budget; --budget-ms and --speedup show what
-    another would give, without changing the run.
-    """
-    context = _walk(recipe, overrides, run_dir, "solve")
-    plan = context.plan
-    if budget_ms is not None or speedup is not None:
-        plan = context.frontier.pick(budget_ms=budget_ms, speedup=speedup)
-    if frontier is not None:
-        show_frontier(context.frontier, frontier)
-    _print(plan) if as_json else show_plan(Console(), plan, context.chain)
-
-
 _STAGES = {
     "profile": (
         "Measure the latency of everything that may run, on the recipe's runtime.",
@@ -195,8 +169,38 @@ def _add_stage(name: str, purpose: str, outputs: tuple[str, ...]) -> None:
     app.command(name, help=f"{purpose}\n\n{earlier}")(command)
 
 
-for _name, (_purpose, _outputs) in _STAGES.items():
-    _add_stage(_name, _purpose, _outputs)
+for _name in ("profile", "estimate"):
+    _add_stage(_name, *_STAGES[_name])
+
+
+@app.command()
+def solve(
+    recipe: RecipeArgument,
+    overrides: Overrides = None,
+    run_dir: RunDir = None,
+    budget_ms: Annotated[float | None, typer.Option(help="Show the plan at this latency.")] = None,
+    speedup: Annotated[float | None, typer.Option(help="Show the plan at this speed-up.")] = None,
+    frontier: Annotated[
+        Path | None, typer.Option(help="Write the whole frontier to this CSV file.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Find every good trade of latency against importance, and pick one.
+
+    The run's plan is picked by the recipe's budget; --budget-ms and --speedup show what
+    another would give, without changing the run.
+    """
+    context = _walk(recipe, overrides, run_dir, "solve")
+    plan = context.plan
+    if budget_ms is not None or speedup is not None:
+        plan = context.frontier.pick(budget_ms=budget_ms, speedup=speedup)
+    if frontier is not None:
+        show_frontier(context.frontier, frontier)
+    _print(plan) if as_json else show_plan(Console(), plan, context.chain)
+
+
+for _name in ("apply", "finetune", "merge", "export"):
+    _add_stage(_name, *_STAGES[_name])
 
 
 def _print(value: Any) -> None:

@@ -16,7 +16,8 @@ class Plan:
         choices: one candidate per segment, in order, without gaps.
         latency_ms: predicted end-to-end latency.
         original_ms: the original network's measured end-to-end latency.
-        cost: sum of the choices' importance costs.
+        cost: sum of importance costs. Where several choices together realise one merge,
+            with no activation between them, that merge's cost counts once.
     """
 
     model: str

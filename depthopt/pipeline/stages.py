@@ -5,26 +5,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import fx, nn
 
 from depthopt.core.artefacts import load_json, save_json
 from depthopt.core.candidate import latency_keys
-from depthopt.core.tables import LatencySummary, LatencyTable
+from depthopt.core.tables import LatencyTable
 from depthopt.errors import CheckFailed
-from depthopt.export.onnx import batches_of, export_onnx, relative_difference
+from depthopt.export.onnx import export_onnx
 from depthopt.export.saved import load_weights, save, save_weights
 from depthopt.extract import candidates, extract
-from depthopt.graph.activations import node_activation
-from depthopt.graph.trace import trace
 from depthopt.importance import estimate
-from depthopt.latency.measure import time_in_turn
 from depthopt.latency.profile import profile
 from depthopt.pipeline.context import BATCH, CandidateList, Context
+from depthopt.pipeline.measure import fused_difference, measure
 from depthopt.pipeline.recipe import Recipe
-from depthopt.pipeline.result import NetworkFigures, Result
 from depthopt.rewrite import apply, merge
-from depthopt.runtimes import random_inputs
 from depthopt.solver import solve
 from depthopt.train.evaluate import evaluate
 from depthopt.train.finetune import finetune
@@ -129,7 +124,7 @@ def _profile(run: Context) -> str:
 
 def _export(run: Context, network: nn.Module, name: str) -> float:
     batch = run.recipe.latency.batch
-    images, _ = next(run.data.test.batches(max(batch, 16)))
+    images, _ = next(run.data.calibration.batches(max(batch, 16)))
     return export_onnx(network, run.path(name), images=images, batch=batch)
 
 
@@ -211,7 +206,7 @@ def _finetune(run: Context) -> str:
 def _merge(run: Context) -> str:
     trained = run.network("finetuned")
     fused = merge(trained)
-    difference = _difference(run, trained, fused)
+    difference = fused_difference(run, trained, fused)
     if not difference <= FUSED_TOLERANCE:
         raise CheckFailed(
             f"the fused model's logits differ from the trained model's by {difference:.1e} "
@@ -221,79 +216,15 @@ def _merge(run: Context) -> str:
     return f"fused logits within {difference:.1e} of the trained network's"
 
 
-@torch.no_grad()
-def _difference(run: Context, reference: nn.Module, other: nn.Module) -> float:
-    images, _ = next(run.data.test.batches(BATCH))
-    return relative_difference(reference(images), other(images))
-
-
 def _onnx(run: Context) -> str:
     difference = _export(run, run.network("fused"), "fused.onnx")
     return f"ONNX logits within {difference:.1e} of the fused network's"
 
 
 def _result(run: Context) -> str:
-    fused, batch = run.network("fused"), run.recipe.latency.batch
-    calls = {}
-    for name in ("original", "fused"):
-        session = run.runtime.compile(run.path(f"{name}.onnx"))
-        inputs = random_inputs(session, batch)
-        calls[name] = lambda session=session, inputs=inputs: session.run(inputs)
-    run.reporter.progress(0, 4, "timing original and fused in turn")
-    latency = time_in_turn(calls)
-    accuracy = {}
-    networks = {"original": run.teacher, "shallow": run.network("shallow"), "fused": fused}
-    for done, (name, network) in enumerate(networks.items(), start=1):
-        run.reporter.progress(done, 4, f"testing {name}")
-        accuracy[name] = evaluate(network, run.data.test.batches(BATCH)).accuracy
-    images, _ = next(run.data.test.batches(max(batch, 16)))
-    result = Result(
-        model=run.recipe.model.name,
-        data=run.recipe.data.source,
-        original=_figures(
-            merge(trace(run.teacher, run.recipe.model.input_size)),
-            accuracy["original"],
-            latency["original"],
-        ),
-        compressed=_figures(fused, accuracy["fused"], latency["fused"]),
-        untrained_accuracy=accuracy["shallow"],
-        test_images=len(run.data.test),
-        speedup=latency["original"].median_ms / latency["fused"].median_ms,
-        predicted_ms=run.plan.latency_ms,
-        predicted_speedup=run.plan.speedup,
-        fused_difference=_difference(run, run.network("finetuned"), fused),
-        onnx_difference=_onnx_difference(run, fused, images),
-        conditions=run.runtime.conditions(batch),
-        fused=str(run.path("fused")),
-        onnx=str(run.path("fused.onnx")),
-    )
+    result = measure(run)
     save_json(result, run.path("result.json"))
     return f"{result.speedup:.2f}x measured, {result.compressed.accuracy:.2f} % on test images"
-
-
-def _onnx_difference(run: Context, fused: nn.Module, images: torch.Tensor) -> float:
-    session = run.runtime.compile(run.path("fused.onnx"))
-    batch = run.recipe.latency.batch
-    (name,) = session.input_shapes
-    parts = batches_of(images, batch)
-    got = [torch.from_numpy(session.run({name: part.numpy()})[0]) for part in parts]
-    with torch.no_grad():
-        return relative_difference(fused(torch.cat(parts)), torch.cat(got))
-
-
-def _figures(network: fx.GraphModule, accuracy: float, latency: LatencySummary) -> NetworkFigures:
-    modules = dict(network.named_modules())
-    nodes = list(network.graph.nodes)
-    return NetworkFigures(
-        accuracy=accuracy,
-        latency=latency,
-        parameters=sum(parameter.numel() for parameter in network.parameters()),
-        convolutions=sum(
-            node.op == "call_module" and isinstance(modules[node.target], nn.Conv2d)
-            for node in nodes
-        ),
-        activations=sum(node_activation(node, modules) is not None for node in nodes),
-    )
 
 
 def _of(*sections: str) -> Callable[[Recipe], Any]:

@@ -1,0 +1,89 @@
+"""The figures that a run ends with: accuracy, latency and size, before and after."""
+
+import torch
+from torch import fx, nn
+
+from depthopt.core.tables import LatencySummary
+from depthopt.export.onnx import batches_of, relative_difference
+from depthopt.graph.activations import node_activation
+from depthopt.graph.trace import trace
+from depthopt.latency.measure import time_in_turn
+from depthopt.pipeline.context import BATCH, Context
+from depthopt.pipeline.result import NetworkFigures, Result
+from depthopt.rewrite import merge
+from depthopt.runtimes import random_inputs
+from depthopt.train.evaluate import evaluate
+
+
+def measure(run: Context) -> Result:
+    """Time original and fused network in turn, and test all three networks.
+
+    Args:
+        run: with all artefacts but the result in its folder.
+    """
+    fused, batch = run.network("fused"), run.recipe.latency.batch
+    latency = _latencies(run)
+    accuracy = {}
+    networks = {"original": run.teacher, "shallow": run.network("shallow"), "fused": fused}
+    for done, (name, network) in enumerate(networks.items(), start=1):
+        run.reporter.progress(done, 4, f"testing {name}")
+        accuracy[name] = evaluate(network, run.data.test.batches(BATCH)).accuracy
+    original = merge(trace(run.teacher, run.recipe.model.input_size))
+    return Result(
+        model=run.recipe.model.name,
+        data=run.recipe.data.source,
+        original=_figures(original, accuracy["original"], latency["original"]),
+        compressed=_figures(fused, accuracy["fused"], latency["fused"]),
+        untrained_accuracy=accuracy["shallow"],
+        test_images=len(run.data.test),
+        speedup=latency["original"].median_ms / latency["fused"].median_ms,
+        predicted_ms=run.plan.latency_ms,
+        predicted_speedup=run.plan.speedup,
+        fused_difference=fused_difference(run, run.network("finetuned"), fused),
+        onnx_difference=_onnx_difference(run, fused),
+        conditions=run.runtime.conditions(batch),
+        fused=str(run.path("fused")),
+        onnx=str(run.path("fused.onnx")),
+    )
+
+
+@torch.no_grad()
+def fused_difference(run: Context, reference: nn.Module, other: nn.Module) -> float:
+    """Largest relative difference of two networks' logits on calibration images."""
+    images, _ = next(run.data.calibration.batches(BATCH))
+    return relative_difference(reference(images), other(images))
+
+
+def _latencies(run: Context) -> dict[str, LatencySummary]:
+    calls = {}
+    for name in ("original", "fused"):
+        session = run.runtime.compile(run.path(f"{name}.onnx"))
+        inputs = random_inputs(session, run.recipe.latency.batch)
+        calls[name] = lambda session=session, inputs=inputs: session.run(inputs)
+    run.reporter.progress(0, 4, "timing original and fused in turn")
+    return time_in_turn(calls)
+
+
+@torch.no_grad()
+def _onnx_difference(run: Context, fused: nn.Module) -> float:
+    session, batch = run.runtime.compile(run.path("fused.onnx")), run.recipe.latency.batch
+    images, _ = next(run.data.calibration.batches(max(batch, 16)))
+    (name,) = session.input_shapes
+    parts = batches_of(images, batch)
+    got = [torch.from_numpy(session.run({name: part.numpy()})[0]) for part in parts]
+    return relative_difference(fused(torch.cat(parts)), torch.cat(got))
+
+
+def _figures(network: fx.GraphModule, accuracy: float, latency: LatencySummary) -> NetworkFigures:
+    modules = dict(network.named_modules())
+    nodes = list(network.graph.nodes)
+    return NetworkFigures(
+        accuracy=accuracy,
+        latency=latency,
+        parameters=sum(parameter.numel() for parameter in network.parameters()),
+        convolutions=sum(
+            node.op == "call_module" and isinstance(modules[node.target], nn.Conv2d)
+            for node in nodes
+        ),
+        activations=sum(node_activation(node, modules) is not None for node in nodes),
+    )
