@@ -23,7 +23,7 @@ TOLERANCE = 1e-3
 
 def export_onnx(
     network: nn.Module,
-    path: Path,
+    path: str | Path,
     *,
     images: Tensor,
     batch: int = 1,
@@ -46,6 +46,7 @@ def export_onnx(
     Raises:
         CheckFailed: ONNX Runtime's logits differ from torch's by more than ``tolerance``.
     """
+    path = Path(path)
     training = network.training
     network.eval()
     try:

@@ -48,7 +48,7 @@ class SavedModel:
 
 def save(
     network: fx.GraphModule,
-    folder: Path,
+    folder: str | Path,
     plan: Plan,
     *,
     arguments: Mapping[str, Argument] | None = None,
@@ -67,6 +67,7 @@ def save(
         mean: per channel, of pixels in 0..1, subtracted from the input.
         std: per channel, of pixels in 0..1, that the input is divided by.
     """
+    folder = Path(folder)
     kinds = {type(module) for module in network.modules()}
     saved = SavedModel(
         name=plan.model,
@@ -83,13 +84,14 @@ def save(
     return saved
 
 
-def load(folder: Path) -> fx.GraphModule:
+def load(folder: str | Path) -> fx.GraphModule:
     """The network that ``save`` wrote, in evaluation mode.
 
     Raises:
         ArtefactError: a file is missing, damaged, or does not fit the other.
         ModelError: timm does not know the model.
     """
+    folder = Path(folder)
     saved = load_json(SavedModel, folder / "model.json")
     model = create_timm_model(saved.name, saved.arguments)
     chain = extract(model, saved.plan.input_size, name=saved.name)
