@@ -215,6 +215,8 @@ def main() -> NoReturn:
         _fail(error, 2)
     except DepthoptError as error:
         _fail(error, 1)
+    except OSError as error:  # a full disk, a folder that may not be written
+        _fail(error, 1)
     except KeyboardInterrupt:
         err.print("stopped; start the same command again to go on")
         sys.exit(130)
@@ -222,5 +224,5 @@ def main() -> NoReturn:
 
 
 def _fail(error: Exception, code: int) -> NoReturn:
-    print(f"depthopt: {error}", file=sys.stderr)
+    print(f"depthopt: {' '.join(str(error).split())}", file=sys.stderr)
     sys.exit(code)
