@@ -133,8 +133,10 @@ class Regression:
         if not bool(torch.isfinite(moments).all()):
             raise DataError("the calibration tensors hold NaN or infinite values")
         diagonal = gram.diagonal(dim1=1, dim2=2)
-        scale = ridge * diagonal.mean(1, keepdim=True).clamp_min(1e-12)
-        diagonal += scale
+        # Centring a constant channel leaves rounding errors of its mean square, which a share
+        # of the (tiny) variance alone would not outweigh.
+        raw = self._gram.diagonal(dim1=1, dim2=2)[:, taps].mean(1, keepdim=True)
+        diagonal += ridge * diagonal.mean(1, keepdim=True).clamp_min(0) + 1e-12 * raw + 1e-12
         factor = torch.linalg.cholesky(gram)
         solution = torch.cholesky_solve(moments, factor)
         bias = target_mean - torch.einsum("gf,gfo->go", mean, solution)

@@ -39,7 +39,7 @@ def call(*arguments: str, monkeypatch: pytest.MonkeyPatch) -> int:
         ("data.source=digit", "unknown data set 'digit'; did you mean digits?"),
         ("data.source=folder:nowhere", "nowhere"),
         ("budget.sped=2", "unknown key budget.sped; did you mean speedup?"),
-        ("model.input_size=[1,1,1]", "refuses an input of 1x1x1"),
+        ("model.input_size=[2,32,32]", "has 2 channels; expected 1 or 3"),
         ("model.checkpoint=none.safetensors", "none.safetensors does not exist"),
     ],
 )

@@ -72,6 +72,18 @@ def test_the_ridge_is_chosen_on_held_out_data() -> None:
     assert fits["y"].ridge == 10.0, "there is nothing to learn"
 
 
+def test_constant_channels_do_no_harm() -> None:
+    """Each group of its own is singular, whatever its mean."""
+    spec = ConvSpec(4, 4, (3, 3), (1, 1), (0, 0, 0, 0), groups=4)
+    regression = Regression(spec, {"y": 4})
+    constants = torch.tensor([0.0, 1e-3, 7.3, 1e4]).reshape(1, 4, 1, 1)
+    for _ in range(7):
+        regression.add(constants.expand(9, 4, 6, 6), {"y": torch.randn(9, 4, 4, 4)})
+    weight, bias = regression.solve(spec, 1e-4)["y"]
+    assert torch.isfinite(weight).all()
+    assert torch.isfinite(bias).all()
+
+
 def test_dead_channels_do_no_harm_and_nan_is_refused() -> None:
     spec = ConvSpec(3, 2, (1, 1))
     x, y = torch.randn(4, 3, 5, 5), torch.randn(4, 2, 5, 5)
