@@ -3,7 +3,7 @@
 import random
 from collections import defaultdict
 
-from depthopt.core.candidate import Candidate
+from depthopt.core.candidate import Candidate, kept_blocks
 from depthopt.core.chain import Chain
 from depthopt.core.plan import Plan
 
@@ -25,14 +25,9 @@ def random_plan(chain: Chain, candidates: tuple[Candidate, ...], seed: int) -> P
 
 def plan_of(chain: Chain, *choices: Candidate) -> Plan:
     """A plan of these choices, the other blocks kept."""
-    full, position = [], 0
-    for choice in [*choices, None]:
-        stop = len(chain.blocks) if choice is None else choice.start
-        full += [
-            Candidate(i, i + 1, "keep", chain.blocks[i].spec, chain.blocks[i].activation)
-            for i in range(position, stop)
-        ]
-        if choice is not None:
-            full.append(choice)
-            position = choice.end
+    blocks = kept_blocks(chain)
+    full: list[Candidate] = []
+    for choice in choices:
+        full += [*blocks[full[-1].end if full else 0 : choice.start], choice]
+    full += blocks[full[-1].end if full else 0 :]
     return Plan(chain.model, chain.input_size, tuple(full), 1.0, 2.0, 0.0)

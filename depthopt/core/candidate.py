@@ -43,6 +43,14 @@ class Candidate:
         return " ".join(parts)
 
 
+def kept_blocks(chain: Chain) -> tuple[Candidate, ...]:
+    """Every block of the chain as it is."""
+    return tuple(
+        Candidate(i, i + 1, "keep", block.spec, block.activation)
+        for i, block in enumerate(chain.blocks)
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class LatencyKey:
     """What runs, apart from where: the key of a latency entry.

@@ -14,7 +14,7 @@ from onnx import numpy_helper
 from torch import Tensor, nn
 
 from depthopt.core.artefacts import write_bytes
-from depthopt.errors import CheckFailed
+from depthopt.errors import CheckFailed, DataError
 from depthopt.runtimes import get_runtime
 
 TOLERANCE = 1e-3
@@ -44,9 +44,12 @@ def export_onnx(
         The largest difference of logits over the largest absolute logit.
 
     Raises:
+        DataError: fewer images than one batch.
         CheckFailed: ONNX Runtime's logits differ from torch's by more than ``tolerance``.
     """
     path = Path(path)
+    if len(images) < batch:
+        raise DataError(f"{len(images)} images cannot check an export of batch {batch}; give more")
     training = network.training
     network.eval()
     try:

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterator
 from itertools import chain as concatenate
 
-from depthopt.core.candidate import Candidate, Kind
+from depthopt.core.candidate import Candidate, Kind, kept_blocks
 from depthopt.core.chain import Chain, Skip
 from depthopt.core.window import Window, segment_window
 from depthopt.errors import UsageError
@@ -42,11 +42,7 @@ def candidates(
     for size in kernel_sizes:
         if size < 1 or size % 2 == 0:
             raise UsageError(f"kernel size {size} is not odd and positive; use 1, 3, 5, ...")
-    keep = (
-        Candidate(i, i + 1, "keep", block.spec, block.activation)
-        for i, block in enumerate(chain.blocks)
-    )
-    parts: list[Iterator[Candidate]] = [keep]
+    parts: list[Iterator[Candidate]] = [iter(kept_blocks(chain))]
     segments = tuple(chain.segments(max_length))
     if "drop" in kinds:
         parts.append(_drops(chain))

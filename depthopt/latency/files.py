@@ -3,9 +3,7 @@
 import re
 from pathlib import Path
 
-from depthopt.core.artefacts import load_json
-from depthopt.core.tables import LatencyTable, MeasurementConditions
-from depthopt.errors import TableError
+from depthopt.core.tables import MeasurementConditions
 
 
 def table_path(root: Path, conditions: MeasurementConditions) -> Path:
@@ -20,21 +18,3 @@ def table_path(root: Path, conditions: MeasurementConditions) -> Path:
     if conditions.threads > 1:
         parts.append(f"t{conditions.threads}")
     return root / device / f"{'-'.join(parts)}.json"
-
-
-def load_table(path: Path, conditions: MeasurementConditions) -> LatencyTable:
-    """The table at ``path``, or an empty one if there is none yet.
-
-    Raises:
-        TableError: it was measured under other conditions; both are named.
-        ArtefactError: the file is damaged or of a newer schema.
-    """
-    if not path.exists():
-        return LatencyTable(conditions)
-    table = load_json(LatencyTable, path)
-    if difference := table.conditions.unlike(conditions):
-        raise TableError(
-            f"{path} was measured under other conditions: {difference}; "
-            "name another file, or measure anew"
-        )
-    return table

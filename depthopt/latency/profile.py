@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from depthopt.core.candidate import Candidate, LatencyKey, latency_keys
+from depthopt.core.candidate import Candidate, LatencyKey, kept_blocks, latency_keys
 from depthopt.core.chain import Chain
 from depthopt.core.tables import LatencySummary, LatencyTable, NetworkLatency, network_key
 from depthopt.errors import ModelError
@@ -150,11 +150,7 @@ def _slowest(table: LatencyTable, keys: Sequence[LatencyKey]) -> tuple[LatencyKe
 
 def _block_keys(chain: Chain) -> list[LatencyKey]:
     """All that the chain's blocks run, as often as they run it."""
-    kept = (
-        Candidate(i, i + 1, "keep", block.spec, block.activation)
-        for i, block in enumerate(chain.blocks)
-    )
-    return [key for candidate in kept for key in latency_keys(chain, candidate)]
+    return [key for candidate in kept_blocks(chain) for key in latency_keys(chain, candidate)]
 
 
 def _entries(group: Group, network_ms: float) -> dict[str, LatencySummary]:

@@ -24,9 +24,15 @@ class StageRecord:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """The finished stages of a run, by name."""
+    """What is known of a run's stages, by name.
+
+    Attributes:
+        stages: the finished ones.
+        started: what each was last started from, finished or not.
+    """
 
     stages: dict[str, StageRecord] = field(default_factory=dict)
+    started: dict[str, str] = field(default_factory=dict)
 
 
 class RunFolder:
@@ -65,6 +71,15 @@ class RunFolder:
             and record.made_from == made_from
             and all(_file_digest(self.file(f)) == d for f, d in record.outputs.items())
         )
+
+    def start(self, stage: str, made_from: str, checkpoint: str | None) -> None:
+        """Note that a stage is begun; a checkpoint of one made from something else goes."""
+        if self._manifest.started.get(stage) == made_from:
+            return
+        if checkpoint is not None:
+            self.file(checkpoint).unlink(missing_ok=True)
+        self._manifest.started[stage] = made_from
+        save_json(self._manifest, self._manifest_path)
 
     def finish(self, stage: str, made_from: str, outputs: Iterable[str]) -> None:
         """Note that a stage is done."""

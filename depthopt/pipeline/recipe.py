@@ -71,7 +71,9 @@ class LatencySection(_Section):
     threads: PositiveInt = Field(1, description="intra-operator threads")
     batch: PositiveInt = Field(1, description="images per inference")
     table: Path | None = Field(
-        None, description="a latency table to start from; only what it lacks is measured"
+        None,
+        description="a latency table to start from, or a folder of them such as latency_tables; "
+        "only what it lacks is measured",
     )
 
 

@@ -56,6 +56,7 @@ def run(
             context.reporter.skipped(stage.name)
             continue
         context.reporter.started(stage.name)
+        context.folder.start(stage.name, made_from, stage.checkpoint)
         begin = time.monotonic()
         summary = stage.work(context)
         context.folder.finish(stage.name, made_from, stage.outputs)

@@ -15,6 +15,7 @@ from depthopt.export.onnx import export_onnx
 from depthopt.export.saved import load_weights, save, save_weights
 from depthopt.extract import candidates, extract
 from depthopt.importance import estimate
+from depthopt.latency.files import table_path
 from depthopt.latency.profile import profile
 from depthopt.pipeline.context import BATCH, CandidateList, Context
 from depthopt.pipeline.measure import fused_difference, measure
@@ -25,6 +26,9 @@ from depthopt.train.evaluate import evaluate
 from depthopt.train.finetune import finetune
 
 logger = logging.getLogger(__name__)
+
+_TEACHER_CHECKPOINT = "teacher.checkpoint.safetensors"
+_FINETUNE_CHECKPOINT = "finetune.checkpoint.safetensors"
 
 FUSED_TOLERANCE = 1e-4
 """Largest relative difference of logits between the fused and the trained network."""
@@ -40,6 +44,7 @@ class Stage:
         inputs: artefacts of earlier stages that it reads.
         outputs: artefacts that it writes.
         work: does it and returns one line about it.
+        checkpoint: where it keeps what it has while it works, if it does.
     """
 
     name: str
@@ -47,6 +52,7 @@ class Stage:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     work: Callable[[Context], str]
+    checkpoint: str | None = None
 
 
 def _saved(folder: str) -> tuple[str, str]:
@@ -62,7 +68,7 @@ def _teacher(run: Context) -> str:
     # Refuses, before any training, the networks that later stages would refuse.
     extract(model, section.input_size, name=section.name)
     if trained:
-        checkpoint = run.path("teacher.checkpoint.safetensors")
+        checkpoint = run.path(_TEACHER_CHECKPOINT)
         config = run.train_config(run.recipe.teacher)
         finetune(
             model, run.data, config=config, checkpoint=checkpoint, progress=run.reporter.progress
@@ -97,7 +103,10 @@ def _profile(run: Context) -> str:
     conditions = run.runtime.conditions(section.batch)
     table = LatencyTable(conditions)
     if section.table is not None:
-        table = table.merged(load_json(LatencyTable, section.table))
+        folder = section.table.is_dir()
+        given = table_path(section.table, conditions) if folder else section.table
+        if given.exists() or not folder:
+            table = table.merged(load_json(LatencyTable, given))
     if (
         path.exists()
         and conditions.unlike((earlier := load_json(LatencyTable, path)).conditions) is None
@@ -188,7 +197,7 @@ def _apply(run: Context) -> str:
 
 def _finetune(run: Context) -> str:
     network = run.network("shallow")
-    checkpoint = run.path("finetune.checkpoint.safetensors")
+    checkpoint = run.path(_FINETUNE_CHECKPOINT)
     finetune(
         network,
         run.data,
@@ -234,7 +243,14 @@ def _of(*sections: str) -> Callable[[Recipe], Any]:
 _DATA = ("model", "data")
 
 STAGES: tuple[Stage, ...] = (
-    Stage("teacher", _of(*_DATA, "teacher"), (), ("teacher.safetensors",), _teacher),
+    Stage(
+        "teacher",
+        _of(*_DATA, "teacher"),
+        (),
+        ("teacher.safetensors",),
+        _teacher,
+        _TEACHER_CHECKPOINT,
+    ),
     Stage(
         "extract",
         _of("candidates"),
@@ -276,6 +292,7 @@ STAGES: tuple[Stage, ...] = (
         ("teacher.safetensors", *_saved("shallow")),
         _saved("finetuned"),
         _finetune,
+        _FINETUNE_CHECKPOINT,
     ),
     Stage("merge", _of(*_DATA), _saved("finetuned"), _saved("fused"), _merge),
     Stage("export", _of(*_DATA, "latency"), _saved("fused"), ("fused.onnx",), _onnx),

@@ -37,8 +37,9 @@ def solve(
     taken, then the one whose candidates are listed first, seen from the chain's end.
 
     A merge of all convolutions of a segment may also be realised as several merges
-    (or linear blocks kept) with no activation between them, where that is faster: the
-    function is the same, so the merge's own cost holds for them together.
+    (or linear blocks kept) with no activation between them, where that is faster. The
+    function is the same but for the border, where each pads for itself, so the merge's
+    own cost is taken for them together, as arXiv 2301.12187 does.
 
     Args:
         chain: the network.

@@ -1,9 +1,14 @@
 """Bad input on the command line: one line that says what to do, exit code 2, nothing written."""
 
+import shutil
 from pathlib import Path
 
 import pytest
+import timm
+import torch
+from PIL import Image
 from safetensors.torch import save_file
+from torch import nn
 
 from depthopt.cli import main
 from depthopt.export.saved import create_timm_model
@@ -68,6 +73,42 @@ def test_weights_that_are_not_numbers(
     code = call("run", str(recipe), "model.checkpoint=weights.safetensors", monkeypatch=monkeypatch)
     assert code == 2
     assert "conv_stem.weight holds NaN or infinite values" in capsys.readouterr().err
+
+
+def _folder(path: Path) -> None:
+    pixels = torch.randint(0, 255, (40, 40, 3), dtype=torch.uint8).numpy()
+    for split in ("train", "val"):
+        for name in ("cat", "dog"):
+            (path / split / name).mkdir(parents=True)
+            for i in range(3):
+                Image.fromarray(pixels).save(path / split / name / f"{i}.jpg")
+
+
+@pytest.mark.parametrize("fault", ["empty", "truncated"])
+def test_image_folders(
+    fault: str, recipe: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _folder(Path("images"))
+    image = Path("images/train/dog/1.jpg")
+    if fault == "empty":
+        shutil.rmtree("images/train")
+        message = "images holds no images under train/"
+    else:
+        image.write_bytes(image.read_bytes()[:300])
+        message = f"{image} is damaged"
+    code = call("run", str(recipe), "data.source=folder:images", monkeypatch=monkeypatch)
+    assert code == 2
+    assert message in capsys.readouterr().err.splitlines()[-1]
+    assert not list(Path().rglob("*.safetensors"))
+
+
+def test_a_model_with_no_convolution(
+    recipe: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(timm, "create_model", lambda *_, **__: nn.Linear(4, 4))
+    assert call("run", str(recipe), monkeypatch=monkeypatch) == 2
+    assert "has no convolution" in capsys.readouterr().err.splitlines()[-1]
+    assert not list(Path().rglob("*.safetensors"))
 
 
 def test_help_and_extract(

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from depthopt.core.candidate import Candidate, LatencyKey, latency_keys
+from depthopt.core.candidate import LatencyKey, kept_blocks, latency_keys
 from depthopt.core.tables import (
     ImportanceTable,
     LatencySummary,
@@ -54,6 +54,6 @@ def test_a_dropped_branch_costs_nothing_where_its_activation_repeats() -> None:
 
 
 def test_equal_layers_share_a_key() -> None:
-    blocks = [Candidate(i, i + 1, "keep", b.spec, b.activation) for i, b in enumerate(CHAIN.blocks)]
+    blocks = kept_blocks(CHAIN)
     moved = LatencyKey(blocks[1].spec, (8, 8), "relu6")
     assert latency_keys(CHAIN, blocks[1]) == (moved,)

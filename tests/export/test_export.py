@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from depthopt.core.spec import ConvSpec
-from depthopt.errors import ArtefactError, CheckFailed, ModelError
+from depthopt.errors import ArtefactError, CheckFailed, DataError, ModelError
 from depthopt.export import export_onnx, load, save
 from depthopt.export.onnx import relative_difference
 from depthopt.export.saved import create_timm_model, load_weights, save_weights
@@ -111,6 +111,12 @@ def test_a_wrong_file_is_not_written(tmp_path: Path) -> None:
     with pytest.raises(CheckFailed, match="logits differ from torch's"):
         export_onnx(network, tmp_path / "a.onnx", images=torch.randn(1, 1, 5, 5), tolerance=-1.0)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_fewer_images_than_a_batch_are_refused(tmp_path: Path) -> None:
+    network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten())
+    with pytest.raises(DataError, match="1 images cannot check an export of batch 2"):
+        export_onnx(network, tmp_path / "a.onnx", images=torch.randn(1, 1, 5, 5), batch=2)
 
 
 def test_a_difference_is_relative_to_the_largest_logit() -> None:

@@ -1,5 +1,6 @@
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -8,9 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from depthopt.core.artefacts import load_json
+from depthopt.cli import main
+from depthopt.core.artefacts import load_json, save_json
 from depthopt.core.plan import Frontier, Plan
+from depthopt.core.tables import LatencyTable
 from depthopt.errors import CheckFailed, InfeasibleBudget
+from depthopt.latency.files import table_path
 from depthopt.pipeline import stages
 from depthopt.pipeline.recipe import load_recipe
 from depthopt.pipeline.result import Result
@@ -108,13 +112,64 @@ def test_a_run_whose_check_fails_ends_with_an_error(
 ) -> None:
     recipe, folder = finished
     copy = tmp_path / "out"
-    subprocess.run(["/bin/cp", "-r", str(folder), str(copy)], check=True)
+    shutil.copytree(folder, copy)
     for name in ("fused/model.json", "fused/model.safetensors"):
         (copy / name).unlink()
     monkeypatch.setattr(stages, "FUSED_TOLERANCE", -1.0)
     with pytest.raises(CheckFailed, match="fused model's logits differ"):
         run(load_recipe(recipe), copy, until="merge")
     assert not (copy / "fused" / "model.json").exists()
+
+
+class Interrupted(BaseException):
+    """Ends a run in the middle of a stage, as a kill would."""
+
+
+class Interrupter(Log):
+    """Ends the run at the third step of a stage."""
+
+    def progress(self, done: int, total: int, what: str) -> None:
+        super().progress(done, total, what)
+        if done == 3:
+            raise Interrupted
+
+
+def test_a_recipe_changed_in_mid_training_begins_the_training_anew(
+    finished: tuple[Path, Path], tmp_path: Path
+) -> None:
+    recipe, folder = finished
+    copy = tmp_path / "out"
+    shutil.copytree(folder, copy)
+    changed = load_recipe(recipe, ["finetune.learning_rate=1.0e-4"])
+    with pytest.raises(Interrupted):
+        run(changed, copy, until="finetune", reporter=Interrupter())
+    assert (copy / "finetune.checkpoint.safetensors").exists()
+    run(load_recipe(recipe, ["finetune.epochs=1"]), copy, until="finetune")
+    assert not (copy / "finetune.checkpoint.safetensors").exists()
+
+
+def test_a_folder_of_tables_serves_the_conditions_at_hand(
+    finished: tuple[Path, Path], tmp_path: Path
+) -> None:
+    recipe, folder = finished
+    copy, tables = tmp_path / "out", tmp_path / "tables"
+    shutil.copytree(folder, copy)
+    (copy / "latency.json").unlink()
+    table = load_json(LatencyTable, folder / "latency.json")
+    save_json(table, table_path(tables, table.conditions))
+    run(load_recipe(recipe, [f"latency.table={tables}"]), copy, until="profile")
+    assert load_json(LatencyTable, copy / "latency.json") == table
+
+
+def test_a_budget_below_the_fastest_plan_ends_the_command_with_code_2(
+    finished: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe, folder = finished
+    command = ["depthopt", "solve", str(recipe), "--run-dir", str(folder), "--speedup", "50"]
+    monkeypatch.setattr("sys.argv", command)
+    with pytest.raises(SystemExit, match="2"):
+        main()
+    assert "is below the fastest plan" in capsys.readouterr().err.splitlines()[-1]
 
 
 @pytest.mark.slow
@@ -128,7 +183,7 @@ def test_killed_in_a_stage_and_started_again_it_ends_the_same(
     """
     recipe, folder = finished
     copy = tmp_path / "out"
-    subprocess.run(["/bin/cp", "-r", str(folder), str(copy)], check=True)
+    shutil.copytree(folder, copy)
     for later in stages.STAGES[STAGE_NAMES.index(stage) :]:
         for output in later.outputs:
             (copy / output).unlink()
