@@ -1,9 +1,10 @@
 """What a segment may become, and which latency entries that costs."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from depthopt.core.chain import Chain
+from depthopt.core.chain import Chain, Skip
 from depthopt.core.spec import ConvSpec, Pair
 
 Kind = Literal["keep", "merge", "drop", "fit"]
@@ -61,6 +62,7 @@ class LatencyKey:
         activation: canonical name of the activation after it, or None.
         residual: whether a residual is added between the two.
         channels: channels of the tensor where there is no convolution; else 0.
+        pool: whether ``spec`` describes an average pooling instead of a convolution.
     """
 
     spec: ConvSpec | None
@@ -68,10 +70,13 @@ class LatencyKey:
     activation: str | None = None
     residual: bool = False
     channels: int = 0
+    pool: bool = False
 
     def __str__(self) -> str:
         """The canonical name under which tables hold the entry."""
         what = f"identity {self.channels}" if self.spec is None else f"conv {self.spec}"
+        if self.pool:
+            what = f"avgpool {self.spec}"
         parts = [what, "@{}x{}".format(*self.input_size)]
         if self.residual:
             parts.append("+add")
@@ -83,24 +88,56 @@ class LatencyKey:
 def latency_keys(chain: Chain, candidate: Candidate) -> tuple[LatencyKey, ...]:
     """Everything that runs because of ``candidate``: itself, and what it leaves in place.
 
-    A residual add that ends at the candidate's end, and the projection on that skip,
-    are counted with the candidate: every plan has exactly one segment that ends
-    there, or one that covers the skip and removes both.
+    The residual adds at the candidate's end, and the projections on those skips, are
+    counted with the candidate: every plan has exactly one segment that ends there, or one
+    that covers the skip and removes both.
     """
-    first, last = chain.blocks[candidate.start], chain.blocks[candidate.end - 1]
-    open_skips = chain.open_skips(candidate.start, candidate.end)
+    start, end = candidate.start, candidate.end
     if candidate.kind == "keep":
         # A one-block skip is covered by its own block, whose add nevertheless stays.
-        open_skips += chain.covered(candidate.start, candidate.end)
-    size = last.output_size if candidate.spec is None else first.input_size
-    residual = bool(open_skips)
-    keys = []
-    if candidate.spec is not None or candidate.activation is not None or residual:
-        channels = last.spec.out_channels if candidate.spec is None else 0
-        keys.append(LatencyKey(candidate.spec, size, candidate.activation, residual, channels))
-    keys += [
-        LatencyKey(skip.projection, chain.blocks[skip.source].input_size)
-        for skip in open_skips
-        if skip.projection is not None
-    ]
+        adds = chain.skips_to(end)
+        fused = tuple(skip for skip in adds if skip.ending is None)
+        later = tuple(skip for skip in adds if skip.ending is not None)
+        last = chain.blocks[start]
+        channels, output_size = last.spec.out_channels, last.output_size
+    else:
+        fused, later = chain.open_skips(start, end), chain.later_skips(start, end)
+        ending = chain.ending(start, end)
+        channels, output_size = ending.channels, ending.size
+    keys = list(_own_keys(chain, candidate, channels, output_size, residual=bool(fused)))
+    keys += [LatencyKey(None, output_size, None, True, channels)] * (len(fused) - 1)
+    for skip in later:
+        assert skip.ending is not None  # noqa: S101 - else it would not be a later one
+        sum_ = skip.ending
+        keys.append(LatencyKey(None, sum_.size, sum_.activation, True, sum_.channels))
+    for skip in (*fused, *later):
+        keys += _branch_keys(chain, skip)
     return tuple(keys)
+
+
+def _own_keys(
+    chain: Chain, candidate: Candidate, channels: int, output_size: Pair, *, residual: bool
+) -> Iterator[LatencyKey]:
+    """What the candidate itself runs."""
+    activation = candidate.activation
+    if candidate.spec is None:
+        if activation is not None or residual:
+            yield LatencyKey(None, output_size, activation, residual, channels)
+        return
+    input_size = chain.blocks[candidate.start].input_size
+    if candidate.kind == "drop":
+        (skip,) = (s for s in chain.skips_to(candidate.end) if s.source == candidate.start)
+        *pools, own = _branch_keys(chain, skip)
+        yield from pools
+        input_size = own.input_size
+    yield LatencyKey(candidate.spec, input_size, activation, residual)
+
+
+def _branch_keys(chain: Chain, skip: Skip) -> Iterator[LatencyKey]:
+    """What runs on a skip: its pooling, its projection."""
+    size = chain.blocks[skip.source].input_size
+    if skip.pool is not None:
+        yield LatencyKey(skip.pool, size, pool=True)
+        size = skip.pool.output_size(size)
+    if skip.projection is not None:
+        yield LatencyKey(skip.projection, size)

@@ -15,11 +15,15 @@ from depthopt.core.spec import ConvSpec, Pair
 class Block:
     """A convolution, its norm if any, its activation if any.
 
-    Where a residual add ends at the block (see ``Skip``), it lies between the norm
-    and the activation: ``output = activation(norm(conv(input)) + skip)``.
+    A norm that no convolution can absorb, as before the convolutions of a pre-activation
+    network, is a block too: a depthwise 1x1 convolution.
+
+    Where a residual add ends at the block (see ``Skip``), it commonly lies between the
+    norm and the activation: ``output = activation(norm(conv(input)) + skip)``.
 
     Attributes:
-        name: path of the convolution's module, for instance ``layer1.0.conv1``.
+        name: path of the convolution's module, for instance ``layer1.0.conv1``; of the
+            norm's, where there is no convolution.
         spec: the convolution with its norm folded in.
         input_size: (height, width) of the input.
         output_size: (height, width) of the output.
@@ -42,6 +46,25 @@ class Block:
 
 
 @dataclass(frozen=True, slots=True)
+class Ending:
+    """The tensors at the end of a segment.
+
+    Attributes:
+        preactivation: fx node of the tensor before the activation.
+        activation: canonical name of the activation that follows, or None.
+        output: fx node behind the activation.
+        channels: channels of either.
+        size: (height, width) of either.
+    """
+
+    preactivation: str
+    activation: str | None
+    output: str
+    channels: int
+    size: Pair
+
+
+@dataclass(frozen=True, slots=True)
 class Skip:
     """A residual add at position ``target`` of the tensor at position ``source``.
 
@@ -51,8 +74,15 @@ class Skip:
         add: fx node of the addition.
         branch: fx node of the added operand: the tensor at ``source``, or the
             projection's output.
-        projection: the linear convolution on the skip, or None for an identity.
-        projection_name: path of that convolution's module, or None.
+        projection: the linear convolution on the skip, or None for an identity; a norm
+            alone is a depthwise 1x1 convolution.
+        projection_name: path of that convolution's (or norm's) module, or None.
+        pool: the average pooling before the projection, as a depthwise convolution, or None.
+        pool_name: path of the pooling's module, or None.
+        ending: where the add does not lie between the last block's norm and activation, but
+            behind the activation or a gate: the sum's own tensors; else None.
+        gated: whether something that is no block lies between the source and the add,
+            so that the blocks there do not merge into one.
     """
 
     source: int
@@ -61,15 +91,28 @@ class Skip:
     branch: str
     projection: ConvSpec | None = None
     projection_name: str | None = None
+    pool: ConvSpec | None = None
+    pool_name: str | None = None
+    ending: Ending | None = None
+    gated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Barrier:
-    """A position that no segment may cross, and why."""
+    """A position that no segment may cross, or only as part of a larger one, and why.
+
+    Attributes:
+        position: the boundary between blocks ``position - 1`` and ``position``.
+        node: what makes or reads a tensor there and is no block.
+        reason: why that cannot be merged.
+        region: the shortest segment around the barrier that has one tensor in and one tensor
+            out; it can be replaced as a whole, but not merged. None if there is none.
+    """
 
     position: int
     node: str
     reason: str
+    region: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,18 +146,32 @@ class Chain:
     def why_illegal(self, start: int, end: int) -> str | None:
         """The reason why ``[start, end)`` cannot be replaced, or None if it can.
 
-        A segment is legal if no barrier lies strictly inside and every skip's span is
-        disjoint from it, covers it, or is covered by it.
+        A segment is legal if every skip's span is disjoint from it, covers it, or is covered
+        by it, and it crosses no barrier except with the whole region around it.
         """
         if not 0 <= start < end <= len(self.blocks):
             return f"[{start}, {end}) is not a run of blocks of 0..{len(self.blocks)}"
         for barrier in self.barriers:
-            if start < barrier.position < end:
+            if start < barrier.position < end and not _within(barrier.region, start, end):
                 return f"crosses the barrier at {barrier.position}: {barrier.reason}"
         for skip in self.skips:
             if start < skip.source < end < skip.target or skip.source < start < skip.target < end:
                 return f"crosses in part the skip from {skip.source} to {skip.target}"
         return None
+
+    def why_unmergeable(self, start: int, end: int) -> str | None:
+        """The reason why ``[start, end)`` does not merge into one convolution, or None.
+
+        It does if it is legal and nothing but blocks and skips lies in it; the blocks'
+        activations go.
+        """
+        for barrier in self.barriers:
+            if start < barrier.position < end:
+                return f"crosses the barrier at {barrier.position}: {barrier.reason}"
+        for skip in self.covered(start, end):
+            if skip.gated:
+                return f"covers {skip.add}, to which more than blocks leads"
+        return self.why_illegal(start, end)
 
     def segments(self, max_length: int | None = None) -> Iterator[tuple[int, int]]:
         """All legal segments ``(start, end)`` of at most ``max_length`` blocks."""
@@ -129,6 +186,48 @@ class Chain:
         """The skips that lie wholly in ``[start, end)`` and vanish with it."""
         return tuple(s for s in self.skips if start <= s.source and s.target <= end)
 
+    def ending(self, start: int, end: int) -> Ending:
+        """The tensors at the end of ``[start, end)``.
+
+        They belong to its last block, or, where the segment covers a skip that is added
+        behind that block, to that sum.
+        """
+        for skip in reversed(self.covered(start, end)):
+            if skip.target == end and skip.ending is not None:
+                return skip.ending
+        last = self.blocks[end - 1]
+        return Ending(
+            last.preactivation,
+            last.activation,
+            last.output,
+            last.spec.out_channels,
+            last.output_size,
+        )
+
+    def skips_to(self, end: int) -> tuple[Skip, ...]:
+        """The skips that are added at ``end``, in the order of the additions."""
+        return tuple(skip for skip in self.skips if skip.target == end)
+
     def open_skips(self, start: int, end: int) -> tuple[Skip, ...]:
-        """The skips that end at ``end`` but begin before ``start``: their adds stay."""
-        return tuple(s for s in self.skips if s.target == end and s.source < start)
+        """The skips that end at ``end`` but begin before ``start``: their adds stay.
+
+        Only those before the segment's ending, which a replacement has to add again; see
+        ``later_skips`` for the others.
+        """
+        adds, cut = self._split(start, end)
+        return tuple(skip for skip in adds[:cut] if skip.source < start)
+
+    def later_skips(self, start: int, end: int) -> tuple[Skip, ...]:
+        """The skips that begin before ``start`` and are added behind the segment's ending."""
+        adds, cut = self._split(start, end)
+        return tuple(skip for skip in adds[cut:] if skip.source < start)
+
+    def _split(self, start: int, end: int) -> tuple[tuple[Skip, ...], int]:
+        """The adds at ``end``, and how many of them lie before the segment's ending."""
+        adds = self.skips_to(end)
+        own = [i for i, s in enumerate(adds) if s.source >= start and s.ending is not None]
+        return adds, own[-1] if own else sum(skip.ending is None for skip in adds)
+
+
+def _within(region: tuple[int, int] | None, start: int, end: int) -> bool:
+    return region is not None and start <= region[0] and region[1] <= end

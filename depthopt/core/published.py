@@ -263,7 +263,8 @@ def _keep(chain: Chain, block: int) -> Candidate:
 
 
 def _window(chain: Chain, start: int, end: int, kept: tuple[int, ...]) -> Window:
-    if reason := chain.why_illegal(start, end):
+    refusal = chain.why_illegal if end - start == 1 else chain.why_unmergeable
+    if reason := refusal(start, end):
         raise TableError(
             f"the row for blocks {start} to {end} does not fit {chain.model}: {reason}; "
             "check the model and first_block"

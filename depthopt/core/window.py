@@ -135,8 +135,33 @@ def segment_window(
         for skip in merged:
             if skip.target == position:
                 branch = at[skip.source]
-                if skip.projection is not None:
-                    branch = branch.then(Window.of(skip.projection))
+                for layer in (skip.pool, skip.projection):
+                    if layer is not None:
+                        branch = branch.then(Window.of(layer))
                 window = window.plus(branch)
         at[position] = window
     return at[end]
+
+
+def region_window(chain: Chain, start: int, end: int) -> Window | None:
+    """The window of a segment that crosses barriers, as far as its blocks tell.
+
+    Blocks that lead from one size to the next are composed, others (those of a gate, for
+    instance) passed over. If pooling or upsampling lies between, the window is that of a
+    whole-image convolution whose stride is the ratio of the sizes.
+
+    Returns:
+        None if no stride leads from the segment's input size to its output size.
+    """
+    first, output_size = chain.blocks[start], chain.ending(start, end).size
+    window, size = Window.identity(1), first.input_size
+    for block in chain.blocks[start:end]:
+        if block.input_size == size:
+            window, size = window.then(Window.of(block.spec)), block.output_size
+    if size == output_size:
+        return Window(window.stride, window.offset, window.size, 1)
+    (height, width), (rows, columns) = first.input_size, output_size
+    stride = (-(-height // rows), -(-width // columns))
+    if (-(-height // stride[0]), -(-width // stride[1])) != output_size:
+        return None
+    return Window(stride, (1 - height, 1 - width), (2 * height - 1, 2 * width - 1), 1)

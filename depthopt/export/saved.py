@@ -8,12 +8,13 @@ import timm
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 
 from depthopt.core.artefacts import load_json, save_json, write_bytes
 from depthopt.core.plan import Plan
 from depthopt.errors import ArtefactError, ModelError
 from depthopt.extract import extract
+from depthopt.graph.network import TracedNetwork
 from depthopt.rewrite import build, merge
 from depthopt.rewrite.build import Form
 from depthopt.rewrite.expanded import ExpandedSegment
@@ -47,7 +48,7 @@ class SavedModel:
 
 
 def save(
-    network: fx.GraphModule,
+    network: TracedNetwork,
     folder: str | Path,
     plan: Plan,
     *,
@@ -84,7 +85,7 @@ def save(
     return saved
 
 
-def load(folder: str | Path) -> fx.GraphModule:
+def load(folder: str | Path) -> TracedNetwork:
     """The network that ``save`` wrote, in evaluation mode.
 
     Raises:

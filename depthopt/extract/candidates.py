@@ -5,7 +5,7 @@ from itertools import chain as concatenate
 
 from depthopt.core.candidate import Candidate, Kind, kept_blocks
 from depthopt.core.chain import Chain, Skip
-from depthopt.core.window import Window, segment_window
+from depthopt.core.window import Window, region_window, segment_window
 from depthopt.errors import UsageError
 from depthopt.graph.activations import IDEMPOTENT
 
@@ -49,7 +49,7 @@ def candidates(
     if "fit" in kinds:
         parts += [_fits(chain, start, end, kernel_sizes) for start, end in segments]
     if "merge" in kinds:
-        parts += [_merges(chain, start, end) for start, end in segments if end - start > 1]
+        parts += [_merges(chain, start, end) for start, end in segments]
     return tuple(
         candidate
         for candidate in concatenate.from_iterable(parts)
@@ -63,10 +63,9 @@ def _drops(chain: Chain) -> Iterator[Candidate]:
         start, end = skip.source, skip.target
         if chain.why_illegal(start, end) is not None:
             continue
-        ending = [other for other in chain.covered(start, end) if other.target == end]
-        if ending != [skip]:
+        if [other for other in chain.skips_to(end) if other.source >= start] != [skip]:
             continue
-        activation = chain.blocks[end - 1].activation
+        activation = chain.ending(start, end).activation
         if _is_repeated(chain, skip, activation):
             activation = None
         yield Candidate(start, end, "drop", skip.projection, activation)
@@ -78,25 +77,28 @@ def _is_repeated(chain: Chain, skip: Skip, activation: str | None) -> bool:
         return False
     if chain.open_skips(skip.source, skip.target):
         return False
-    before, after = chain.blocks[skip.source - 1], chain.blocks[skip.source]
-    return before.activation == activation and before.output == after.input
+    before = chain.ending(0, skip.source)
+    return before.activation == activation and before.output == chain.blocks[skip.source].input
 
 
 def _fits(chain: Chain, start: int, end: int, kernel_sizes: Collection[int]) -> Iterator[Candidate]:
-    first, last = chain.blocks[start], chain.blocks[end - 1]
-    window = segment_window(chain, start, end)
+    first, ending = chain.blocks[start], chain.ending(start, end)
+    linear = chain.why_unmergeable(start, end) is None
+    window = segment_window(chain, start, end) if linear else region_window(chain, start, end)
+    if window is None:
+        return
     for size in sorted(set(kernel_sizes)):
         if not _is_useful(size, window, first.input_size):
             continue
         centred = window.centred((min(size, window.size[0]), min(size, window.size[1])))
         channels = first.spec.in_channels
-        groupings = [1] if channels != last.spec.out_channels or channels == 1 else [1, channels]
+        groupings = [1] if channels != ending.channels or channels == 1 else [1, channels]
         for groups in groupings:
             spec = Window(centred.stride, centred.offset, centred.size, groups).spec(
-                channels, last.spec.out_channels, first.input_size, last.output_size
+                channels, ending.channels, first.input_size, ending.size
             )
             if min(spec.padding) >= 0:
-                yield Candidate(start, end, "fit", spec, last.activation)
+                yield Candidate(start, end, "fit", spec, ending.activation)
 
 
 def _is_useful(size: int, window: Window, input_size: tuple[int, int]) -> bool:
@@ -110,14 +112,18 @@ def _is_useful(size: int, window: Window, input_size: tuple[int, int]) -> bool:
 
 
 def _merges(chain: Chain, start: int, end: int) -> Iterator[Candidate]:
-    """The segment's convolutions, all of them, composed (the 2023 paper's merge)."""
-    first, last = chain.blocks[start], chain.blocks[end - 1]
+    """The segment's convolutions, all of them, composed (the 2023 paper's merge).
+
+    Of a single block, where parallel branches merge into it.
+    """
+    several = end - start > 1 or bool(chain.covered(start, end))
+    if not several or chain.why_unmergeable(start, end) is not None:
+        return
+    first, ending = chain.blocks[start], chain.ending(start, end)
     window = segment_window(chain, start, end)
-    spec = window.spec(
-        first.spec.in_channels, last.spec.out_channels, first.input_size, last.output_size
-    )
+    spec = window.spec(first.spec.in_channels, ending.channels, first.input_size, ending.size)
     if min(spec.padding) >= 0:
-        yield Candidate(start, end, "merge", spec, last.activation, tuple(range(start, end)))
+        yield Candidate(start, end, "merge", spec, ending.activation, tuple(range(start, end)))
 
 
 def _has_fewer_macs(chain: Chain, candidate: Candidate) -> bool:
@@ -129,8 +135,12 @@ def _has_fewer_macs(chain: Chain, candidate: Candidate) -> bool:
 def segment_macs(chain: Chain, start: int, end: int) -> int:
     """Multiply-accumulates of the segment's blocks and of the projections that it covers."""
     blocks = sum(block.spec.macs(block.input_size) for block in chain.blocks[start:end])
-    return blocks + sum(
-        skip.projection.macs(chain.blocks[skip.source].input_size)
-        for skip in chain.covered(start, end)
-        if skip.projection is not None
-    )
+    return blocks + sum(branch_macs(chain, skip) for skip in chain.covered(start, end))
+
+
+def branch_macs(chain: Chain, skip: Skip) -> int:
+    """Multiply-accumulates of a skip's projection."""
+    size = chain.blocks[skip.source].input_size
+    if skip.pool is not None:
+        size = skip.pool.output_size(size)
+    return 0 if skip.projection is None else skip.projection.macs(size)

@@ -1,27 +1,55 @@
 """What convolutions, norms and their surroundings in a traced network are."""
 
 import torch.nn.functional as F  # noqa: N812 - torch's own convention
+from timm.layers import Conv2dSame
+from timm.layers.padding import get_same_padding
 from torch import Tensor, fx, nn
+from torch.nn.utils import parametrize
 
 from depthopt.core.spec import ConvSpec, Pair, Sides
 
 
-def conv_spec(module: nn.Conv2d) -> ConvSpec:
-    """The spec of a plain convolution (see ``why_opaque``), as with its norm folded in."""
+def layer_spec(module: nn.Module) -> ConvSpec:
+    """The spec of a linear layer (see ``why_opaque``).
+
+    That of a plain convolution is as with its norm folded in; that of a norm or an average
+    pooling is the depthwise convolution that computes the same.
+    """
+    if isinstance(module, nn.BatchNorm2d):
+        channels = module.num_features
+        return ConvSpec(channels, channels, (1, 1), groups=channels)
+    assert isinstance(module, nn.Conv2d)  # noqa: S101 - why_opaque refuses others
     kh, kw = module.kernel_size[0], module.kernel_size[1]
-    stride, dilation = _pair(module.stride), _pair(module.dilation)
+    dilation = _pair(module.dilation)
     return ConvSpec(
         module.in_channels,
         module.out_channels,
         (kh, kw),
-        stride,
+        _pair(module.stride),
         _sides(module, (kh, kw), dilation),
         dilation,
         module.groups,
     )
 
 
-def _pair(value: tuple[int, ...]) -> Pair:
+def pool_spec(pool: nn.AvgPool2d, channels: int, input_size: Pair, output_size: Pair) -> ConvSpec:
+    """The depthwise convolution that an average pooling is, at this input size.
+
+    Raises:
+        ValueError: windows at the border are averaged over fewer pixels than the others.
+    """
+    kernel, stride, padding = _pair(pool.kernel_size), _pair(pool.stride), _pair(pool.padding)
+    top, left = padding
+    spec = ConvSpec(channels, channels, kernel, stride, (left, left, top, top), groups=channels)
+    uneven = padding != (0, 0) and not pool.count_include_pad
+    if uneven or spec.output_size(input_size) != output_size or pool.divisor_override is not None:
+        raise ValueError("averages over windows of unequal size")
+    return spec
+
+
+def _pair(value: int | tuple[int, ...]) -> Pair:
+    if isinstance(value, int):
+        return value, value
     height, width = value
     return height, width
 
@@ -89,9 +117,34 @@ def conv_with(spec: ConvSpec, weight: Tensor, bias: Tensor, like: nn.Module) -> 
     return conv.train(like.training)
 
 
+def resolved_same_padding(conv: Conv2dSame, input_size: Pair) -> nn.Conv2d:
+    """TensorFlow's "same" padding as fixed amounts for one input size; weights are shared."""
+    kernel, stride, dilation = _pair(conv.kernel_size), _pair(conv.stride), _pair(conv.dilation)
+    height, width = (
+        get_same_padding(*sizes) for sizes in zip(input_size, kernel, stride, dilation, strict=True)
+    )
+    sides = (width // 2, width - width // 2, height // 2, height - height // 2)
+    spec = ConvSpec(
+        conv.in_channels, conv.out_channels, kernel, stride, sides, dilation, conv.groups
+    )
+    resolved = make_conv(spec)
+    resolved.weight, resolved.bias = conv.weight, conv.bias
+    return resolved.train(conv.training)
+
+
 def why_opaque(module: nn.Module) -> str | None:
-    """Why a convolution cannot be merged or replaced, or None if it can."""
-    if type(module) not in {nn.Conv2d, PaddedConv2d}:
+    """Why a convolution or norm cannot be merged or replaced, or None if it can."""
+    if parametrize.is_parametrized(module):
+        return (
+            "is parametrised; torch.nn.utils.parametrize.remove_parametrizations writes its "
+            "weight out"
+        )
+    if module._forward_hooks or module._forward_pre_hooks:  # noqa: SLF001 - torch has no other way
+        return "carries a forward hook, which merging would lose; remove the hook"
+    if isinstance(module, nn.BatchNorm2d):
+        plain = type(module) is nn.BatchNorm2d and module.running_mean is not None
+        return None if plain else "normalises by statistics of its input"
+    if not isinstance(module, nn.Conv2d) or type(module) not in {nn.Conv2d, PaddedConv2d}:
         return f"{type(module).__name__} is no plain convolution"
     if module.padding_mode != "zeros":
         return f"pads by {module.padding_mode}"
@@ -105,4 +158,4 @@ def sole_user(node: fx.Node) -> fx.Node | None:
 
 def is_foldable_norm(module: nn.Module) -> bool:
     """Whether a norm is affine in evaluation mode, so that a convolution can absorb it."""
-    return type(module) is nn.BatchNorm2d and module.running_mean is not None
+    return isinstance(module, nn.BatchNorm2d) and why_opaque(module) is None

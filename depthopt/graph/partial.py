@@ -8,6 +8,14 @@ from torch import Tensor, fx
 
 
 def record(graph_module: fx.GraphModule, images: Tensor, names: Iterable[str]) -> dict[str, Tensor]:
+    """``run_until`` without gradients."""
+    with torch.no_grad():
+        return run_until(graph_module, images, names)
+
+
+def run_until(
+    graph_module: fx.GraphModule, images: Tensor, names: Iterable[str]
+) -> dict[str, Tensor]:
     """Run the network as far as needed and return the values of the named nodes.
 
     Values that nothing needs any more are freed on the way.
@@ -18,7 +26,7 @@ def record(graph_module: fx.GraphModule, images: Tensor, names: Iterable[str]) -
         names: nodes; ``"output"`` is the network's output.
     """
     recorder = _Recorder(graph_module, set(names))
-    with torch.no_grad(), contextlib.suppress(_AllRecorded):
+    with contextlib.suppress(_AllRecorded):
         recorder.run(images)
     return recorder.values
 
@@ -43,13 +51,15 @@ class _Recorder(fx.Interpreter):
 
 
 class Tail(fx.Interpreter):
-    """What is left of a network behind one node.
+    """What is left of a network behind one node, up to its output or another node.
 
     Attributes:
         needs: names of the other nodes whose values the rest reads.
     """
 
-    def __init__(self, graph_module: fx.GraphModule, node: fx.Node) -> None:
+    def __init__(
+        self, graph_module: fx.GraphModule, node: fx.Node, until: fx.Node | None = None
+    ) -> None:
         super().__init__(graph_module, garbage_collect_values=False)
         reached = {node}
         self._start = node
@@ -58,11 +68,12 @@ class Tail(fx.Interpreter):
             if other not in reached and reached.intersection(other.all_input_nodes):
                 reached.add(other)
                 self._rest.append(other)
+            if other is until:
+                break
         sources = {source for other in self._rest for source in other.all_input_nodes}
         self._sources = tuple(sources - reached)
         self.needs = tuple(source.name for source in self._sources)
 
-    @torch.no_grad()
     def __call__(self, value: Tensor, values: Mapping[str, Tensor]) -> Tensor:
         """The network's output if the node's value were ``value``.
 
@@ -74,6 +85,6 @@ class Tail(fx.Interpreter):
         self.env[self._start] = value
         for node in self._rest:
             self.env[node] = self.run_node(node)
-        output: Tensor = self.env[self._rest[-1]]
+        output: Tensor = self.env[self._rest[-1]] if self._rest else value
         self.env = {}
         return output

@@ -7,11 +7,13 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from timm.layers import BatchNormAct2d, get_notrace_functions, get_notrace_modules
+from timm.layers import BatchNormAct2d, Conv2dSame, get_notrace_functions, get_notrace_modules
 from torch import fx, nn
 from torch.fx.passes.shape_prop import ShapeProp
 
 from depthopt.errors import ModelError
+from depthopt.graph.convolutions import resolved_same_padding
+from depthopt.graph.network import TracedNetwork, keep_interface, reroute
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +32,7 @@ class _Tracer(fx.Tracer):
         self._opaque = opaque
         self._path: list[str] = []
         self.innermost = ""
+        self.features: fx.Node | None = None
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return (
@@ -54,22 +57,37 @@ class _Tracer(fx.Tracer):
         finally:
             self._path.pop()
 
+    def record_features(self, model: nn.Module) -> None:
+        """Keep the node that ``model.forward_features`` returns while it is traced."""
+        original = getattr(model, "forward_features", None)
+        if original is None:
+            return
 
-def trace(model: nn.Module, input_size: tuple[int, int, int]) -> fx.GraphModule:
+        def recorded(*args: Any, **kwargs: Any) -> Any:
+            value = original(*args, **kwargs)
+            self.features = value.node if isinstance(value, fx.Proxy) else None
+            return value
+
+        model.__dict__["forward_features"] = recorded
+
+
+def trace(model: nn.Module, input_size: tuple[int, int, int]) -> TracedNetwork:
     """Trace a copy of ``model`` in evaluation mode, with the shape of every node.
 
     Norm+activation modules become a norm and an activation, in-place operations
-    become out-of-place ones, and a module inside which tracing fails becomes an opaque
-    leaf; identities and drop-path are left out. Each node's ``meta["shape"]`` holds its
-    output's shape for one image; nodes without a tensor output have none.
+    become out-of-place ones, TensorFlow's "same" padding becomes the amounts for this input
+    size, and a module inside which tracing fails becomes an opaque leaf; identities and
+    drop-path are left out. Each node's ``meta["shape"]`` holds its output's shape for one
+    image; nodes without a tensor output have none.
 
     Args:
-        model: maps (N, C, H, W) to logits; it is not changed.
+        model: maps (N, C, H, W) to logits, on any device, in any precision; it is not
+            changed. On the meta device, only its structure can be used.
         input_size: (C, H, W).
 
     Raises:
-        ModelError: the model cannot be traced, refuses the input size, or holds weights
-            that are not finite.
+        ModelError: the model cannot be traced, refuses the input size, holds weights
+            that are not finite, or lies on several devices.
     """
     _check_weights(model)
     copied = copy.deepcopy(model).eval()
@@ -84,12 +102,21 @@ def trace(model: nn.Module, input_size: tuple[int, int, int]) -> fx.GraphModule:
     _erase_identities(graph_module)
     graph_module.recompile()
     _propagate_shapes(graph_module, input_size)
+    _resolve_same_padding(graph_module)
     return graph_module
 
 
 def _check_weights(model: nn.Module) -> None:
-    for name, tensor in model.state_dict().items():
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+    tensors = model.state_dict()
+    devices = sorted({str(tensor.device) for tensor in tensors.values()})
+    if len(devices) > 1:
+        raise ModelError(
+            f"the model lies on several devices ({', '.join(devices)}); move it to one"
+        )
+    for name, tensor in tensors.items():
+        if not tensor.is_floating_point() or tensor.is_meta:
+            continue
+        if not bool(torch.isfinite(tensor).all()):
             raise ModelError(f"{name} holds NaN or infinite values; load sound weights first")
 
 
@@ -112,10 +139,11 @@ def _split(both: Any) -> nn.Sequential:
     return nn.Sequential(norm.train(both.training), both.drop, both.act)
 
 
-def _trace_around_failures(model: nn.Module) -> fx.GraphModule:
+def _trace_around_failures(model: nn.Module) -> TracedNetwork:
     opaque: frozenset[str] = frozenset()
     while True:
         tracer = _Tracer(opaque)
+        tracer.record_features(model)
         try:
             graph = tracer.trace(model)
         except Exception as error:
@@ -125,8 +153,11 @@ def _trace_around_failures(model: nn.Module) -> fx.GraphModule:
             logger.info("tracing fails inside %s (%s): opaque", tracer.innermost, error)
             opaque |= {tracer.innermost}
             continue
-        graph_module = fx.GraphModule(model, graph, type(model).__name__)
+        finally:
+            model.__dict__.pop("forward_features", None)
+        graph_module = TracedNetwork(model, graph, type(model).__name__)
         graph_module.meta["opaque"] = tuple(sorted(opaque))
+        keep_interface(graph_module, model, tracer.features)
         return graph_module
 
 
@@ -156,9 +187,22 @@ def _erase_identities(graph_module: fx.GraphModule) -> None:
     modules = dict(graph_module.named_modules())
     for node in list(graph_module.graph.nodes):
         if node.op == "call_module" and _is_identity(modules[node.target]):
-            node.replace_all_uses_with(node.all_input_nodes[0])
+            reroute(node, node.all_input_nodes[0])
             graph_module.graph.erase_node(node)
     graph_module.delete_all_unused_submodules()
+
+
+def _resolve_same_padding(graph_module: fx.GraphModule) -> None:
+    """Give convolutions with "same" padding the amounts for the sizes at hand."""
+    calls: dict[str, set[tuple[int, int]]] = {}
+    for node in graph_module.graph.nodes:
+        if node.op == "call_module" and type(graph_module.get_submodule(node.target)) is Conv2dSame:
+            height, width = node.all_input_nodes[0].meta["shape"][-2:]
+            calls.setdefault(node.target, set()).add((height, width))
+    for name, sizes in calls.items():
+        if len(sizes) == 1:
+            conv = graph_module.get_submodule(name)
+            graph_module.set_submodule(name, resolved_same_padding(conv, *sizes))
 
 
 def nodes_by_name(graph_module: fx.GraphModule) -> dict[str, fx.Node]:

@@ -100,7 +100,7 @@ def _group(chain: Chain, fits: Sequence[Candidate]) -> list[_Group]:
         assert candidate.spec is not None  # noqa: S101 - fits always have one
         spec, window = candidate.spec, Window.of(candidate.spec)
         centre = tuple(2 * o + k for o, k in zip(window.offset, window.size, strict=True))
-        size = chain.blocks[candidate.end - 1].output_size
+        size = chain.ending(candidate.start, candidate.end).size
         groups[candidate.start, spec.stride, spec.groups, centre, size].append(candidate)
     return [_Group(members[0].start, tuple(members)) for members in groups.values()]
 
@@ -125,8 +125,10 @@ class _Segment:
     """Names of the tensors at a segment's start and end."""
 
     def __init__(self, chain: Chain, start: int, end: int) -> None:
+        ending = chain.ending(start, end)
         self.input = chain.blocks[start].input
-        self.target = chain.blocks[end - 1].preactivation
+        self.target = ending.preactivation
+        self.activation = ending.activation
         self.added = tuple(skip.branch for skip in chain.open_skips(start, end))
         self.names = {self.input, self.target, *self.added}
 
@@ -159,7 +161,7 @@ def _fit(
     regressions = [
         Regression(
             group.largest,
-            {str(end): chain.blocks[end - 1].spec.out_channels for end in group.ends},
+            {str(end): chain.ending(group.start, end).channels for end in group.ends},
         )
         for group in groups
     ]
@@ -226,6 +228,7 @@ class _Sums:
         self.correct += int((logits.argmax(1) == labels).sum())
 
 
+@torch.no_grad()
 def _score(
     teacher: fx.GraphModule,
     chain: Chain,
@@ -256,7 +259,7 @@ def _score(
                 assert candidate.spec is not None  # noqa: S101 - only drops have none
                 output = convolve(values[segment.input], *weights[candidate], candidate.spec)
             output = segment.completed(output, values)
-            if candidate.activation != chain.blocks[candidate.end - 1].activation:
+            if candidate.activation != segment.activation:
                 output = _activated(output, candidate.activation)
             sums[candidate].add(tails[segment.target](output, values), labels, logits)
             steps()

@@ -8,6 +8,7 @@ from depthopt.core.candidate import Candidate
 from depthopt.core.chain import Chain
 from depthopt.core.tables import Importance, ImportanceTable
 from depthopt.graph.trace import trace
+from depthopt.rewrite.affine import folded
 from depthopt.rewrite.build import check_chain
 from depthopt.rewrite.fold import fold_norms
 
@@ -29,7 +30,7 @@ def magnitude_importance(
     check_chain(graph_module, chain)
     fold_norms(graph_module)
     norms = [
-        float(graph_module.get_parameter(f"{block.name}.weight").detach().abs().sum())
+        float(folded(graph_module.get_submodule(block.name))[0].abs().sum())
         for block in chain.blocks
     ]
     entries = {}

@@ -134,6 +134,18 @@ class GraphBuilder:
             group=spec.groups,
         )
 
+    def average(self, spec: ConvSpec, x: str) -> str:
+        """The average pooling that ``spec`` describes as a depthwise convolution."""
+        left, right, top, bottom = spec.padding
+        return self.node(
+            "AveragePool",
+            x,
+            kernel_shape=spec.kernel_size,
+            strides=spec.stride,
+            pads=(top, left, bottom, right),
+            count_include_pad=1,
+        )
+
     def activation(self, name: str | None, x: str) -> str:
         """The activation of this canonical name, as torch's exporter writes it.
 
@@ -232,7 +244,9 @@ def _shapes(key: LatencyKey) -> tuple[int, int, Pair]:
 
 def _entry(builder: GraphBuilder, key: LatencyKey, x: str, residual: str | None) -> str:
     """Convolution if any, add if any, activation if any."""
-    y = x if key.spec is None else builder.conv(key.spec, x)
+    y = x
+    if key.spec is not None:
+        y = builder.average(key.spec, x) if key.pool else builder.conv(key.spec, x)
     if residual is not None:
         y = builder.node("Add", y, residual)
     return builder.activation(key.activation, y)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 
 from depthopt.core.artefacts import load_json
 from depthopt.core.candidate import Candidate
@@ -16,6 +16,7 @@ from depthopt.core.chain import Chain
 from depthopt.core.plan import Frontier, Plan
 from depthopt.core.tables import ImportanceTable, LatencyTable
 from depthopt.export.saved import Argument, create_timm_model, load, load_weights
+from depthopt.graph.network import TracedNetwork
 from depthopt.latency.select import worthwhile
 from depthopt.pipeline.folder import RunFolder
 from depthopt.pipeline.recipe import Recipe
@@ -144,7 +145,7 @@ class Context:
         """The picked plan."""
         return load_json(Plan, self.path("plan.json"))
 
-    def network(self, folder: str) -> fx.GraphModule:
+    def network(self, folder: str) -> TracedNetwork:
         """A saved network: ``shallow``, ``finetuned`` or ``fused``."""
         return load(self.path(folder))
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from torch import fx, nn
+from torch import nn
 
 from depthopt.core.artefacts import load_json, save_json
 from depthopt.core.candidate import latency_keys
@@ -14,6 +14,7 @@ from depthopt.errors import CheckFailed
 from depthopt.export.onnx import export_onnx
 from depthopt.export.saved import load_weights, save, save_weights
 from depthopt.extract import candidates, extract
+from depthopt.graph.network import TracedNetwork
 from depthopt.importance import estimate
 from depthopt.latency.files import table_path
 from depthopt.latency.profile import profile
@@ -166,7 +167,7 @@ def _solve(run: Context) -> str:
     )
 
 
-def _save(run: Context, network: fx.GraphModule, folder: str) -> None:
+def _save(run: Context, network: TracedNetwork, folder: str) -> None:
     look = run.data.preprocessing
     save(
         network,

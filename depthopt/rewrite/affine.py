@@ -15,8 +15,9 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own convention
 from torch import Tensor, nn
 
+from depthopt.core.spec import ConvSpec, Pair
 from depthopt.core.window import Window
-from depthopt.graph.convolutions import conv_spec
+from depthopt.graph.convolutions import layer_spec
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +41,18 @@ class Affine:
         return cls(ones, torch.zeros_like(ones[:, 0, 0, 0]), Window.identity(channels))
 
     @classmethod
-    def of(cls, conv: nn.Conv2d, norm: nn.Module | None = None) -> "Affine":
-        """A convolution with its norm folded in, dilation written out, in float64."""
-        weight, bias = folded(conv, norm)
-        return cls(_dilate(weight, conv.dilation), bias, Window.of(conv_spec(conv)))
+    def of(cls, layer: nn.Module, norm: nn.Module | None = None) -> "Affine":
+        """A convolution with its norm folded in, or a norm alone, in float64."""
+        weight, bias = folded(layer, norm)
+        spec = layer_spec(layer)
+        return cls(_dilate(weight, spec.dilation), bias, Window.of(spec))
+
+    @classmethod
+    def pooling(cls, spec: ConvSpec, like: Tensor) -> "Affine":
+        """An average pooling that is the depthwise convolution ``spec``, in float64."""
+        (kh, kw), channels = spec.kernel_size, spec.in_channels
+        weight = like.new_full((channels, 1, kh, kw), 1 / (kh * kw), dtype=torch.float64)
+        return cls(weight, weight.new_zeros(channels), Window.of(spec))
 
     def then(self, after: "Affine") -> "Affine":
         """``after`` applied, without padding in between, to this operator's output."""
@@ -86,18 +95,31 @@ class Affine:
         return F.pad(weight, (left, right, top, bottom))
 
 
-def folded(conv: nn.Conv2d, norm: nn.Module | None) -> tuple[Tensor, Tensor]:
+def folded(layer: nn.Module, norm: nn.Module | None = None) -> tuple[Tensor, Tensor]:
     """Weight and bias of a convolution followed by a batch norm in evaluation mode.
 
     ``W' = W * gamma / sqrt(var + eps)``, ``b' = (b - mean) * gamma / sqrt(var + eps) + beta``,
     with the norm's own ``eps``, computed in float64.
 
+    Args:
+        layer: a convolution, or a norm: the identity followed by it.
+        norm: follows the convolution, if any does.
+
     Returns:
         weight: (out_channels, in_channels // groups, kH, kW), and bias: (out_channels,),
         in float64.
     """
-    weight = conv.weight.detach().double()
-    bias = weight.new_zeros(conv.out_channels) if conv.bias is None else conv.bias.detach().double()
+    if isinstance(layer, nn.BatchNorm2d):
+        norm = layer
+        assert norm.running_var is not None  # noqa: S101 - is_foldable_norm has looked
+        weight = torch.ones_like(norm.running_var, dtype=torch.float64)[:, None, None, None]
+        bias = torch.zeros_like(weight[:, 0, 0, 0])
+    else:
+        assert isinstance(layer, nn.Conv2d)  # noqa: S101 - why_opaque refuses others
+        weight = layer.weight.detach().double()
+        bias = torch.zeros_like(weight[:, 0, 0, 0])
+        if layer.bias is not None:
+            bias = layer.bias.detach().double()
     if isinstance(norm, nn.BatchNorm2d):
         assert norm.running_mean is not None and norm.running_var is not None  # noqa: S101, PT018
         scale = (norm.running_var.double() + norm.eps).rsqrt()
@@ -110,9 +132,9 @@ def folded(conv: nn.Conv2d, norm: nn.Module | None) -> tuple[Tensor, Tensor]:
     return weight, bias
 
 
-def _dilate(weight: Tensor, dilation: tuple[int, ...]) -> Tensor:
+def _dilate(weight: Tensor, dilation: Pair) -> Tensor:
     """The kernel with the dilation's zeros written out."""
-    dh, dw = dilation[0], dilation[1]
+    dh, dw = dilation
     if (dh, dw) == (1, 1):
         return weight
     *channels, height, width = weight.shape

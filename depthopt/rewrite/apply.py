@@ -9,6 +9,7 @@ from depthopt.core.candidate import Candidate
 from depthopt.core.chain import Chain
 from depthopt.core.plan import Plan
 from depthopt.errors import DataError, UsageError
+from depthopt.graph.network import TracedNetwork
 from depthopt.graph.partial import record
 from depthopt.graph.trace import trace
 from depthopt.rewrite.build import Form, build
@@ -28,7 +29,7 @@ def apply(
     form: Form = "merged",
     ridges: Iterable[float] = RIDGES,
     progress: Callable[[int, int], None] | None = None,
-) -> fx.GraphModule:
+) -> TracedNetwork:
     """Carry out a plan: a trainable network with every replacement in place.
 
     Fitted convolutions are regressed left to right, each on the *compressed* network's own
@@ -112,7 +113,7 @@ class _Pairs:
         name: str,
     ) -> None:
         self._student, self._teacher = student, teacher
-        self._wanted = chain.blocks[choice.end - 1].preactivation
+        self._wanted = chain.ending(choice.start, choice.end).preactivation
         node = next(n for n in student.graph.nodes if n.target == name)
         self._input = node.all_input_nodes[0].name
         self._added = tuple(_added_to(node, len(chain.open_skips(choice.start, choice.end))))

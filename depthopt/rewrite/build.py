@@ -10,7 +10,8 @@ from depthopt.core.chain import Chain, Skip
 from depthopt.core.plan import Plan
 from depthopt.errors import ModelError
 from depthopt.graph.activations import make_activation
-from depthopt.graph.convolutions import conv_spec, make_conv
+from depthopt.graph.convolutions import layer_spec, make_conv, why_opaque
+from depthopt.graph.network import TracedNetwork, reroute
 from depthopt.graph.trace import nodes_by_name, trace
 from depthopt.rewrite.expanded import ExpandedSegment
 
@@ -19,7 +20,7 @@ Form = Literal["merged", "expanded"]
 
 def build(
     model: nn.Module, chain: Chain, plan: Plan, form: Form = "merged"
-) -> tuple[fx.GraphModule, dict[Candidate, str]]:
+) -> tuple[TracedNetwork, dict[Candidate, str]]:
     """A traced copy of ``model`` with every replacement of ``plan`` in place.
 
     Kept blocks keep their convolutions and norms. The weights of fitted convolutions are
@@ -55,7 +56,9 @@ def check_chain(graph_module: fx.GraphModule, chain: Chain) -> None:
     modules, nodes = dict(graph_module.named_modules()), nodes_by_name(graph_module)
     for block in chain.blocks:
         module = modules.get(block.name)
-        same = isinstance(module, nn.Conv2d) and conv_spec(module) == block.spec
+        same = (
+            module is not None and why_opaque(module) is None and layer_spec(module) == block.spec
+        )
         if not same or not {block.linear, block.preactivation, block.output} <= set(nodes):
             raise ModelError(
                 f"the chain of {chain.model} does not fit this model: block {block.name} "
@@ -71,6 +74,8 @@ def check_plan(chain: Chain, plan: Plan) -> None:
             raise ModelError(f"plan of {plan.model}: no choice starts at position {position}")
         if choice.kind == "keep":
             wrong = None if choice.spec == chain.blocks[position].spec else "another block"
+        elif choice.kind == "merge":
+            wrong = chain.why_unmergeable(choice.start, choice.end)
         else:
             wrong = chain.why_illegal(choice.start, choice.end)
         if wrong is not None:
@@ -104,8 +109,8 @@ class _Builder:
 
     def install(self, choice: Candidate) -> str | None:
         """Put one replacement in place; the name of its new convolution, if any."""
-        last = self._chain.blocks[choice.end - 1]
-        old = self._nodes[last.preactivation]
+        ending = self._chain.ending(choice.start, choice.end)
+        old = self._nodes[ending.preactivation]
         with self._graph.inserting_before(old):
             if choice.kind == "drop":
                 name, new = None, self._dropped(choice)
@@ -115,13 +120,13 @@ class _Builder:
                 new = self._graph.call_module(name, (self._tensor_at(choice.start),))
             for skip in self._chain.open_skips(choice.start, choice.end):
                 new = self._graph.call_function(operator.add, (new, self._operand(skip)))
-            if choice.activation is not None and last.activation is None:
+            if choice.activation is not None and ending.activation is None:
                 inserted = f"activation_{choice.start}_{choice.end}"
                 self._graph_module.add_submodule(inserted, make_activation(choice.activation))
                 new = self._graph.call_module(inserted, (new,))
         if choice.activation is None:
-            old = self._nodes[last.output]
-        old.replace_all_uses_with(new)
+            old = self._nodes[ending.output]
+        reroute(old, new)
         return name
 
     def _module(self, choice: Candidate) -> nn.Module:
@@ -129,12 +134,10 @@ class _Builder:
             expanded = ExpandedSegment(self._graph_module, self._chain, choice).eval()
             return expanded if self._form == "expanded" else expanded.merged()
         assert choice.spec is not None  # noqa: S101 - only a drop has none
-        block = self._graph_module.get_submodule(self._chain.blocks[choice.start].name)
-        return make_conv(choice.spec).to(next(block.parameters())).eval()
+        return make_conv(choice.spec).to(next(self._graph_module.parameters())).eval()
 
     def _dropped(self, choice: Candidate) -> fx.Node:
-        (skip,) = (s for s in self._chain.covered(choice.start, choice.end)
-                   if (s.source, s.target) == (choice.start, choice.end))  # fmt: skip
+        (skip,) = (s for s in self._chain.skips_to(choice.end) if s.source == choice.start)
         return self._operand(skip)
 
     def _operand(self, skip: Skip) -> fx.Node:

@@ -13,7 +13,7 @@ from torch import Tensor, fx, nn
 
 from depthopt.core.candidate import Candidate
 from depthopt.core.chain import Chain
-from depthopt.core.spec import Pair
+from depthopt.core.spec import ConvSpec, Pair
 from depthopt.errors import ModelError
 from depthopt.graph.convolutions import conv_with
 from depthopt.graph.trace import nodes_by_name
@@ -61,7 +61,7 @@ class ExpandedSegment(nn.Module):
         for branch, skip in zip(self.branches, covered, strict=True):
             if branch.projection is not None and skip.projection_name is not None:
                 self.layers[branch.projection] = _take(
-                    graph_module, skip.projection_name, skip.branch
+                    graph_module, skip.projection_name, skip.branch, skip.pool
                 )
         self.margins = self._margins()
 
@@ -137,36 +137,50 @@ class ExpandedSegment(nn.Module):
 
 
 class _Layer(nn.Module):
-    """A convolution that runs unpadded, and its norm."""
+    """A pooling if any, a convolution if any, and a norm if any, which run unpadded."""
 
-    def __init__(self, conv: nn.Conv2d, norm: nn.Module | None) -> None:
+    def __init__(
+        self, pool: ConvSpec | None, conv: nn.Conv2d | None, norm: nn.BatchNorm2d | None
+    ) -> None:
         super().__init__()
+        self.pool = pool
         self.conv = conv
-        self.norm = nn.Identity() if norm is None else norm
-        operator = Affine.of(conv).window
-        self.before = (-operator.offset[0], -operator.offset[1])
+        self.norm = norm
+        window = self.operator().window
+        self.stride = window.stride
+        self.before = (-window.offset[0], -window.offset[1])
 
     def margin_needed(self, after: Pair) -> Pair:
         """The input's margin that gives an output margin of ``after``."""
-        stride = self.conv.stride
+        stride = self.stride
         return stride[0] * after[0] + self.before[0], stride[1] * after[1] + self.before[1]
 
     def forward(self, x: Tensor) -> Tensor:
-        conv = self.conv
-        y = F.conv2d(x, conv.weight, conv.bias, conv.stride, 0, conv.dilation, conv.groups)
-        result: Tensor = self.norm(y)
-        return result
+        if self.pool is not None:
+            x = F.avg_pool2d(x, self.pool.kernel_size, self.pool.stride)
+        if (conv := self.conv) is not None:
+            x = F.conv2d(x, conv.weight, conv.bias, conv.stride, 0, conv.dilation, conv.groups)
+        return x if self.norm is None else self.norm(x)
 
     def operator(self) -> Affine:
         """The layer as an affine operator, in float64."""
-        return Affine.of(self.conv, self.norm)
+        layer = self.norm if self.conv is None else self.conv
+        assert layer is not None  # noqa: S101 - a block or a projection is one of both
+        operator = Affine.of(layer, None if self.conv is None else self.norm)
+        if self.pool is not None:
+            operator = Affine.pooling(self.pool, operator.weight).then(operator)
+        return operator
 
 
-def _take(graph_module: fx.GraphModule, conv_name: str, linear: str) -> _Layer:
-    """The convolution of that path with the norm, if any, whose node is ``linear``."""
-    conv = graph_module.get_submodule(conv_name)
+def _take(
+    graph_module: fx.GraphModule, name: str, linear: str, pool: ConvSpec | None = None
+) -> _Layer:
+    """The convolution or norm of that path, with the norm, if any, whose node is ``linear``."""
+    layer = graph_module.get_submodule(name)
+    if isinstance(layer, nn.BatchNorm2d):
+        return _Layer(pool, None, layer)
+    if not isinstance(layer, nn.Conv2d):
+        raise ModelError(f"{name} is no convolution; was the chain made for another model?")
     node = nodes_by_name(graph_module)[linear]
-    norm = None if node.target == conv_name else graph_module.get_submodule(str(node.target))
-    if not isinstance(conv, nn.Conv2d):
-        raise ModelError(f"{conv_name} is no convolution; was the chain made for another model?")
-    return _Layer(conv, norm)
+    norm = None if node.target == name else graph_module.get_submodule(str(node.target))
+    return _Layer(pool, layer, norm if isinstance(norm, nn.BatchNorm2d) else None)

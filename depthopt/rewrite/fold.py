@@ -3,12 +3,14 @@
 from torch import fx, nn
 
 from depthopt.graph.convolutions import (
-    conv_spec,
     conv_with,
     is_foldable_norm,
+    layer_spec,
+    make_conv,
     sole_user,
     why_opaque,
 )
+from depthopt.graph.network import reroute
 from depthopt.rewrite.affine import folded
 
 
@@ -34,15 +36,33 @@ def fold_norms(graph_module: fx.GraphModule, *, keep_nodes: bool = False) -> Non
         ):
             continue
         graph_module.set_submodule(
-            str(node.target), conv_with(conv_spec(conv), *folded(conv, norm), conv)
+            str(node.target), conv_with(layer_spec(conv), *folded(conv, norm), conv)
         )
         if keep_nodes:
             graph_module.set_submodule(str(user.target), nn.Identity())
         else:
-            user.replace_all_uses_with(node)
+            reroute(user, node)
             graph_module.graph.erase_node(user)
     graph_module.delete_all_unused_submodules()
     graph_module.recompile()
+
+
+def norms_to_convolutions(graph_module: fx.GraphModule) -> None:
+    """Make every batch norm that no convolution could absorb a depthwise 1x1 convolution."""
+    for name, module in list(graph_module.named_modules()):
+        if isinstance(module, nn.BatchNorm2d) and is_foldable_norm(module):
+            conv = _depthwise(module)
+            graph_module.set_submodule(name, conv)
+    graph_module.recompile()
+
+
+def _depthwise(norm: nn.BatchNorm2d) -> nn.Conv2d:
+    weight, bias = folded(norm)
+    conv = make_conv(layer_spec(norm))
+    assert norm.running_var is not None  # noqa: S101 - is_foldable_norm has looked
+    conv.weight = nn.Parameter(weight.to(norm.running_var))
+    conv.bias = nn.Parameter(bias.to(norm.running_var))
+    return conv.train(norm.training)
 
 
 def _calls(graph_module: fx.GraphModule, node: fx.Node) -> int:

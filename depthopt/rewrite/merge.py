@@ -2,17 +2,17 @@
 
 import copy
 
-from torch import fx
-
+from depthopt.graph.network import TracedNetwork
 from depthopt.rewrite.expanded import ExpandedSegment
-from depthopt.rewrite.fold import fold_norms
+from depthopt.rewrite.fold import fold_norms, norms_to_convolutions
 
 
-def merge(network: fx.GraphModule) -> fx.GraphModule:
+def merge(network: TracedNetwork) -> TracedNetwork:
     """A copy of a trained shallow network with nothing left to merge.
 
-    Every batch norm is folded into its convolution and every expanded segment becomes one
-    convolution. The result computes the same as ``network`` in evaluation mode, to rounding.
+    Every batch norm is folded into its convolution, one that has none becomes a depthwise
+    1x1 convolution, and every expanded segment becomes one convolution. The result computes
+    the same as ``network`` in evaluation mode, to rounding.
 
     Args:
         network: what ``apply`` gave, trained or not; it is not changed.
@@ -22,5 +22,6 @@ def merge(network: fx.GraphModule) -> fx.GraphModule:
         if isinstance(module, ExpandedSegment):
             merged.set_submodule(name, module.merged())
     fold_norms(merged)
+    norms_to_convolutions(merged)
     merged.graph.lint()
     return merged

@@ -119,12 +119,12 @@ def amounts(
 def parameters(chain: Chain, candidate: Candidate) -> int:
     """Weights and biases that run because of ``candidate``."""
     keys = latency_keys(chain, candidate)
-    return sum(key.spec.parameters for key in keys if key.spec is not None)
+    return sum(key.spec.parameters for key in keys if key.spec is not None and not key.pool)
 
 
 def live_elements(chain: Chain, candidate: Candidate) -> int:
     """Elements per image alive while ``candidate`` runs: input, output, held by skips."""
-    first, last = chain.blocks[candidate.start], chain.blocks[candidate.end - 1]
+    first, ending = chain.blocks[candidate.start], chain.ending(candidate.start, candidate.end)
     held = {
         skip.source
         for skip in chain.skips
@@ -132,7 +132,7 @@ def live_elements(chain: Chain, candidate: Candidate) -> int:
     }
     tensors = [chain.blocks[source] for source in sorted(held)] + [first]
     inputs = sum(b.spec.in_channels * math.prod(b.input_size) for b in tensors)
-    return inputs + last.spec.out_channels * math.prod(last.output_size)
+    return inputs + ending.channels * math.prod(ending.size)
 
 
 def _check(name: str, value: float) -> None:

@@ -1,0 +1,75 @@
+"""Parts of a network with one tensor in and one tensor out.
+
+Whatever lies in such a region, gates and pooling included, can be replaced as a whole.
+Nodes are taken in the order of execution: the region between two tensors is all that
+is computed after the one, up to the other, and it is closed if it reads nothing older than
+the first and nothing newer reads from it but the second.
+"""
+
+from collections.abc import Callable, Mapping
+
+from torch import fx
+
+from depthopt.core.chain import Chain
+
+LONGEST = 32
+"""Blocks of the longest region that is looked for."""
+
+
+class Regions:
+    """Answers which parts of a network are closed."""
+
+    def __init__(self, nodes: list[fx.Node]) -> None:
+        """Take the nodes in order of execution."""
+        self._place = {node: i for i, node in enumerate(nodes)}
+        # Weights that are read directly are older than all, and no tensor of the network's.
+        self._first_read = [
+            min((self._place[n] for n in node.all_input_nodes if n.op != "get_attr"), default=i)
+            for i, node in enumerate(nodes)
+        ]
+        self._last_user = [
+            max((self._place[user] for user in node.users), default=i)
+            for i, node in enumerate(nodes)
+        ]
+
+    def holds(self, source: fx.Node, end: fx.Node, node: fx.Node) -> bool:
+        """Whether ``node`` is computed after ``source``, up to ``end``."""
+        return self._place[source] < self._place[node] <= self._place[end]
+
+    def is_closed(self, source: fx.Node, end: fx.Node) -> bool:
+        """Whether what lies behind ``source`` up to ``end`` has no other way in or out."""
+        begin, stop = self._place[source], self._place[end]
+        inside = range(begin + 1, stop + 1)
+        return (
+            begin < stop
+            and all(self._first_read[i] >= begin for i in inside)
+            and all(self._last_user[i] <= stop for i in inside[:-1])
+        )
+
+    def around_barriers(
+        self, chain: Chain, nodes: Mapping[str, fx.Node]
+    ) -> Callable[[int], tuple[int, int] | None]:
+        """A function from a position to the shortest closed segment around it, if any."""
+        closed = [
+            (start, end)
+            for start in range(len(chain.blocks))
+            for end in range(start + 2, min(len(chain.blocks), start + LONGEST) + 1)
+            if self._is_closed_segment(chain, nodes, start, end)
+        ]
+        closed.sort(key=lambda segment: segment[1] - segment[0])
+
+        def region(position: int) -> tuple[int, int] | None:
+            return next((s for s in closed if s[0] < position < s[1]), None)
+
+        return region
+
+    def _is_closed_segment(
+        self, chain: Chain, nodes: Mapping[str, fx.Node], start: int, end: int
+    ) -> bool:
+        source = nodes[chain.blocks[start].input]
+        last = nodes[chain.ending(start, end).output]
+        blocks = chain.blocks
+        within = all(self.holds(source, last, nodes[block.linear]) for block in blocks[start:end])
+        beside = [*blocks[max(start - 1, 0) : start], *blocks[end : end + 1]]
+        alone = not any(self.holds(source, last, nodes[block.linear]) for block in beside)
+        return within and alone and self.is_closed(source, last)

@@ -1,0 +1,115 @@
+"""A traced network that still answers as the timm model it came from."""
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor, fx, nn
+
+from depthopt.errors import ModelError
+from depthopt.graph.partial import Tail, run_until
+
+_KEPT = ("num_classes", "num_features", "head_hidden_size", "pretrained_cfg", "default_cfg")
+_FEATURES = "features"
+
+
+class TracedNetwork(fx.GraphModule):
+    """A graph of leaves with the interface of its timm model.
+
+    ``forward_features``, ``forward_head``, ``get_classifier``, ``reset_classifier``,
+    ``num_classes`` and timm's data configuration are there if the model had them.
+    """
+
+    def __getattr__(self, name: str) -> Any:
+        attributes = self.__dict__.get("meta", {}).get("attributes", {})
+        if name in attributes:
+            return attributes[name]
+        return super().__getattr__(name)
+
+    @property
+    def forward_features(self) -> Callable[[Tensor], Tensor]:
+        """Maps (N, C, H, W) to the features before pooling and classifier, as timm's does."""
+        node = self._features()
+        return lambda images: run_until(self, images, {node.name})[node.name]
+
+    @property
+    def forward_head(self) -> Callable[..., Tensor]:
+        """Maps features to logits, or with ``pre_logits=True`` to the classifier's input."""
+        node = self._features()
+
+        def head(features: Tensor, *, pre_logits: bool = False) -> Tensor:
+            return Tail(self, node, until=self._classifier_input() if pre_logits else None)(
+                features, {}
+            )
+
+        return head
+
+    def get_classifier(self) -> nn.Module:
+        """The last linear layer.
+
+        Raises:
+            ModelError: the model had none when it was traced.
+        """
+        return self.get_submodule(self._classifier())
+
+    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
+        """Put a new, untrained classifier in the old one's place; none for 0 classes.
+
+        Raises:
+            ModelError: the model had no linear classifier when it was traced, or another
+                pooling is asked for.
+        """
+        if global_pool is not None:
+            raise ModelError("a traced network keeps its pooling; leave global_pool out")
+        name = self._classifier()
+        old, channels = self.get_submodule(name), self.meta["classifier_in"]
+        like = next(self.parameters())
+        new: nn.Module = nn.Identity()
+        if num_classes > 0:
+            new = nn.Linear(channels, num_classes, device=like.device, dtype=like.dtype)
+        self.set_submodule(name, new.train(old.training))
+        self.meta["attributes"]["num_classes"] = num_classes
+        self.meta["reset"] = True
+
+    def _features(self) -> fx.Node:
+        node: fx.Node
+        for node in self.graph.nodes:
+            if node.meta.get(_FEATURES):
+                return node
+        raise AttributeError("the traced model had no forward_features")
+
+    def _classifier(self) -> str:
+        name: str | None = self.meta.get("classifier")
+        if name is None:
+            raise ModelError("the model had no linear classifier when it was traced")
+        return name
+
+    def _classifier_input(self) -> fx.Node:
+        name = self._classifier()
+        classifier: fx.Node = next(n for n in self.graph.nodes if n.target == name)
+        return classifier.all_input_nodes[0]
+
+
+def keep_interface(network: TracedNetwork, model: nn.Module, features: fx.Node | None) -> None:
+    """Note in ``network.meta`` what its timm model offered.
+
+    Args:
+        network: changed in place.
+        model: what was traced.
+        features: what ``model.forward_features`` returned, if it has that.
+    """
+    network.meta["attributes"] = {k: getattr(model, k) for k in _KEPT if hasattr(model, k)}
+    if features is not None:
+        features.meta[_FEATURES] = True
+    get_classifier = getattr(model, "get_classifier", None)
+    classifier = None if get_classifier is None else get_classifier()
+    if isinstance(classifier, nn.Linear):
+        names = {module: name for name, module in model.named_modules()}
+        network.meta["classifier"] = names[classifier]
+        network.meta["classifier_in"] = classifier.in_features
+
+
+def reroute(old: fx.Node, new: fx.Node) -> None:
+    """Let all that reads ``old`` read ``new``, which takes over its part in the interface."""
+    old.replace_all_uses_with(new)
+    if old.meta.pop(_FEATURES, False):
+        new.meta[_FEATURES] = True

@@ -1,0 +1,125 @@
+"""Extraction and exact merging of timm models: ``pytest tests/zoo --models NAME,GLOB,...``."""
+
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from torch import Tensor, nn
+
+from depthopt.core.candidate import Candidate
+from depthopt.core.chain import Chain
+from depthopt.core.plan import Plan
+from depthopt.errors import ModelError
+from depthopt.export import export_onnx
+from depthopt.extract import candidates, extract
+from depthopt.graph.network import TracedNetwork
+from depthopt.graph.trace import trace
+from depthopt.rewrite import build, merge
+from tests.networks import randomised
+from tests.plans import random_plan
+
+SIZES = (64, 96)
+"""Heights and widths, unless a model is made for one alone."""
+
+LARGEST = 4_000_000
+"""Parameters of the largest merged convolution that random plans draw; larger ones take long."""
+
+TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4}
+
+
+@pytest.fixture(scope="module")
+def model(model_name: str) -> nn.Module:
+    torch.manual_seed(0)
+    return randomised(timm.create_model(model_name)).double()
+
+
+@pytest.fixture(scope="module", params=SIZES)
+def chain(request: pytest.FixtureRequest, model: nn.Module, model_name: str) -> Chain:
+    """At the wanted size or, where the model refuses that, at the smallest that it accepts."""
+    channels, height, _ = model.pretrained_cfg.get("input_size", (3, 224, 224))
+    smallest, _, _ = model.pretrained_cfg.get("min_input_size", (0, 0, 0))[::-1]
+    size = (
+        height
+        if model.pretrained_cfg.get("fixed_input_size")
+        else request.param + (max(0, smallest - SIZES[0]))
+    )
+    try:
+        return extract(model, (channels, size, size), name=model_name)
+    except ModelError as refusal:
+        pytest.skip(f"refused: {refusal}")
+
+
+def drawn(chain: Chain, seed: int) -> Plan:
+    """A random plan over all kinds of candidates, whether or not they would be faster."""
+    everything = candidates(chain, kinds=("drop", "fit", "merge"), fewer_macs=False, max_length=8)
+    return random_plan(chain, tuple(c for c in everything if _is_moderate(c)), seed)
+
+
+def _is_moderate(candidate: Candidate) -> bool:
+    new = candidate.kind in {"fit", "merge"}
+    return not new or candidate.spec is None or candidate.spec.parameters <= LARGEST
+
+
+def built(model: nn.Module, chain: Chain, plan: Plan, form: str) -> TracedNetwork:
+    """The plan built; fitted convolutions get the same random weights in either form."""
+    network, names = build(model, chain, plan, form)
+    generator = torch.Generator().manual_seed(1)
+    for choice, name in names.items():
+        if choice.kind == "fit":
+            conv = network.get_submodule(name)
+            fan_in = conv.weight[0].numel()
+            weight = torch.randn(conv.weight.shape, generator=generator) * fan_in**-0.5
+            conv.weight.copy_(weight)
+            conv.bias.zero_()
+    return network.eval()
+
+
+def image(chain: Chain, dtype: torch.dtype) -> Tensor:
+    generator = torch.Generator().manual_seed(2)
+    return torch.randn((2, *chain.input_size), generator=generator, dtype=torch.float64).to(dtype)
+
+
+def difference(wanted: Tensor, got: Tensor) -> float:
+    return float((wanted - got).abs().max() / wanted.abs().max())
+
+
+@torch.no_grad()
+def test_the_traced_network_is_the_model(model: nn.Module, chain: Chain) -> None:
+    x = image(chain, torch.float64)
+    network = trace(model, chain.input_size)
+    assert difference(model(x), network(x)) < 1e-12
+    assert difference(model(x), merge(network)(x)) < 1e-9
+    if hasattr(model, "forward_features") and hasattr(network, "forward_features"):
+        assert difference(model.forward_features(x), network.forward_features(x)) < 1e-12
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["float64", "float32"])
+@torch.no_grad()
+def test_expanded_merged_and_merge_agree(
+    model: nn.Module, chain: Chain, dtype: torch.dtype, plans: int
+) -> None:
+    model, x = model.to(dtype), image(chain, dtype)
+    try:
+        for seed in range(plans):
+            plan = drawn(chain, seed)
+            expanded = built(model, chain, plan, "expanded")
+            wanted = expanded(x)
+            assert bool(torch.isfinite(wanted).all())
+            for other in (built(model, chain, plan, "merged"), merge(expanded)):
+                assert difference(wanted, other(x)) < TOLERANCE[dtype], plan.replaced
+    finally:
+        model.double()
+
+
+@torch.no_grad()
+def test_onnx_runtime_agrees(model: nn.Module, chain: Chain, tmp_path: Path) -> None:
+    model.float()
+    try:
+        network = merge(built(model, chain, drawn(chain, 0), "merged"))
+        difference = export_onnx(
+            network, tmp_path / "net.onnx", images=image(chain, torch.float32), batch=2
+        )
+        assert difference <= 1e-3
+    finally:
+        model.double()
