@@ -13,7 +13,7 @@ from rich.logging import RichHandler
 
 from depthopt.cli.progress import ConsoleReporter
 from depthopt.cli.show import show_chain, show_frontier, show_plan, show_result
-from depthopt.core.artefacts import load_json
+from depthopt.core.artefacts import load_json, write_bytes
 from depthopt.core.chain import Chain
 from depthopt.errors import DepthoptError, UsageError
 from depthopt.pipeline.context import Context
@@ -27,6 +27,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 err = Console(stderr=True)
+out = Console() if sys.stdout.isatty() else Console(width=160)
 
 RecipeArgument = Annotated[Path, typer.Argument(help="The recipe, a YAML file (see recipes/).")]
 Overrides = Annotated[
@@ -84,7 +85,7 @@ def run(
     from depthopt.pipeline.result import Result  # noqa: PLC0415 - torch takes seconds to import
 
     result = load_json(Result, context.path("result.json"))
-    _print(result) if as_json else show_result(Console(), result)
+    _print(result) if as_json else show_result(out, result)
 
 
 @app.command()
@@ -96,10 +97,17 @@ def extract(
     ] = "3,224,224",
     run_dir: RunDir = None,
     as_json: AsJson = False,
+    dot: Annotated[
+        Path | None, typer.Option(help="Draw the chain as a Graphviz file.", show_default=False)
+    ] = None,
+    svg: Annotated[
+        Path | None, typer.Option(help="Draw the chain as an SVG picture.", show_default=False)
+    ] = None,
 ) -> None:
     """Show a network as a chain: its blocks, skips and barriers, and what is not used.
 
-    With a recipe, the stages up to this one are carried out in its run folder.
+    A segment, a run of consecutive blocks, can be replaced if it crosses no barrier and no
+    skip in part. With a recipe, the stages up to this one are carried out in its run folder.
     """
     if model.endswith((".yaml", ".yml")):
         chain = _walk(Path(model), overrides, run_dir, "extract").chain
@@ -108,15 +116,28 @@ def extract(
         from depthopt.extract import extract as find_chain  # noqa: PLC0415 - as above
 
         size = _size(input_size)
-        network = create_timm_model(model, {"in_chans": size[0]})
+        network = create_timm_model(model, {} if size[0] == 3 else {"in_chans": size[0]})
         chain = find_chain(network, size, name=model)
+    _draw(chain, dot, svg)
     _print(chain) if as_json else _show_chain(chain)
+
+
+def _draw(chain: Chain, dot: Path | None, svg: Path | None) -> None:
+    if dot is None and svg is None:
+        return
+    from depthopt.report import chain_dot, chain_svg  # noqa: PLC0415 - matplotlib takes a second
+
+    if dot is not None:
+        write_bytes(dot, chain_dot(chain).encode())
+    if svg is not None:
+        write_bytes(svg, chain_svg(chain))
 
 
 def _show_chain(chain: Chain) -> None:
     from depthopt.extract import candidates  # noqa: PLC0415 - torch takes seconds to import
+    from depthopt.extract import reducible_share as share  # noqa: PLC0415 - as above
 
-    show_chain(Console(), chain, candidates(chain))
+    show_chain(out, chain, candidates(chain, kinds=("drop", "fit", "merge")), share(chain))
 
 
 def _size(text: str) -> tuple[int, int, int]:
@@ -196,7 +217,7 @@ def solve(
         plan = context.frontier.pick(budget_ms=budget_ms, speedup=speedup)
     if frontier is not None:
         show_frontier(context.frontier, frontier)
-    _print(plan) if as_json else show_plan(Console(), plan, context.chain)
+    _print(plan) if as_json else show_plan(out, plan, context.chain)
 
 
 for _name in ("apply", "finetune", "merge", "export"):

@@ -11,22 +11,32 @@ from rich.table import Table
 
 from depthopt.core.artefacts import write_bytes
 from depthopt.core.candidate import Candidate
-from depthopt.core.chain import Chain
+from depthopt.core.chain import Barrier, Chain
 from depthopt.core.plan import Frontier, Plan
 from depthopt.core.tables import LatencySummary
 from depthopt.pipeline.result import Result
 
 
-def show_chain(console: Console, chain: Chain, candidates: Sequence[Candidate]) -> None:
-    """Print a chain's blocks, skips, barriers, and what it could not use."""
+def show_chain(
+    console: Console, chain: Chain, candidates: Sequence[Candidate], share: float
+) -> None:
+    """Print a chain's blocks, skips, barriers, and what it could not use.
+
+    Args:
+        console: where to.
+        chain: the network.
+        candidates: what its segments may become; they are counted.
+        share: of the convolutions' multiply-accumulates, that in segments longer than one.
+    """
     table = Table(
         "#", "block", "convolution", "input", "activation", "skip to", "barrier before",
         title=f"{chain.model} at {'x'.join(map(str, chain.input_size))}",
     )  # fmt: skip
-    barriers = {barrier.position: barrier.reason for barrier in chain.barriers}
+    barriers = {barrier.position: _barrier(barrier) for barrier in chain.barriers}
     for i, block in enumerate(chain.blocks):
         skips = ", ".join(
-            f"{s.target}{' by ' + str(s.projection) if s.projection else ''}"
+            f"{s.target}{' pooled' if s.pool else ''}"
+            f"{' by ' + str(s.projection) if s.projection else ''}"
             for s in chain.skips
             if s.source == i
         )
@@ -44,8 +54,20 @@ def show_chain(console: Console, chain: Chain, candidates: Sequence[Candidate]) 
     counts = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
     segments = sum(1 for _ in chain.segments())
     console.print(f"{segments} legal segments; {len(candidates)} candidates: {counts}")
+    console.print(
+        f"{share:.1%} of the convolutions' {chain.conv_macs / 1e6:,.1f} million "
+        "multiply-accumulates lie in segments longer than one block",
+        highlight=False,
+    )
     for unused in chain.unused:
         console.print(f"not used: {unused.node}: {unused.reason}", highlight=False)
+
+
+def _barrier(barrier: Barrier) -> str:
+    if barrier.region is None:
+        return barrier.reason
+    start, end = barrier.region
+    return rf"{barrier.reason}; replaceable as \[{start}, {end})"
 
 
 def show_plan(console: Console, plan: Plan, chain: Chain) -> None:

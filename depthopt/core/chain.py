@@ -134,6 +134,8 @@ class Chain:
         skips: residual adds whose whole span lies in the chain.
         barriers: positions that no segment may cross.
         unused: convolutions and adds that no segment can replace.
+        conv_macs: multiply-accumulates of all the network's convolutions for one image, those
+            that are no part of a block included.
     """
 
     model: str
@@ -142,6 +144,7 @@ class Chain:
     skips: tuple[Skip, ...]
     barriers: tuple[Barrier, ...]
     unused: tuple[Unused, ...]
+    conv_macs: int = 0
 
     def why_illegal(self, start: int, end: int) -> str | None:
         """The reason why ``[start, end)`` cannot be replaced, or None if it can.

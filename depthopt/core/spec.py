@@ -41,6 +41,11 @@ class ConvSpec:
         return self.groups == self.in_channels == self.out_channels
 
     @property
+    def is_scaling(self) -> bool:
+        """Whether it only scales and shifts every channel, as a norm does."""
+        return self.is_depthwise and self.kernel_size == (1, 1)
+
+    @property
     def effective_kernel_size(self) -> Pair:
         """(height, width) of the window that the kernel spans, dilation written out."""
         (kh, kw), (dh, dw) = self.kernel_size, self.dilation

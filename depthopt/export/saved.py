@@ -72,7 +72,7 @@ def save(
     kinds = {type(module) for module in network.modules()}
     saved = SavedModel(
         name=plan.model,
-        arguments=dict(arguments or {}),
+        arguments=dict(arguments or {}) | _new_classes(network),
         plan=plan,
         class_names=class_names,
         mean=mean,
@@ -83,6 +83,11 @@ def save(
     save_weights(network, folder / "model.safetensors")
     save_json(saved, folder / "model.json")
     return saved
+
+
+def _new_classes(network: TracedNetwork) -> dict[str, Argument]:
+    """The number of classes, where the classifier has been put in anew."""
+    return {"num_classes": network.num_classes} if network.meta.get("reset") else {}
 
 
 def load(folder: str | Path) -> TracedNetwork:

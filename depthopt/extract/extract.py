@@ -53,7 +53,15 @@ def chain_of(graph_module: fx.GraphModule, input_size: tuple[int, int, int], nam
     if not finder.blocks:
         reasons = "; ".join(f"{u.node}: {u.reason}" for u in finder.unused[:3])
         raise ModelError(f"no convolution of {name} can be used ({reasons})")
-    chain = Chain(name, input_size, finder.blocks, finder.skips, (), tuple(finder.unused))
+    chain = Chain(
+        name,
+        input_size,
+        finder.blocks,
+        finder.skips,
+        barriers=(),
+        unused=tuple(finder.unused),
+        conv_macs=graph_module.meta["conv_macs"],
+    )
     return replace(chain, barriers=tuple(finder.barriers(chain)))
 
 

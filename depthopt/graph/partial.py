@@ -70,8 +70,9 @@ class Tail(fx.Interpreter):
                 self._rest.append(other)
             if other is until:
                 break
-        sources = {source for other in self._rest for source in other.all_input_nodes}
-        self._sources = tuple(sources - reached)
+        sources = {source for other in self._rest for source in other.all_input_nodes} - reached
+        self._weights = tuple(source for source in sources if source.op == "get_attr")
+        self._sources = tuple(source for source in sources if source.op != "get_attr")
         self.needs = tuple(source.name for source in self._sources)
 
     def __call__(self, value: Tensor, values: Mapping[str, Tensor]) -> Tensor:
@@ -83,7 +84,7 @@ class Tail(fx.Interpreter):
         """
         self.env = {source: values[source.name] for source in self._sources}
         self.env[self._start] = value
-        for node in self._rest:
+        for node in (*self._weights, *self._rest):
             self.env[node] = self.run_node(node)
         output: Tensor = self.env[self._rest[-1]] if self._rest else value
         self.env = {}

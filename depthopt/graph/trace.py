@@ -1,14 +1,15 @@
 """A model as a torch.fx graph of leaves that extraction and rewriting understand."""
 
+import contextlib
 import copy
 import logging
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from timm.layers import BatchNormAct2d, Conv2dSame, get_notrace_functions, get_notrace_modules
-from torch import fx, nn
+from torch import Tensor, fx, nn
 from torch.fx.passes.shape_prop import ShapeProp
 
 from depthopt.errors import ModelError
@@ -37,7 +38,7 @@ class _Tracer(fx.Tracer):
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return (
             module_qualified_name in self._opaque
-            or isinstance(m, self._leaves)
+            or isinstance(m, (*self._leaves, nn.Linear))
             or super().is_leaf_module(m, module_qualified_name)
         )
 
@@ -78,7 +79,8 @@ def trace(model: nn.Module, input_size: tuple[int, int, int]) -> TracedNetwork:
     become out-of-place ones, TensorFlow's "same" padding becomes the amounts for this input
     size, and a module inside which tracing fails becomes an opaque leaf; identities and
     drop-path are left out. Each node's ``meta["shape"]`` holds its output's shape for one
-    image; nodes without a tensor output have none.
+    image; nodes without a tensor output have none. The network's ``meta["conv_macs"]`` holds
+    the multiply-accumulates of all its convolutions for one image.
 
     Args:
         model: maps (N, C, H, W) to logits, on any device, in any precision; it is not
@@ -164,8 +166,9 @@ def _trace_around_failures(model: nn.Module) -> TracedNetwork:
 def _propagate_shapes(graph_module: fx.GraphModule, input_size: tuple[int, int, int]) -> None:
     like = next(graph_module.parameters(), torch.zeros(()))
     image = torch.zeros((1, *input_size), device=like.device, dtype=like.dtype)
+    graph_module.meta["conv_macs"] = 0
     try:
-        with torch.no_grad():
+        with torch.no_grad(), _counting(graph_module):
             ShapeProp(graph_module).propagate(image)
     except Exception as error:
         message = str(error).strip().rpartition("\n")[2]
@@ -175,6 +178,26 @@ def _propagate_shapes(graph_module: fx.GraphModule, input_size: tuple[int, int, 
         shape = getattr(node.meta.get("tensor_meta"), "shape", None)
         if shape is not None:
             node.meta["shape"] = tuple(shape)
+
+
+@contextlib.contextmanager
+def _counting(graph_module: fx.GraphModule) -> Iterator[None]:
+    """Add up the multiply-accumulates of all convolutions, those in opaque leaves included."""
+
+    def count(conv: nn.Module, _: object, output: Tensor) -> None:
+        assert isinstance(conv, nn.Conv2d)  # noqa: S101 - hooked below
+        graph_module.meta["conv_macs"] += output.numel() * conv.weight[0].numel()
+
+    hooks = [
+        module.register_forward_hook(count)
+        for module in graph_module.modules()
+        if isinstance(module, nn.Conv2d)
+    ]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def _is_identity(module: nn.Module) -> bool:

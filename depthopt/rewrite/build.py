@@ -40,6 +40,8 @@ def build(
         ModelError: chain or plan were made for another model.
     """
     graph_module = trace(model, chain.input_size)
+    if any(parameter.is_meta for parameter in graph_module.parameters()):
+        raise ModelError(f"{plan.model} lies on the meta device, without weights; load them first")
     check_chain(graph_module, chain)
     check_plan(chain, plan)
     builder = _Builder(graph_module, chain, form)

@@ -112,7 +112,7 @@ def test_a_model_with_no_convolution(
 
 
 def test_help_and_extract(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert call("--help", monkeypatch=monkeypatch) == 0
     shown = capsys.readouterr().out
@@ -121,7 +121,10 @@ def test_help_and_extract(
         assert f" {command} " in shown
         assert call(command, "--help", monkeypatch=monkeypatch) == 0
     capsys.readouterr()
-    assert call("extract", "resnet18", "--input-size", "3,64,64", monkeypatch=monkeypatch) == 0
-    assert "53 legal segments" in capsys.readouterr().out
+    drawn = ["--dot", str(tmp_path / "chain.dot"), "--svg", str(tmp_path / "chain.svg")]
+    arguments = ["extract", "resnet18", "--input-size", "3,64,64", *drawn]
+    assert call(*arguments, monkeypatch=monkeypatch) == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"chain.dot", "chain.svg"}
+    assert "61 legal segments" in capsys.readouterr().out
     assert call("extract", "resnet18", "--input-size", "64", monkeypatch=monkeypatch) == 2
     assert call("extract", "resnet18", "--no-such-option", monkeypatch=monkeypatch) == 2

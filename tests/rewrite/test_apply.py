@@ -1,6 +1,7 @@
 from dataclasses import replace
 
 import pytest
+import timm
 import torch
 
 from depthopt.core.candidate import Candidate
@@ -115,6 +116,37 @@ def test_merge_leaves_no_norm_and_its_input_alone() -> None:
     assert "ExpandedSegment" in [type(module).__name__ for module in network.modules()]
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@torch.no_grad()
+def test_half_precision_stays_half_and_is_merged_in_double(dtype: torch.dtype) -> None:
+    plan = plan_of(CHAIN, pick("merge", 1, 3), pick("merge", 5, 8))
+    network = merge(apply(Residual().to(dtype), CHAIN, plan))
+    assert {parameter.dtype for parameter in network.parameters()} == {dtype}
+    wanted = apply(MODEL, CHAIN, plan)
+    x = IMAGES.to(dtype)
+    torch.testing.assert_close(network(x).double(), wanted(x.double()), rtol=0.05, atol=0.05)
+
+
+def test_a_model_in_training_mode_gives_a_network_in_evaluation_mode() -> None:
+    model = Residual().double().train()
+    network = apply(model, CHAIN, plan_of(CHAIN))
+    assert not network.training
+    assert model.training
+    with torch.no_grad():
+        torch.testing.assert_close(network(IMAGES), model.eval()(IMAGES))
+
+
+def test_a_merge_across_a_gate_is_refused() -> None:
+    model = timm.create_model("efficientnet_b0")
+    chain = extract(model, (3, 32, 32), name="efficientnet_b0")
+    barrier = next(b for b in chain.barriers if b.region)
+    start, end = barrier.region
+    spec = chain.blocks[start].spec
+    crossing = Candidate(start, end, "merge", spec, None, tuple(range(start, end)))
+    with pytest.raises(ModelError, match="crosses the barrier"):
+        apply(model, chain, plan_of(chain, crossing))
+
+
 def test_what_does_not_fit_together_is_refused() -> None:
     plan = plan_of(CHAIN, pick("fit", 1, 3, kernel_size=(1, 1)))
     with pytest.raises(UsageError, match="fits 1 segments on data; give calibration images"):
@@ -125,6 +157,8 @@ def test_what_does_not_fit_together_is_refused() -> None:
         apply(Residual(channels=8).double(), CHAIN, plan_of(CHAIN))
     with pytest.raises(ModelError, match="covers 8 blocks"):
         apply(MODEL, CHAIN, replace(plan_of(CHAIN), input_size=(2, 12, 12)))
+    with pytest.raises(ModelError, match="meta device"):
+        apply(Residual().to("meta"), CHAIN, plan_of(CHAIN))
     crossing = Candidate(2, 4, "fit", plan.replaced[0].spec)
     with pytest.raises(ModelError, match="crosses in part the skip"):
         apply(MODEL, CHAIN, plan_of(CHAIN, crossing), calibration=[IMAGES] * 5)

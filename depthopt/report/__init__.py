@@ -1,0 +1,5 @@
+"""Pictures of what was found, measured and decided."""
+
+from depthopt.report.drawing import chain_dot, chain_svg
+
+__all__ = ["chain_dot", "chain_svg"]
