@@ -9,6 +9,7 @@ This holds exactly where B is not padded in between: zero padding after A hides 
 at the border. A merged segment therefore pads its input once, by the total.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -56,22 +57,14 @@ class Affine:
 
     def then(self, after: "Affine") -> "Affine":
         """``after`` applied, without padding in between, to this operator's output."""
-        window = self.window.then(after.window)
-        groups, stride = window.groups, self.window.stride
-        first = _regroup(self.weight, self.window.groups, groups)
-        second = _regroup(after.weight, after.window.groups, groups)
-        out, middle, *kernel = second.shape
-        blocks = second.reshape(groups, out // groups, middle, *kernel).transpose(0, 1)
-        merged = F.conv_transpose2d(
-            blocks.reshape(out // groups, groups * middle, *kernel),
-            first, stride=stride, groups=groups,
-        )  # fmt: skip
-        size = merged.shape[-2:]
-        weight = merged.reshape(out // groups, groups, -1, *size).transpose(0, 1)
-        bias = second.sum((2, 3)).reshape(groups, out // groups, middle)
-        bias = torch.einsum("gom,gm->go", bias, self.bias.reshape(groups, middle))
+        groups = after.window.groups
+        bias = torch.einsum(
+            "gom,gm->go",
+            after.weight.sum((2, 3)).reshape(groups, -1, len(self.bias) // groups),
+            self.bias.reshape(groups, -1),
+        )
         return Affine(
-            weight.reshape(out, -1, *size).contiguous(), after.bias + bias.reshape(out), window
+            _composed(self, after), after.bias + bias.reshape(-1), self.window.then(after.window)
         )
 
     def plus(self, other: "Affine") -> "Affine":
@@ -130,6 +123,42 @@ def folded(layer: nn.Module, norm: nn.Module | None = None) -> tuple[Tensor, Ten
         if norm.bias is not None:
             bias = bias + norm.bias.detach().double()
     return weight, bias
+
+
+def _composed(first: Affine, second: Affine) -> Tensor:
+    """The weight of ``second`` after ``first``: one matrix product per tap of ``second``.
+
+    Only the operator with fewer groups is written out for the common grouping, so runs of
+    depthwise convolutions, and dense ones beside them, never become dense on the way.
+    """
+    finer_first, finer_second = first.window.groups, second.window.groups
+    groups = math.gcd(finer_first, finer_second)
+    out, middle = len(second.weight), len(first.weight)
+    (kh, kw), (sh, sw) = first.window.size, first.window.stride
+    if finer_second >= finer_first:
+        parts = finer_second
+        right = _regroup(first.weight, finer_first, groups).reshape(parts, middle // parts, -1)
+        left = second.weight.reshape(parts, out // parts, middle // parts, -1)
+        inputs, spread = right.shape[2] // (kh * kw), 1
+    else:
+        parts, spread = finer_first, finer_first // groups
+        right = first.weight.reshape(parts, middle // parts, -1)
+        left = _regroup(second.weight, finer_second, groups)
+        left = left.reshape(groups, out // groups, spread, middle // parts, -1).transpose(1, 2)
+        left = left.reshape(parts, out // groups, middle // parts, -1)
+        inputs = right.shape[2] // (kh * kw)
+    rows, columns = second.window.size
+    merged = left.new_zeros(
+        (parts, left.shape[1], inputs, kh + (rows - 1) * sh, kw + (columns - 1) * sw)
+    )
+    for row in range(rows):
+        for column in range(columns):
+            product = left[..., row * columns + column] @ right
+            place = merged[..., row * sh : row * sh + kh, column * sw : column * sw + kw]
+            place += product.reshape(parts, left.shape[1], inputs, kh, kw)
+    if spread > 1:
+        merged = merged.reshape(groups, spread, *merged.shape[1:]).transpose(1, 2)
+    return merged.reshape(out, -1, *merged.shape[-2:])
 
 
 def _dilate(weight: Tensor, dilation: Pair) -> Tensor:

@@ -9,7 +9,7 @@ from depthopt.graph.convolutions import make_conv
 from depthopt.rewrite.affine import Affine, folded
 from tests.networks import randomised
 
-CHANNELS = 4
+CHANNELS = 12
 
 
 @st.composite
@@ -23,7 +23,7 @@ def convolutions(draw: st.DrawFn, stride: tuple[int, int] | None = None) -> nn.C
         stride or draw(st.tuples(st.integers(1, 2), st.integers(1, 2))),
         tuple(draw(st.integers(0, 2)) for _ in range(4)),
         draw(st.tuples(st.integers(1, 2), st.integers(1, 2))),
-        draw(st.sampled_from([1, 2, CHANNELS])),
+        draw(st.sampled_from([1, 2, 4, 6, CHANNELS])),
     )
     torch.manual_seed(draw(st.integers(0, 99)))
     conv = make_conv(spec).double()
