@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
-from pydantic import TypeAdapter
 from rich.console import Console
 from rich.logging import RichHandler
 
+from depthopt.cli import tables
 from depthopt.cli.progress import ConsoleReporter
 from depthopt.cli.show import show_chain, show_frontier, show_plan, show_result
-from depthopt.core.artefacts import load_json, write_bytes
+from depthopt.core.artefacts import load_json, save_json, to_json, write_bytes
 from depthopt.core.chain import Chain
 from depthopt.errors import DepthoptError, UsageError
 from depthopt.pipeline.context import Context
@@ -27,7 +27,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 err = Console(stderr=True)
-out = Console() if sys.stdout.isatty() else Console(width=160)
+console = Console() if sys.stdout.isatty() else Console(width=160)
 
 RecipeArgument = Annotated[Path, typer.Argument(help="The recipe, a YAML file (see recipes/).")]
 Overrides = Annotated[
@@ -85,7 +85,7 @@ def run(
     from depthopt.pipeline.result import Result  # noqa: PLC0415 - torch takes seconds to import
 
     result = load_json(Result, context.path("result.json"))
-    _print(result) if as_json else show_result(out, result)
+    _print(result) if as_json else show_result(console, result)
 
 
 @app.command()
@@ -112,12 +112,7 @@ def extract(
     if model.endswith((".yaml", ".yml")):
         chain = _walk(Path(model), overrides, run_dir, "extract").chain
     else:
-        from depthopt.export.saved import create_timm_model  # noqa: PLC0415 - as above
-        from depthopt.extract import extract as find_chain  # noqa: PLC0415 - as above
-
-        size = _size(input_size)
-        network = create_timm_model(model, {} if size[0] == 3 else {"in_chans": size[0]})
-        chain = find_chain(network, size, name=model)
+        chain = tables.chain_of(model, tables.size(input_size))
     _draw(chain, dot, svg)
     _print(chain) if as_json else _show_chain(chain)
 
@@ -137,14 +132,7 @@ def _show_chain(chain: Chain) -> None:
     from depthopt.extract import candidates  # noqa: PLC0415 - torch takes seconds to import
     from depthopt.extract import reducible_share as share  # noqa: PLC0415 - as above
 
-    show_chain(out, chain, candidates(chain, kinds=("drop", "fit", "merge")), share(chain))
-
-
-def _size(text: str) -> tuple[int, int, int]:
-    parts = text.replace("x", ",").split(",")
-    if len(parts) != 3 or not all(part.strip().isdigit() and int(part) > 0 for part in parts):
-        raise UsageError(f"input size {text!r} is not of the form C,H,W, such as 3,224,224")
-    return int(parts[0]), int(parts[1]), int(parts[2])
+    show_chain(console, chain, candidates(chain, kinds=("drop", "fit", "merge")), share(chain))
 
 
 _STAGES = {
@@ -196,36 +184,89 @@ for _name in ("profile", "estimate"):
 
 @app.command()
 def solve(
-    recipe: RecipeArgument,
+    recipe: Annotated[
+        Path | None, typer.Argument(help="The recipe; or give --latency and --importance.")
+    ] = None,
     overrides: Overrides = None,
     run_dir: RunDir = None,
+    latency: Annotated[Path | None, typer.Option(help="A latency table.")] = None,
+    importance: Annotated[Path | None, typer.Option(help="An importance table.")] = None,
+    chain: Annotated[
+        Path | None,
+        typer.Option(help="The tables' network, from `extract --json`; else a timm model."),
+    ] = None,
     budget_ms: Annotated[float | None, typer.Option(help="Show the plan at this latency.")] = None,
     speedup: Annotated[float | None, typer.Option(help="Show the plan at this speed-up.")] = None,
     frontier: Annotated[
         Path | None, typer.Option(help="Write the whole frontier to this CSV file.")
     ] = None,
+    out: Annotated[Path | None, typer.Option(help="Write the plan to this JSON file.")] = None,
+    mode: Annotated[str, typer.Option(help="exact, bucketed:MS or epsilon:E.")] = "exact",
+    objective: Annotated[
+        str, typer.Option(help="Minimise the cost, or maximise the papers' exp_accuracy.")
+    ] = "cost",
+    keep: Annotated[list[str] | None, typer.Option(help="A block that must stay.")] = None,
+    replace: Annotated[list[str] | None, typer.Option(help="A block that must go.")] = None,
+    most_parameters: Annotated[int | None, typer.Option(help="Cap on parameters.")] = None,
+    most_memory: Annotated[int | None, typer.Option(help="Cap on live bytes per image.")] = None,
+    also_latency: Annotated[
+        list[Path] | None, typer.Option(help="A further device's table to respect.")
+    ] = None,
+    also_budget_ms: Annotated[
+        list[float] | None, typer.Option(help="The budget on that device.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Find every good trade of latency against importance, and pick one.
 
-    The run's plan is picked by the recipe's budget; --budget-ms and --speedup show what
-    another would give, without changing the run.
+    With a recipe, the run's plan is picked by the recipe's budget; --budget-ms and
+    --speedup show what another would give, without changing the run. With --latency and
+    --importance, table files are solved, for instance imported ones; modes, constraints
+    and caps apply to these.
     """
-    context = _walk(recipe, overrides, run_dir, "solve")
-    plan = context.plan
+    from_tables = latency is not None and importance is not None
+    if from_tables == (recipe is not None):
+        raise UsageError("solve takes either a recipe or both --latency and --importance")
+    plan = None
+    if latency is not None and importance is not None:
+        found, points = tables.frontier_of(
+            latency,
+            importance,
+            chain,
+            solver_mode=tables.mode(mode),
+            objective=objective,  # type: ignore[arg-type] # the solver names what it knows
+            keep=keep or (),
+            replace=replace or (),
+            limits=tables.caps(
+                also_latency or (), also_budget_ms or (), most_parameters, most_memory
+            ),
+        )
+        if budget_ms is None and speedup is None and frontier is None:
+            raise UsageError("say what to pick: --budget-ms, --speedup, or --frontier FILE")
+    else:
+        assert recipe is not None  # noqa: S101 - checked above
+        context = _walk(recipe, overrides, run_dir, "solve")
+        found, points, plan = context.chain, context.frontier, context.plan
     if budget_ms is not None or speedup is not None:
-        plan = context.frontier.pick(budget_ms=budget_ms, speedup=speedup)
+        plan = points.pick(budget_ms=budget_ms, speedup=speedup)
     if frontier is not None:
-        show_frontier(context.frontier, frontier)
-    _print(plan) if as_json else show_plan(out, plan, context.chain)
+        show_frontier(points, frontier)
+    if plan is None:
+        return
+    if out is not None:
+        save_json(plan, out)
+    _print(plan) if as_json else show_plan(console, plan, found)
 
 
 for _name in ("apply", "finetune", "merge", "export"):
     _add_stage(_name, *_STAGES[_name])
 
 
+app.add_typer(tables.app, name="tables")
+
+
 def _print(value: Any) -> None:
-    print(TypeAdapter(type(value)).dump_json(value, indent=2).decode())
+    print(to_json(value))
 
 
 def main() -> NoReturn:

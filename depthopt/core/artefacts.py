@@ -33,9 +33,14 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 def save_json(value: object, path: Path) -> None:
     """Write a dataclass of this package as JSON with its type and schema version."""
+    write_bytes(path, (to_json(value) + "\n").encode())
+
+
+def to_json(value: object) -> str:
+    """What ``save_json`` writes, less the last line break."""
     body = TypeAdapter(type(value)).dump_python(value, mode="json")
     head = {"type": type(value).__name__, "schema_version": SCHEMA_VERSION}
-    write_bytes(path, (_lines(head | body) + "\n").encode())
+    return _lines(head | body)
 
 
 def load_json(kind: type[T], path: Path) -> T:

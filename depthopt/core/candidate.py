@@ -1,8 +1,9 @@
 """What a segment may become, and which latency entries that costs."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 from depthopt.core.chain import Chain, Skip
 from depthopt.core.spec import ConvSpec, Pair
@@ -42,6 +43,34 @@ class Candidate:
         if self.kind == "merge":
             parts.append("of " + ",".join(map(str, self.kept)))
         return " ".join(parts)
+
+    @classmethod
+    def parse(cls, key: str) -> "Candidate":
+        """The candidate whose ``key`` this is.
+
+        Raises:
+            ValueError: it is none's.
+        """
+        found = _KEY.fullmatch(key)
+        if found is None:
+            raise ValueError(f"{key!r} is no candidate, such as 'drop 3:5 identity relu'")
+        part = found.groupdict()
+        what, kept = part["what"], part["kept"]
+        return cls(
+            int(part["start"]),
+            int(part["end"]),
+            cast("Kind", part["kind"]),
+            None if what == "identity" else ConvSpec.parse(what),
+            part["activation"],
+            tuple(map(int, kept.split(","))) if kept else (),
+        )
+
+
+_KEY = re.compile(
+    r"(?P<kind>keep|merge|drop|fit) (?P<start>\d+):(?P<end>\d+) "
+    r"(?P<what>identity|\d+-\d+ k\d+x\d+( [spdg]-?\d[-\dx,]*)*)"
+    r"( (?!of )(?P<activation>[a-z]\S*))?( of (?P<kept>[\d,]*))?"
+)
 
 
 def kept_blocks(chain: Chain) -> tuple[Candidate, ...]:

@@ -1,6 +1,7 @@
 """What one convolution is, apart from its weights."""
 
 import math
+import re
 from dataclasses import dataclass
 
 Pair = tuple[int, int]
@@ -84,3 +85,37 @@ class ConvSpec:
         if self.groups != 1:
             parts.append(f"g{self.groups}")
         return " ".join(parts)
+
+    @classmethod
+    def parse(cls, text: str) -> "ConvSpec":
+        """The spec whose ``str`` is ``text``.
+
+        Raises:
+            ValueError: ``text`` is no spec's name.
+        """
+        found = _NAME.fullmatch(text)
+        if found is None:
+            raise ValueError(f"{text!r} is no convolution, such as '64-128 k3x3 s2x2 p1,1,1,1'")
+        part = found.groupdict()
+
+        def pair(name: str) -> Pair:
+            height, width = (part[name] or "1x1").split("x")
+            return int(height), int(width)
+
+        left, right, top, bottom = (int(side) for side in (part["padding"] or "0,0,0,0").split(","))
+        return cls(
+            int(part["in_channels"]),
+            int(part["out_channels"]),
+            pair("kernel"),
+            pair("stride"),
+            (left, right, top, bottom),
+            pair("dilation"),
+            int(part["groups"] or 1),
+        )
+
+
+_NAME = re.compile(
+    r"(?P<in_channels>\d+)-(?P<out_channels>\d+) k(?P<kernel>\d+x\d+)"
+    r"( s(?P<stride>\d+x\d+))?( p(?P<padding>-?\d+(,-?\d+){3}))?"
+    r"( d(?P<dilation>\d+x\d+))?( g(?P<groups>\d+))?"
+)

@@ -1,0 +1,209 @@
+"""``depthopt solve`` and ``depthopt tables import`` on files."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from depthopt.cli import main
+from depthopt.core.artefacts import load_json, save_json
+from depthopt.core.candidate import latency_keys
+from depthopt.core.chain import Chain
+from depthopt.core.plan import Plan
+from depthopt.core.tables import (
+    Importance,
+    ImportanceTable,
+    LatencySummary,
+    LatencyTable,
+    MeasurementConditions,
+    NetworkLatency,
+    network_key,
+)
+from depthopt.export.saved import create_timm_model
+from depthopt.extract import candidates, extract
+from depthopt.solver import solve
+
+NAME, SIZE = "resnet10t", (3, 32, 32)
+CONDITIONS = MeasurementConditions("CPU", "onnxruntime", "1.0", 1, "float32", 1)
+
+
+def call(*arguments: str, monkeypatch: pytest.MonkeyPatch) -> int:
+    monkeypatch.setattr("sys.argv", ["depthopt", *arguments])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    return int(caught.value.code or 0)
+
+
+@pytest.fixture
+def tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Chain, list[str]]:
+    """A chain and random tables over its candidates, as files in the working folder."""
+    monkeypatch.chdir(tmp_path)
+    chain = extract(create_timm_model(NAME, {}), SIZE, name=NAME)
+    found = candidates(chain)
+    random = np.random.default_rng(0)
+    keys = {str(key) for c in found for key in latency_keys(chain, c)}
+    entries = {k: LatencySummary(t, t, t, 9) for k, t in
+               zip(sorted(keys), random.uniform(0.01, 1, len(keys)), strict=True)}  # fmt: skip
+    network = NetworkLatency(LatencySummary(9.0, 9.0, 9.0, 9), 0.5)
+    save_json(LatencyTable(CONDITIONS, entries, {network_key(chain): network}), Path("t.json"))
+    costs = {c.key: Importance(random.uniform(), accuracy_change=-random.uniform())
+             for c in found if c.kind != "keep"}  # fmt: skip
+    save_json(ImportanceTable(NAME, "fit", 9, costs), Path("i.json"))
+    return chain, ["solve", "--latency", "t.json", "--importance", "i.json"]
+
+
+def test_table_files_give_the_plan_that_the_solver_gives(
+    tables: tuple[Chain, list[str]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    chain, command = tables
+    latency, importance = (
+        load_json(LatencyTable, Path("t.json")),
+        load_json(ImportanceTable, Path("i.json")),
+    )
+    frontier = solve(chain, candidates(chain), latency, importance)
+    budget = str(frontier.points[len(frontier.points) // 2].latency_ms)
+    wanted = frontier.pick(budget_ms=float(budget))
+    options = ["--budget-ms", budget, "--frontier", "f.csv", "--out", "p.json", "--json"]
+    assert call(*command, *options, monkeypatch=monkeypatch) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["latency_ms"] == wanted.latency_ms
+    assert load_json(Plan, Path("p.json")) == wanted
+    with Path("f.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [float(row["cost"]) for row in rows] == [point.cost for point in frontier.points]
+
+
+def test_a_chain_file_stands_in_for_the_model(
+    tables: tuple[Chain, list[str]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    _, command = tables
+    assert call("extract", NAME, "--input-size", "3,32,32", "--json", monkeypatch=monkeypatch) == 0
+    Path("chain.json").write_text(capsys.readouterr().out)
+    plans = []
+    for chain in ([], ["--chain", "chain.json"]):
+        options = ["--speedup", "2", "--json", *chain]
+        assert call(*command, *options, monkeypatch=monkeypatch) == 0
+        plans.append(json.loads(capsys.readouterr().out))
+    assert plans[0] == plans[1]
+
+
+def test_constraints_modes_and_a_second_device(
+    tables: tuple[Chain, list[str]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    chain, command = tables
+    name = chain.blocks[3].name
+    for options in (
+        ["--keep", name],
+        ["--mode", "bucketed:0.01"],
+        ["--mode", "epsilon:0.001"],
+        ["--objective", "exp_accuracy"],
+        ["--also-latency", "t.json", "--also-budget-ms", "4.5"],
+        ["--most-parameters", "4000000"],
+    ):
+        assert call(*command, "--budget-ms", "6", "--json", *options, monkeypatch=monkeypatch) == 0
+        plan = json.loads(capsys.readouterr().out)
+        assert plan["latency_ms"] <= (4.5 if "--also-latency" in options else 6)
+        kept = {c["start"] for c in plan["choices"] if c["kind"] == "keep"}
+        assert "--keep" not in options or 3 in kept
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--budget-ms", "0.001"], "is below the fastest plan"),
+        ([], "say what to pick"),
+        (["--speedup", "2", "--mode", "bucket"], "mode 'bucket' is unknown"),
+        (["--speedup", "2", "--mode", "epsilon:x"], "mode 'epsilon:x' is unknown"),
+        (["--speedup", "2", "--objective", "loss"], "objective 'loss' is unknown"),
+        (["--speedup", "2", "--keep", "no.block"], "has no block 'no.block'"),
+        (["--speedup", "2", "--also-latency", "t.json"], "one budget for each"),
+        (["--speedup", "2", "--chain", "none.json"], "none.json does not exist"),
+    ],
+)
+def test_bad_options_are_one_line(
+    options: list[str],
+    message: str,
+    tables: tuple[Chain, list[str]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert call(*tables[1], *options, monkeypatch=monkeypatch) == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t, _: t["entries"].popitem(), "latency table has no entry for"),
+        (lambda t, _: t["entries"].update({next(iter(t["entries"])): dict.fromkeys(
+            ("median_ms", "q1_ms", "q3_ms"), float("nan")) | {"count": 1}}), "nan"),
+        (lambda t, _: t.update(networks={}), "should hold resnet10t at one input size"),
+        (lambda _, i: i.update(model="resnet18"), "should hold resnet18"),
+        (lambda _, i: i["entries"].update({"fit 90:95 3-3 k1x1": {"cost": 1.0}}), "does not fit"),
+        (lambda _, i: i["entries"].update({"what": {"cost": 1.0}}), "is no candidate"),
+    ],
+)  # fmt: skip
+def test_tables_that_do_not_fit_are_one_line(
+    change: object,
+    message: str,
+    tables: tuple[Chain, list[str]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    times, costs = json.loads(Path("t.json").read_text()), json.loads(Path("i.json").read_text())
+    change(times, costs)
+    Path("t.json").write_text(json.dumps(times))
+    Path("i.json").write_text(json.dumps(costs))
+    assert call(*tables[1], "--speedup", "2", monkeypatch=monkeypatch) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.startswith("depthopt: ")
+
+
+PUBLISHED = """id,st,end,ker,str,is_dw,time,stdev
+{rows}
+"""
+SCORES = """st,end,ker,str,is_dw,conv_comb,importance
+{rows}
+"""
+
+
+def test_published_tables_are_imported_and_solved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    chain = extract(create_timm_model("mobilenetv2_035", {}), (3, 64, 64), name="mobilenetv2_035")
+    rows, scores = [], []
+    for i, block in enumerate(chain.blocks):
+        kernel, stride, depthwise = block.spec.kernel_size[0], block.spec.stride[0], \
+            block.spec.is_depthwise  # fmt: skip
+        rows.append(f"{i},{i},{i + 1},{kernel},{stride},{depthwise},{1 + i / 100},0.01")
+        scores.append(f'{i},{i + 1},{kernel},{stride},{depthwise},"[{i}]",1.0')
+    rows.append("99,2,5,3,2,False,1.5,0.01")
+    scores.append('2,5,3,2,False,"[2, 3, 4]",2.5')
+    Path("lat.csv").write_text(PUBLISHED.format(rows="\n".join(rows)))
+    Path("imp.csv").write_text(SCORES.format(rows="\n".join(scores)))
+    command = ["tables", "import", "mobilenetv2_035", "--latency", "lat.csv",
+               "--importance", "imp.csv", "--input-size", "3,64,64"]  # fmt: skip
+    assert call(*command, monkeypatch=monkeypatch) == 2
+    assert "give --device" in capsys.readouterr().err
+    command += ["--device", "RTX 2080 Ti", "--runtime", "tensorrt", "--runtime-version", "8.5",
+                "--dtype", "float16", "--batch", "128"]  # fmt: skip
+    assert call(*command, monkeypatch=monkeypatch) == 0
+    assert load_json(LatencyTable, Path("latency.json")).conditions.device == "RTX 2080 Ti"
+    files = ["--latency", "latency.json", "--importance", "importance.json"]
+    options = ["--chain", "chain.json", "--speedup", "1.01", "--json"]
+    capsys.readouterr()
+    assert call("solve", *files, *options, monkeypatch=monkeypatch) == 0
+    plan = json.loads(capsys.readouterr().out)
+    replaced = [(c["start"], c["end"]) for c in plan["choices"] if c["kind"] != "keep"]
+    assert replaced == [(2, 5)]
+    assert plan["cost"] == pytest.approx(0.5)
