@@ -129,10 +129,10 @@ def _draw(chain: Chain, dot: Path | None, svg: Path | None) -> None:
 
 
 def _show_chain(chain: Chain) -> None:
-    from depthopt.extract import candidates  # noqa: PLC0415 - torch takes seconds to import
-    from depthopt.extract import reducible_share as share  # noqa: PLC0415 - as above
+    from depthopt.extract import candidates, reducible_share  # noqa: PLC0415 - as above
 
-    show_chain(console, chain, candidates(chain, kinds=("drop", "fit", "merge")), share(chain))
+    shares = reducible_share(chain, merging=True), reducible_share(chain)
+    show_chain(console, chain, candidates(chain, kinds=("drop", "fit", "merge")), shares)
 
 
 _STAGES = {

@@ -18,7 +18,10 @@ from depthopt.pipeline.result import Result
 
 
 def show_chain(
-    console: Console, chain: Chain, candidates: Sequence[Candidate], share: float
+    console: Console,
+    chain: Chain,
+    candidates: Sequence[Candidate],
+    shares: tuple[float, float],
 ) -> None:
     """Print a chain's blocks, skips, barriers, and what it could not use.
 
@@ -26,7 +29,8 @@ def show_chain(
         console: where to.
         chain: the network.
         candidates: what its segments may become; they are counted.
-        share: of the convolutions' multiply-accumulates, that in segments longer than one.
+        shares: of the convolutions' multiply-accumulates, those in segments longer than one
+            that merge, and those in segments that can be replaced.
     """
     table = Table(
         "#", "block", "convolution", "input", "activation", "skip to", "barrier before",
@@ -55,8 +59,9 @@ def show_chain(
     segments = sum(1 for _ in chain.segments())
     console.print(f"{segments} legal segments; {len(candidates)} candidates: {counts}")
     console.print(
-        f"{share:.1%} of the convolutions' {chain.conv_macs / 1e6:,.1f} million "
-        "multiply-accumulates lie in segments longer than one block",
+        f"of the convolutions' {chain.conv_macs / 1e6:,.1f} million multiply-accumulates, "
+        f"{shares[1]:.1%} lie in segments longer than one block, {shares[0]:.1%} in such that "
+        "merge into one convolution",
         highlight=False,
     )
     for unused in chain.unused:

@@ -122,6 +122,9 @@ class _Finder:
         absorbed = set()
         for node in self._nodes:
             module = self._module(node)
+            if hidden := _hidden_convolutions(module):
+                reason = f"{type(module).__name__} hides {hidden} convolutions from tracing"
+                self.unused.append(Unused(str(node.target), reason))
             if isinstance(module, nn.Conv2d):
                 if (reason := self._why_unusable(node, module)) is not None:
                     self.unused.append(Unused(str(node.target), reason))
@@ -361,6 +364,12 @@ class _Finder:
         if node.op == "placeholder":
             return "the network's input"
         return f"{getattr(node.target, '__name__', node.target)} ({node.name})"
+
+
+def _hidden_convolutions(module: nn.Module | None) -> int:
+    """How many convolutions an opaque leaf holds."""
+    parts = () if module is None else module.modules()
+    return sum(isinstance(part, nn.Conv2d) and part is not module for part in parts)
 
 
 def _size(node: fx.Node) -> Pair:

@@ -38,7 +38,7 @@ class _Tracer(fx.Tracer):
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return (
             module_qualified_name in self._opaque
-            or isinstance(m, (*self._leaves, nn.Linear))
+            or isinstance(m, (*self._leaves, nn.Conv2d, nn.Linear))
             or super().is_leaf_module(m, module_qualified_name)
         )
 

@@ -1,0 +1,76 @@
+"""What extraction finds in timm's models, as a Markdown table.
+
+    python tests/benchmarks/zoo_table.py [--models NAME,GLOB,...] [--size 224]
+
+Shares are of all convolutions' multiply-accumulates: those that lie in segments longer than
+one block that merge into one convolution, and those in segments that can be replaced, as a
+whole where a gate or pooling lies inside. Seconds are those of extraction alone.
+"""
+
+# ruff: noqa: T201 - this prints figures
+
+import argparse
+import re
+import time
+from collections import Counter
+
+import timm
+
+from depthopt.core.chain import Chain
+from depthopt.errors import ModelError
+from depthopt.extract import extract, reducible_share
+
+MODELS = (
+    "mobilenetv2_100,mobilenetv2_140,efficientnet_lite0,tf_efficientnet_lite0,mnasnet_100,"
+    "fbnetc_100,mobilenetv3_large_100,efficientnet_b0,tf_efficientnetv2_s,resnet18,resnet34,"
+    "resnet50,resnet101,resnet50d,resnetv2_50,resnext50_32x4d,seresnet50,regnety_008,vgg16_bn,"
+    "darknet53,cspdarknet53,repvgg_a0,densenet121,inception_v3,dla34,hrnet_w18_small,vovnet39a,"
+    "convnext_tiny,nfnet_f0"
+)
+
+
+def main() -> None:
+    """Print the table."""
+    formatter = argparse.RawTextHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=formatter)
+    parser.add_argument("--models", default=MODELS)
+    parser.add_argument("--size", type=int, default=224)
+    options = parser.parse_args()
+    print("| model | blocks | skips | barriers | not used | mergeable | replaceable | seconds |")
+    print("|---|---|---|---|---|---|---|---|")
+    for pattern in options.models.split(","):
+        for name in [pattern] if timm.is_model(pattern) else timm.list_models(pattern):
+            model = timm.create_model(name)
+            begin = time.perf_counter()
+            try:
+                chain = extract(model, (3, options.size, options.size), name=name)
+            except ModelError as refusal:
+                print(f"| {name} | - | - | - | refused: {refusal} | - | - | - |", flush=True)
+            else:
+                print(row(chain, time.perf_counter() - begin), flush=True)
+
+
+def row(chain: Chain, seconds: float) -> str:
+    """One line of the table."""
+    barriers = Counter(kind(barrier.reason) for barrier in chain.barriers)
+    unused = Counter(unused.reason for unused in chain.unused)
+    return (
+        f"| {chain.model} | {len(chain.blocks)} | {len(chain.skips)} | {listed(barriers)} | "
+        f"{listed(unused)} | {reducible_share(chain, merging=True):.1%} | "
+        f"{reducible_share(chain):.1%} | {seconds:.1f} |"
+    )
+
+
+def kind(reason: str) -> str:
+    """A barrier's reason without the names that differ from one to the next."""
+    also = "also read by " if reason.startswith("also read by ") else ""
+    return also + re.sub(r" .*", "", reason.removeprefix(also))
+
+
+def listed(counts: Counter[str]) -> str:
+    """``2 mean, 1 MaxPool2d``; a dash for none."""
+    return ", ".join(f"{count} {name}" for name, count in counts.most_common()) or "-"
+
+
+if __name__ == "__main__":
+    main()
