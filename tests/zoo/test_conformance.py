@@ -1,5 +1,6 @@
 """Extraction and exact merging of timm models: ``pytest tests/zoo --models NAME,GLOB,...``."""
 
+import gc
 from pathlib import Path
 
 import pytest
@@ -94,6 +95,7 @@ def test_the_traced_network_is_the_model(model: nn.Module, chain: Chain) -> None
 @torch.no_grad()
 def test_expanded_merged_and_merge_agree(model: nn.Module, chain: Chain, plans: int) -> None:
     for seed in range(plans):
+        gc.collect()  # graphs and their modules refer to each other, and may hold gigabytes
         plan = drawn(chain, seed)
         expanded, merged = (built(model, chain, plan, form) for form in ("expanded", "merged"))
         for dtype, tolerance in TOLERANCE.items():
