@@ -13,7 +13,7 @@ import math
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +25,8 @@ from tests.solver import reference
 from tests.solver.tables import realistic
 
 SIZES = ((50, 400), (100, 1500), (200, 6000), (400, 12000), (1000, 30000))
+BY_POSITIONS = ((50, 1500), (100, 3000), (200, 6000), (400, 12000))
+BY_CANDIDATES = ((200, 1500), (200, 3000), (200, 6000), (200, 12000))
 
 FIRST_CALL = """
 import time
@@ -81,32 +83,36 @@ def against_the_recursion() -> None:
     print(f"ratio: {slow / fast:.0f}")
 
 
-def growth(modes: dict[str, Mode]) -> dict[str, list[tuple[int, float, int]]]:
-    """Candidates, seconds and plans by mode and size, printed as they come."""
-    found: dict[str, list[tuple[int, float, int]]] = {name: [] for name in modes}
+def growth(
+    modes: dict[str, Mode], sizes: Sequence[tuple[int, int]]
+) -> dict[str, list[tuple[int, int, float]]]:
+    """Positions, candidates and seconds by mode, printed as they come, with the plans."""
+    found: dict[str, list[tuple[int, int, float]]] = {name: [] for name in modes}
     print(f"{'positions':>9} {'candidates':>10}  {'mode':<16} {'plans':>7} {'seconds':>9}")
-    for blocks, candidates in SIZES:
+    for blocks, candidates in sizes:
         options = realistic(np.random.default_rng(0), blocks, candidates)
         for name, mode in modes.items():
             if candidates > 12000 and name == "exact":
                 continue
             plans = len(solve_options(options, mode))
             spent = seconds(lambda: solve_options(options, mode), 3)  # noqa: B023 - called at once
-            found[name].append((candidates, spent, plans))
+            found[name].append((blocks, candidates, spent))
             print(f"{blocks:>9} {candidates:>10}  {name:<16} {plans:>7} {spent:>9.4f}")
     return found
 
 
-def plot(found: dict[str, list[tuple[int, float, int]]], path: Path) -> None:
-    """Seconds over candidates, both logarithmic."""
+def plot(modes: dict[str, Mode], path: Path) -> None:
+    """Seconds over positions, at 30 candidates each, and over candidates, at 200 positions."""
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(figsize=(5, 3.5))
-    for name, points in found.items():
-        axes.loglog([p[0] for p in points], [p[1] for p in points], "o-", label=name)
-    axes.set_xlabel("candidates")
-    axes.set_ylabel("seconds, one core")
-    axes.legend()
+    figure, panels = plt.subplots(1, 2, figsize=(8, 3.4), sharey=True)
+    labels = ("positions, 30 candidates each", "candidates, 200 positions")
+    for axis, sizes, label in zip((0, 1), (BY_POSITIONS, BY_CANDIDATES), labels, strict=True):
+        for name, points in growth(modes, sizes).items():
+            panels[axis].loglog([p[axis] for p in points], [p[2] for p in points], "o-", label=name)
+        panels[axis].set_xlabel(label)
+    panels[0].set_ylabel("seconds, one core")
+    panels[0].legend()
     figure.tight_layout()
     figure.savefig(path)
 
@@ -118,12 +124,12 @@ def main() -> None:
     arguments = parser.parse_args()
     against_the_recursion()
     modes = {"exact": Exact(), "epsilon(0.001)": Epsilon(0.001), "bucketed(0.01)": Bucketed(0.01)}
-    found = growth(modes)
+    growth(modes, SIZES)
     command = [sys.executable, "-c", FIRST_CALL]
     first = [float(subprocess.check_output(command, text=True)) for _ in range(3)]
     print(f"first call in a new process, compiled before: {min(first):.2f} s")
     if arguments.plot:
-        plot(found, arguments.plot)
+        plot(modes, arguments.plot)
 
 
 if __name__ == "__main__":
