@@ -123,8 +123,8 @@ class _Finder:
         for node in self._nodes:
             module = self._module(node)
             if hidden := _hidden_convolutions(module):
-                reason = f"{type(module).__name__} hides {hidden} convolutions from tracing"
-                self.unused.append(Unused(str(node.target), reason))
+                what = f"{type(module).__name__} hides {hidden} convolutions from tracing"
+                self.unused.append(Unused(str(node.target), what))
             if isinstance(module, nn.Conv2d):
                 if (reason := self._why_unusable(node, module)) is not None:
                     self.unused.append(Unused(str(node.target), reason))
