@@ -224,9 +224,15 @@ def solve(
     --importance, table files are solved, for instance imported ones; modes, constraints
     and caps apply to these.
     """
-    from_tables = latency is not None and importance is not None
-    if from_tables == (recipe is not None):
+    tables_given = [latency is not None, importance is not None]
+    if any(tables_given) == (recipe is not None) or any(tables_given) != all(tables_given):
         raise UsageError("solve takes either a recipe or both --latency and --importance")
+    for_tables = (chain, keep, replace, most_parameters, most_memory, also_latency, also_budget_ms)
+    if recipe is not None and (any(for_tables) or (mode, objective) != ("exact", "cost")):
+        raise UsageError(
+            "modes, constraints and caps apply to --latency and --importance; a recipe's run "
+            "has its tables in its folder"
+        )
     plan = None
     if latency is not None and importance is not None:
         found, points = tables.frontier_of(
@@ -241,8 +247,11 @@ def solve(
                 also_latency or (), also_budget_ms or (), most_parameters, most_memory
             ),
         )
-        if budget_ms is None and speedup is None and frontier is None:
-            raise UsageError("say what to pick: --budget-ms, --speedup, or --frontier FILE")
+        picks = budget_ms is not None or speedup is not None
+        if not picks and (frontier is None or out is not None or as_json):
+            raise UsageError(
+                "say what to pick: --budget-ms or --speedup; --frontier FILE alone writes all"
+            )
     else:
         assert recipe is not None  # noqa: S101 - checked above
         context = _walk(recipe, overrides, run_dir, "solve")

@@ -1,7 +1,7 @@
 """Solving from table files, and importing published ones, without a run."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -56,17 +56,14 @@ def size(text: str) -> tuple[int, int, int]:
 
 def mode(text: str) -> Mode:
     """A solver's mode from ``exact``, ``bucketed:MS`` or ``epsilon:E``."""
+    if text == "exact":
+        return Exact()
     name, _, value = text.partition(":")
+    kinds: dict[str, Callable[[float], Mode]] = {"bucketed": Bucketed, "epsilon": Epsilon}
     try:
-        if name == "bucketed":
-            return Bucketed(float(value))
-        if name == "epsilon":
-            return Epsilon(float(value))
-    except ValueError:
-        name = ""
-    if text != "exact":
-        raise UsageError(f"mode {text!r} is unknown; use exact, bucketed:MS or epsilon:E")
-    return Exact()
+        return kinds[name](float(value))
+    except (KeyError, ValueError):
+        raise UsageError(f"mode {text!r} is unknown; use exact, bucketed:MS or epsilon:E") from None
 
 
 def caps(

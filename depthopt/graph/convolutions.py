@@ -10,10 +10,10 @@ from depthopt.core.spec import ConvSpec, Pair, Sides
 
 
 def layer_spec(module: nn.Module) -> ConvSpec:
-    """The spec of a linear layer (see ``why_opaque``).
+    """The spec of a convolution or a norm that ``why_opaque`` does not refuse.
 
-    That of a plain convolution is as with its norm folded in; that of a norm or an average
-    pooling is the depthwise convolution that computes the same.
+    That of a convolution is as with its norm folded in; that of a norm is the depthwise
+    1x1 convolution that computes the same.
     """
     if isinstance(module, nn.BatchNorm2d):
         channels = module.num_features

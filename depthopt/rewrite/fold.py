@@ -6,7 +6,6 @@ from depthopt.graph.convolutions import (
     conv_with,
     is_foldable_norm,
     layer_spec,
-    make_conv,
     sole_user,
     why_opaque,
 )
@@ -50,19 +49,10 @@ def fold_norms(graph_module: fx.GraphModule, *, keep_nodes: bool = False) -> Non
 def norms_to_convolutions(graph_module: fx.GraphModule) -> None:
     """Make every batch norm that no convolution could absorb a depthwise 1x1 convolution."""
     for name, module in list(graph_module.named_modules()):
-        if isinstance(module, nn.BatchNorm2d) and is_foldable_norm(module):
-            conv = _depthwise(module)
+        if is_foldable_norm(module):
+            conv = conv_with(layer_spec(module), *folded(module), graph_module)
             graph_module.set_submodule(name, conv)
     graph_module.recompile()
-
-
-def _depthwise(norm: nn.BatchNorm2d) -> nn.Conv2d:
-    weight, bias = folded(norm)
-    conv = make_conv(layer_spec(norm))
-    assert norm.running_var is not None  # noqa: S101 - is_foldable_norm has looked
-    conv.weight = nn.Parameter(weight.to(norm.running_var))
-    conv.bias = nn.Parameter(bias.to(norm.running_var))
-    return conv.train(norm.training)
 
 
 def _calls(graph_module: fx.GraphModule, node: fx.Node) -> int:

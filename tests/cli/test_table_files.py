@@ -120,6 +120,8 @@ def test_constraints_modes_and_a_second_device(
     [
         (["--budget-ms", "0.001"], "is below the fastest plan"),
         ([], "say what to pick"),
+        (["--frontier", "f.csv", "--out", "p.json"], "say what to pick"),
+        (["--speedup", "2", "--mode", "bucketed:-1"], "resolution_ms must be above 0"),
         (["--speedup", "2", "--mode", "bucket"], "mode 'bucket' is unknown"),
         (["--speedup", "2", "--mode", "epsilon:x"], "mode 'epsilon:x' is unknown"),
         (["--speedup", "2", "--objective", "loss"], "objective 'loss' is unknown"),
@@ -136,6 +138,26 @@ def test_bad_options_are_one_line(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert call(*tables[1], *options, monkeypatch=monkeypatch) == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "either a recipe or both"),
+        (["--latency", "t.json"], "either a recipe or both"),
+        (["r.yaml", "--latency", "t.json"], "either a recipe or both"),
+        (["r.yaml", "--keep", "conv1"], "apply to --latency and --importance"),
+        (["r.yaml", "--mode", "epsilon:0.1"], "apply to --latency and --importance"),
+    ],
+)
+def test_no_option_is_silently_ignored(
+    arguments: list[str],
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert call("solve", *arguments, monkeypatch=monkeypatch) == 2
     assert message in capsys.readouterr().err
 
 
