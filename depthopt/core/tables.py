@@ -1,5 +1,6 @@
 """Measured latencies and importances, keyed by what runs and by candidate."""
 
+import statistics
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 
@@ -10,12 +11,31 @@ from depthopt.errors import TableError
 
 @dataclass(frozen=True, slots=True)
 class LatencySummary:
-    """Quartiles of ``count`` repeated measurements, in milliseconds per batch."""
+    """Quartiles of ``count`` repeated measurements, in milliseconds per batch.
+
+    Attributes:
+        median_ms: of all measurements, outliers included.
+        q1_ms: a quarter of them were faster.
+        q3_ms: a quarter of them were slower.
+        count: how many there were.
+        settled: whether measuring ended because the median's confidence interval was
+            narrow enough, and not by a cap; None where that is unknown.
+    """
 
     median_ms: float
     q1_ms: float
     q3_ms: float
     count: int
+    settled: bool | None = None
+
+    def scaled(self, factor: float) -> "LatencySummary":
+        """The same measurements on a machine that takes ``factor`` times as long."""
+        return replace(
+            self,
+            median_ms=self.median_ms * factor,
+            q1_ms=self.q1_ms * factor,
+            q3_ms=self.q3_ms * factor,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +81,46 @@ class NetworkLatency:
         total: its end-to-end latency.
         fixed_ms: the part that no candidate touches (head, pooling, call overhead):
             end to end less the sum of its blocks' entries, from one process.
+        blocks_share: what its blocks' entries and a bare call summed up to, over end to
+            end, as measured and before any of it was brought to scale; None where that
+            is unknown. What is missing to 1 is the head and pooling; far above 1, entries
+            are not additive here.
     """
 
     total: LatencySummary
     fixed_ms: float
+    blocks_share: float | None = None
+
+    def scaled(self, factor: float) -> "NetworkLatency":
+        """The same network on a machine that takes ``factor`` times as long."""
+        return replace(self, total=self.total.scaled(factor), fixed_ms=self.fixed_ms * factor)
+
+
+@dataclass(frozen=True, slots=True)
+class PlanTiming:
+    """One plan, as a table predicts it and as its real merged network was timed.
+
+    Speed-ups are over the original, which was timed in turn with the plan's network:
+    absolute times drift from process to process.
+
+    Attributes:
+        network: ``network_key`` of the original.
+        replaced: keys of the plan's candidates, less the blocks that it keeps.
+        predicted_ms: the plan's entries and the fixed part, summed up.
+        predicted_speedup: the original's end-to-end latency in the table over that.
+        measured_speedup: median of the originals' times over the plan's.
+    """
+
+    network: str
+    replaced: tuple[str, ...]
+    predicted_ms: float
+    predicted_speedup: float
+    measured_speedup: float
+
+    @property
+    def error(self) -> float:
+        """By what fraction the predicted speed-up is above the measured one."""
+        return self.predicted_speedup / self.measured_speedup - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +131,13 @@ class LatencyTable:
         conditions: what the entries were measured on and how.
         entries: summaries by ``str(LatencyKey)``.
         networks: original networks by ``network_key(chain)``.
+        validations: random plans that the table's predictions were checked on.
     """
 
     conditions: MeasurementConditions
     entries: dict[str, LatencySummary] = field(default_factory=dict)
     networks: dict[str, NetworkLatency] = field(default_factory=dict)
+    validations: tuple[PlanTiming, ...] = ()
 
     def missing(self, keys: Iterable[LatencyKey]) -> tuple[LatencyKey, ...]:
         """The keys without an entry, each once, in order."""
@@ -101,8 +159,46 @@ class LatencyTable:
                 "measure both under the same conditions"
             )
         return replace(
-            self, entries=self.entries | other.entries, networks=self.networks | other.networks
+            self,
+            entries=self.entries | other.entries,
+            networks=self.networks | other.networks,
+            validations=self._validations_with(other.validations),
         )
+
+    def extended(self, other: "LatencyTable") -> "LatencyTable":
+        """This table with what ``other`` holds beyond it, brought to this one's scale.
+
+        The scale is the median ratio of the entries that both hold: two processes on one
+        machine differ by how busy it was.
+
+        Raises:
+            TableError: the two were measured under unlike conditions.
+        """
+        ratios = [
+            entry.median_ms / other.entries[key].median_ms
+            for key, entry in self.entries.items()
+            if key in other.entries and other.entries[key].median_ms > 0
+        ]
+        factor = statistics.median(ratios) if ratios else 1.0
+        entries = {
+            key: entry.scaled(factor)
+            for key, entry in other.entries.items()
+            if key not in self.entries
+        }
+        networks = {
+            key: network.scaled(factor)
+            for key, network in other.networks.items()
+            if key not in self.networks
+        }
+        return self.merged(
+            LatencyTable(other.conditions, entries, networks, other.validations)
+        )
+
+    def _validations_with(self, others: Iterable[PlanTiming]) -> tuple[PlanTiming, ...]:
+        """Both tables' validations; a network that the other has validated, as it has."""
+        others = tuple(others)
+        renewed = {timing.network for timing in others}
+        return (*(own for own in self.validations if own.network not in renewed), *others)
 
     def candidate_ms(self, chain: Chain, candidate: Candidate) -> float:
         """Milliseconds that ``candidate`` costs, with the adds that it leaves in place.

@@ -5,7 +5,6 @@ the same round, so that a machine that slows down for a while slows both.
 """
 
 import math
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -16,9 +15,12 @@ from numpy.typing import NDArray
 
 from depthopt.core.candidate import LatencyKey
 from depthopt.errors import ModelError
-from depthopt.latency.graphs import call_graph, entry_graphs
+from depthopt.latency.graphs import ballast_graph, call_graph, entry_graphs
 from depthopt.latency.measure import Effort, relative_error, sample_in_turn
 from depthopt.runtimes.base import Runtime, random_inputs
+
+TOLERANCE = 0.02
+"""Entries are measured until their medians are known to within plus or minus this."""
 
 MAX_FOOTPRINT = 48 << 20
 """Bytes that drive anything out of a processor's caches; more need not be read."""
@@ -27,7 +29,7 @@ MIN_BALLAST = 2 << 20
 """Bytes that drive anything out of a core's own cache."""
 
 _GRAPH_US = 1000.0
-_MAX_COPIES = 64
+_MIN_COPIES, _MAX_COPIES = 2, 64
 _NETWORK, _CALL = "network", "call"
 
 
@@ -64,14 +66,13 @@ class Bench:
         self.runtime = runtime
         self.batch = batch
         self.entry_seconds = entry_seconds
-        self.footprint_bytes = min(_size_bytes(network), MAX_FOOTPRINT)
-        # Written once: pages that were never written share one page of memory.
-        self._ballast = np.ones((1, MAX_FOOTPRINT // 4), dtype=np.float32)
+        self.footprint_bytes = max(MIN_BALLAST, min(_size_bytes(network), MAX_FOOTPRINT))
         session = runtime.compile(network)
         self._fixed: dict[str, Callable[[], object]] = {
             _NETWORK: partial(session.run, random_inputs(session, batch)),
             _CALL: self._call(call_graph(batch)),
         }
+        self._flush = self._call(ballast_graph(self.footprint_bytes))
 
     def measure(self, keys: Sequence[LatencyKey]) -> Group:
         """Measure ``keys`` in turn with the network and with one another."""
@@ -81,7 +82,8 @@ class Bench:
         for key in keys:
             try:
                 full, base, copies[key] = self._calls(key)
-                full(), base()
+                full()
+                base()
             except ModelError as error:
                 copies.pop(key, None)
                 failed[key] = str(error)
@@ -102,20 +104,21 @@ class Bench:
 
         effort = Effort(
             seconds=self.entry_seconds * max(1, len(keys)),
-            tolerance=0.02,
+            tolerance=TOLERANCE,
             min_rounds=9,
-            max_rounds=100,
+            max_rounds=200,
             warmup_s=0.1,
-            burst_ms=8.0,
+            burst_ms=3.0,
         )
-        samples = sample_in_turn(calls, effort=effort, settled=settled, clock=time.perf_counter)
+        before = dict.fromkeys(calls.keys() - self._fixed.keys(), self._flush)
+        samples = sample_in_turn(calls, effort=effort, before=before, settled=settled)
         network_ms, call_ms = (np.asarray(samples[name]) for name in (_NETWORK, _CALL))
         return Group(ratios(samples), network_ms, call_ms, failed)
 
     def _calls(self, key: LatencyKey) -> tuple[Callable[[], object], Callable[[], object], int]:
         """The entry's full graph and its base, ready to run, and the number of copies."""
-        copies, ballast = copies_and_ballast(key, self.batch, self.footprint_bytes)
-        graphs = entry_graphs(key, copies=copies, batch=self.batch, ballast_bytes=ballast)
+        copies = copies_of(key, self.batch)
+        graphs = entry_graphs(key, copies=copies, batch=self.batch)
         return self._call(graphs.full), self._call(graphs.base), copies
 
     def _call(self, model: bytes) -> Callable[[], object]:
@@ -123,37 +126,20 @@ class Bench:
         inputs = {
             name: np.ones([n or self.batch for n in shape], dtype=np.float32)
             for name, shape in session.input_shapes.items()
-            if name != "ballast"
         }
-        if "ballast" in session.input_shapes:
-            inputs["ballast"] = self._ballast[:, : session.input_shapes["ballast"][1]]
         return partial(session.run, inputs)
 
 
-def copies_and_ballast(key: LatencyKey, batch: int, footprint_bytes: int) -> tuple[int, int]:
-    """How many copies, and bytes of ballast, make graphs that read what the network reads.
-
-    Copies aim at a graph of about a millisecond. Where their weights would be a good
-    part of the network's, they take the ballast's place altogether: its own cost would
-    differ between the full graph and the base.
-    """
-    footprint_bytes = max(footprint_bytes, MIN_BALLAST)
-    weight_bytes = max(1, _weight_bytes(key))
+def copies_of(key: LatencyKey, batch: int) -> int:
+    """How many copies of an entry make a graph of about a millisecond."""
     spec = key.spec
     size = key.input_size if spec is None else spec.output_size(key.input_size)
     values = batch * (key.channels if spec is None else spec.out_channels) * math.prod(size)
     macs = 0 if spec is None else batch * spec.macs(key.input_size)
     rate = 5e3 if spec is not None and spec.is_depthwise else 2e4  # a microsecond
+    weight_bytes = 0 if spec is None else 4 * spec.parameters
     estimate_us = 1 + macs / rate + values / 4e3 + weight_bytes / 2e4
-    copies = min(math.ceil(_GRAPH_US / estimate_us), _MAX_COPIES)
-    filling = min(footprint_bytes // weight_bytes, 2 * _MAX_COPIES)
-    if 4 * copies * weight_bytes >= footprint_bytes and filling * estimate_us < 3 * _GRAPH_US:
-        return max(filling, 1), 0
-    return copies, max(MIN_BALLAST, footprint_bytes - copies * weight_bytes)
-
-
-def _weight_bytes(key: LatencyKey) -> int:
-    return 0 if key.spec is None else 4 * key.spec.parameters
+    return max(_MIN_COPIES, min(math.ceil(_GRAPH_US / estimate_us), _MAX_COPIES))
 
 
 def _size_bytes(network: bytes | Path) -> int:

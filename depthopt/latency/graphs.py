@@ -11,10 +11,10 @@ clock's resolution drop out:
   what lets a runtime fuse the add, in place, as it does in a network.
 - *base*: the same producer and as many taps, without the copies.
 
-Both read a *ballast* once per call. Between two uses of a weight, a network reads all
-its other weights; a graph of a few copies would keep its weights in the nearest cache
-and be up to twice as fast as the same layers in their network. With the ballast, copies
-and ballast together read as many bytes as the network does.
+Between two uses of a weight, a network reads all its other weights; a graph of a few
+copies would keep its weights in the nearest cache and be up to twice as fast as the same
+layers in their network. A third graph, the *ballast*, is run before each of the two, off
+the clock, and reads about as many bytes as the network does.
 
 Activations take the form that torch's exporter gives them, so that they fuse alike.
 """
@@ -45,9 +45,7 @@ class EntryGraphs:
     copies: int
 
 
-def entry_graphs(
-    key: LatencyKey, *, copies: int, batch: int = 1, ballast_bytes: int = 0
-) -> EntryGraphs:
+def entry_graphs(key: LatencyKey, *, copies: int, batch: int = 1) -> EntryGraphs:
     """Build the pair of graphs whose difference is ``copies`` times the entry.
 
     Raises:
@@ -56,9 +54,6 @@ def entry_graphs(
     full, base = GraphBuilder(batch), GraphBuilder(batch)
     _add_copies(full, key, copies, copies)
     _add_copies(base, key, 0, copies)
-    for builder in (full, base):
-        if ballast_bytes:
-            builder.ballast(ballast_bytes // 4)
     return EntryGraphs(full.serialise(), base.serialise(), copies)
 
 
@@ -66,6 +61,13 @@ def call_graph(batch: int = 1) -> bytes:
     """A graph that takes next to no time: what is left is the cost of a call."""
     builder = GraphBuilder(batch)
     builder.output(builder.tap(builder.input("x", _BLOCK, (1, 1)), _BLOCK, (1, 1)))
+    return builder.serialise()
+
+
+def ballast_graph(size_bytes: int) -> bytes:
+    """A graph that reads its input ``ballast``, of so many bytes of float32, once."""
+    builder = GraphBuilder(1)
+    builder.ballast(size_bytes // 4)
     return builder.serialise()
 
 
@@ -117,10 +119,14 @@ class GraphBuilder:
         """A convolution with random weights, its own or, by name, shared ones.
 
         Weights are scaled so that outputs are of the inputs' magnitude: values that
-        underflow or overflow would take other times.
+        underflow or overflow would take other times. No two convolutions' own weights
+        are equal: runtimes run equal nodes of equal inputs only once.
         """
-        weights = weights or f"weights_{len(self._nodes)}"
         weight, bias = self._random(spec)
+        if weights is None:
+            weights = f"weights_{len(self._nodes)}"
+            weight = weight.copy()
+            weight.flat[0] += 1e-3 * len(self._nodes)
         left, right, top, bottom = spec.padding
         return self.node(
             "Conv",
@@ -188,7 +194,7 @@ class GraphBuilder:
         return self.conv(ConvSpec(_BLOCK, _BLOCK, (1, 1)), tapped, weights="tap_again")
 
     def ballast(self, elements: int) -> None:
-        """Read an input ``ballast`` of so many float32 once."""
+        """Read an input ``ballast`` of shape (1, elements) once."""
         info = helper.make_tensor_value_info("ballast", TensorProto.FLOAT, [1, elements])
         self._inputs.append(info)
         self.output(self.node("ReduceMax", "ballast", keepdims=0))

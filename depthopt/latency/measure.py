@@ -80,13 +80,14 @@ def time_in_turn(
                 100 * effort.tolerance,
                 len(values),
             )
-    return {name: summarise(values) for name, values in samples.items()}
+    return {name: summarise(values, effort.tolerance) for name, values in samples.items()}
 
 
 def sample_in_turn(
     calls: Mapping[str, Callable[[], object]],
     *,
     effort: Effort,
+    before: Mapping[str, Callable[[], object]] | None = None,
     settled: Callable[[Mapping[str, Sequence[float]]], bool] | None = None,
     clock: Clock = time.perf_counter,
 ) -> dict[str, list[float]]:
@@ -97,18 +98,24 @@ def sample_in_turn(
     Args:
         calls: what to time, by name.
         effort: when to stop.
+        before: what to run before every single call of a name, off the clock. Such a call
+            is timed one by one, and no other calls precede its burst.
         settled: whether the samples suffice; by default, whether every median is known
             to within ``effort.tolerance``.
         clock: for tests.
     """
     settled = settled or partial(_all_known, tolerance=effort.tolerance)
+    before = before or {}
     begin = clock()
-    counts = _warm_up(calls, effort, clock)
+    counts = _warm_up(calls, before, effort, clock)
     samples: dict[str, list[float]] = {name: [] for name in calls}
     next_check = effort.min_rounds
     for done in range(1, effort.max_rounds + 1):
         for name, call in calls.items():
-            samples[name].append(_burst_ms(call, counts[name], clock))
+            if name in before:
+                samples[name].append(_prepared_ms(call, before[name], counts[name], clock))
+            else:
+                samples[name].append(_burst_ms(call, counts[name], clock))
         if done < effort.min_rounds:
             continue
         if clock() - begin >= effort.seconds:
@@ -120,10 +127,11 @@ def sample_in_turn(
     return samples
 
 
-def summarise(samples_ms: Sequence[float]) -> LatencySummary:
-    """Median and quartiles of all samples."""
+def summarise(samples_ms: Sequence[float], tolerance: float) -> LatencySummary:
+    """Median and quartiles of all samples, and whether they suffice for ``tolerance``."""
     q1, median, q3 = np.quantile(samples_ms, [0.25, 0.5, 0.75])
-    return LatencySummary(float(median), float(q1), float(q3), len(samples_ms))
+    settled = relative_error(samples_ms) <= tolerance
+    return LatencySummary(float(median), float(q1), float(q3), len(samples_ms), settled)
 
 
 def relative_error(samples: Sequence[float]) -> float:
@@ -154,14 +162,32 @@ def _burst_ms(call: Callable[[], object], count: int, clock: Clock) -> float:
     return 1e3 * (clock() - start) / count
 
 
+def _prepared_ms(
+    call: Callable[[], object], before: Callable[[], object], count: int, clock: Clock
+) -> float:
+    """Mean milliseconds of ``count`` calls, each after ``before``, which is not timed."""
+    total_s = 0.0
+    for _ in range(count):
+        before()
+        start = clock()
+        call()
+        total_s += clock() - start
+    return 1e3 * total_s / count
+
+
 def _warm_up(
-    calls: Mapping[str, Callable[[], object]], effort: Effort, clock: Clock
+    calls: Mapping[str, Callable[[], object]],
+    before: Mapping[str, Callable[[], object]],
+    effort: Effort,
+    clock: Clock,
 ) -> dict[str, int]:
     """Run everything in turn for ``effort.warmup_s``; how many calls make up a burst."""
     fastest_s = dict.fromkeys(calls, math.inf)
     begin = clock()
     while True:
         for name, call in calls.items():
+            if name in before:
+                before[name]()
             start = clock()
             call()
             fastest_s[name] = min(fastest_s[name], clock() - start)

@@ -24,7 +24,7 @@ from depthopt.core.candidate import Candidate, LatencyKey, kept_blocks, latency_
 from depthopt.core.chain import Chain
 from depthopt.core.tables import LatencySummary, LatencyTable, NetworkLatency, network_key
 from depthopt.errors import ModelError
-from depthopt.latency.bench import Bench, Group
+from depthopt.latency.bench import TOLERANCE, Bench, Group
 from depthopt.latency.measure import summarise
 from depthopt.runtimes.base import Runtime
 
@@ -79,7 +79,8 @@ def profile(
     if known and not wanted:
         return table
     blocks = tuple(dict.fromkeys(_block_keys(chain)))
-    gauge = _slowest(table, blocks) or blocks if known else blocks
+    shared = _slowest(table, blocks)
+    gauge = shared or blocks if known else (*shared, *table.missing(blocks))
     others = tuple(key for key in wanted if key not in gauge)
     bench = Bench(runtime, network, batch=batch, entry_seconds=entry_seconds)
     total, done = len(gauge) + len(others), 0
@@ -116,7 +117,7 @@ def _gauged(
     for group in groups:
         for key, reason in group.failed.items():
             raise ModelError(f"block {key} of {chain.model} cannot be measured: {reason}")
-    network = summarise(np.concatenate([group.network_ms for group in groups]).tolist())
+    network = summarise(np.concatenate([group.network_ms for group in groups]).tolist(), TOLERANCE)
     call_ms = float(np.median(np.concatenate([group.call_ms for group in groups])))
     shares = {k: v.median_ms for g in groups for k, v in _entries(g, 1.0).items()}
     levels = [
@@ -126,17 +127,23 @@ def _gauged(
     ]
     if levels:
         level_ms = float(np.median(levels))
-    else:
-        whole = sum(shares[str(key)] for key in _block_keys(chain))
-        level_ms = min(network.median_ms, (network.median_ms - call_ms) / whole)
+        shares |= {
+            str(key): table.entries[str(key)].median_ms / level_ms
+            for key in _block_keys(chain)
+            if str(key) not in shares
+        }
+    blocks = sum(shares[str(key)] for key in _block_keys(chain))
+    if not levels:
+        level_ms = min(network.median_ms, (network.median_ms - call_ms) / blocks)
     fresh = {k: v for g in groups for k, v in _entries(g, level_ms).items()}
     table = replace(table, entries=fresh | table.entries)
     name = network_key(chain)
     if name not in table.networks:
         blocks_ms = sum(table.entries[str(key)].median_ms for key in _block_keys(chain))
         factor = level_ms / network.median_ms if levels else 1.0
-        total = _scaled(network, max(factor, (blocks_ms + factor * call_ms) / network.median_ms))
-        latency = NetworkLatency(total, total.median_ms - blocks_ms)
+        total = network.scaled(max(factor, (blocks_ms + factor * call_ms) / network.median_ms))
+        share = blocks + call_ms / network.median_ms
+        latency = NetworkLatency(total, total.median_ms - blocks_ms, share)
         table = replace(table, networks=table.networks | {name: latency})
     return level_ms, table
 
@@ -156,15 +163,9 @@ def _block_keys(chain: Chain) -> list[LatencyKey]:
 def _entries(group: Group, network_ms: float) -> dict[str, LatencySummary]:
     """The group's entries for a network that takes ``network_ms``."""
     return {
-        str(key): summarise(np.maximum(ratios * network_ms, 0.0).tolist())
+        str(key): summarise(np.maximum(ratios * network_ms, 0.0).tolist(), TOLERANCE)
         for key, ratios in group.ratios.items()
     }
-
-
-def _scaled(summary: LatencySummary, factor: float) -> LatencySummary:
-    return LatencySummary(
-        summary.median_ms * factor, summary.q1_ms * factor, summary.q3_ms * factor, summary.count
-    )
 
 
 def _warn_if_noisy(table: LatencyTable, keys: Iterable[LatencyKey]) -> None:

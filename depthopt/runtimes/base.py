@@ -2,15 +2,33 @@
 
 import platform
 from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import psutil
 from numpy.typing import NDArray
 
 from depthopt.core.tables import MeasurementConditions
 
 Array = NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class LayerTime:
+    """One layer of a compiled model, after the runtime's own fusions.
+
+    Attributes:
+        name: the runtime's name for it.
+        operator: its kind, in the runtime's words.
+        median_ms: milliseconds per run, over several runs.
+    """
+
+    name: str
+    operator: str
+    median_ms: float
 
 
 class Session(Protocol):
@@ -23,6 +41,8 @@ class Session(Protocol):
 
     def run(self, inputs: Mapping[str, Array]) -> list[Array]:
         """Run once, without copies on the way in, and give all outputs in order.
+
+        Outputs are valid until the next run.
 
         Raises:
             ModelError: inputs of wrong names or shapes, or a failing operator.
@@ -55,6 +75,19 @@ class Runtime(Protocol):
         """
         ...
 
+    def layer_times(
+        self, model: bytes | Path, inputs: Mapping[str, Array], *, runs: int = 20
+    ) -> tuple[LayerTime, ...]:
+        """The layers that run, in order, timed by the runtime's own profiler.
+
+        Empty where the runtime has no such profiler. Profiling itself costs time, so
+        layers add up to a few per cent more or less than an unprofiled run.
+
+        Raises:
+            ModelError: as ``compile`` and ``run``.
+        """
+        ...
+
 
 def processor_name() -> str:
     """The processor's model name, or the machine's architecture where none is told."""
@@ -67,6 +100,23 @@ def processor_name() -> str:
     return platform.processor() or platform.machine()
 
 
+def processor_conditions(runtime: Runtime, *, threads: int, dtype: str, batch: int) -> (
+    MeasurementConditions
+):
+    """The conditions of a measurement on this machine's processor, today."""
+    clock = psutil.cpu_freq()
+    return MeasurementConditions(
+        device=processor_name(),
+        runtime=runtime.name,
+        runtime_version=runtime.version,
+        threads=threads,
+        dtype=dtype,
+        batch=batch,
+        date=date.today().isoformat(),
+        clock_mhz=round(clock.current) if clock and clock.current else None,
+    )
+
+
 def random_inputs(session: Session, batch: int, seed: int = 0) -> dict[str, Array]:
     """Standard normal float32 inputs for ``session``; a free first dimension is ``batch``."""
     generator = np.random.default_rng(seed)
@@ -77,3 +127,27 @@ def random_inputs(session: Session, batch: int, seed: int = 0) -> dict[str, Arra
         )
         for name, shape in session.input_shapes.items()
     }
+
+
+def one_line(error: Exception) -> str:
+    """An exception's message without line breaks."""
+    return " ".join(str(error).split())
+
+
+def named(model: bytes | Path) -> str:
+    """A model in a message: its file, if it has one."""
+    return "the model" if isinstance(model, bytes) else str(model)
+
+
+def check_inputs(session: Session, inputs: Mapping[str, Array]) -> str | None:
+    """What is wrong with the inputs' names or shapes, for a message; None if nothing is."""
+    wanted = session.input_shapes
+    if set(wanted) != set(inputs):
+        return f"inputs {sorted(inputs)}, expected {sorted(wanted)}"
+    for name, shape in wanted.items():
+        got = inputs[name].shape
+        if len(got) != len(shape) or any(
+            n is not None and n != m for n, m in zip(shape, got, strict=True)
+        ):
+            return f"input {name} has shape {list(got)}, expected {list(shape)}"
+    return None

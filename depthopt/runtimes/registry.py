@@ -2,14 +2,27 @@
 
 import difflib
 import importlib
+from typing import NamedTuple
 
 from depthopt.errors import RuntimeUnavailable, UsageError
 from depthopt.runtimes.base import Runtime
 
-_RUNTIMES = {"onnxruntime": ("depthopt.runtimes.onnxruntime", "OnnxRuntime", "onnxruntime")}
-"""By name: the module, its class, and what pip installs for it."""
 
-_PLANNED = ("openvino", "tensorrt", "torch")
+class _Entry(NamedTuple):
+    module: str
+    class_name: str
+    package: str
+    """What pip installs for it."""
+
+
+_RUNTIMES = {
+    "onnxruntime": _Entry("depthopt.runtimes.onnxruntime", "OnnxRuntime", "onnxruntime"),
+    "openvino": _Entry("depthopt.runtimes.openvino", "OpenVino", "openvino"),
+    "torch": _Entry("depthopt.runtimes.torch", "EagerTorch", "torch"),
+    "torch_compiled": _Entry("depthopt.runtimes.torch", "CompiledTorch", "torch"),
+}
+
+_PLANNED = ("tensorrt",)
 
 
 def runtime_names() -> tuple[str, ...]:
@@ -17,11 +30,20 @@ def runtime_names() -> tuple[str, ...]:
     return tuple(_RUNTIMES)
 
 
-def get_runtime(name: str, *, threads: int = 1) -> Runtime:
-    """The runtime called ``name``, pinned to ``threads`` intra-operator threads.
+def get_runtime(
+    name: str, *, threads: int = 1, device: str = "cpu", dtype: str = "float32"
+) -> Runtime:
+    """The runtime called ``name``, pinned to these conditions.
+
+    Args:
+        name: one of ``runtime_names()``.
+        threads: intra-operator threads.
+        device: ``cpu``, or ``cuda`` where the runtime can.
+        dtype: what it computes in; ``float32``, or what else the runtime can.
 
     Raises:
-        RuntimeUnavailable: the name is unknown, or its package is not installed.
+        RuntimeUnavailable: the name is unknown, its package is not installed, or it
+            cannot use the device or the dtype.
         UsageError: ``threads`` is below 1.
     """
     if threads < 1:
@@ -33,12 +55,20 @@ def get_runtime(name: str, *, threads: int = 1) -> Runtime:
         near = difflib.get_close_matches(name, _RUNTIMES, n=1)
         hint = f"did you mean {near[0]!r}? " if near else ""
         raise RuntimeUnavailable(f"unknown runtime {name!r}; {hint}known: {known}")
-    module, kind, package = _RUNTIMES[name]
+    entry = _RUNTIMES[name]
     try:
-        implementation = getattr(importlib.import_module(module), kind)
+        implementation = getattr(importlib.import_module(entry.module), entry.class_name)
     except ImportError as error:
         raise RuntimeUnavailable(
-            f"runtime {name!r} is not installed ({error}); run: pip install {package}"
+            f"runtime {name!r} is not installed ({error}); run: pip install {entry.package}"
         ) from None
-    runtime: Runtime = implementation(threads=threads)
+    for what, value, can in (
+        ("device", device, implementation.devices),
+        ("dtype", dtype, implementation.dtypes),
+    ):
+        if value not in can:
+            raise RuntimeUnavailable(
+                f"runtime {name!r} has no {what} {value!r}; it has: {', '.join(can)}"
+            )
+    runtime: Runtime = implementation(threads=threads, device=device, dtype=dtype)
     return runtime

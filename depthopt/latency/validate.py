@@ -1,0 +1,143 @@
+"""Checks a table's predictions: random plans, built, merged and timed with the original.
+
+That a plan's latency is the sum of its entries is a claim. Here it is put to the test on
+networks that nobody picked: the plans are drawn, not solved for.
+"""
+
+import random
+import statistics
+import tempfile
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from depthopt.core.candidate import Candidate, kept_blocks
+from depthopt.core.chain import Chain
+from depthopt.core.plan import Plan
+from depthopt.core.tables import LatencyTable, PlanTiming, network_key
+from depthopt.errors import UsageError
+from depthopt.export.onnx import export_onnx
+from depthopt.latency.measure import Effort, sample_in_turn
+from depthopt.latency.select import worthwhile
+from depthopt.rewrite import merge
+from depthopt.rewrite.build import build
+from depthopt.runtimes.base import Runtime, random_inputs
+
+EFFORT = Effort(seconds=8.0, tolerance=0.01)
+"""Per plan, the original's share included."""
+
+
+def validate(
+    model: nn.Module,
+    chain: Chain,
+    candidates: Iterable[Candidate],
+    table: LatencyTable,
+    *,
+    runtime: Runtime,
+    plans: int = 12,
+    seed: int = 0,
+    effort: Effort = EFFORT,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[PlanTiming, ...]:
+    """Compare the table's prediction with the measured speed-up of random plans.
+
+    The weights of fitted convolutions are random, which latency does not depend on.
+
+    Args:
+        model: the original network.
+        chain: its chain.
+        candidates: what plans are drawn from; of these, those that the table says are
+            faster than what they replace.
+        table: holds the network and the candidates' entries.
+        runtime: what the table was measured on.
+        plans: how many to draw.
+        seed: of the drawing.
+        effort: how long each plan is timed.
+        progress: called with the number of plans timed, and of all.
+
+    Raises:
+        TableError: the table was measured under other conditions, or lacks the network.
+        UsageError: ``plans`` is below 1.
+        ModelError: the runtime cannot run a merged network.
+    """
+    if plans < 1:
+        raise UsageError(f"{plans} plans cannot validate a table; draw 1 or more")
+    batch = table.conditions.batch
+    table.merged(LatencyTable(runtime.conditions(batch)))
+    original_ms = table.network(chain).total.median_ms
+    fixed_ms = table.network(chain).fixed_ms
+    useful = worthwhile(chain, candidates, table)
+    images = torch.randn(
+        (max(batch, 2), *chain.input_size), generator=torch.Generator().manual_seed(seed)
+    )
+    timings = []
+    with tempfile.TemporaryDirectory() as folder:
+
+        def runner(network: nn.Module, name: str) -> Callable[[], object]:
+            path = Path(folder) / f"{name}.onnx"
+            export_onnx(network, path, images=images, batch=batch)
+            session = runtime.compile(path)
+            return partial(session.run, random_inputs(session, batch))
+
+        original = runner(model, "original")
+        for i in range(plans):
+            if progress is not None:
+                progress(i, plans)
+            plan = random_plan(chain, useful, seed=seed * 1_000_003 + i)
+            predicted_ms = fixed_ms + sum(table.candidate_ms(chain, c) for c in plan.choices)
+            shallow = merge(build(model, chain, plan)[0])
+            calls = {"original": original, "plan": runner(shallow, "plan")}
+            measured = _speedup(sample_in_turn(calls, effort=effort))
+            timings.append(
+                PlanTiming(
+                    network_key(chain),
+                    tuple(choice.key for choice in plan.replaced),
+                    predicted_ms,
+                    original_ms / predicted_ms,
+                    measured,
+                )
+            )
+    if progress is not None:
+        progress(plans, plans)
+    return tuple(timings)
+
+
+def median_error(timings: Sequence[PlanTiming]) -> float:
+    """Median of the predictions' absolute errors, as a fraction."""
+    return statistics.median(abs(timing.error) for timing in timings)
+
+
+def random_plan(chain: Chain, candidates: Sequence[Candidate], *, seed: int) -> Plan:
+    """A plan that replaces a random share of what it could, short and long segments alike.
+
+    Its latency and cost are left at 0.
+    """
+    generator = random.Random(seed)  # noqa: S311 - a draw, not a secret
+    share = generator.uniform(0.1, 0.9)
+    by_length: dict[int, dict[int, list[Candidate]]] = defaultdict(lambda: defaultdict(list))
+    for candidate in candidates:
+        if candidate.kind != "keep":
+            by_length[candidate.start][candidate.end - candidate.start].append(candidate)
+    blocks = kept_blocks(chain)
+    choices: list[Candidate] = []
+    position = 0
+    while position < len(blocks):
+        lengths = by_length[position]
+        if lengths and generator.random() < share:
+            choices.append(generator.choice(lengths[generator.choice(sorted(lengths))]))
+        else:
+            choices.append(blocks[position])
+        position = choices[-1].end
+    return Plan(chain.model, chain.input_size, tuple(choices), 0.0, 0.0, 0.0)
+
+
+def _speedup(samples: Mapping[str, Sequence[float]]) -> float:
+    """Median over the rounds of the original's time over the plan's."""
+    return statistics.median(
+        original / plan
+        for original, plan in zip(samples["original"], samples["plan"], strict=True)
+    )
