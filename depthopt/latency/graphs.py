@@ -184,8 +184,11 @@ class GraphBuilder:
         """One pixel per channel of ``x``: the cheapest consumer, in any layout."""
         if _pools(channels):
             return self.node("MaxPool", x, kernel_shape=(1, 1), strides=size)
-        spec = ConvSpec(channels, _BLOCK, (1, 1), stride=size)
-        return self.conv(spec, x, weights=f"tap_{channels}")
+        # Two pixels wide, for OpenVINO would move the stride of a 1x1 kernel up to what
+        # makes x: https://docs.openvino.ai (StridesOptimization).
+        width = min(2, size[1])
+        spec = ConvSpec(channels, _BLOCK, (1, width), stride=size)
+        return self.conv(spec, x, weights=f"tap_{channels}_{width}")
 
     def tap_again(self, tapped: str, channels: int) -> str:
         """One more tap of the same cost, after one of a tensor of ``channels``."""
