@@ -2,21 +2,27 @@
 
 ``extract -> candidates -> profile -> estimate -> solve -> apply -> finetune -> merge ->
 export_onnx``; ``save`` and ``load`` keep a compressed network as a folder.
+
+Names are imported when they are first used: torch and its kin take seconds.
 """
 
-from depthopt.core.candidate import Candidate
-from depthopt.core.chain import Chain
-from depthopt.core.plan import Frontier, Plan
-from depthopt.core.spec import ConvSpec
-from depthopt.core.tables import ImportanceTable, LatencyTable
-from depthopt.export import export_onnx, load, save
-from depthopt.extract import candidates, extract
-from depthopt.importance import estimate
-from depthopt.latency import profile
-from depthopt.rewrite import apply, merge
-from depthopt.runtimes import get_runtime
-from depthopt.solver import solve
-from depthopt.train import finetune, load_dataset
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from depthopt.core.candidate import Candidate
+    from depthopt.core.chain import Chain
+    from depthopt.core.plan import Frontier, Plan
+    from depthopt.core.spec import ConvSpec
+    from depthopt.core.tables import ImportanceTable, LatencyTable
+    from depthopt.export import export_onnx, load, save
+    from depthopt.extraction import candidates, extract
+    from depthopt.importance import estimate
+    from depthopt.latency import profile, validate
+    from depthopt.rewrite import apply, merge
+    from depthopt.runtimes import get_runtime
+    from depthopt.solver import solve
+    from depthopt.train import finetune, load_dataset
 
 __all__ = [
     "Candidate",
@@ -39,4 +45,36 @@ __all__ = [
     "profile",
     "save",
     "solve",
+    "validate",
 ]
+
+_HOMES = {
+    "core.candidate": ("Candidate",),
+    "core.chain": ("Chain",),
+    "core.plan": ("Frontier", "Plan"),
+    "core.spec": ("ConvSpec",),
+    "core.tables": ("ImportanceTable", "LatencyTable"),
+    "export": ("export_onnx", "load", "save"),
+    "extraction": ("candidates", "extract"),
+    "importance": ("estimate",),
+    "latency": ("profile", "validate"),
+    "rewrite": ("apply", "merge"),
+    "runtimes": ("get_runtime",),
+    "solver": ("solve",),
+    "train": ("finetune", "load_dataset"),
+}
+"""Which module each public name comes from."""
+
+
+def __getattr__(name: str) -> Any:
+    """A public name, imported on first use (PEP 562)."""
+    for home, names in _HOMES.items():
+        if name in names:
+            value = getattr(importlib.import_module(f"depthopt.{home}"), name)
+            globals()[name] = value
+            return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

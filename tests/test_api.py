@@ -1,4 +1,8 @@
 import importlib
+import subprocess
+import sys
+
+import pytest
 
 import depthopt
 
@@ -11,5 +15,24 @@ def test_the_public_names_are_there_and_sorted() -> None:
     }  # fmt: skip
     assert fixed <= set(depthopt.__all__)
     assert sorted(depthopt.__all__) == depthopt.__all__
-    fresh = importlib.import_module("depthopt")
-    assert all(hasattr(fresh, name) for name in depthopt.__all__)
+    assert set(depthopt.__all__) <= set(dir(depthopt))
+
+
+@pytest.mark.parametrize("name", depthopt.__all__)
+def test_a_public_name_is_what_its_home_calls_so(name: str) -> None:
+    value = getattr(depthopt, name)
+    assert getattr(importlib.import_module(value.__module__), value.__name__) is value
+    assert value.__name__ == name
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'compress'"):
+        depthopt.compress  # noqa: B018
+
+
+def test_importing_the_package_and_its_help_loads_no_torch() -> None:
+    script = (
+        "import sys, depthopt, depthopt.cli.main\n"
+        "sys.exit('torch' in sys.modules or 'onnxruntime' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0

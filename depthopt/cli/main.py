@@ -11,13 +11,22 @@ from rich.console import Console
 from rich.logging import RichHandler
 
 from depthopt.cli import tables
-from depthopt.cli.progress import ConsoleReporter
+from depthopt.cli.options import (
+    AsJson,
+    Overrides,
+    RecipeArgument,
+    RunDir,
+    err,
+    input_size_of,
+    is_recipe,
+    walk,
+)
+from depthopt.cli.profile import profile
 from depthopt.cli.show import show_chain, show_frontier, show_plan, show_result
 from depthopt.core.artefacts import load_json, save_json, to_json, write_bytes
 from depthopt.core.chain import Chain
 from depthopt.errors import DepthoptError, UsageError
-from depthopt.pipeline.context import Context
-from depthopt.pipeline.recipe import load_recipe
+from depthopt.pipeline.result import Result
 
 app = typer.Typer(
     help="Make a trained convolutional network shallower and faster for one device.",
@@ -26,27 +35,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-err = Console(stderr=True)
 console = Console() if sys.stdout.isatty() else Console(width=160)
-
-RecipeArgument = Annotated[Path, typer.Argument(help="The recipe, a YAML file (see recipes/).")]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Argument(
-        metavar="[KEY.PATH=VALUE]...",
-        help="Changes to the recipe, for instance budget.speedup=2.5 finetune.epochs=3.",
-        show_default=False,
-    ),
-]
-RunDir = Annotated[
-    Path | None,
-    typer.Option(
-        help="Folder of the run's artefacts; runs/RECIPE by default. A run that was "
-        "stopped goes on from there.",
-        show_default=False,
-    ),
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
 @app.callback()
@@ -58,14 +47,6 @@ def _options(
         format="%(message)s",
         handlers=[RichHandler(console=err, show_time=False, show_path=False)],
     )
-
-
-def _walk(recipe: Path, overrides: list[str] | None, run_dir: Path | None, until: str) -> Context:
-    from depthopt.pipeline.run import run  # noqa: PLC0415 - torch takes seconds to import
-
-    loaded = load_recipe(recipe, overrides or [])
-    with ConsoleReporter(err) as reporter:
-        return run(loaded, run_dir or Path("runs") / recipe.stem, until=until, reporter=reporter)
 
 
 @app.command()
@@ -81,9 +62,7 @@ def run(
     the last finished stage; with a changed recipe only the stages that the change
     affects are done again.
     """
-    context = _walk(recipe, overrides, run_dir, "result")
-    from depthopt.pipeline.result import Result  # noqa: PLC0415 - torch takes seconds to import
-
+    context = walk(recipe, overrides, run_dir, "result")
     result = load_json(Result, context.path("result.json"))
     _print(result) if as_json else show_result(console, result)
 
@@ -109,10 +88,10 @@ def extract(
     A segment, a run of consecutive blocks, can be replaced if it crosses no barrier and no
     skip in part. With a recipe, the stages up to this one are carried out in its run folder.
     """
-    if model.endswith((".yaml", ".yml")):
-        chain = _walk(Path(model), overrides, run_dir, "extract").chain
+    if is_recipe(model):
+        chain = walk(Path(model), overrides, run_dir, "extract").chain
     else:
-        chain = tables.chain_of(model, tables.size(input_size))
+        chain = tables.chain_of(model, input_size_of(input_size))
     _draw(chain, dot, svg)
     _print(chain) if as_json else _show_chain(chain)
 
@@ -129,17 +108,13 @@ def _draw(chain: Chain, dot: Path | None, svg: Path | None) -> None:
 
 
 def _show_chain(chain: Chain) -> None:
-    from depthopt.extract import candidates, reducible_share  # noqa: PLC0415 - as above
+    from depthopt.extraction import candidates, reducible_share  # noqa: PLC0415 - as above
 
     shares = reducible_share(chain, merging=True), reducible_share(chain)
     show_chain(console, chain, candidates(chain, kinds=("drop", "fit", "merge")), shares)
 
 
 _STAGES = {
-    "profile": (
-        "Measure the latency of everything that may run, on the recipe's runtime.",
-        ("latency.json",),
-    ),
     "estimate": (
         "Estimate what each candidate costs in accuracy.",
         ("importance.json",),
@@ -170,7 +145,7 @@ def _add_stage(name: str, purpose: str, outputs: tuple[str, ...]) -> None:
         run_dir: RunDir = None,
         as_json: AsJson = False,
     ) -> None:
-        context = _walk(recipe, overrides, run_dir, name)
+        context = walk(recipe, overrides, run_dir, name)
         paths = [str(context.path(output)) for output in outputs]
         print(json.dumps({"stage": name, "artefacts": paths}) if as_json else "\n".join(paths))
 
@@ -178,8 +153,8 @@ def _add_stage(name: str, purpose: str, outputs: tuple[str, ...]) -> None:
     app.command(name, help=f"{purpose}\n\n{earlier}")(command)
 
 
-for _name in ("profile", "estimate"):
-    _add_stage(_name, *_STAGES[_name])
+app.command()(profile)
+_add_stage("estimate", *_STAGES["estimate"])
 
 
 @app.command()
@@ -254,7 +229,7 @@ def solve(
             )
     else:
         assert recipe is not None  # noqa: S101 - checked above
-        context = _walk(recipe, overrides, run_dir, "solve")
+        context = walk(recipe, overrides, run_dir, "solve")
         found, points, plan = context.chain, context.frontier, context.plan
     if budget_ms is not None or speedup is not None:
         plan = points.pick(budget_ms=budget_ms, speedup=speedup)

@@ -5,6 +5,7 @@ import io
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
@@ -13,8 +14,11 @@ from depthopt.core.artefacts import write_bytes
 from depthopt.core.candidate import Candidate
 from depthopt.core.chain import Barrier, Chain
 from depthopt.core.plan import Frontier, Plan
-from depthopt.core.tables import LatencySummary
+from depthopt.core.tables import LatencySummary, Validation
 from depthopt.pipeline.result import Result
+
+if TYPE_CHECKING:
+    from depthopt.runtimes import LayerTime
 
 
 def show_chain(
@@ -127,6 +131,43 @@ def show_result(console: Console, result: Result) -> None:
         highlight=False,
     )
     console.print(f"fused model: {result.fused}\nONNX file:   {result.onnx}", highlight=False)
+
+
+def show_validation(console: Console, validation: Validation) -> None:
+    """Print random plans' predicted speed-ups beside the measured ones."""
+    table = Table(
+        "replacements",
+        "predicted",
+        "measured",
+        "error",
+        title=f"random plans of {validation.network}",
+    )
+    for timing in validation.timings:
+        table.add_row(
+            str(len(timing.replaced)),
+            f"{timing.predicted_speedup:.2f}x",
+            f"{timing.measured_speedup:.2f}x",
+            f"{100 * timing.error:+.1f} %",
+        )
+    console.print(table)
+    share = validation.blocks_share
+    console.print(
+        f"median absolute error {100 * validation.median_error:.1f} %"
+        + ("" if share is None else f"; the original's blocks sum to {100 * share:.1f} % of it")
+    )
+
+
+def show_layers(console: Console, layers: "Sequence[LayerTime]") -> None:
+    """Print a network's layers, as its runtime's profiler timed them."""
+    if not layers:
+        console.print("this runtime has no profiler of layers")
+        return
+    total = sum(layer.median_ms for layer in layers)
+    table = Table("layer", "operator", "ms", "share", title=f"{len(layers)} layers, {total:.3f} ms")
+    for layer in layers:
+        share = f"{100 * layer.median_ms / total:.1f} %"
+        table.add_row(layer.name, layer.operator, f"{layer.median_ms:.4f}", share)
+    console.print(table)
 
 
 def _latency(summary: LatencySummary) -> str:

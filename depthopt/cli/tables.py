@@ -4,10 +4,11 @@ import sys
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from depthopt.cli.options import input_size_of
 from depthopt.core.artefacts import load_json, save_json
 from depthopt.core.candidate import Candidate, kept_blocks
 from depthopt.core.chain import Chain
@@ -15,18 +16,10 @@ from depthopt.core.plan import Frontier
 from depthopt.core.published import import_tables, read_importances, read_latencies
 from depthopt.core.tables import ImportanceTable, LatencyTable, MeasurementConditions
 from depthopt.errors import TableError, UsageError
-from depthopt.solver import (
-    Bucketed,
-    Cap,
-    Epsilon,
-    Exact,
-    LatencyCap,
-    MemoryCap,
-    Mode,
-    ParameterCap,
-    solve,
-)
-from depthopt.solver.joins import Objective
+
+if TYPE_CHECKING:  # the solver's compiler takes a second to import
+    from depthopt.solver import Cap, Mode
+    from depthopt.solver.joins import Objective
 
 app = typer.Typer(help="Latency and importance tables as files.", no_args_is_help=True)
 
@@ -39,23 +32,17 @@ def _tables() -> None:
 def chain_of(model: str, input_size: tuple[int, int, int]) -> Chain:
     """The chain of a timm model by name."""
     from depthopt.export.saved import create_timm_model  # noqa: PLC0415 - torch takes seconds
-    from depthopt.extract import extract  # noqa: PLC0415 - as above
+    from depthopt.extraction import extract  # noqa: PLC0415 - as above
 
     channels = input_size[0]
     network = create_timm_model(model, {} if channels == 3 else {"in_chans": channels})
     return extract(network, input_size, name=model)
 
 
-def size(text: str) -> tuple[int, int, int]:
-    """(channels, height, width) from ``C,H,W`` or ``CxHxW``."""
-    parts = text.replace("x", ",").split(",")
-    if len(parts) != 3 or not all(part.strip().isdigit() and int(part) > 0 for part in parts):
-        raise UsageError(f"input size {text!r} is not of the form C,H,W, such as 3,224,224")
-    return int(parts[0]), int(parts[1]), int(parts[2])
-
-
-def mode(text: str) -> Mode:
+def mode(text: str) -> "Mode":
     """A solver's mode from ``exact``, ``bucketed:MS`` or ``epsilon:E``."""
+    from depthopt.solver import Bucketed, Epsilon, Exact  # noqa: PLC0415 - see above
+
     if text == "exact":
         return Exact()
     name, _, value = text.partition(":")
@@ -71,12 +58,14 @@ def caps(
     budgets_ms: Sequence[float],
     parameters: int | None,
     memory_bytes: int | None,
-) -> tuple[Cap, ...]:
+) -> "tuple[Cap, ...]":
     """The further limits that a plan has to respect.
 
     Raises:
         UsageError: not as many budgets as tables.
     """
+    from depthopt.solver import LatencyCap, MemoryCap, ParameterCap  # noqa: PLC0415 - see above
+
     if len(tables) != len(budgets_ms):
         raise UsageError(
             f"{len(tables)} --also-latency and {len(budgets_ms)} --also-budget-ms; give one "
@@ -98,11 +87,11 @@ def frontier_of(
     importance: Path,
     chain_path: Path | None,
     *,
-    solver_mode: Mode,
-    objective: Objective,
+    solver_mode: "Mode",
+    objective: "Objective",
     keep: Sequence[str],
     replace: Sequence[str],
-    limits: Sequence[Cap],
+    limits: "Sequence[Cap]",
 ) -> tuple[Chain, Frontier]:
     """Solve for the candidates of an importance table.
 
@@ -119,6 +108,8 @@ def frontier_of(
     Raises:
         TableError: the tables do not fit each other or the chain.
     """
+    from depthopt.solver import solve  # noqa: PLC0415 - see above
+
     times, costs = load_json(LatencyTable, latency), load_json(ImportanceTable, importance)
     if chain_path is not None:
         chain = load_json(Chain, chain_path)
@@ -148,7 +139,7 @@ def _input_size(table: LatencyTable, model: str, path: Path) -> tuple[int, int, 
             f"{path} should hold {model} at one input size; its networks: {held}; "
             "name the chain by --chain, or profile the model"
         )
-    return size(sizes[0])
+    return input_size_of(sizes[0])
 
 
 def _candidates(chain: Chain, table: ImportanceTable, path: Path) -> list[Candidate]:
@@ -212,7 +203,7 @@ def import_(
     )
     rows = read_latencies(latency)
     scores = () if importance is None else read_importances(importance)
-    chain = chain_of(model, size(input_size))
+    chain = chain_of(model, input_size_of(input_size))
     tables = import_tables(
         chain, conditions, rows, scores, original_ms=original_ms, first_block=first_block
     )

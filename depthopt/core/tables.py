@@ -85,11 +85,14 @@ class NetworkLatency:
             end, as measured and before any of it was brought to scale; None where that
             is unknown. What is missing to 1 is the head and pooling; far above 1, entries
             are not additive here.
+        covers: the sets of candidates that were asked for, each in words: all of their
+            entries are in the table, but for those that the runtime cannot run.
     """
 
     total: LatencySummary
     fixed_ms: float
     blocks_share: float | None = None
+    covers: tuple[str, ...] = ()
 
     def scaled(self, factor: float) -> "NetworkLatency":
         """The same network on a machine that takes ``factor`` times as long."""
@@ -104,23 +107,45 @@ class PlanTiming:
     absolute times drift from process to process.
 
     Attributes:
-        network: ``network_key`` of the original.
-        replaced: keys of the plan's candidates, less the blocks that it keeps.
         predicted_ms: the plan's entries and the fixed part, summed up.
         predicted_speedup: the original's end-to-end latency in the table over that.
         measured_speedup: median of the originals' times over the plan's.
+        replaced: keys of the plan's candidates, less the blocks that it keeps.
     """
 
-    network: str
-    replaced: tuple[str, ...]
     predicted_ms: float
     predicted_speedup: float
     measured_speedup: float
+    replaced: tuple[str, ...]
 
     @property
     def error(self) -> float:
         """By what fraction the predicted speed-up is above the measured one."""
         return self.predicted_speedup / self.measured_speedup - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Validation:
+    """Random plans that a table's predictions were checked on.
+
+    Attributes:
+        network: ``network_key`` of the original.
+        conditions: what it was measured on and how.
+        seed: of the drawing.
+        blocks_share: the original's own sum: see ``NetworkLatency``.
+        timings: one per plan.
+    """
+
+    network: str
+    conditions: MeasurementConditions
+    seed: int
+    blocks_share: float | None
+    timings: tuple[PlanTiming, ...]
+
+    @property
+    def median_error(self) -> float:
+        """Median of the predictions' absolute errors, as a fraction."""
+        return statistics.median(abs(timing.error) for timing in self.timings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,13 +156,11 @@ class LatencyTable:
         conditions: what the entries were measured on and how.
         entries: summaries by ``str(LatencyKey)``.
         networks: original networks by ``network_key(chain)``.
-        validations: random plans that the table's predictions were checked on.
     """
 
     conditions: MeasurementConditions
     entries: dict[str, LatencySummary] = field(default_factory=dict)
     networks: dict[str, NetworkLatency] = field(default_factory=dict)
-    validations: tuple[PlanTiming, ...] = ()
 
     def missing(self, keys: Iterable[LatencyKey]) -> tuple[LatencyKey, ...]:
         """The keys without an entry, each once, in order."""
@@ -162,7 +185,6 @@ class LatencyTable:
             self,
             entries=self.entries | other.entries,
             networks=self.networks | other.networks,
-            validations=self._validations_with(other.validations),
         )
 
     def extended(self, other: "LatencyTable") -> "LatencyTable":
@@ -186,19 +208,23 @@ class LatencyTable:
             if key not in self.entries
         }
         networks = {
-            key: network.scaled(factor)
-            for key, network in other.networks.items()
-            if key not in self.networks
+            key: replace(mine, covers=tuple(dict.fromkeys((*mine.covers, *theirs.covers))))
+            if (mine := self.networks.get(key))
+            else theirs.scaled(factor)
+            for key, theirs in other.networks.items()
         }
-        return self.merged(
-            LatencyTable(other.conditions, entries, networks, other.validations)
-        )
+        return self.merged(LatencyTable(other.conditions, entries, networks))
 
-    def _validations_with(self, others: Iterable[PlanTiming]) -> tuple[PlanTiming, ...]:
-        """Both tables' validations; a network that the other has validated, as it has."""
-        others = tuple(others)
-        renewed = {timing.network for timing in others}
-        return (*(own for own in self.validations if own.network not in renewed), *others)
+    def covering(self, network: str, candidates: str) -> "LatencyTable":
+        """This table, saying that it has all entries of these candidates of a network.
+
+        Args:
+            network: its ``network_key``.
+            candidates: the set of candidates in words.
+        """
+        held = self.networks[network]
+        covers = tuple(dict.fromkeys((*held.covers, candidates)))
+        return replace(self, networks=self.networks | {network: replace(held, covers=covers)})
 
     def candidate_ms(self, chain: Chain, candidate: Candidate) -> float:
         """Milliseconds that ``candidate`` costs, with the adds that it leaves in place.

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from depthopt.core.artefacts import load_json, save_json, write_bytes
 from depthopt.core.plan import Plan
 from depthopt.errors import ArtefactError, ModelError
-from depthopt.extract import extract
+from depthopt.extraction import extract
 from depthopt.graph.network import TracedNetwork
 from depthopt.rewrite import build, merge
 from depthopt.rewrite.build import Form

@@ -1,5 +1,6 @@
 """Latency of networks and of everything that may run in them, measured."""
 
 from depthopt.latency.profile import profile
+from depthopt.latency.validate import validate
 
-__all__ = ["profile"]
+__all__ = ["profile", "validate"]

@@ -18,7 +18,7 @@ from torch import nn
 from depthopt.core.candidate import Candidate, kept_blocks
 from depthopt.core.chain import Chain
 from depthopt.core.plan import Plan
-from depthopt.core.tables import LatencyTable, PlanTiming, network_key
+from depthopt.core.tables import LatencyTable, PlanTiming, Validation, network_key
 from depthopt.errors import UsageError
 from depthopt.export.onnx import export_onnx
 from depthopt.latency.measure import Effort, sample_in_turn
@@ -42,7 +42,7 @@ def validate(
     seed: int = 0,
     effort: Effort = EFFORT,
     progress: Callable[[int, int], None] | None = None,
-) -> tuple[PlanTiming, ...]:
+) -> Validation:
     """Compare the table's prediction with the measured speed-up of random plans.
 
     The weights of fitted convolutions are random, which latency does not depend on.
@@ -92,23 +92,17 @@ def validate(
             shallow = merge(build(model, chain, plan)[0])
             calls = {"original": original, "plan": runner(shallow, "plan")}
             measured = _speedup(sample_in_turn(calls, effort=effort))
-            timings.append(
-                PlanTiming(
-                    network_key(chain),
-                    tuple(choice.key for choice in plan.replaced),
-                    predicted_ms,
-                    original_ms / predicted_ms,
-                    measured,
-                )
-            )
+            replaced = tuple(choice.key for choice in plan.replaced)
+            timings.append(PlanTiming(predicted_ms, original_ms / predicted_ms, measured, replaced))
     if progress is not None:
         progress(plans, plans)
-    return tuple(timings)
-
-
-def median_error(timings: Sequence[PlanTiming]) -> float:
-    """Median of the predictions' absolute errors, as a fraction."""
-    return statistics.median(abs(timing.error) for timing in timings)
+    return Validation(
+        network_key(chain),
+        runtime.conditions(batch),
+        seed,
+        table.network(chain).blocks_share,
+        tuple(timings),
+    )
 
 
 def random_plan(chain: Chain, candidates: Sequence[Candidate], *, seed: int) -> Plan:
@@ -138,6 +132,5 @@ def random_plan(chain: Chain, candidates: Sequence[Candidate], *, seed: int) -> 
 def _speedup(samples: Mapping[str, Sequence[float]]) -> float:
     """Median over the rounds of the original's time over the plan's."""
     return statistics.median(
-        original / plan
-        for original, plan in zip(samples["original"], samples["plan"], strict=True)
+        original / plan for original, plan in zip(samples["original"], samples["plan"], strict=True)
     )

@@ -79,7 +79,12 @@ class Context:
     def runtime(self) -> Runtime:
         """The runtime that latencies are measured on."""
         latency = self.recipe.latency
-        return get_runtime(latency.runtime, threads=latency.threads)
+        return get_runtime(
+            latency.runtime,
+            threads=latency.threads,
+            device=latency.device,
+            dtype=latency.dtype,
+        )
 
     @cached_property
     def data(self) -> Dataset:

@@ -67,7 +67,11 @@ class CandidatesSection(_Section):
 class LatencySection(_Section):
     """The device's runtime."""
 
-    runtime: str = Field("onnxruntime", description="which library runs the network")
+    runtime: str = Field(
+        "onnxruntime", description="onnxruntime, openvino, torch or torch_compiled"
+    )
+    device: Literal["cpu", "cuda"] = Field("cpu", description="cpu, or cuda where it can")
+    dtype: str = Field("float32", description="what it computes in; openvino has bfloat16 too")
     threads: PositiveInt = Field(1, description="intra-operator threads")
     batch: PositiveInt = Field(1, description="images per inference")
     table: Path | None = Field(

@@ -9,14 +9,14 @@ from torch import nn
 
 from depthopt.core.artefacts import load_json, save_json
 from depthopt.core.candidate import latency_keys
+from depthopt.core.table_store import table_path
 from depthopt.core.tables import LatencyTable
 from depthopt.errors import CheckFailed
 from depthopt.export.onnx import export_onnx
 from depthopt.export.saved import load_weights, save, save_weights
-from depthopt.extract import candidates, extract
+from depthopt.extraction import candidates, extract
 from depthopt.graph.network import TracedNetwork
 from depthopt.importance import estimate
-from depthopt.latency.files import table_path
 from depthopt.latency.profile import profile
 from depthopt.pipeline.context import BATCH, CandidateList, Context
 from depthopt.pipeline.measure import fused_difference, measure

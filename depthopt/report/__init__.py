@@ -1,5 +1,6 @@
 """Pictures of what was found, measured and decided."""
 
 from depthopt.report.drawing import chain_dot, chain_svg
+from depthopt.report.validation import validation_svg
 
-__all__ = ["chain_dot", "chain_svg"]
+__all__ = ["chain_dot", "chain_svg", "validation_svg"]

@@ -100,9 +100,9 @@ def processor_name() -> str:
     return platform.processor() or platform.machine()
 
 
-def processor_conditions(runtime: Runtime, *, threads: int, dtype: str, batch: int) -> (
-    MeasurementConditions
-):
+def processor_conditions(
+    runtime: Runtime, *, threads: int, dtype: str, batch: int
+) -> MeasurementConditions:
     """The conditions of a measurement on this machine's processor, today."""
     clock = psutil.cpu_freq()
     return MeasurementConditions(

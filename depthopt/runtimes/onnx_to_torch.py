@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
 import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
@@ -33,13 +32,7 @@ def onnx_to_torch(model: bytes | Path) -> fx.GraphModule:
         ModelError: it is no ONNX model, or holds an operator or an option that is not
             known here; the message names it.
     """
-    try:
-        proto = onnx.load_from_string(model) if isinstance(model, bytes) else onnx.load(model)
-    except Exception as error:  # protobuf's exceptions share no base but this one
-        raise ModelError(f"it is no ONNX model: {' '.join(str(error).split())}") from error
-    opset = next((o.version for o in proto.opset_import if o.domain in {"", "ai.onnx"}), 0)
-    if opset < _MIN_OPSET:
-        raise ModelError(f"its opset is {opset}, expected {_MIN_OPSET} or newer")
+    proto = _read(model)
     root, graph = nn.Module(), fx.Graph()
     constants = {t.name: numpy_helper.to_array(t) for t in proto.graph.initializer}
     values: dict[str, fx.Node] = {}
@@ -58,9 +51,7 @@ def onnx_to_torch(model: bytes | Path) -> fx.GraphModule:
         if node.op_type == "Constant":
             constants[node.output[0]] = numpy_helper.to_array(node.attribute[0].t)
             continue
-        if node.op_type not in _CONVERTERS or node.domain not in {"", "ai.onnx"}:
-            raise ModelError(f"operator {node.domain or 'ai.onnx'}.{node.op_type} is not known")
-        function, args, kwargs = _CONVERTERS[node.op_type](_Node(node, value, constants))
+        function, args, kwargs = _converted(_Node(node, value, constants))
         result = graph.call_function(function, args, kwargs)
         if len(node.output) == 1 or not any(node.output[1:]):
             values[node.output[0]] = result
@@ -69,6 +60,17 @@ def onnx_to_torch(model: bytes | Path) -> fx.GraphModule:
             values[name] = graph.call_function(_item, (result, i))
     graph.output(tuple(value(output.name) for output in proto.graph.output))
     return fx.GraphModule(root, graph).eval()
+
+
+def _read(model: bytes | Path) -> Any:
+    try:
+        proto = onnx.load_from_string(model) if isinstance(model, bytes) else onnx.load(model)
+    except Exception as error:  # protobuf's exceptions share no base but this one
+        raise ModelError(f"it is no ONNX model: {' '.join(str(error).split())}") from error
+    opset = next((o.version for o in proto.opset_import if o.domain in {"", "ai.onnx"}), 0)
+    if opset < _MIN_OPSET:
+        raise ModelError(f"its opset is {opset}, expected {_MIN_OPSET} or newer")
+    return proto
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +122,13 @@ class _Node:
 
     def _has(self, index: int) -> bool:
         return len(self.proto.input) > index and bool(self.proto.input[index])
+
+
+def _converted(node: _Node) -> Call:
+    operator, domain = node.proto.op_type, node.proto.domain or "ai.onnx"
+    if operator not in _CONVERTERS or domain != "ai.onnx":
+        raise ModelError(f"operator {domain}.{operator} is not known")
+    return _CONVERTERS[operator](node)
 
 
 def _item(values: Sequence[Any], index: int) -> Any:

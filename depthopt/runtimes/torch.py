@@ -50,7 +50,7 @@ class EagerTorch:
 
     @property
     def version(self) -> str:
-        """torch's version, such as 2.6.0."""
+        """Torch's version, such as 2.6.0."""
         return str(torch.__version__).partition("+")[0]
 
     def conditions(self, batch: int) -> MeasurementConditions:

@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from depthopt.core.candidate import Candidate
 from depthopt.core.chain import Chain
 from depthopt.core.spec import ConvSpec
-from depthopt.extract import candidates, extract
+from depthopt.extraction import candidates, extract
 from depthopt.graph.convolutions import make_conv
 from depthopt.rewrite import apply, merge
 from depthopt.rewrite.affine import Affine

@@ -18,7 +18,7 @@ import timm
 
 from depthopt.core.chain import Chain
 from depthopt.errors import ModelError
-from depthopt.extract import extract, reducible_share
+from depthopt.extraction import extract, reducible_share
 
 MODELS = (
     "mobilenetv2_100,mobilenetv2_140,efficientnet_lite0,tf_efficientnet_lite0,mnasnet_100,"

@@ -22,7 +22,7 @@ from depthopt.core.tables import (
     network_key,
 )
 from depthopt.export.saved import create_timm_model
-from depthopt.extract import candidates, extract
+from depthopt.extraction import candidates, extract
 from depthopt.solver import solve
 
 NAME, SIZE = "resnet10t", (3, 32, 32)

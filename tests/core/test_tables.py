@@ -10,7 +10,7 @@ from depthopt.core.tables import (
     MeasurementConditions,
 )
 from depthopt.errors import TableError
-from depthopt.extract import candidates, extract
+from depthopt.extraction import candidates, extract
 from tests.networks import Residual
 
 CONDITIONS = MeasurementConditions("cpu", "onnxruntime", "1.0", 1, "float32", 1, "2026-01-01")

@@ -13,7 +13,7 @@ from depthopt.errors import ArtefactError, CheckFailed, DataError, ModelError
 from depthopt.export import export_onnx, load, save
 from depthopt.export.onnx import relative_difference
 from depthopt.export.saved import create_timm_model, load_weights, save_weights
-from depthopt.extract import candidates, extract
+from depthopt.extraction import candidates, extract
 from depthopt.graph.convolutions import make_conv
 from depthopt.rewrite import apply, merge
 from tests.networks import Residual, randomised

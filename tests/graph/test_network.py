@@ -10,7 +10,7 @@ from torch import nn
 
 from depthopt.errors import ModelError
 from depthopt.export import load, save
-from depthopt.extract import candidates, extract
+from depthopt.extraction import candidates, extract
 from depthopt.graph.network import TracedNetwork
 from depthopt.graph.trace import trace
 from depthopt.rewrite import apply, merge

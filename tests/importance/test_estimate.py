@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from depthopt.errors import DataError, UsageError
-from depthopt.extract import candidates, extract
+from depthopt.extraction import candidates, extract
 from depthopt.importance import estimate
 from depthopt.rewrite import apply
 from tests.networks import Residual

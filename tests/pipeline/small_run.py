@@ -6,7 +6,7 @@ from depthopt.core.artefacts import save_json
 from depthopt.core.candidate import LatencyKey, latency_keys
 from depthopt.core.tables import LatencySummary, LatencyTable, NetworkLatency, network_key
 from depthopt.export.saved import create_timm_model
-from depthopt.extract import candidates, extract
+from depthopt.extraction import candidates, extract
 from depthopt.runtimes import get_runtime
 
 NAME, SIZE = "mobilenetv2_035", (1, 32, 32)

@@ -6,7 +6,7 @@ import torch
 
 from depthopt.core.candidate import Candidate
 from depthopt.errors import DataError, ModelError, UsageError
-from depthopt.extract import candidates, extract
+from depthopt.extraction import candidates, extract
 from depthopt.rewrite import apply, merge
 from tests.networks import Residual
 from tests.plans import plan_of, random_plan

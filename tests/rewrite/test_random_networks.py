@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from depthopt.core.window import Window
-from depthopt.extract import candidates, extract
+from depthopt.extraction import candidates, extract
 from depthopt.graph.partial import record
 from depthopt.graph.trace import trace
 from depthopt.rewrite import build, merge

@@ -5,10 +5,10 @@ import torch
 from torch import nn
 
 from depthopt.core.candidate import Candidate
-from depthopt.extract import candidates, extract
+from depthopt.extraction import candidates, extract
 from depthopt.importance import estimate
 from depthopt.rewrite import apply, build, merge
-from tests.extract.test_structures import SIZE, Behind, Between, Gate, Inside, Last, conv, pooled
+from tests.extraction.test_structures import SIZE, Behind, Between, Gate, Inside, Last, conv, pooled
 from tests.plans import plan_of
 
 IMAGES = torch.randn(64, *SIZE, generator=torch.Generator().manual_seed(0), dtype=torch.float64)

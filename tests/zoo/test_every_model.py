@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from depthopt.errors import ModelError
-from depthopt.extract import candidates, extract
+from depthopt.extraction import candidates, extract
 
 SMALL = 64
 """Height and width that is tried before the model's own."""

@@ -13,7 +13,7 @@ from depthopt.core.chain import Chain
 from depthopt.core.plan import Plan
 from depthopt.errors import ModelError
 from depthopt.export import export_onnx
-from depthopt.extract import candidates, extract
+from depthopt.extraction import candidates, extract
 from depthopt.graph.network import TracedNetwork
 from depthopt.graph.trace import trace
 from depthopt.rewrite import build, merge

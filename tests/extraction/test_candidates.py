@@ -1,7 +1,7 @@
 import pytest
 
 from depthopt.errors import UsageError
-from depthopt.extract import candidates, extract
+from depthopt.extraction import candidates, extract
 from tests.networks import Residual
 
 CHAIN = extract(Residual(), (2, 8, 8))

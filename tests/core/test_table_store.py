@@ -2,8 +2,8 @@
 
 import dataclasses
 
+from depthopt.core.table_store import table_path
 from depthopt.core.tables import MeasurementConditions
-from depthopt.latency.files import table_path
 
 CONDITIONS = MeasurementConditions(
     "AMD EPYC 7763 64-Core Processor", "onnxruntime", "1.32.0", 1, "float32", 1, "2026-01-02"

@@ -9,7 +9,7 @@ from torch.nn.utils import parametrizations, spectral_norm
 from depthopt.core.candidate import latency_keys
 from depthopt.core.chain import Chain
 from depthopt.errors import ModelError
-from depthopt.extract import candidates, extract
+from depthopt.extraction import candidates, extract
 from tests.networks import Residual, randomised
 
 SIZE = (4, 8, 8)

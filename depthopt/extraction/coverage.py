@@ -1,7 +1,7 @@
 """How much of a network could be made shallower."""
 
 from depthopt.core.chain import Chain
-from depthopt.extract.candidates import branch_macs
+from depthopt.extraction.candidates import branch_macs
 
 LONGEST = 32
 """Blocks of the longest segment that is looked at."""

@@ -10,7 +10,7 @@ from torch import fx, nn
 from depthopt.core.chain import Barrier, Block, Chain, Ending, Skip, Unused
 from depthopt.core.spec import ConvSpec, Pair
 from depthopt.errors import ModelError
-from depthopt.extract.regions import Regions
+from depthopt.extraction.regions import Regions
 from depthopt.graph.activations import is_addition, node_activation
 from depthopt.graph.convolutions import (
     is_foldable_norm,

@@ -1,0 +1,288 @@
+"""The command that fills a latency table, and checks what it predicts."""
+
+import json
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from depthopt.cli.options import (
+    AsJson,
+    Overrides,
+    RunDir,
+    err,
+    input_size_of,
+    is_recipe,
+    walk,
+)
+from depthopt.cli.progress import ConsoleReporter
+from depthopt.cli.show import show_layers, show_validation
+from depthopt.core.artefacts import save_json, write_bytes
+from depthopt.core.table_store import store, stored, table_path
+from depthopt.core.tables import LatencyTable, Validation
+from depthopt.errors import TableError, UsageError
+
+if TYPE_CHECKING:  # torch takes seconds to import, and a full table needs none of it
+    from torch import nn
+
+    from depthopt.core.candidate import Candidate
+    from depthopt.core.chain import Chain
+    from depthopt.runtimes import LayerTime, Runtime
+
+console = Console()
+
+
+def profile(
+    model: Annotated[str, typer.Argument(help="A timm model's name, or a recipe (.yaml).")],
+    overrides: Overrides = None,
+    run_dir: RunDir = None,
+    input_size: Annotated[str, typer.Option(help="Channels, height and width.")] = "3,224,224",
+    runtime: Annotated[
+        str, typer.Option(help="onnxruntime, openvino, torch or torch_compiled.")
+    ] = "onnxruntime",
+    device: Annotated[str, typer.Option(help="cpu, or cuda where the runtime can.")] = "cpu",
+    dtype: Annotated[str, typer.Option(help="What the runtime computes in.")] = "float32",
+    threads: Annotated[int, typer.Option(help="Intra-operator threads.")] = 1,
+    batch: Annotated[int, typer.Option(help="Images per inference.")] = 1,
+    kinds: Annotated[str, typer.Option(help="Candidate kinds.")] = "drop,fit,merge",
+    kernel_sizes: Annotated[str, typer.Option(help="Kernels that fit tries.")] = "1,3,5",
+    max_length: Annotated[int, typer.Option(help="Longest segment, in blocks.")] = 12,
+    seconds_per_entry: Annotated[float, typer.Option(help="Cap on an entry's time.")] = 0.25,
+    tables: Annotated[
+        Path, typer.Option(help="Folder of tables, or one table's file (.json).")
+    ] = Path("latency_tables"),
+    update: Annotated[
+        bool, typer.Option("--update", help="Measure only what the table lacks of the model.")
+    ] = False,
+    validate: Annotated[
+        int, typer.Option(help="Build and time so many random plans, and compare.")
+    ] = 0,
+    seed: Annotated[int, typer.Option(help="Of the random plans.")] = 0,
+    plot: Annotated[
+        Path | None,
+        typer.Option(help="Draw predicted over measured speed-ups (.svg).", show_default=False),
+    ] = None,
+    layers: Annotated[
+        bool, typer.Option("--layers", help="Show the model's layers by the runtime's profiler.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Measure the latency of everything that may run.
+
+    With a model's name, its entries are added to the table of this device, runtime, dtype
+    and batch in --tables. With a recipe, the table lies in its run folder, and the stages
+    before this one are carried out first. Measure on an idle machine.
+
+    --validate checks the claim that a plan takes as long as its entries together: random
+    plans are built, merged, and timed in turn with the original.
+    """
+    if plot is not None and not validate:
+        raise UsageError("--plot draws what --validate N measures; give both")
+    if validate < 0 or batch < 1 or seconds_per_entry <= 0 or max_length < 1:
+        raise UsageError(
+            "--validate, --batch, --max-length and --seconds-per-entry must be positive"
+        )
+    if is_recipe(model):
+        context = walk(Path(model), overrides, run_dir, "profile")
+        job = _Job(context.recipe.model.name, context.recipe.model.input_size, context.runtime)
+        job.known = (context.teacher, context.chain, context.candidates)
+        table, path = context.latency, context.path("latency.json")
+    else:
+        if overrides:
+            raise UsageError(f"{overrides[0]!r} changes a recipe; {model} is a model's name")
+        from depthopt.runtimes import get_runtime  # noqa: PLC0415 - only when it is needed
+
+        job = _Job(
+            model,
+            input_size_of(input_size),
+            get_runtime(runtime, threads=threads, device=device, dtype=dtype),
+            tuple(kinds.split(",")),
+            tuple(_whole(size) for size in kernel_sizes.split(",")),
+            max_length,
+        )
+        conditions = job.runtime.conditions(batch)
+        path = tables if tables.suffix == ".json" else table_path(tables, conditions)
+        table = stored(path, conditions)
+        network = table.networks.get(job.key)
+        if network is not None and not update:
+            raise TableError(
+                f"{path} holds {job.key} already; --update measures what it lacks of it"
+            )
+        if network is None or job.covers not in network.covers:
+            table = _filled(job, table, path, batch, seconds_per_entry)
+    validation = _validated(job, table, path, validate, seed, plot) if validate else None
+    found = job.layers(table.conditions.batch) if layers else None
+    if as_json:
+        print(json.dumps(_summary(job, table, path, validation, found), indent=2))
+        return
+    if found is not None:
+        show_layers(console, found)
+    if validation is not None:
+        show_validation(console, validation)
+    total = table.networks[job.key].total
+    print(f"{path}: {len(table.entries)} entries; {job.key} takes {total.median_ms:.3f} ms")
+
+
+class _Job:
+    """One network on one runtime; torch is imported when the network itself is needed."""
+
+    def __init__(
+        self,
+        name: str,
+        input_size: tuple[int, int, int],
+        runtime: "Runtime",
+        kinds: Sequence[str] = (),
+        kernel_sizes: Sequence[int] = (),
+        max_length: int | None = None,
+    ) -> None:
+        self.name, self.input_size, self.runtime = name, input_size, runtime
+        self.kinds, self.kernel_sizes, self.max_length = kinds, kernel_sizes, max_length
+        self.known: tuple[nn.Module, Chain, tuple[Candidate, ...]] | None = None
+
+    @property
+    def key(self) -> str:
+        """The network's name in tables."""
+        return f"{self.name} @{'x'.join(map(str, self.input_size))}"
+
+    @property
+    def covers(self) -> str:
+        """The candidates in words, with the versions that found them."""
+        sizes = ",".join(map(str, self.kernel_sizes))
+        return (
+            f"{','.join(self.kinds)} of kernels {sizes} up to {self.max_length} blocks "
+            f"(depthopt {version('depthopt')}, timm {version('timm')})"
+        )
+
+    def network(self) -> "tuple[nn.Module, Chain, tuple[Candidate, ...]]":
+        """The network, its chain and its candidates."""
+        if self.known is None:
+            from depthopt.export.saved import create_timm_model  # noqa: PLC0415
+            from depthopt.extraction import candidates, extract  # noqa: PLC0415
+
+            channels = self.input_size[0]
+            model = create_timm_model(self.name, {} if channels == 3 else {"in_chans": channels})
+            chain = extract(model.eval(), self.input_size, name=self.name)
+            found = candidates(
+                chain,
+                kinds=self.kinds,  # type: ignore[arg-type] # checked there
+                kernel_sizes=self.kernel_sizes,
+                max_length=self.max_length,
+            )
+            self.known = model, chain, found
+        return self.known
+
+    def exported(self, folder: str, batch: int) -> Path:
+        """The network as an ONNX file in ``folder``."""
+        import torch  # noqa: PLC0415
+
+        from depthopt.export import export_onnx  # noqa: PLC0415
+
+        path = Path(folder) / "original.onnx"
+        images = torch.randn(batch, *self.input_size, generator=torch.Generator().manual_seed(0))
+        export_onnx(self.network()[0], path, images=images, batch=batch)
+        return path
+
+    def layers(self, batch: int) -> "tuple[LayerTime, ...]":
+        """The network's layers by the runtime's profiler."""
+        from depthopt.runtimes import random_inputs  # noqa: PLC0415
+
+        with tempfile.TemporaryDirectory() as folder:
+            path = self.exported(folder, batch)
+            inputs = random_inputs(self.runtime.compile(path), batch)
+            return self.runtime.layer_times(path, inputs)
+
+
+def _filled(
+    job: _Job, table: LatencyTable, path: Path, batch: int, entry_seconds: float
+) -> LatencyTable:
+    """The table with all of the job's entries, stored as they come."""
+    from depthopt.latency import profile as measure  # noqa: PLC0415 - torch takes seconds
+
+    def keep(so_far: LatencyTable) -> None:
+        store(path, so_far)
+
+    _, chain, found = job.network()
+    with ConsoleReporter(err) as reporter, tempfile.TemporaryDirectory() as folder:
+        reporter.started("profile")
+        network = job.exported(folder, batch)
+        table = measure(
+            chain,
+            found,
+            runtime=job.runtime,
+            network=network,
+            table=table,
+            batch=batch,
+            entry_seconds=entry_seconds,
+            progress=_to(reporter, "entries"),
+            on_update=keep,
+        )
+    return store(path, table.covering(job.key, job.covers))
+
+
+def _validated(
+    job: _Job, table: LatencyTable, path: Path, plans: int, seed: int, plot: Path | None
+) -> Validation:
+    """Random plans' predictions against measurements, stored beside the table."""
+    from depthopt.latency import validate  # noqa: PLC0415 - torch takes seconds
+
+    model, chain, found = job.network()
+    with ConsoleReporter(err) as reporter:
+        reporter.started("validate")
+        result = validate(
+            model,
+            chain,
+            found,
+            table,
+            runtime=job.runtime,
+            plans=plans,
+            seed=seed,
+            progress=_to(reporter, "plans"),
+        )
+    name = job.key.replace(" @", "-")
+    save_json(result, path.with_name(f"{path.stem}.validation-{name}.json"))
+    if plot is not None:
+        from depthopt.report import validation_svg  # noqa: PLC0415 - matplotlib takes a second
+
+        write_bytes(plot, validation_svg(result))
+    return result
+
+
+def _summary(
+    job: _Job,
+    table: LatencyTable,
+    path: Path,
+    validation: Validation | None,
+    layers: "tuple[LayerTime, ...] | None",
+) -> dict[str, Any]:
+    """What a script may want to know."""
+    network = table.networks[job.key]
+    found: dict[str, Any] = {
+        "table": str(path),
+        "entries": len(table.entries),
+        "settled": sum(entry.settled is True for entry in table.entries.values()),
+        "network": job.key,
+        "total_ms": network.total.median_ms,
+        "fixed_ms": network.fixed_ms,
+        "blocks_share": network.blocks_share,
+    }
+    if validation is not None:
+        timings = [{**asdict(t), "error": t.error} for t in validation.timings]
+        found["validation"] = {"median_error": validation.median_error, "plans": timings}
+    if layers is not None:
+        found["layers"] = [asdict(layer) for layer in layers]
+    return found
+
+
+def _to(reporter: ConsoleReporter, what: str) -> Callable[[int, int], None]:
+    return lambda done, total: reporter.progress(done, total, what)
+
+
+def _whole(text: str) -> int:
+    if not text.strip().isdigit():
+        raise UsageError(f"kernel size {text!r} is no whole number; use for instance 1,3,5")
+    return int(text)
