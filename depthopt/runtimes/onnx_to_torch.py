@@ -282,20 +282,19 @@ def _layer_norm(node: _Node) -> Call:
 
 
 def _reduce(function: Callable[..., Any]) -> Callable[[_Node], Call]:
+    def over_all(x: Tensor) -> Any:
+        return function(x, dim=tuple(range(x.dim())))
+
     def convert(node: _Node) -> Call:
         axes = node.attribute("axes") or node.constant(1)
-        settings = {"keepdim": bool(node.attribute("keepdims", 1))}
-        if axes is None and not settings["keepdim"]:
-            return _reduce_all, (function, node[0]), {}
-        if axes is None:
+        keeps = bool(node.attribute("keepdims", 1))
+        if axes is not None:
+            return function, (node[0],), {"dim": tuple(axes), "keepdim": keeps}
+        if keeps:
             raise ModelError(f"{node.proto.op_type} over all axes that keeps them is not known")
-        return function, (node[0],), {"dim": tuple(axes), **settings}
+        return over_all, (node[0],), {}
 
     return convert
-
-
-def _reduce_all(function: Callable[..., Any], x: Tensor) -> Any:
-    return function(x, dim=tuple(range(x.dim())))
 
 
 def _reshape(node: _Node) -> Call:
@@ -350,13 +349,17 @@ def _pad(node: _Node) -> Call:
     return F.pad, (node[0], sides), {"value": node.constant(2) or 0}
 
 
-def _axes(function: Callable[..., Any]) -> Callable[[_Node], Call]:
-    return lambda node: (_each_axis, (function, node[0], sorted(node.constant(1))), {})
+def _squeeze(node: _Node) -> Call:
+    return torch.squeeze, (node[0], tuple(node.constant(1))), {}
 
 
-def _each_axis(function: Callable[..., Any], x: Tensor, axes: Sequence[int]) -> Tensor:
-    for axis in axes if function is torch.unsqueeze else reversed(axes):
-        x = function(x, axis)
+def _unsqueeze(node: _Node) -> Call:
+    return _unsqueezed, (node[0], sorted(node.constant(1))), {}
+
+
+def _unsqueezed(x: Tensor, axes: Sequence[int]) -> Tensor:
+    for axis in axes:
+        x = x.unsqueeze(axis)
     return x
 
 
@@ -424,10 +427,10 @@ _CONVERTERS: dict[str, Callable[[_Node], Call]] = {
     "Softplus": _same(F.softplus),
     "Split": _split,
     "Sqrt": _same(torch.sqrt),
-    "Squeeze": _axes(torch.squeeze),
+    "Squeeze": _squeeze,
     "Sub": _same(torch.sub),
     "Sum": _many(torch.add),
     "Tanh": _same(torch.tanh),
     "Transpose": _transpose,
-    "Unsqueeze": _axes(torch.unsqueeze),
+    "Unsqueeze": _unsqueeze,
 }

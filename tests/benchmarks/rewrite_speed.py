@@ -8,8 +8,6 @@ merged; MobileNetV2's depthwise convolutions merged with themselves, and the lar
 that this makes.
 """
 
-# ruff: noqa: T201 - this prints figures
-
 import sys
 import time
 from collections.abc import Callable

@@ -6,8 +6,6 @@ Figures are CPU seconds of one core (so that other load on the machine counts le
 the least of several repeats; the new process is timed by the clock.
 """
 
-# ruff: noqa: T201 - this prints figures
-
 import argparse
 import math
 import subprocess

@@ -7,8 +7,6 @@ one block that merge into one convolution, and those in segments that can be rep
 whole where a gate or pooling lies inside. Seconds are those of extraction alone.
 """
 
-# ruff: noqa: T201 - this prints figures
-
 import argparse
 import re
 import time

@@ -7,8 +7,8 @@ import pytest
 from depthopt.core.candidate import LatencyKey
 from depthopt.core.spec import ConvSpec
 from depthopt.errors import ModelError
-from depthopt.latency.bench import MIN_BALLAST, copies_and_ballast
-from depthopt.latency.graphs import call_graph, entry_graphs, single_graph
+from depthopt.latency.bench import copies_of
+from depthopt.latency.graphs import ballast_graph, call_graph, entry_graphs, single_graph
 from depthopt.runtimes import get_runtime, random_inputs
 
 DENSE = ConvSpec(16, 32, (3, 3), stride=(2, 2), padding=(1, 1, 1, 1))
@@ -34,17 +34,19 @@ def convolutions(model, spec):
 
 @pytest.mark.parametrize("key", KEYS, ids=str)
 def test_both_graphs_run_and_give_finite_values(key):
-    graphs = entry_graphs(key, copies=40, batch=2, ballast_bytes=4096)
+    graphs = entry_graphs(key, copies=40, batch=2)
     runtime = get_runtime("onnxruntime")
     for model in (graphs.full, graphs.base):
         session = runtime.compile(model)
-        assert session.input_shapes["ballast"] == (1, 1024)
         assert all(np.isfinite(output).all() for output in session.run(random_inputs(session, 2)))
 
 
 def test_copies_have_weights_of_their_own_and_the_base_has_none():
     graphs = entry_graphs(KEYS[0], copies=5)
-    assert len(set(convolutions(graphs.full, DENSE))) == 5
+    names = set(convolutions(graphs.full, DENSE))
+    assert len(names) == 5
+    tensors = onnx.load_from_string(graphs.full).graph.initializer
+    assert len({tensor.raw_data for tensor in tensors if tensor.name in names}) == 5
     assert convolutions(graphs.base, DENSE) == []
 
 
@@ -65,6 +67,23 @@ def test_optimisation_leaves_every_copy(tmp_path):
         assert full - base == 7
 
 
+@pytest.mark.parametrize("key", [*KEYS[:4], KEYS[6]], ids=str)
+def test_openvino_runs_every_copy_whole(key):
+    ov = pytest.importorskip("openvino")
+    core, counts = ov.Core(), []
+    graphs = entry_graphs(key, copies=7)
+    for model in (graphs.full, graphs.base):
+        compiled = core.compile_model(core.read_model(model), "CPU")
+        shapes = [
+            tuple(node.get_output_partial_shape(0).to_shape())
+            for node in compiled.get_runtime_model().get_ops()
+            if node.get_rt_info()["layerType"].astype(str) in {"Convolution", "GroupConvolution"}
+        ]
+        height, width = key.spec.output_size(key.input_size)
+        counts.append(sum(shape[2:] == (height, width) for shape in shapes))
+    assert counts[0] - counts[1] >= 7
+
+
 def test_the_call_graph_is_next_to_nothing():
     session = get_runtime("onnxruntime").compile(call_graph())
     assert session.run(random_inputs(session, 1))[0].size == 16
@@ -75,19 +94,15 @@ def test_an_activation_without_an_onnx_form_is_refused_with_the_known():
         single_graph(LatencyKey(DENSE, (8, 8), "snake"))
 
 
-def test_light_entries_get_a_ballast_that_makes_up_the_networks_bytes():
-    network = 10_000_000
-    copies, ballast = copies_and_ballast(LatencyKey(ConvSpec(16, 16, (1, 1)), (4, 4)), 1, network)
-    assert copies > 16
-    assert copies * 4 * ConvSpec(16, 16, (1, 1)).parameters + ballast == network
+def test_fast_entries_are_many_and_slow_ones_few():
+    fast = LatencyKey(ConvSpec(16, 16, (1, 1)), (4, 4))
+    slow = LatencyKey(ConvSpec(64, 64, (5, 5), padding=(2, 2, 2, 2)), (112, 112))
+    assert copies_of(fast, 1) > 16
+    assert copies_of(slow, 8) == 2
 
 
-def test_heavy_entries_fill_the_networks_bytes_themselves():
-    key = LatencyKey(ConvSpec(960, 320, (1, 1)), (1, 1))
-    copies, ballast = copies_and_ballast(key, 1, 10_000_000)
-    assert (copies, ballast) == (10_000_000 // (4 * key.spec.parameters), 0)
-
-
-def test_slow_entries_are_few_and_a_small_network_still_empties_the_nearest_cache():
-    key = LatencyKey(ConvSpec(64, 64, (5, 5), padding=(2, 2, 2, 2)), (112, 112))
-    assert copies_and_ballast(key, 8, 1000) == (1, MIN_BALLAST)
+def test_the_ballast_is_read_once():
+    session = get_runtime("onnxruntime").compile(ballast_graph(4096))
+    assert session.input_shapes == {"ballast": (1, 1024)}
+    values = np.arange(1024, dtype=np.float32)[None]
+    assert session.run({"ballast": values})[0] == 1023

@@ -6,7 +6,13 @@ import logging
 import pytest
 
 from depthopt.errors import UsageError
-from depthopt.latency.measure import Effort, relative_error, summarise, time_in_turn
+from depthopt.latency.measure import (
+    Effort,
+    relative_error,
+    sample_in_turn,
+    summarise,
+    time_in_turn,
+)
 
 
 class Machine:
@@ -44,6 +50,18 @@ def test_runs_in_turn_in_bursts_after_half_as_many_untimed_calls():
     effort = Effort(burst_ms=1.0, warmup_s=0.0, min_rounds=2, max_rounds=2)
     time_in_turn(calls, effort=effort, clock=machine.clock)
     assert "".join(machine.order) == "ab" + 2 * ("aa" + "aaaa" + "b")
+
+
+def test_what_runs_before_a_call_is_not_timed():
+    machine = Machine()
+    samples = sample_in_turn(
+        {"a": machine.call("a", 0.5), "b": machine.call("b", 0.5)},
+        effort=Effort(burst_ms=1.0, warmup_s=0.0, min_rounds=1, max_rounds=1),
+        before={"a": machine.call("-", 70.0)},
+        clock=machine.clock,
+    )
+    assert samples == {"a": [pytest.approx(0.5)], "b": [pytest.approx(0.5)]}
+    assert "".join(machine.order) == "-ab" + "-a-a" + "bbb"
 
 
 def test_drift_of_the_machine_cancels_in_the_ratio():
@@ -91,8 +109,14 @@ def test_stops_at_the_cap_and_says_that_the_machine_is_noisy(caplog):
 
 
 def test_summary_holds_the_quartiles():
-    summary = summarise([1.0, 2.0, 3.0, 4.0, 100.0])
+    summary = summarise([1.0, 2.0, 3.0, 4.0, 100.0], 0.01)
     assert (summary.q1_ms, summary.median_ms, summary.q3_ms, summary.count) == (2.0, 3.0, 4.0, 5)
+
+
+def test_summary_says_whether_the_samples_suffice():
+    assert summarise([1.0] * 9, 0.01).settled is True
+    assert summarise([1.0, 1.5, 2.0] * 3, 0.01).settled is False
+    assert summarise([1.0, 1.5, 2.0] * 3, 0.9).settled is True
 
 
 def test_relative_error_shrinks_with_the_count_and_never_divides_by_zero():

@@ -118,6 +118,7 @@ def test_only_what_is_missing_is_measured_to_the_tables_scale(bench):
 def test_a_second_network_is_brought_to_the_scale_of_shared_blocks():
     known = LatencyTable(CONDITIONS, {str(SPEC_KEY): LatencySummary(6.0, 6.0, 6.0, 9)})
     table = measured(table=known)
+    assert table.network(CHAIN).blocks_share == pytest.approx((2.0 + 3.0 + 3.0 + 1.0) / 10.0)
     assert table.entries[str(SPEC_KEY)] == known.entries[str(SPEC_KEY)]
     assert table.entries[str(STEM_KEY)].median_ms == pytest.approx(4.0)
     assert table.entries[str(POINT_KEY)].median_ms == pytest.approx(1.0)
@@ -131,6 +132,24 @@ def test_blocks_that_exceed_the_whole_are_lowered_in_proportion(bench):
     assert network.total.median_ms == pytest.approx(10.0)
     assert network.fixed_ms == pytest.approx(1.0)
     assert table.entries[str(POINT_KEY)].median_ms == pytest.approx(2.0 * 9 / 12)
+
+
+@pytest.mark.usefixtures("bench")
+def test_the_blocks_own_sum_is_kept_as_measured():
+    assert measured().network(CHAIN).blocks_share == pytest.approx((2.0 + 3.0 + 3.0 + 1.0) / 10.0)
+
+
+def test_a_second_network_is_measured_where_it_differs(bench):
+    stem = LatencySummary(2.0, 2.0, 2.0, 9)
+    heads = {str(STEM_KEY): stem, str(POINT_KEY): LatencySummary(0.5, 0.5, 0.5, 9)}
+    measured(table=LatencyTable(CONDITIONS, heads))
+    assert bench.log == [(STEM_KEY, SPEC_KEY)]
+
+
+def test_an_entry_says_whether_it_settled(bench):
+    assert measured().entries[str(STEM_KEY)].settled is False
+    bench.scatter = (1.0,) * 9
+    assert measured().entries[str(STEM_KEY)].settled is True
 
 
 def test_what_cannot_run_is_named_and_left_out(bench, caplog):

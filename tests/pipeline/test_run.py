@@ -8,13 +8,13 @@ import time
 from pathlib import Path
 
 import pytest
+from depthopt.latency.files import table_path
 
 from depthopt.cli import main
 from depthopt.core.artefacts import load_json, save_json
 from depthopt.core.plan import Frontier, Plan
 from depthopt.core.tables import LatencyTable
 from depthopt.errors import CheckFailed, InfeasibleBudget
-from depthopt.latency.files import table_path
 from depthopt.pipeline import stages
 from depthopt.pipeline.recipe import load_recipe
 from depthopt.pipeline.result import Result

@@ -10,7 +10,7 @@ from depthopt.core.candidate import LatencyKey
 from depthopt.core.spec import ConvSpec
 from depthopt.errors import ModelError
 from depthopt.graph.activations import make_activation
-from depthopt.latency.graphs import single_graph
+from depthopt.latency.graphs import entry_graphs, single_graph
 from depthopt.runtimes import get_runtime, random_inputs, runtime_names
 
 ACTIVATIONS = (
@@ -30,9 +30,21 @@ ACTIVATIONS = (
 )
 
 
-@pytest.fixture(params=runtime_names())
+CASES = [
+    *(
+        pytest.param((name, "cpu"), marks=[pytest.mark.slow] if name == "torch_compiled" else [])
+        for name in runtime_names()
+    ),
+    *(pytest.param((name, "cuda"), marks=pytest.mark.gpu) for name in ("onnxruntime", "torch")),
+]
+
+
+@pytest.fixture(params=CASES, ids="-".join)
 def runtime(request):
-    return get_runtime(request.param)
+    name, device = request.param
+    if name == "openvino":
+        pytest.importorskip("openvino")
+    return get_runtime(name, device=device)
 
 
 def reference(model, key, inputs):
@@ -130,3 +142,29 @@ def test_inputs_that_do_not_fit_are_refused(runtime):
     session = runtime.compile(single_graph(LatencyKey(ConvSpec(4, 8, (1, 1)), (3, 3))))
     with pytest.raises(ModelError, match="cannot run the model"):
         session.run({"x": np.zeros((1, 5, 3, 3), dtype=np.float32)})
+
+
+def test_layers_are_named_timed_and_in_order(runtime):
+    model = entry_graphs(LatencyKey(ConvSpec(16, 32, (3, 3)), (12, 12), "relu"), copies=3).full
+    inputs = random_inputs(runtime.compile(model), 1)
+    layers = runtime.layer_times(model, inputs, runs=3)
+    if runtime.name == "torch_compiled":
+        assert layers == ()
+        return
+    assert sum("conv" in layer.operator.lower() for layer in layers) >= 3
+    assert len({layer.name for layer in layers}) == len(layers)
+    assert all(layer.median_ms >= 0 for layer in layers)
+    assert sum(layer.median_ms for layer in layers) > 0
+
+
+def test_a_mistaken_input_is_named(runtime):
+    session = runtime.compile(single_graph(LatencyKey(ConvSpec(4, 8, (1, 1)), (3, 3))))
+    with pytest.raises(ModelError, match=r"cannot run the model.*image"):
+        session.run({"image": np.zeros((1, 4, 3, 3), dtype=np.float32)})
+
+
+def test_the_number_of_torchs_threads_is_left_alone(runtime):
+    before = torch.get_num_threads()
+    session = runtime.compile(single_graph(LatencyKey(ConvSpec(4, 8, (1, 1)), (3, 3))))
+    session.run(random_inputs(session, 1))
+    assert torch.get_num_threads() == before

@@ -2,13 +2,19 @@
 
 import importlib
 
+import numpy as np
 import pytest
+import torch
 
+from depthopt.core.candidate import LatencyKey
+from depthopt.core.spec import ConvSpec
 from depthopt.errors import RuntimeUnavailable, UsageError
-from depthopt.runtimes import get_runtime, processor_name, runtime_names
+from depthopt.latency.graphs import single_graph
+from depthopt.runtimes import get_runtime, processor_name, random_inputs, runtime_names
 
 
 def test_every_named_runtime_says_what_it_is():
+    pytest.importorskip("openvino")
     for name in runtime_names():
         runtime = get_runtime(name, threads=2)
         conditions = runtime.conditions(8)
@@ -38,6 +44,40 @@ def test_a_runtime_that_is_not_installed_comes_with_its_pip_command(monkeypatch)
     monkeypatch.setattr(importlib, "import_module", refuse)
     with pytest.raises(RuntimeUnavailable, match="run: pip install onnxruntime"):
         get_runtime("onnxruntime")
+
+
+def test_what_a_runtime_cannot_do_is_refused_with_what_it_can():
+    with pytest.raises(RuntimeUnavailable, match="'torch' has no dtype 'int8'; it has: float32"):
+        get_runtime("torch", dtype="int8")
+    pytest.importorskip("openvino")
+    with pytest.raises(RuntimeUnavailable, match="'openvino' has no device 'cuda'; it has: cpu"):
+        get_runtime("openvino", device="cuda")
+
+
+@pytest.mark.parametrize("name", ["onnxruntime", "torch"])
+def test_a_cuda_device_that_is_not_there_is_refused(name):
+    if torch.cuda.is_available():
+        pytest.skip("there is one")
+    with pytest.raises(RuntimeUnavailable, match=r"onnxruntime-gpu|no CUDA device"):
+        get_runtime(name, device="cuda")
+
+
+def test_openvino_computes_in_the_dtype_that_it_says():
+    pytest.importorskip("openvino")
+    runtime = get_runtime("openvino", dtype="bfloat16")
+    assert runtime.conditions(1).dtype == "bfloat16"
+    model = single_graph(LatencyKey(ConvSpec(16, 16, (3, 3)), (8, 8)))
+    inputs = random_inputs(get_runtime("openvino").compile(model), 1)
+    exact = get_runtime("onnxruntime").compile(model).run(inputs)[0]
+    errors = {}
+    for dtype in ("float32", "bfloat16"):
+        try:
+            output = get_runtime("openvino", dtype=dtype).compile(model).run(inputs)[0]
+        except RuntimeUnavailable as refusal:  # a processor that has no bfloat16
+            assert "computes in" in str(refusal)  # noqa: PT017
+            return
+        errors[dtype] = float(np.abs(output - exact).max())
+    assert errors["float32"] < 1e-5 < errors["bfloat16"]
 
 
 def test_threads_must_be_positive():

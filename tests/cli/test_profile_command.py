@@ -1,0 +1,121 @@
+"""``depthopt profile`` on a small timm model and the real runtime."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from depthopt.cli import main
+
+QUICK = ("--input-size", "3,32,32", "--seconds-per-entry", "0.001", "--kernel-sizes", "1,3")
+
+
+@pytest.fixture
+def call(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments):
+        monkeypatch.setattr("sys.argv", ["depthopt", "profile", *arguments])
+        with pytest.raises(SystemExit) as caught:
+            main()
+        found = capsys.readouterr()
+        return int(caught.value.code or 0), found.out, found.err
+
+    return run
+
+
+def test_a_model_is_measured_into_the_devices_table_once(call, tmp_path):
+    code, out, _ = call("test_resnet", *QUICK, "--json")
+    assert code == 0
+    summary = json.loads(out)
+    path = tmp_path / summary["table"]
+    assert path.parent.parent.name == "latency_tables"
+    assert path.name.startswith("onnxruntime-")
+    assert summary["network"] == "test_resnet @3x32x32"
+    assert summary["entries"] > 10
+    assert 0 < summary["fixed_ms"] < summary["total_ms"]
+    content = path.read_text()
+
+    code, _, err = call("test_resnet", *QUICK)
+    assert code == 2
+    assert "--update" in err
+
+    code, out, _ = call("test_resnet", *QUICK, "--update", "--json")
+    assert (code, json.loads(out)["entries"]) == (0, summary["entries"])
+    assert path.read_text() == content
+
+    more = [*QUICK[:-1], "1,3,5"]
+    code, out, _ = call("test_resnet", *more, "--update", "--json")
+    assert code == 0
+    assert json.loads(out)["entries"] > summary["entries"]
+    before, after = json.loads(content), json.loads(path.read_text())
+    assert before["entries"].items() <= after["entries"].items()
+
+
+def test_a_full_table_needs_no_torch(call, tmp_path):
+    table = ("--tables", str(tmp_path / "table.json"), "--update")
+    assert call("test_resnet", *QUICK, *table)[0] == 0
+    script = (
+        "import sys\nfrom depthopt.cli import main\n"
+        "try:\n    main()\nexcept SystemExit as exit_:\n"
+        "    sys.exit(exit_.code or 10 * ('torch' in sys.modules))"
+    )
+    arguments = [sys.executable, "-c", script, "profile", "test_resnet", *QUICK, *table]
+    assert subprocess.run(arguments, check=False).returncode == 0
+
+
+def test_predictions_are_checked_stored_and_drawn(call, tmp_path):
+    code, out, _ = call(
+        "test_resnet",
+        *QUICK,
+        "--tables",
+        "t.json",
+        "--validate",
+        "1",
+        "--plot",
+        "plot.svg",
+        "--json",
+    )
+    assert code == 0
+    assert len(json.loads(out)["validation"]["plans"]) == 1
+    (stored,) = tmp_path.glob("t.validation-*.json")
+    assert json.loads(stored.read_text())["network"] == "test_resnet @3x32x32"
+    assert (tmp_path / "plot.svg").read_text().count("median") >= 1
+
+
+def test_layers_come_from_the_runtimes_profiler(call):
+    code, out, _ = call("test_resnet", *QUICK, "--tables", "t.json", "--layers")
+    assert code == 0
+    assert "Conv" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("test_resnet", "--runtime", "openvin"), "did you mean 'openvino'"),
+        (("test_resnet", "--dtype", "int4"), "has no dtype 'int4'; it has: float32"),
+        (("test_resnet", "--plot", "a.svg"), "--validate N"),
+        (("test_resnet", "--kernel-sizes", "1,x"), "'x' is no whole number"),
+        (("test_resnet", "--input-size", "32"), "not of the form C,H,W"),
+        (("test_resnett",), "timm knows no model 'test_resnett'; did you mean"),
+        (("test_resnet", "budget.ms=3"), "changes a recipe"),
+        (("test_resnet", "--batch", "0"), "must be positive"),
+    ],
+)
+def test_each_mistake_is_one_line_and_writes_nothing(call, tmp_path, arguments, message):
+    code, _, err = call(*arguments)
+    assert code == 2
+    assert message in " ".join(err.split())
+    assert list(tmp_path.rglob("*.json")) == []
+
+
+def test_a_table_of_another_device_is_refused(call, tmp_path):
+    assert call("test_resnet", *QUICK, "--tables", "t.json")[0] == 0
+    path = tmp_path / "t.json"
+    content = path.read_text().replace('"runtime_version": "', '"runtime_version": "0.')
+    path.write_text(content)
+    code, _, err = call("test_resnet", *QUICK, "--tables", "t.json", "--update")
+    assert code == 2
+    assert "other conditions" in err
+    assert path.read_text() == content
