@@ -371,6 +371,17 @@ def _resize(node: _Node) -> Call:
     return F.interpolate, (node[0],), {"scale_factor": scales[2:], "mode": "nearest"}
 
 
+def _gather(node: _Node) -> Call:
+    return _taken, (node[0], node.attribute("axis", 0), node.constant(1)), {}
+
+
+def _taken(x: Tensor, axis: int, indices: Any) -> Tensor:
+    index = torch.tensor(indices, device=x.device)
+    axis %= x.dim()
+    shape = (*x.shape[:axis], *index.shape, *x.shape[axis + 1 :])
+    return x.index_select(axis, index.reshape(-1)).reshape(shape)
+
+
 def _transpose(node: _Node) -> Call:
     return torch.permute, (node[0], list(node.attribute("perm"))), {}
 
@@ -397,6 +408,7 @@ _CONVERTERS: dict[str, Callable[[_Node], Call]] = {
     "Exp": _same(torch.exp),
     "Expand": _expand,
     "Flatten": _flatten,
+    "Gather": _gather,
     "Gelu": _with(F.gelu, approximate=("approximate", "none")),
     "Gemm": _gemm,
     "GlobalAveragePool": _same(_global_mean),

@@ -99,6 +99,8 @@ LONGS = np.int64
         ("Slice", [np.array([1], LONGS), np.array([6], LONGS), np.array([3], LONGS)], {}),
         ("Pad", [np.array([0, 0, 1, 2, 0, 0, 3, 0], LONGS)], {}),
         ("Pad", [np.array([0, 0, 1, 2, 0, 0, 3, 0], LONGS)], {"mode": "reflect"}),
+        ("Gather", [np.array(2, LONGS)], {"axis": 1}),
+        ("Gather", [np.array([3, 0], LONGS)], {"axis": 1}),
         ("Unsqueeze", [np.array([0, 2], LONGS)], {}),
         ("Pow", [np.float32(2)], {}),
     ],
