@@ -115,10 +115,6 @@ def _show_chain(chain: Chain) -> None:
 
 
 _STAGES = {
-    "estimate": (
-        "Estimate what each candidate costs in accuracy.",
-        ("importance.json",),
-    ),
     "apply": (
         "Carry out the plan: the shallow network, its new convolutions fitted on data.",
         ("shallow/model.json", "shallow/model.safetensors"),
@@ -154,7 +150,30 @@ def _add_stage(name: str, purpose: str, outputs: tuple[str, ...]) -> None:
 
 
 app.command()(profile)
-_add_stage("estimate", *_STAGES["estimate"])
+
+
+@app.command()
+def estimate(
+    recipe: RecipeArgument,
+    overrides: Overrides = None,
+    run_dir: RunDir = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option(help="Draw cost over position and length (.svg).", show_default=False),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Estimate what each candidate costs in accuracy.
+
+    The stages before it are carried out first, as far as they are not done.
+    """
+    context = walk(recipe, overrides, run_dir, "estimate")
+    if plot is not None:
+        from depthopt.report import importance_svg  # noqa: PLC0415 - matplotlib takes a second
+
+        write_bytes(plot, importance_svg(context.importance))
+    path = str(context.path("importance.json"))
+    print(json.dumps({"stage": "estimate", "artefacts": [path]}) if as_json else path)
 
 
 @app.command()

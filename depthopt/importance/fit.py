@@ -8,7 +8,7 @@ divergence of its outputs from the original's is the candidate's cost.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -37,8 +37,8 @@ def fit_importance(
     chain: Chain,
     candidates: Sequence[Candidate],
     *,
-    fitting: Sequence[Tensor],
-    held_out: Sequence[tuple[Tensor, Tensor]],
+    fitting: Collection[Tensor],
+    held_out: Collection[tuple[Tensor, Tensor]],
     ridges: Sequence[float],
     memory_bytes: int,
     progress: Callable[[int, int], None] | None,
@@ -57,8 +57,9 @@ def fit_importance(
     groups = _group(chain, [c for c in scored if c.kind == "fit"])
     passes = list(_passes(groups, memory_bytes))
     steps = _Steps(progress, len(passes) * len(fitting) + len(scored) * len(held_out))
+    first, _ = next(iter(held_out))
     for part in passes:
-        weights |= _fit(teacher, chain, part, fitting, held_out[0][0], ridges, steps)
+        weights |= _fit(teacher, chain, part, fitting, first, ridges, steps)
     scores = _score(teacher, chain, scored, weights, held_out, steps)
     images = sum(len(labels) for _, labels in held_out)
     return ImportanceTable(chain.model, "fit", images, scores)
@@ -150,7 +151,7 @@ def _fit(
     teacher: fx.GraphModule,
     chain: Chain,
     groups: Sequence[_Group],
-    fitting: Sequence[Tensor],
+    fitting: Collection[Tensor],
     held_out: Tensor,
     ridges: Sequence[float],
     steps: _Steps,
@@ -234,7 +235,7 @@ def _score(
     chain: Chain,
     candidates: Sequence[Candidate],
     weights: Mapping[Candidate, Weights],
-    held_out: Sequence[tuple[Tensor, Tensor]],
+    held_out: Collection[tuple[Tensor, Tensor]],
     steps: _Steps,
 ) -> dict[str, Importance]:
     """Run the rest of the network behind every candidate on the held-out images."""

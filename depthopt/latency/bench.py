@@ -29,7 +29,8 @@ MIN_BALLAST = 2 << 20
 """Bytes that drive anything out of a core's own cache."""
 
 _GRAPH_US = 1000.0
-_MIN_COPIES, _MAX_COPIES = 2, 64
+_MIN_COPIES, _MAX_COPIES = 2, 96
+_MIN_ROUNDS, _MAX_ROUNDS = 9, 200
 _NETWORK, _CALL = "network", "call"
 
 
@@ -48,6 +49,19 @@ class Group:
     network_ms: NDArray[np.float64]
     call_ms: NDArray[np.float64]
     failed: dict[LatencyKey, str]
+
+    def with_more(self, other: "Group") -> "Group":
+        """The same entries measured again, later: all samples together."""
+        return Group(
+            {
+                key: np.concatenate([ratios, other.ratios[key]])
+                for key, ratios in self.ratios.items()
+                if key in other.ratios
+            },
+            np.concatenate([self.network_ms, other.network_ms]),
+            np.concatenate([self.call_ms, other.call_ms]),
+            self.failed | other.failed,
+        )
 
 
 class Bench:
@@ -74,8 +88,13 @@ class Bench:
         }
         self._flush = self._call(ballast_graph(self.footprint_bytes))
 
-    def measure(self, keys: Sequence[LatencyKey]) -> Group:
-        """Measure ``keys`` in turn with the network and with one another."""
+    def measure(self, keys: Sequence[LatencyKey], *, sweeps: int = 1) -> Group:
+        """Measure ``keys`` in turn with the network and with one another.
+
+        Args:
+            keys: a group of entries; their graphs are in memory together.
+            sweeps: how often the group will be measured; each takes its share of the time.
+        """
         calls = dict(self._fixed)
         copies: dict[LatencyKey, int] = {}
         failed: dict[LatencyKey, str] = {}
@@ -103,10 +122,10 @@ class Bench:
             )
 
         effort = Effort(
-            seconds=self.entry_seconds * max(1, len(keys)),
+            seconds=self.entry_seconds * max(1, len(keys)) / sweeps,
             tolerance=TOLERANCE,
-            min_rounds=9,
-            max_rounds=200,
+            min_rounds=-(-_MIN_ROUNDS // sweeps),
+            max_rounds=_MAX_ROUNDS // sweeps,
             warmup_s=0.1,
             burst_ms=3.0,
         )

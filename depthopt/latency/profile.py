@@ -33,6 +33,11 @@ logger = logging.getLogger(__name__)
 GROUP_SIZE = 12
 """Entries measured in turn; their graphs are in memory together."""
 
+GROUPS_IN_SWEEP, SWEEPS = 8, 3
+"""So many groups are measured one after another, so many times over: a machine is busy for
+seconds at a time, which hits what needs memory harder than the network as a whole, and an
+entry's median bears it if most of its samples are from other seconds."""
+
 NOISY = 0.25
 """Spread between the quartiles, over the median, that is worth a warning."""
 
@@ -83,20 +88,18 @@ def profile(
     gauge = shared or blocks if known else (*shared, *table.missing(blocks))
     others = tuple(key for key in wanted if key not in gauge)
     bench = Bench(runtime, network, batch=batch, entry_seconds=entry_seconds)
-    total, done = len(gauge) + len(others), 0
+    total, done = SWEEPS * (len(gauge) + len(others)), 0
 
-    def measured(keys: Sequence[LatencyKey]) -> Iterator[Group]:
+    def report(entries: int) -> None:
         nonlocal done
-        for i in range(0, len(keys), GROUP_SIZE):
-            yield bench.measure(keys[i : i + GROUP_SIZE])
-            done += len(keys[i : i + GROUP_SIZE])
-            if progress:
-                progress(done, total)
+        done += entries
+        if progress:
+            progress(done // SWEEPS, total // SWEEPS)
 
-    level_ms, table = _gauged(table, chain, list(measured(gauge)))
+    level_ms, table = _gauged(table, chain, list(_in_sweeps(bench, gauge, report)))
     if on_update:
         on_update(table)
-    for group in measured(others):
+    for group in _in_sweeps(bench, others, report):
         table = table.with_entries(_entries(group, level_ms))
         for key, reason in group.failed.items():
             logger.warning("left out of the latency table: %s (%s)", key, reason)
@@ -104,6 +107,21 @@ def profile(
             on_update(table)
     _warn_if_noisy(table, wanted)
     return table
+
+
+def _in_sweeps(
+    bench: Bench, keys: Sequence[LatencyKey], report: Callable[[int], None]
+) -> Iterator[Group]:
+    """Measure keys in groups, several groups over and over."""
+    groups = [keys[i : i + GROUP_SIZE] for i in range(0, len(keys), GROUP_SIZE)]
+    for i in range(0, len(groups), GROUPS_IN_SWEEP):
+        found: dict[int, Group] = {}
+        for _ in range(SWEEPS):
+            for j, group in enumerate(groups[i : i + GROUPS_IN_SWEEP]):
+                again = bench.measure(group, sweeps=SWEEPS)
+                found[j] = found[j].with_more(again) if j in found else again
+                report(len(group))
+        yield from found.values()
 
 
 def _gauged(

@@ -1,9 +1,7 @@
 """What stages work on: a recipe, its folder, and the artefacts in it as values."""
 
-import itertools
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Protocol
 
@@ -23,7 +21,7 @@ from depthopt.pipeline.recipe import Recipe
 from depthopt.runtimes import Runtime, get_runtime
 from depthopt.train.config import TrainConfig
 from depthopt.train.data import load_dataset
-from depthopt.train.dataset import Dataset
+from depthopt.train.dataset import Batch, Dataset, Repeated, stratified, training_steps
 
 BATCH = 64
 """Images per forward pass where no recipe says otherwise."""
@@ -98,6 +96,8 @@ class Context:
             root=data.root,
             mean=data.mean,
             std=data.std,
+            interpolation=data.interpolation,
+            crop_pct=data.crop_pct,
             progress=self.reporter.progress,
         )
 
@@ -158,7 +158,21 @@ class Context:
         """A training section with the recipe's seed."""
         return replace(config, seed=config.seed + self.recipe.seed)
 
-    def train_images(self, images: int) -> Iterator[Tensor]:
+    def train_data(self, images: int | None) -> Dataset:
+        """The data set with a train split of so many images, each class in proportion."""
+        split = self.data.train
+        if images is None or images >= len(split):
+            return self.data
+        chosen, _ = stratified(split.labels, images, seed=self.recipe.seed)
+        return replace(self.data, train=split.subset(chosen))
+
+    def train_images(self, images: int) -> Repeated[Tensor]:
         """Batches of training images (N, C, H, W), not augmented, the same every time."""
-        batches = self.data.train.batches(BATCH, shuffle_seed=self.recipe.seed)
-        return (pixels for pixels, _ in itertools.islice(batches, -(-images // BATCH)))
+        batches = partial(self.data.train.batches, BATCH, shuffle_seed=self.recipe.seed)
+        count = min(-(-images // BATCH), training_steps(len(self.data.train), BATCH))
+        return Repeated(lambda: (pixels for pixels, _ in batches()), count)
+
+    def held_out(self) -> Repeated[Batch]:
+        """Batches of calibration images and labels."""
+        split = self.data.calibration
+        return Repeated(partial(split.batches, BATCH), -(-len(split) // BATCH))

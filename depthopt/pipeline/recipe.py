@@ -54,6 +54,12 @@ class DataSection(_Section):
     )
     mean: tuple[float, ...] | None = Field(None, description="per channel, of pixels in 0..1")
     std: tuple[float, ...] | None = Field(None, description="per channel, of pixels in 0..1")
+    interpolation: Literal["bilinear", "bicubic"] = Field(
+        "bilinear", description="how images in folders are resized"
+    )
+    crop_pct: float = Field(
+        1.0, gt=0, le=1, description="share of a resized image's side that evaluation keeps"
+    )
 
 
 class CandidatesSection(_Section):
@@ -84,9 +90,18 @@ class LatencySection(_Section):
 class ImportanceSection(_Section):
     """How the candidates' cost in accuracy is estimated."""
 
-    estimator: Literal["fit", "magnitude"] = Field("fit", description="fit or magnitude")
+    estimator: Literal["fit", "finetune", "magnitude"] = Field(
+        "fit", description="fit, finetune (the papers': slow) or magnitude"
+    )
     images: PositiveInt = Field(1024, description="training images that fit regresses on")
     ridges: tuple[PositiveFloat, ...] = Field(RIDGES, description="regularisations to try")
+    train: TrainConfig = Field(
+        TrainConfig(epochs=1, learning_rate=5e-4, warmup=0.0),
+        description="the short training per candidate of finetune",
+    )
+    train_images: PositiveInt | None = Field(
+        None, description="training images that finetune trains on; all of them if left out"
+    )
 
 
 class BudgetSection(_Section):

@@ -10,7 +10,7 @@ from torch import nn
 from depthopt.core.artefacts import load_json, save_json
 from depthopt.core.candidate import latency_keys
 from depthopt.core.table_store import table_path
-from depthopt.core.tables import LatencyTable
+from depthopt.core.tables import ImportanceTable, LatencyTable
 from depthopt.errors import CheckFailed
 from depthopt.export.onnx import export_onnx
 from depthopt.export.saved import load_weights, save, save_weights
@@ -29,6 +29,7 @@ from depthopt.train.finetune import finetune
 logger = logging.getLogger(__name__)
 
 _TEACHER_CHECKPOINT = "teacher.checkpoint.safetensors"
+_ESTIMATE_CHECKPOINT = "importance.partial.json"
 _FINETUNE_CHECKPOINT = "finetune.checkpoint.safetensors"
 
 FUSED_TOLERANCE = 1e-4
@@ -139,18 +140,25 @@ def _export(run: Context, network: nn.Module, name: str) -> float:
 
 
 def _estimate(run: Context) -> str:
-    section = run.recipe.importance
+    section, checkpoint = run.recipe.importance, run.path(_ESTIMATE_CHECKPOINT)
+    config, data = run.train_config(section.train), run.train_data(section.train_images)
+    known = load_json(ImportanceTable, checkpoint) if checkpoint.exists() else None
     table = estimate(
         run.teacher,
         run.chain,
         run.worthwhile,
         estimator=section.estimator,
         fitting=run.train_images(section.images),
-        held_out=run.data.calibration.batches(BATCH),
+        held_out=run.held_out(),
         ridges=section.ridges,
+        train=lambda network: finetune(network, data, teacher=run.teacher, config=config),
+        form=run.recipe.apply.form,
+        table=known,
+        on_update=lambda partial: save_json(partial, checkpoint),
         progress=lambda done, total: run.reporter.progress(done, total, "candidates"),
     )
     save_json(table, run.path("importance.json"))
+    checkpoint.unlink(missing_ok=True)
     return f"{len(table.entries)} of {len(run.candidates)} candidates are faster and were scored"
 
 
@@ -268,10 +276,11 @@ STAGES: tuple[Stage, ...] = (
     ),
     Stage(
         "estimate",
-        _of(*_DATA, "importance"),
+        lambda recipe: [_of(*_DATA, "importance")(recipe), recipe.apply.form],
         ("teacher.safetensors", "chain.json", "candidates.json", "latency.json"),
         ("importance.json",),
         _estimate,
+        _ESTIMATE_CHECKPOINT,
     ),
     Stage(
         "solve",

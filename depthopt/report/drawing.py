@@ -1,15 +1,14 @@
 """A chain as a picture: Graphviz's DOT language, or an SVG strip of boxes and arcs."""
 
-import io
 import re
 
 import pydot
-from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Arc, FancyBboxPatch
 
 from depthopt.core.chain import Block, Chain, Skip
+from depthopt.report.figures import svg
 
 _KIND_COLOURS = {
     "depthwise": "#9ecae1",
@@ -67,10 +66,7 @@ def chain_svg(chain: Chain) -> bytes:
         _draw_skip(axes, skip)
     for barrier in chain.barriers:
         axes.plot([barrier.position - 0.5] * 2, [-0.6, 1.6], color=_BARRIER, linewidth=1.5)
-    out = io.BytesIO()
-    with rc_context({"svg.hashsalt": "depthopt"}):  # else every picture differs from the last
-        figure.savefig(out, format="svg", metadata={"Date": None})
-    return out.getvalue()
+    return svg(figure)
 
 
 def _draw_block(axes: Axes, i: int, block: Block) -> None:

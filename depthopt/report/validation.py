@@ -1,12 +1,10 @@
 """Predicted against measured speed-ups, as a picture."""
 
-import io
-
-from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, ScalarFormatter
 
 from depthopt.core.tables import Validation
+from depthopt.report.figures import svg
 
 BAND = 0.05
 """The shaded band: predictions within this fraction of the measurement."""
@@ -36,7 +34,4 @@ def validation_svg(*validations: Validation) -> bytes:
         axis.set_major_formatter(ScalarFormatter())
         axis.set_minor_formatter(NullFormatter() if ends[1] > 8 * ends[0] else ScalarFormatter())
     axes.legend(loc="upper left", fontsize="small")
-    content = io.BytesIO()
-    with rc_context({"svg.hashsalt": "depthopt", "svg.fonttype": "none"}):
-        figure.savefig(content, format="svg", metadata={"Date": None})
-    return content.getvalue()
+    return svg(figure)

@@ -1,6 +1,6 @@
 """A plan carried out: the shallow network, its new convolutions fitted left to right."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 
 import torch
 from torch import Tensor, fx, nn
@@ -13,11 +13,13 @@ from depthopt.graph.network import TracedNetwork
 from depthopt.graph.partial import record
 from depthopt.graph.trace import trace
 from depthopt.rewrite.build import Form, build
+from depthopt.rewrite.calibration import repeatable
 from depthopt.rewrite.fold import fold_norms
 from depthopt.rewrite.regression import RIDGES, Regression, best_fits
 
-HELD_OUT_EVERY = 5
-"""Of so many calibration batches, one is held out to choose the regularisation by."""
+HELD_OUT_EVERY, MOST_HELD_OUT = 5, 4
+"""Of so many calibration batches, one is held out to choose the regularisation by, but no
+more than so many: these are kept in memory, all others are not."""
 
 
 def apply(
@@ -41,7 +43,7 @@ def apply(
         chain: its chain.
         plan: a plan over that chain.
         calibration: batches of images (N, C, H, W), gone through once per fitted
-            segment; needed if the plan holds a ``fit``.
+            segment; needed if the plan holds a ``fit``. See ``calibration.repeatable``.
         form: whether a ``merge`` becomes one convolution or stays ``expanded``.
         ridges: relative regularisations to choose from on held-out batches.
         progress: called with the number of segments fitted, and of all.
@@ -57,7 +59,7 @@ def apply(
         raise UsageError(f"the plan fits {len(fits)} segments on data; give calibration images")
     teacher = trace(model, chain.input_size)
     fold_norms(teacher, keep_nodes=True)
-    batches = list(calibration or ())
+    batches = repeatable(calibration or ())
     for done, choice in enumerate(fits):
         if progress is not None:
             progress(done, len(fits))
@@ -73,7 +75,7 @@ def _refit(
     chain: Chain,
     choice: Candidate,
     name: str,
-    batches: list[Tensor],
+    batches: Collection[Tensor],
     ridges: tuple[float, ...],
 ) -> None:
     """Regress one new convolution in place."""
@@ -83,7 +85,7 @@ def _refit(
     held_out: list[tuple[Tensor, Tensor]] = []
     for index, images in enumerate(batches):
         inputs, wanted = pairs(images)
-        if index % HELD_OUT_EVERY == HELD_OUT_EVERY - 1:
+        if index % HELD_OUT_EVERY == HELD_OUT_EVERY - 1 and len(held_out) < MOST_HELD_OUT:
             held_out.append((inputs, wanted))
         else:
             regression.add(inputs, {name: wanted})

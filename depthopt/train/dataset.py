@@ -1,11 +1,14 @@
 """What a data set is: three disjoint splits that yield normalised batches."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from itertools import islice
+from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor
+
+T = TypeVar("T")
 
 Batch = tuple[Tensor, Tensor]
 """Images ``(n, channels, height, width)`` float32, normalised; labels ``(n,)`` int64."""
@@ -42,6 +45,13 @@ class Preprocessing:
 class Split(Protocol):
     """A set of labelled images."""
 
+    @property
+    def labels(self) -> Tensor:
+        """``(n,)`` int64."""
+
+    def subset(self, indices: Tensor) -> "Split":
+        """The images at ``indices``."""
+
     def __len__(self) -> int:
         """Number of images."""
 
@@ -65,6 +75,28 @@ class Split(Protocol):
             augment: change the images at random, drawn from ``shuffle_seed`` (None: 0).
             skip: number of first batches to leave out, at no cost.
         """
+
+
+@dataclass(frozen=True, slots=True)
+class Repeated(Collection[T]):
+    """The first ``count`` batches, made anew whenever they are gone through.
+
+    Attributes:
+        make: begins a pass.
+        count: batches in a pass.
+    """
+
+    make: Callable[[], Iterator[T]]
+    count: int
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __iter__(self) -> Iterator[T]:
+        return islice(self.make(), self.count)
+
+    def __contains__(self, batch: object) -> bool:
+        return any(batch is own for own in self)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,11 @@
 import pytest
 import torch
 
-from depthopt.errors import DataError, UsageError
+from depthopt.errors import DataError, TableError, UsageError
 from depthopt.extraction import candidates, extract
 from depthopt.importance import estimate
 from depthopt.rewrite import apply
+from depthopt.train.dataset import Repeated
 from tests.networks import Residual
 from tests.plans import plan_of
 
@@ -73,3 +74,73 @@ def test_unusable_data_is_refused() -> None:
         estimate(MODEL, CHAIN, ALL, fitting=[FITTING[0] * torch.nan], held_out=HELD_OUT)
     with pytest.raises(UsageError, match="'entropy' is unknown"):
         estimate(MODEL, CHAIN, ALL, estimator="entropy")
+
+
+def brief(network: torch.nn.Module) -> None:
+    """A training that leaves its mark: the head's bias moves by one step."""
+    loss = torch.nn.functional.cross_entropy(network(FITTING[0]), HELD_OUT[0][1])
+    loss.backward()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            if parameter.grad is not None:
+                parameter.sub_(0.1 * parameter.grad)
+
+
+SOME = [c for c in ALL if c.kind == "drop"] + [c for c in ALL if c.kind == "fit"][:2]
+
+
+@torch.no_grad()
+def test_finetune_scores_the_trained_network_with_one_candidate_in_place() -> None:
+    options = {"estimator": "finetune", "fitting": FITTING, "held_out": HELD_OUT}
+    with torch.enable_grad():
+        table = estimate(MODEL, CHAIN, SOME, train=brief, **options)
+    assert set(table.entries) == {c.key for c in SOME}
+    labels = torch.cat([y for _, y in HELD_OUT])
+
+    def accuracy(network):
+        predicted = torch.cat([network(x) for x, _ in HELD_OUT]).argmax(1)
+        return 100 * float((predicted == labels).float().mean())
+
+    for candidate in SOME:
+        network = apply(MODEL, CHAIN, plan_of(CHAIN, candidate), calibration=FITTING)
+        with torch.enable_grad():
+            brief(network)
+        entry = table.entries[candidate.key]
+        change = accuracy(network) - accuracy(MODEL)
+        assert entry.accuracy_change == pytest.approx(change)
+        assert entry.cost == pytest.approx(max(0.0, -change / 100))
+
+
+def test_finetune_goes_on_from_the_entries_that_are_known() -> None:
+    trained, updates = [], []
+
+    def train(network):
+        trained.append(network)
+        brief(network)
+
+    options = {"estimator": "finetune", "fitting": FITTING, "held_out": HELD_OUT, "train": train}
+    whole = estimate(MODEL, CHAIN, SOME, on_update=updates.append, **options)
+    assert [len(table.entries) for table in updates] == list(range(1, len(SOME) + 1))
+    trained.clear()
+    assert estimate(MODEL, CHAIN, SOME, table=updates[1], **options) == whole
+    assert len(trained) == len(SOME) - 2
+    with pytest.raises(TableError, match="by fit on 32 images, expected Residual by finetune"):
+        estimate(MODEL, CHAIN, SOME, table=TABLE, **options)
+
+
+def test_finetune_needs_a_training_and_images() -> None:
+    with pytest.raises(UsageError, match="give train="):
+        estimate(MODEL, CHAIN, SOME, estimator="finetune", held_out=HELD_OUT)
+    with pytest.raises(DataError, match="needs held-out images"):
+        estimate(MODEL, CHAIN, SOME, estimator="finetune", train=brief)
+
+
+def test_images_may_come_anew_for_every_pass() -> None:
+    streamed = estimate(
+        MODEL,
+        CHAIN,
+        ALL,
+        fitting=Repeated(lambda: iter(FITTING), len(FITTING)),
+        held_out=Repeated(lambda: iter(HELD_OUT), len(HELD_OUT)),
+    )
+    assert streamed == TABLE

@@ -14,7 +14,7 @@ from depthopt.core.tables import LatencySummary, LatencyTable, MeasurementCondit
 from depthopt.errors import ModelError, TableError
 from depthopt.latency.bench import Group
 from depthopt.latency.graphs import single_graph
-from depthopt.latency.profile import profile
+from depthopt.latency.profile import SWEEPS, profile
 from depthopt.runtimes import get_runtime
 
 SPEC = ConvSpec(16, 16, (3, 3), padding=(1, 1, 1, 1))
@@ -55,7 +55,8 @@ class FakeBench:
     def __init__(self, *_args, **_options):
         pass
 
-    def measure(self, keys):
+    def measure(self, keys, *, sweeps):
+        assert sweeps == SWEEPS
         self.log.append(tuple(keys))
         rounds = np.array(self.scatter)
         return Group(
@@ -73,6 +74,11 @@ def bench(monkeypatch):
     return kind
 
 
+def in_turn(*groups):
+    """The log of groups that are measured one after another."""
+    return [group for group in groups for _ in range(SWEEPS)]
+
+
 def measured(**options):
     return profile(CHAIN, KEEP + FIT, runtime=FakeRuntime(), network=b"", **options)
 
@@ -83,13 +89,17 @@ def medians(table):
 
 def test_measures_every_key_once_and_the_network(bench):
     table = measured()
-    assert bench.log == [(STEM_KEY, SPEC_KEY), (POINT_KEY,)]
+    assert bench.log == in_turn((STEM_KEY, SPEC_KEY), (POINT_KEY,))
     assert medians(table) == {str(STEM_KEY): 2.0, str(SPEC_KEY): 3.0, str(POINT_KEY): 0.5}
     network = table.network(CHAIN)
     assert network.total.median_ms == pytest.approx(10.0)
     assert network.fixed_ms == pytest.approx(10.0 - (2.0 + 3.0 + 3.0))
     stem = table.entries[str(STEM_KEY)]
-    assert (stem.q1_ms, stem.q3_ms, stem.count) == (pytest.approx(1.9), pytest.approx(2.1), 3)
+    assert (stem.q1_ms, stem.q3_ms, stem.count) == (
+        pytest.approx(1.9),
+        pytest.approx(2.1),
+        3 * SWEEPS,
+    )
 
 
 def test_a_full_table_is_left_alone(bench):
@@ -109,7 +119,7 @@ def test_only_what_is_missing_is_measured_to_the_tables_scale(bench):
     bench.log.clear()
     bench.slowdown = 1.3
     again = measured(table=part)
-    assert bench.log == [(SPEC_KEY, STEM_KEY), (POINT_KEY,)]
+    assert bench.log == in_turn((SPEC_KEY, STEM_KEY), (POINT_KEY,))
     assert medians(again) == medians(whole)
     assert again.networks == whole.networks
 
@@ -143,7 +153,7 @@ def test_a_second_network_is_measured_where_it_differs(bench):
     stem = LatencySummary(2.0, 2.0, 2.0, 9)
     heads = {str(STEM_KEY): stem, str(POINT_KEY): LatencySummary(0.5, 0.5, 0.5, 9)}
     measured(table=LatencyTable(CONDITIONS, heads))
-    assert bench.log == [(STEM_KEY, SPEC_KEY)]
+    assert bench.log == in_turn((STEM_KEY, SPEC_KEY))
 
 
 def test_an_entry_says_whether_it_settled(bench):
@@ -173,7 +183,7 @@ def test_updates_hold_what_is_measured_so_far_and_progress_ends_at_the_total():
     assert [len(table.entries) for table in updates] == [2, 3]
     assert updates[0].network(CHAIN) == final.network(CHAIN)
     assert updates[-1] == final
-    assert progress == [(2, 3), (3, 3)]
+    assert progress == [(0, 3), (1, 3), (2, 3), (2, 3), (2, 3), (3, 3)]
 
 
 def test_going_on_from_an_update_measures_the_rest_only(bench):
@@ -196,7 +206,7 @@ def test_a_noisy_machine_is_reported_with_the_spread(bench, caplog):
     with caplog.at_level(logging.WARNING):
         measured()
     assert "the machine is noisy" in caplog.text
-    assert "80 %" in caplog.text
+    assert "160 %" in caplog.text
 
 
 def test_on_a_real_runtime_more_work_takes_longer():

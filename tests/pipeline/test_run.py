@@ -8,11 +8,11 @@ import time
 from pathlib import Path
 
 import pytest
-from depthopt.latency.files import table_path
 
 from depthopt.cli import main
 from depthopt.core.artefacts import load_json, save_json
 from depthopt.core.plan import Frontier, Plan
+from depthopt.core.table_store import table_path
 from depthopt.core.tables import LatencyTable
 from depthopt.errors import CheckFailed, InfeasibleBudget
 from depthopt.pipeline import stages
@@ -200,3 +200,36 @@ def test_killed_in_a_stage_and_started_again_it_ends_the_same(
     for name in (*WEIGHTS, *VALUES):
         assert (copy / name).read_bytes() == (folder / name).read_bytes(), name
     assert (copy / "result.json").exists()
+
+
+def test_the_papers_estimator_is_resumed_entry_by_entry(
+    finished: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe, folder = finished
+    shutil.copytree(folder, tmp_path / "run")
+    changed = load_recipe(
+        recipe,
+        [
+            "importance.estimator=finetune",
+            "importance.train_images=64",
+            "importance.images=64",
+            "candidates.kinds=[drop]",
+        ],
+    )
+    real, calls = stages.finetune, []
+
+    def stopped(*arguments: object, **options: object) -> object:
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(stages, "finetune", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        run(changed, tmp_path / "run", until="estimate")
+    context = run(changed, tmp_path / "run", until="solve")
+    scored = [c for c in context.worthwhile if c.kind != "keep"]
+    assert context.importance.estimator == "finetune"
+    assert len(context.importance.entries) == len(scored)
+    assert len(calls) == len(scored) + 1, "only the entry that was stopped is trained again"
+    assert not context.path("importance.partial.json").exists()

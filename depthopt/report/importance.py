@@ -1,0 +1,37 @@
+"""What candidates cost over where they start and how long they are, as a picture."""
+
+import math
+
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+
+from depthopt.core.candidate import Candidate
+from depthopt.core.tables import ImportanceTable
+from depthopt.report.figures import svg
+
+_LEAST = 1e-4
+"""Costs below this are drawn like it: the scale is logarithmic."""
+
+
+def importance_svg(table: ImportanceTable) -> bytes:
+    """A map of an importance table: per segment, its cheapest candidate's cost, as SVG."""
+    cheapest: dict[tuple[int, int], float] = {}
+    for key, entry in table.entries.items():
+        candidate = Candidate.parse(key)
+        where = candidate.start, candidate.end - candidate.start
+        cheapest[where] = min(entry.cost, cheapest.get(where, math.inf))
+    starts = max((start for start, _ in cheapest), default=0) + 1
+    longest = max((length for _, length in cheapest), default=1)
+    costs = [
+        [max(cheapest.get((start, length), math.nan), _LEAST) for start in range(starts)]
+        for length in range(1, longest + 1)
+    ]
+    figure = Figure(figsize=(max(5, starts / 6), max(2.5, longest / 4)), layout="constrained")
+    axes = figure.add_subplot(
+        xlabel="first block", ylabel="blocks", title=f"{table.model}: cost by {table.estimator}"
+    )
+    drawn = axes.pcolormesh(
+        range(starts), range(1, longest + 1), costs, norm=LogNorm(vmin=_LEAST, vmax=max(1.0, *cheapest.values(), 0.0)), cmap="viridis_r"
+    )
+    figure.colorbar(drawn, label="cost of the segment's cheapest candidate")
+    return svg(figure)

@@ -1,0 +1,33 @@
+"""Costs over position and length, drawn."""
+
+from depthopt.core.tables import Importance, ImportanceTable
+from depthopt.report import importance_svg
+
+TABLE = ImportanceTable(
+    "net <a&b>",
+    "fit",
+    64,
+    {
+        "drop 0:2 identity relu": Importance(0.5),
+        "fit 0:2 8-8 k1x1 relu": Importance(0.1),
+        "fit 1:5 8-16 k3x3 p1,1,1,1": Importance(0.0),
+    },
+)
+
+
+def test_the_plot_names_the_network_and_is_the_same_every_time() -> None:
+    drawn = importance_svg(TABLE).decode()
+    assert "net &lt;a&amp;b&gt;: cost by fit" in drawn
+    assert "first block" in drawn
+    assert drawn == importance_svg(TABLE).decode()
+
+
+def test_another_cost_gives_another_picture() -> None:
+    changed = ImportanceTable(TABLE.model, "fit", 64, TABLE.entries | {
+        "fit 0:2 8-8 k1x1 relu": Importance(0.4),
+    })  # fmt: skip
+    assert importance_svg(changed) != importance_svg(TABLE)
+
+
+def test_an_empty_table_is_drawn_too() -> None:
+    assert b"first block" in importance_svg(ImportanceTable("net", "fit"))
