@@ -30,8 +30,9 @@ def importance_svg(table: ImportanceTable) -> bytes:
     axes = figure.add_subplot(
         xlabel="first block", ylabel="blocks", title=f"{table.model}: cost by {table.estimator}"
     )
+    scale = LogNorm(vmin=_LEAST, vmax=max(1.0, *cheapest.values(), 0.0))
     drawn = axes.pcolormesh(
-        range(starts), range(1, longest + 1), costs, norm=LogNorm(vmin=_LEAST, vmax=max(1.0, *cheapest.values(), 0.0)), cmap="viridis_r"
+        range(starts), range(1, longest + 1), costs, norm=scale, cmap="viridis_r"
     )
     figure.colorbar(drawn, label="cost of the segment's cheapest candidate")
     return svg(figure)
