@@ -47,7 +47,7 @@ class FakeRuntime:
 class FakeBench:
     """Times in milliseconds by key, on a machine slower by ``slowdown``."""
 
-    network_ms, call_ms, slowdown = 10.0, 1.0, 1.0
+    network_ms, call_ms, slowdown = 9.0, 1.0, 1.0
     scatter = (0.9, 1.0, 1.1)
     times_ms = MappingProxyType({STEM_KEY: 2.0, SPEC_KEY: 3.0, POINT_KEY: 0.5})
     cannot = frozenset()
@@ -92,8 +92,8 @@ def test_measures_every_key_once_and_the_network(bench):
     assert bench.log == in_turn((STEM_KEY, SPEC_KEY), (POINT_KEY,))
     assert medians(table) == {str(STEM_KEY): 2.0, str(SPEC_KEY): 3.0, str(POINT_KEY): 0.5}
     network = table.network(CHAIN)
-    assert network.total.median_ms == pytest.approx(10.0)
-    assert network.fixed_ms == pytest.approx(10.0 - (2.0 + 3.0 + 3.0))
+    assert network.total.median_ms == pytest.approx(9.0)
+    assert network.fixed_ms == pytest.approx(9.0 - (2.0 + 3.0 + 3.0))
     stem = table.entries[str(STEM_KEY)]
     assert (stem.q1_ms, stem.q3_ms) == (pytest.approx(1.8), pytest.approx(2.2))
     assert stem.count == 3 * SWEEPS
@@ -125,25 +125,37 @@ def test_only_what_is_missing_is_measured_to_the_tables_scale(bench):
 def test_a_second_network_is_brought_to_the_scale_of_shared_blocks():
     known = LatencyTable(CONDITIONS, {str(SPEC_KEY): LatencySummary(6.0, 6.0, 6.0, 9)})
     table = measured(table=known)
-    assert table.network(CHAIN).blocks_share == pytest.approx((2.0 + 3.0 + 3.0 + 1.0) / 10.0)
+    assert table.network(CHAIN).blocks_share == pytest.approx((2.0 + 3.0 + 3.0 + 1.0) / 9.0)
     assert table.entries[str(SPEC_KEY)] == known.entries[str(SPEC_KEY)]
     assert table.entries[str(STEM_KEY)].median_ms == pytest.approx(4.0)
     assert table.entries[str(POINT_KEY)].median_ms == pytest.approx(1.0)
-    assert table.network(CHAIN).total.median_ms == pytest.approx(20.0)
+    assert table.network(CHAIN).total.median_ms == pytest.approx(18.0)
 
 
 def test_blocks_that_exceed_the_whole_are_lowered_in_proportion(bench):
     bench.times_ms = {STEM_KEY: 4.0, SPEC_KEY: 4.0, POINT_KEY: 2.0}
     table = measured()
     network = table.network(CHAIN)
-    assert network.total.median_ms == pytest.approx(10.0)
+    assert network.total.median_ms == pytest.approx(9.0)
     assert network.fixed_ms == pytest.approx(1.0)
-    assert table.entries[str(POINT_KEY)].median_ms == pytest.approx(2.0 * 9 / 12)
+    assert table.entries[str(POINT_KEY)].median_ms == pytest.approx(2.0 * 8 / 12)
+
+
+def test_a_little_left_over_is_spread_over_the_blocks_and_more_is_fixed(bench):
+    bench.network_ms = 9.4
+    network = measured().network(CHAIN)
+    assert network.total.median_ms == pytest.approx(9.4)
+    assert network.fixed_ms == pytest.approx(1.0)
+    bench.network_ms = 20.0
+    table = measured()
+    assert table.network(CHAIN).total.median_ms == pytest.approx(20.0)
+    assert table.network(CHAIN).fixed_ms == pytest.approx(20.0 - 8.0 - 1.0)
+    assert table.entries[str(STEM_KEY)].median_ms == pytest.approx(2.0 * (8.0 + 1.0) / 8.0)
 
 
 @pytest.mark.usefixtures("bench")
 def test_the_blocks_own_sum_is_kept_as_measured():
-    assert measured().network(CHAIN).blocks_share == pytest.approx((2.0 + 3.0 + 3.0 + 1.0) / 10.0)
+    assert measured().network(CHAIN).blocks_share == pytest.approx((2.0 + 3.0 + 3.0 + 1.0) / 9.0)
 
 
 def test_a_second_network_is_measured_where_it_differs(bench):
