@@ -165,7 +165,12 @@ def _burst_ms(call: Callable[[], object], count: int, clock: Clock) -> float:
 def _prepared_ms(
     call: Callable[[], object], before: Callable[[], object], count: int, clock: Clock
 ) -> float:
-    """Mean milliseconds of ``count`` calls, each after ``before``, which is not timed."""
+    """Mean milliseconds of ``count`` calls, each after ``before``, which is not timed.
+
+    One untimed call precedes them: the others drove this one's data out of all caches.
+    """
+    before()
+    call()
     total_s = 0.0
     for _ in range(count):
         before()

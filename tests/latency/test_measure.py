@@ -61,7 +61,7 @@ def test_what_runs_before_a_call_is_not_timed():
         clock=machine.clock,
     )
     assert samples == {"a": [pytest.approx(0.5)], "b": [pytest.approx(0.5)]}
-    assert "".join(machine.order) == "-ab" + "-a-a" + "bbb"
+    assert "".join(machine.order) == "-ab" + "-a" + "-a-a" + "bbb"
 
 
 def test_drift_of_the_machine_cancels_in_the_ratio():
