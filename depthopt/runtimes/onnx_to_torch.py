@@ -232,7 +232,7 @@ def _padded_max_pool(sides: Sequence[int], x: Tensor, **settings: Any) -> Any:
 
 
 def _average_pool(node: _Node) -> Call:
-    node.only(dilations=node.attribute("dilations", [1, 1]))
+    node.only(dilations=[1, 1])
     sides, settings = _pool(node)
     counted = bool(node.attribute("count_include_pad", 0))
     if sides and not counted:

@@ -148,6 +148,12 @@ def test_an_option_that_is_not_known_is_named():
         onnx_to_torch(model)
 
 
+def test_a_dilated_average_is_refused():
+    model = model_of("AveragePool", randoms(IMAGE), kernel_shape=[2, 2], dilations=[2, 2])
+    with pytest.raises(ModelError, match=r"AveragePool with dilations=\[2, 2\] is not known"):
+        onnx_to_torch(model)
+
+
 def test_an_old_opset_is_refused():
     with pytest.raises(ModelError, match="its opset is 9, expected 13 or newer"):
         onnx_to_torch(model_of("Relu", randoms(IMAGE), opset=9))

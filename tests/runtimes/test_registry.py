@@ -74,8 +74,7 @@ def test_openvino_computes_in_the_dtype_that_it_says():
         try:
             output = get_runtime("openvino", dtype=dtype).compile(model).run(inputs)[0]
         except RuntimeUnavailable as refusal:  # a processor that has no bfloat16
-            assert "computes in" in str(refusal)  # noqa: PT017
-            return
+            pytest.skip(str(refusal))
         errors[dtype] = float(np.abs(output - exact).max())
     assert errors["float32"] < 1e-5 < errors["bfloat16"]
 
