@@ -28,6 +28,9 @@ MAX_FOOTPRINT = 48 << 20
 MIN_BALLAST = 2 << 20
 """Bytes that drive anything out of a core's own cache."""
 
+_BALLASTS = 8
+"""Sizes of ballast, so that keys share them."""
+
 _GRAPH_US = 1000.0
 _MIN_COPIES, _MAX_COPIES = 2, 96
 _MIN_ROUNDS, _MAX_ROUNDS = 9, 200
@@ -86,7 +89,8 @@ class Bench:
             _NETWORK: partial(session.run, random_inputs(session, batch)),
             _CALL: self._call(call_graph(batch)),
         }
-        self._flush = self._call(ballast_graph(self.footprint_bytes))
+        self._ballast = np.ones((1, self.footprint_bytes // 4), dtype=np.float32)
+        self._ballasts: dict[int, Callable[[], object]] = {}
 
     def measure(self, keys: Sequence[LatencyKey], *, sweeps: int = 1) -> Group:
         """Measure ``keys`` in turn with the network and with one another.
@@ -96,6 +100,7 @@ class Bench:
             sweeps: how often the group will be measured; each takes its share of the time.
         """
         calls = dict(self._fixed)
+        before: dict[str, Callable[[], object]] = {}
         copies: dict[LatencyKey, int] = {}
         failed: dict[LatencyKey, str] = {}
         for key in keys:
@@ -108,6 +113,8 @@ class Bench:
                 failed[key] = str(error)
                 continue
             calls |= {f"full {key}": full, f"base {key}": base}
+            own_bytes = copies[key] * weight_bytes(key)
+            before |= {f"full {key}": self._after(own_bytes), f"base {key}": self._after(0)}
 
         def ratios(samples: Mapping[str, Sequence[float]]) -> dict[LatencyKey, NDArray[np.float64]]:
             network = np.asarray(samples[_NETWORK])
@@ -129,16 +136,24 @@ class Bench:
             warmup_s=0.1,
             burst_ms=3.0,
         )
-        before = dict.fromkeys(calls.keys() - self._fixed.keys(), self._flush)
         samples = sample_in_turn(calls, effort=effort, before=before, settled=settled)
         network_ms, call_ms = (np.asarray(samples[name]) for name in (_NETWORK, _CALL))
         return Group(ratios(samples), network_ms, call_ms, failed)
 
     def _calls(self, key: LatencyKey) -> tuple[Callable[[], object], Callable[[], object], int]:
         """The entry's full graph and its base, ready to run, and the number of copies."""
-        copies = copies_of(key, self.batch)
+        copies = copies_of(key, self.batch, self.footprint_bytes)
         graphs = entry_graphs(key, copies=copies, batch=self.batch)
         return self._call(graphs.full), self._call(graphs.base), copies
+
+    def _after(self, own_bytes: int) -> Callable[[], object]:
+        """Reads what the network reads besides ``own_bytes``."""
+        size = ballast_bytes(own_bytes, self.footprint_bytes)
+        if size not in self._ballasts:
+            session = self.runtime.compile(ballast_graph(size))
+            inputs = {"ballast": self._ballast[:, : size // 4]}
+            self._ballasts[size] = partial(session.run, inputs)
+        return self._ballasts[size]
 
     def _call(self, model: bytes) -> Callable[[], object]:
         session = self.runtime.compile(model)
@@ -149,16 +164,27 @@ class Bench:
         return partial(session.run, inputs)
 
 
-def copies_of(key: LatencyKey, batch: int) -> int:
-    """How many copies of an entry make a graph of about a millisecond."""
+def copies_of(key: LatencyKey, batch: int, footprint_bytes: int) -> int:
+    """How many copies make a graph of about a millisecond, and no more bytes than a network."""
     spec = key.spec
     size = key.input_size if spec is None else spec.output_size(key.input_size)
     values = batch * (key.channels if spec is None else spec.out_channels) * math.prod(size)
     macs = 0 if spec is None else batch * spec.macs(key.input_size)
     rate = 5e3 if spec is not None and spec.is_depthwise else 2e4  # a microsecond
-    weight_bytes = 0 if spec is None else 4 * spec.parameters
-    estimate_us = 1 + macs / rate + values / 4e3 + weight_bytes / 2e4
-    return max(_MIN_COPIES, min(math.ceil(_GRAPH_US / estimate_us), _MAX_COPIES))
+    estimate_us = 1 + macs / rate + values / 4e3 + weight_bytes(key) / 2e4
+    most = min(_MAX_COPIES, footprint_bytes // max(1, weight_bytes(key)))
+    return max(_MIN_COPIES, min(math.ceil(_GRAPH_US / estimate_us), most))
+
+
+def ballast_bytes(own_bytes: int, footprint_bytes: int) -> int:
+    """What must be read beside ``own_bytes`` to make up a network's, rounded up to an eighth."""
+    share = max(0.0, 1 - own_bytes / footprint_bytes)
+    return max(MIN_BALLAST, footprint_bytes * math.ceil(share * _BALLASTS) // _BALLASTS)
+
+
+def weight_bytes(key: LatencyKey) -> int:
+    """Bytes of one copy's weights."""
+    return 0 if key.spec is None else 4 * key.spec.parameters
 
 
 def _size_bytes(network: bytes | Path) -> int:

@@ -14,7 +14,8 @@ clock's resolution drop out:
 Between two uses of a weight, a network reads all its other weights; a graph of a few
 copies would keep its weights in the nearest cache and be up to twice as fast as the same
 layers in their network. A third graph, the *ballast*, is run before each of the two, off
-the clock, and reads about as many bytes as the network does.
+the clock, so that ballast and copies together read about as many bytes as the network
+does: whatever cache holds the network's weights holds theirs.
 
 Activations take the form that torch's exporter gives them, so that they fuse alike.
 """

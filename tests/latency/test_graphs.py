@@ -7,7 +7,6 @@ import pytest
 from depthopt.core.candidate import LatencyKey
 from depthopt.core.spec import ConvSpec
 from depthopt.errors import ModelError
-from depthopt.latency.bench import copies_of
 from depthopt.latency.graphs import ballast_graph, call_graph, entry_graphs, single_graph
 from depthopt.runtimes import get_runtime, random_inputs
 
@@ -92,13 +91,6 @@ def test_the_call_graph_is_next_to_nothing():
 def test_an_activation_without_an_onnx_form_is_refused_with_the_known():
     with pytest.raises(ModelError, match=r"activation 'snake' has no ONNX form here; known: elu"):
         single_graph(LatencyKey(DENSE, (8, 8), "snake"))
-
-
-def test_fast_entries_are_many_and_slow_ones_few():
-    fast = LatencyKey(ConvSpec(16, 16, (1, 1)), (4, 4))
-    slow = LatencyKey(ConvSpec(64, 64, (5, 5), padding=(2, 2, 2, 2)), (112, 112))
-    assert copies_of(fast, 1) > 16
-    assert copies_of(slow, 8) == 2
 
 
 def test_the_ballast_is_read_once():

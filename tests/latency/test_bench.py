@@ -1,0 +1,31 @@
+"""How much of an entry is measured at once, and what is read beside it."""
+
+import pytest
+
+from depthopt.core.candidate import LatencyKey
+from depthopt.core.spec import ConvSpec
+from depthopt.latency.bench import MIN_BALLAST, ballast_bytes, copies_of, weight_bytes
+
+NETWORK = 16 << 20
+
+
+def test_fast_entries_are_many_and_slow_ones_few():
+    fast = LatencyKey(ConvSpec(16, 16, (1, 1)), (4, 4))
+    slow = LatencyKey(ConvSpec(64, 64, (5, 5), padding=(2, 2, 2, 2)), (112, 112))
+    assert copies_of(fast, 1, NETWORK) > 16
+    assert copies_of(slow, 8, NETWORK) == 2
+
+
+@pytest.mark.parametrize("channels", [8, 64, 320, 640, 1280])
+def test_copies_and_ballast_together_read_what_the_network_reads(channels):
+    key = LatencyKey(ConvSpec(channels, channels, (1, 1)), (1, 1))
+    own = copies_of(key, 1, NETWORK) * weight_bytes(key)
+    assert own <= NETWORK
+    together = own + ballast_bytes(own, NETWORK)
+    assert NETWORK <= together <= NETWORK + max(NETWORK // 8, MIN_BALLAST)
+
+
+def test_there_are_two_copies_even_of_what_outweighs_the_network():
+    key = LatencyKey(ConvSpec(4096, 4096, (1, 1)), (1, 1))
+    assert copies_of(key, 1, NETWORK) == 2
+    assert ballast_bytes(2 * weight_bytes(key), NETWORK) == MIN_BALLAST
