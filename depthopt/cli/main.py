@@ -161,12 +161,24 @@ def estimate(
         Path | None,
         typer.Option(help="Draw cost over position and length (.svg).", show_default=False),
     ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(help="Spread the work over so many Ray workers.", show_default=False),
+    ] = None,
+    address: Annotated[
+        str | None, typer.Option(help="Of a Ray cluster, or auto.", show_default=False)
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Estimate what each candidate costs in accuracy.
 
-    The stages before it are carried out first, as far as they are not done.
+    The stages before it are carried out first, as far as they are not done. The table is the
+    same for any number of workers; started again, the command goes on from the entries that
+    it has.
     """
+    where = {"importance.workers": workers, "importance.address": address}
+    given = [f"{key}={value}" for key, value in where.items() if value is not None]
+    overrides = [*(overrides or []), *given]
     context = walk(recipe, overrides, run_dir, "estimate")
     if plot is not None:
         from depthopt.report import importance_svg  # noqa: PLC0415 - matplotlib takes a second

@@ -1,6 +1,7 @@
 """Everything that a chain's segments may become."""
 
 from collections.abc import Collection, Iterator
+from dataclasses import replace
 from itertools import chain as concatenate
 
 from depthopt.core.candidate import Candidate, Kind, kept_blocks
@@ -18,6 +19,7 @@ def candidates(
     kinds: Collection[Kind] = ("drop", "fit"),
     kernel_sizes: Collection[int] = (1, 3, 5),
     max_length: int | None = 12,
+    inserted: str | None = None,
     fewer_macs: bool = True,
 ) -> tuple[Candidate, ...]:
     """Enumerate the candidates of every legal segment.
@@ -30,6 +32,8 @@ def candidates(
         kernel_sizes: side lengths of the square kernels that ``fit`` tries, dense and,
             where input and output agree in channels, depthwise.
         max_length: longest segment, in blocks; None for no limit.
+        inserted: activation behind every ``fit`` and ``merge`` of several blocks that has
+            none, as behind a linear bottleneck; None inserts none.
         fewer_macs: of ``fit`` and ``merge``, list only those that need fewer
             multiply-accumulates than what they replace; the others are rarely faster.
 
@@ -51,10 +55,17 @@ def candidates(
     if "merge" in kinds:
         parts += [_merges(chain, start, end) for start, end in segments]
     return tuple(
-        candidate
+        _with_activation(candidate, inserted)
         for candidate in concatenate.from_iterable(parts)
         if not fewer_macs or candidate.kind in {"keep", "drop"} or _has_fewer_macs(chain, candidate)
     )
+
+
+def _with_activation(candidate: Candidate, inserted: str | None) -> Candidate:
+    several = candidate.kind in {"fit", "merge"} and candidate.end - candidate.start > 1
+    if inserted is None or not several or candidate.activation is not None:
+        return candidate
+    return replace(candidate, activation=inserted)
 
 
 def _drops(chain: Chain) -> Iterator[Candidate]:

@@ -1,5 +1,6 @@
 """What each candidate costs in accuracy."""
 
 from depthopt.importance.estimate import estimate
+from depthopt.importance.workers import Workers
 
-__all__ = ["estimate"]
+__all__ = ["Workers", "estimate"]

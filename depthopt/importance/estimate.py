@@ -1,6 +1,7 @@
 """The importance table of a network's candidates, by one of several estimators."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import replace
 from typing import Literal
 
 from torch import Tensor, nn
@@ -8,15 +9,20 @@ from torch import Tensor, nn
 from depthopt.core.candidate import Candidate
 from depthopt.core.chain import Chain
 from depthopt.core.tables import ImportanceTable
-from depthopt.errors import UsageError
-from depthopt.importance.finetune import Train, finetune_importance
-from depthopt.importance.fit import fit_importance
+from depthopt.errors import DataError, TableError, UsageError
+from depthopt.importance.finetune import Finetune, Train, losses
+from depthopt.importance.fit import Fit, parts_of
 from depthopt.importance.magnitude import magnitude_importance
+from depthopt.importance.score import LabelledOrNot
+from depthopt.importance.workers import Workers
 from depthopt.rewrite.build import Form
 from depthopt.rewrite.calibration import repeatable
 from depthopt.rewrite.regression import RIDGES
 
 Estimator = Literal["fit", "finetune", "magnitude"]
+
+PARTS = 4
+"""Parts per worker: more lose less when one dies, and share less of the original's runs."""
 
 
 def estimate(
@@ -26,11 +32,12 @@ def estimate(
     *,
     estimator: Estimator = "fit",
     fitting: Iterable[Tensor] = (),
-    held_out: Iterable[tuple[Tensor, Tensor]] = (),
+    held_out: Iterable[LabelledOrNot] = (),
     ridges: Sequence[float] = RIDGES,
     memory_bytes: int = 2**30,
     train: Train | None = None,
     form: Form = "merged",
+    workers: Workers | int | None = None,
     table: ImportanceTable | None = None,
     on_update: Callable[[ImportanceTable], None] | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -47,48 +54,99 @@ def estimate(
         fitting: batches of images (N, C, H, W) to regress on, gone through once or more.
             Memory does not grow with their number where they are made anew for each
             pass: see ``depthopt.rewrite.calibration.repeatable``.
-        held_out: batches of images and labels (N,) to score on, likewise.
+        held_out: batches of images and labels (N,) to score on, likewise. For ``fit``
+            labels may be None: what it costs is the divergence from the original's outputs.
         ridges: relative regularisations to choose from on held-out images.
-        memory_bytes: bound on the accumulated Gram matrices.
+        memory_bytes: bound on the accumulated Gram matrices, of each worker.
         train: for ``finetune``, the short training, for instance
             ``lambda network: depthopt.finetune(network, data, config=config)``.
         form: for ``finetune``, whether a ``merge`` is trained as one convolution or
             ``expanded``.
-        table: for ``finetune``, entries that are known already.
-        on_update: for ``finetune``, called with the table after every entry.
+        workers: how many of Ray's to spread the work over; None works in this process, on
+            all of torch's threads. The table is the same, bit for bit, for any number of
+            workers; ``fit``'s is also the same without.
+        table: entries that are known already; they are not estimated again.
+        on_update: called with the table whenever entries have come in, to be stored.
         progress: called with steps done and steps in all.
 
     Raises:
         UsageError: an unknown estimator, or ``finetune`` without ``train``.
         DataError: no images, or tensors that are not finite.
         ModelError: the chain was made for another model.
+        TableError: ``table`` is of another network, estimator or number of images.
+        RuntimeUnavailable: workers are asked for and Ray is not installed.
     """
     if estimator == "magnitude":
         return magnitude_importance(model, chain, candidates)
+    where = workers if isinstance(workers, Workers) else Workers(workers)
+    fitting, held_out = repeatable(fitting), repeatable(held_out)
+    known = _known(table, chain, estimator, sum(len(x) for x, _ in held_out))
+    todo = [c for c in candidates if c.kind != "keep" and c.key not in known.entries]
+    steps = _Steps(progress)
     if estimator == "fit":
-        return fit_importance(
-            model,
-            chain,
-            candidates,
-            fitting=repeatable(fitting),
-            held_out=repeatable(held_out),
-            ridges=ridges,
-            memory_bytes=memory_bytes,
-            progress=progress,
+        told = steps if where.here else None
+        fit = Fit(model, chain, fitting, held_out, tuple(ridges), told)
+        count = PARTS * (where.count or 1)
+        parts = parts_of(chain, todo, count=count, memory_bytes=memory_bytes)
+        work: Fit | Finetune = fit
+        lengths = [fit.steps(part) for part in parts]
+    elif estimator == "finetune":
+        work = _finetune(model, chain, train, fitting, held_out, form)
+        parts, lengths = [(candidate,) for candidate in todo], [1] * len(todo)
+    else:
+        raise UsageError(f"estimator {estimator!r} is unknown; known: fit, finetune, magnitude")
+    steps.total = sum(lengths)
+    of = dict(zip(parts, lengths, strict=True))
+    steps(0)
+    for part, entries in where.each(work, parts):
+        known = replace(known, entries=known.entries | entries)
+        if not (where.here and estimator == "fit"):
+            steps(of[part])
+        if on_update is not None:
+            on_update(known)
+    order = [c.key for c in candidates if c.kind != "keep"]
+    return replace(known, entries={key: known.entries[key] for key in order})
+
+
+class _Steps:
+    """Counts steps for a progress callback."""
+
+    def __init__(self, progress: Callable[[int, int], None] | None) -> None:
+        self._progress, self._done = progress, 0
+        self.total = 0
+
+    def __call__(self, steps: int) -> None:
+        self._done += steps
+        if self._progress is not None:
+            self._progress(self._done, self.total)
+
+
+def _known(
+    table: ImportanceTable | None, chain: Chain, estimator: Estimator, images: int
+) -> ImportanceTable:
+    """The table to go on from."""
+    if table is None:
+        return ImportanceTable(chain.model, estimator, images)
+    if (table.model, table.estimator, table.images) != (chain.model, estimator, images):
+        raise TableError(
+            f"the importance table to go on from is of {table.model} by {table.estimator} on "
+            f"{table.images} images, expected {chain.model} by {estimator} on {images}; move it "
+            "away"
         )
-    if estimator == "finetune":
-        if train is None:
-            raise UsageError("the finetune estimator needs a short training; give train=")
-        return finetune_importance(
-            model,
-            chain,
-            candidates,
-            train=train,
-            fitting=repeatable(fitting),
-            held_out=repeatable(held_out),
-            form=form,
-            table=table,
-            progress=progress,
-            on_update=on_update,
-        )
-    raise UsageError(f"estimator {estimator!r} is unknown; known: fit, finetune, magnitude")
+    return table
+
+
+def _finetune(
+    model: nn.Module,
+    chain: Chain,
+    train: Train | None,
+    fitting: Collection[Tensor],
+    held_out: Collection[LabelledOrNot],
+    form: Form,
+) -> Finetune:
+    if train is None:
+        raise UsageError("the finetune estimator needs a short training; give train=")
+    if not held_out:
+        raise DataError("the finetune estimator needs held-out images and labels; got none")
+    original = losses(model, held_out)
+    return Finetune(model, chain, train, fitting, held_out, form, original)

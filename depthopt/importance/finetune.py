@@ -6,8 +6,8 @@ before it (ICML 2023, https://arxiv.org/abs/2301.12187) score a candidate by
 candidate in it. The solver's objective ``exp_accuracy`` makes that of the change kept here.
 """
 
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from depthopt.core.candidate import Candidate, kept_blocks
 from depthopt.core.chain import Chain
 from depthopt.core.plan import Plan
-from depthopt.core.tables import Importance, ImportanceTable
-from depthopt.errors import DataError, TableError
+from depthopt.core.tables import Importance
+from depthopt.errors import DataError
+from depthopt.importance.score import LabelledOrNot
 from depthopt.rewrite.apply import apply
 from depthopt.rewrite.build import Form
 
@@ -24,68 +25,47 @@ Train = Callable[[nn.Module], object]
 """Trains a network in place, briefly, the same way every time."""
 
 
-def finetune_importance(
-    model: nn.Module,
-    chain: Chain,
-    candidates: Sequence[Candidate],
-    *,
-    train: Train,
-    fitting: Collection[Tensor],
-    held_out: Collection[tuple[Tensor, Tensor]],
-    form: Form = "merged",
-    table: ImportanceTable | None = None,
-    progress: Callable[[int, int], None] | None = None,
-    on_update: Callable[[ImportanceTable], None] | None = None,
-) -> ImportanceTable:
-    """Train the network with each candidate in place, and see what it then gets right.
+@dataclass(frozen=True, slots=True)
+class Finetune:
+    """Trains the network with one candidate in place, and sees what it then gets right.
 
-    Args:
+    An entry's cost is the share of held-out images that it loses, 0 where it loses none.
+
+    Attributes:
         model: the original network; it is not changed.
         chain: its chain.
-        candidates: what may replace its segments.
         train: the short training.
         fitting: batches of images (N, C, H, W) that fitted convolutions start from.
         held_out: batches of images and labels (N,) to measure the accuracy on.
         form: whether a ``merge`` is trained as one convolution or ``expanded``.
-        table: entries that are known already; they are not trained again.
-        progress: called with the number of candidates done, and of all.
-        on_update: called with the table after every candidate, to be stored.
-
-    Returns:
-        The table. An entry's cost is the share of held-out images that it loses, 0 where
-        it loses none.
-
-    Raises:
-        DataError: no held-out images.
-        TableError: ``table`` is of another network, estimator or number of images.
+        original: loss and accuracy of the original on the held-out images.
     """
-    images = sum(len(labels) for _, labels in held_out)
-    if not images:
-        raise DataError("the finetune estimator needs held-out images and labels; got none")
-    known = ImportanceTable(chain.model, "finetune", images) if table is None else table
-    if (known.model, known.estimator, known.images) != (chain.model, "finetune", images):
-        raise TableError(
-            f"the importance table to go on from is of {known.model} by {known.estimator} on "
-            f"{known.images} images, expected {chain.model} by finetune on {images}; move it away"
+
+    model: nn.Module
+    chain: Chain
+    train: Train
+    fitting: Collection[Tensor]
+    held_out: Collection[LabelledOrNot]
+    form: Form
+    original: tuple[float, float]
+
+    def __call__(self, part: tuple[Candidate, ...]) -> dict[str, Importance]:
+        """The entries of some candidates, none of kind ``keep``."""
+        return {candidate.key: self._entry(candidate) for candidate in part}
+
+    def _entry(self, candidate: Candidate) -> Importance:
+        network = apply(
+            self.model,
+            self.chain,
+            _alone(self.chain, candidate),
+            calibration=self.fitting,
+            form=self.form,
+            compensated=False,
         )
-    original = _losses(model, held_out)
-    scored = [candidate for candidate in candidates if candidate.kind != "keep"]
-    for done, candidate in enumerate(scored):
-        if progress is not None:
-            progress(done, len(scored))
-        if candidate.key in known.entries:
-            continue
-        network = apply(model, chain, _alone(chain, candidate), calibration=fitting, form=form)
-        train(network)
-        loss, accuracy = _losses(network, held_out)
-        change = 100 * (accuracy - original[1])
-        entry = Importance(max(0.0, -change / 100), None, loss - original[0], change)
-        known = replace(known, entries=known.entries | {candidate.key: entry})
-        if on_update is not None:
-            on_update(known)
-    if progress is not None:
-        progress(len(scored), len(scored))
-    return known
+        self.train(network)
+        loss, accuracy = losses(network, self.held_out)
+        change = 100 * (accuracy - self.original[1])
+        return Importance(max(0.0, -change / 100), None, loss - self.original[0], change)
 
 
 def _alone(chain: Chain, candidate: Candidate) -> Plan:
@@ -96,12 +76,14 @@ def _alone(chain: Chain, candidate: Candidate) -> Plan:
 
 
 @torch.no_grad()
-def _losses(network: nn.Module, held_out: Collection[tuple[Tensor, Tensor]]) -> tuple[float, float]:
+def losses(network: nn.Module, held_out: Collection[LabelledOrNot]) -> tuple[float, float]:
     """Mean cross-entropy, in nats, and share of images classified right."""
     training = network.training
     network.eval()
     loss, correct, images = 0.0, 0, 0
     for batch, labels in held_out:
+        if labels is None:
+            raise DataError("the finetune estimator needs the held-out images' labels")
         logits = network(batch)
         loss += float(nn.functional.cross_entropy(logits.double(), labels, reduction="sum"))
         correct += int((logits.argmax(1) == labels).sum())

@@ -19,6 +19,7 @@ from pydantic import (
 from depthopt.core.candidate import Kind
 from depthopt.errors import RecipeError
 from depthopt.rewrite.build import Form
+from depthopt.rewrite.inserted import Start
 from depthopt.rewrite.regression import RIDGES
 from depthopt.train.config import TrainConfig
 
@@ -68,6 +69,9 @@ class CandidatesSection(_Section):
     kinds: tuple[Kind, ...] = Field(("drop", "fit"), description="drop, fit, merge")
     kernel_sizes: tuple[PositiveInt, ...] = Field((1, 3, 5), description="that fit tries")
     max_length: PositiveInt | None = Field(12, description="longest segment, in blocks")
+    inserted: str | None = Field(
+        None, description="activation behind what replaces several blocks and has none"
+    )
 
 
 class LatencySection(_Section):
@@ -102,6 +106,12 @@ class ImportanceSection(_Section):
     train_images: PositiveInt | None = Field(
         None, description="training images that finetune trains on; all of them if left out"
     )
+    workers: PositiveInt | None = Field(
+        None, description="Ray workers to spread the work over; none works in this process"
+    )
+    address: str | None = Field(
+        None, description="of a Ray cluster; without it workers run on this machine"
+    )
 
 
 class BudgetSection(_Section):
@@ -122,7 +132,13 @@ class ApplySection(_Section):
     """How the plan is carried out."""
 
     form: Form = Field("merged", description="how merges are trained: merged or expanded")
+    start: Start = Field(
+        "annealed", description="of inserted activations: annealed in finetuning, or at_once"
+    )
     images: PositiveInt = Field(2048, description="training images that re-fitting regresses on")
+    compensate: bool = Field(
+        True, description="regress the kept convolutions behind a replacement too"
+    )
 
 
 class Recipe(_Section):

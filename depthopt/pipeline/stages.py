@@ -16,7 +16,7 @@ from depthopt.export.onnx import export_onnx
 from depthopt.export.saved import load_weights, save, save_weights
 from depthopt.extraction import candidates, extract
 from depthopt.graph.network import TracedNetwork
-from depthopt.importance import estimate
+from depthopt.importance import Workers, estimate
 from depthopt.latency.profile import profile
 from depthopt.pipeline.context import BATCH, CandidateList, Context
 from depthopt.pipeline.measure import fused_difference, measure
@@ -91,6 +91,7 @@ def _extract(run: Context) -> str:
         kinds=section.kinds,
         kernel_sizes=section.kernel_sizes,
         max_length=section.max_length,
+        inserted=section.inserted,
     )
     save_json(chain, run.path("chain.json"))
     save_json(CandidateList(found), run.path("candidates.json"))
@@ -139,9 +140,24 @@ def _export(run: Context, network: nn.Module, name: str) -> float:
     return export_onnx(network, run.path(name), images=images, batch=batch)
 
 
+def _warn_of_missing_classes(run: Context) -> None:
+    seen = set(run.data.calibration.labels.tolist())
+    missing = [name for label, name in enumerate(run.data.class_names) if label not in seen]
+    if missing:
+        logger.warning(
+            "the %d calibration images hold none of %d classes (%s%s), which scores do not see; "
+            "raise data.calibration_images",
+            len(run.data.calibration),
+            len(missing),
+            ", ".join(missing[:3]),
+            ", ..." if len(missing) > 3 else "",
+        )
+
+
 def _estimate(run: Context) -> str:
     section, checkpoint = run.recipe.importance, run.path(_ESTIMATE_CHECKPOINT)
     config, data = run.train_config(section.train), run.train_data(section.train_images)
+    _warn_of_missing_classes(run)
     known = load_json(ImportanceTable, checkpoint) if checkpoint.exists() else None
     table = estimate(
         run.teacher,
@@ -153,6 +169,7 @@ def _estimate(run: Context) -> str:
         ridges=section.ridges,
         train=lambda network: finetune(network, data, teacher=run.teacher, config=config),
         form=run.recipe.apply.form,
+        workers=Workers(section.workers, section.address),
         table=known,
         on_update=lambda partial: save_json(partial, checkpoint),
         progress=lambda done, total: run.reporter.progress(done, total, "candidates"),
@@ -197,7 +214,9 @@ def _apply(run: Context) -> str:
         calibration=run.train_images(section.images),
         form=section.form,
         ridges=run.recipe.importance.ridges,
-        progress=lambda done, total: run.reporter.progress(done, total, "segments fitted"),
+        compensated=section.compensate,
+        start=section.start,
+        progress=lambda done, total: run.reporter.progress(done, total, "layers regressed"),
     )
     _save(run, network, "shallow")
     score = evaluate(network, run.data.calibration.batches(BATCH))
@@ -251,6 +270,15 @@ def _of(*sections: str) -> Callable[[Recipe], Any]:
 
 _DATA = ("model", "data")
 
+
+def _importance_settings(recipe: Recipe) -> Any:
+    """All but where the work is done, which does not change the table."""
+    settings = _of(*_DATA, "importance")(recipe)
+    where = {"workers", "address"}
+    settings["importance"] = {k: v for k, v in settings["importance"].items() if k not in where}
+    return [settings, recipe.apply.form]
+
+
 STAGES: tuple[Stage, ...] = (
     Stage(
         "teacher",
@@ -276,7 +304,7 @@ STAGES: tuple[Stage, ...] = (
     ),
     Stage(
         "estimate",
-        lambda recipe: [_of(*_DATA, "importance")(recipe), recipe.apply.form],
+        _importance_settings,
         ("teacher.safetensors", "chain.json", "candidates.json", "latency.json"),
         ("importance.json",),
         _estimate,

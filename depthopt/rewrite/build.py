@@ -9,11 +9,11 @@ from depthopt.core.candidate import Candidate
 from depthopt.core.chain import Chain, Skip
 from depthopt.core.plan import Plan
 from depthopt.errors import ModelError
-from depthopt.graph.activations import make_activation
 from depthopt.graph.convolutions import layer_spec, make_conv, why_opaque
 from depthopt.graph.network import TracedNetwork, reroute
 from depthopt.graph.trace import nodes_by_name, trace
 from depthopt.rewrite.expanded import ExpandedSegment
+from depthopt.rewrite.inserted import InsertedActivation
 
 Form = Literal["merged", "expanded"]
 
@@ -124,7 +124,7 @@ class _Builder:
                 new = self._graph.call_function(operator.add, (new, self._operand(skip)))
             if choice.activation is not None and ending.activation is None:
                 inserted = f"activation_{choice.start}_{choice.end}"
-                self._graph_module.add_submodule(inserted, make_activation(choice.activation))
+                self._graph_module.add_submodule(inserted, InsertedActivation(choice.activation))
                 new = self._graph.call_module(inserted, (new,))
         if choice.activation is None:
             old = self._nodes[ending.output]

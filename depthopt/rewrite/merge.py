@@ -5,6 +5,7 @@ import copy
 from depthopt.graph.network import TracedNetwork
 from depthopt.rewrite.expanded import ExpandedSegment
 from depthopt.rewrite.fold import fold_norms, norms_to_convolutions
+from depthopt.rewrite.inserted import settle
 
 
 def merge(network: TracedNetwork) -> TracedNetwork:
@@ -16,11 +17,15 @@ def merge(network: TracedNetwork) -> TracedNetwork:
 
     Args:
         network: what ``apply`` gave, trained or not; it is not changed.
+
+    Raises:
+        ModelError: an inserted activation has not come into its own yet.
     """
     merged = copy.deepcopy(network).eval()
     for name, module in list(merged.named_modules()):
         if isinstance(module, ExpandedSegment):
             merged.set_submodule(name, module.merged())
+    settle(merged)
     fold_norms(merged)
     norms_to_convolutions(merged)
     merged.graph.lint()

@@ -2,13 +2,15 @@
 
 With X the matrix of all windows (one row an output pixel) and Y the wanted outputs, a
 group's weight solves ``(Xc'Xc + ridge * mean(diag(Xc'Xc)) * I) W = Xc'Yc``, where ``c``
-marks centred columns; the bias takes up the means and is not shrunk. X is never
+marks centred columns; the bias takes up the means and is not shrunk. With a *prior* weight
+W0, W is drawn to it and not to 0: ``ridge * ... * W0`` is added on the right. X is never
 kept: its Gram matrix is accumulated in float64 over batches, so memory does not grow
 with the number of images. One Gram matrix serves every target and every smaller kernel.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own convention
@@ -42,26 +44,40 @@ class Fitted:
 
 
 class Regression:
-    """Accumulates the normal equations of one input tensor against several targets."""
+    """Accumulates the normal equations of one input tensor against several targets.
 
-    def __init__(self, spec: ConvSpec, targets: Mapping[str, int]) -> None:
+    Attributes:
+        spec: the largest convolution that can be solved for.
+        device: where the sums are kept.
+        features: weights per output of that convolution.
+        count: output pixels seen.
+    """
+
+    def __init__(
+        self,
+        spec: ConvSpec,
+        targets: Mapping[str, int],
+        device: torch.device | None = None,
+    ) -> None:
         """Start with nothing accumulated.
 
         Args:
             spec: the largest convolution that will be solved for; its ``out_channels``
                 do not matter.
             targets: output channels by target name.
+            device: where batches lie and sums are kept; the CPU by default.
         """
-        self.spec = spec
+        self.spec, self.device = spec, device
         self._groups = spec.groups
         kh, kw = spec.kernel_size
-        features = spec.in_channels // spec.groups * kh * kw
-        self._gram = torch.zeros((spec.groups, features, features), dtype=torch.float64)
-        self._sums = torch.zeros((spec.groups, features), dtype=torch.float64)
+        features = self.features = spec.in_channels // spec.groups * kh * kw
+        zeros = partial(torch.zeros, dtype=torch.float64, device=device)
+        self._gram = zeros((spec.groups, features, features))
+        self._sums = zeros((spec.groups, features))
         self._targets = dict(targets)
         columns = sum(targets.values()) // spec.groups
-        self._moments = torch.zeros((spec.groups, features, columns), dtype=torch.float64)
-        self._target_sums = torch.zeros((spec.groups, columns), dtype=torch.float64)
+        self._moments = zeros((spec.groups, features, columns))
+        self._target_sums = zeros((spec.groups, columns))
         self.count = 0
 
     @staticmethod
@@ -91,6 +107,7 @@ class Regression:
         windows = F.unfold(
             F.pad(inputs.double(), self.spec.padding),
             self.spec.kernel_size,
+            dilation=self.spec.dilation,
             stride=self.spec.stride,
         )
         n, _, pixels = windows.shape
@@ -109,12 +126,15 @@ class Regression:
         self._target_sums += y.sum(1)
         self.count += n * pixels
 
-    def solve(self, spec: ConvSpec, ridge: float) -> dict[str, tuple[Tensor, Tensor]]:
+    def solve(
+        self, spec: ConvSpec, ridge: float, prior: Mapping[str, Tensor] | None = None
+    ) -> dict[str, tuple[Tensor, Tensor]]:
         """Weights and biases of ``spec`` for every target.
 
         Args:
             spec: a convolution whose kernel lies inside that of the regression.
             ridge: relative regularisation.
+            prior: by target name, the weight that the solution is drawn to; 0 without it.
 
         Returns:
             weight: (out_channels, in_channels // groups, kH, kW) and bias:
@@ -136,18 +156,43 @@ class Regression:
         # Centring a constant channel leaves rounding errors of its mean square, which a share
         # of the (tiny) variance alone would not outweigh.
         raw = self._gram.diagonal(dim1=1, dim2=2)[:, taps].mean(1, keepdim=True)
-        diagonal += ridge * diagonal.mean(1, keepdim=True).clamp_min(0) + 1e-12 * raw + 1e-12
+        strength = ridge * diagonal.mean(1, keepdim=True).clamp_min(0) + 1e-12 * raw + 1e-12
+        diagonal += strength
+        if prior is not None:
+            moments += strength[:, :, None] * self._joined(prior)
         factor = torch.linalg.cholesky(gram)
         solution = torch.cholesky_solve(moments, factor)
         bias = target_mean - torch.einsum("gf,gfo->go", mean, solution)
         return self._split(solution, bias, (inner, *spec.kernel_size), groups)
+
+    def output_moments(self, weight: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and variance (out_channels,) of what a convolution without bias gives.
+
+        Args:
+            weight: (out_channels, in_channels // groups, kH, kW), of the regression's kernel.
+        """
+        rows = weight.double().reshape(self._groups, len(weight) // self._groups, -1)
+        mean = self._sums / self.count
+        outputs = torch.einsum("gf,gof->go", mean, rows)
+        squares = torch.einsum("gof,gfh,goh->go", rows, self._gram / self.count, rows)
+        return outputs.reshape(-1), (squares - outputs.square()).clamp_min(0).reshape(-1)
+
+    def _joined(self, weights: Mapping[str, Tensor]) -> Tensor:
+        """Weights of all targets as (groups, features, columns)."""
+        return torch.cat(
+            [
+                weights[name].double().reshape(self._groups, channels // self._groups, -1)
+                for name, channels in self._targets.items()
+            ],
+            dim=1,
+        ).transpose(1, 2)
 
     def _taps(self, spec: ConvSpec) -> Tensor:
         """Indices, among the largest kernel's features, of those of ``spec``."""
         kh, kw = self.spec.kernel_size
         left, _, top, _ = self.spec.padding
         row, column = top - spec.padding[2], left - spec.padding[0]
-        index = torch.arange(self.spec.in_channels // self._groups * kh * kw)
+        index = torch.arange(self.features, device=self._gram.device)
         grid = index.reshape(-1, kh, kw)
         height, width = spec.kernel_size
         return grid[:, row : row + height, column : column + width].reshape(-1)
@@ -176,6 +221,7 @@ def best_fits(
     held_out_inputs: Tensor,
     held_out_targets: Mapping[str, Tensor],
     ridges: Iterable[float] = RIDGES,
+    prior: Mapping[str, Tensor] | None = None,
 ) -> dict[str, Fitted]:
     """For every target, the solution whose ridge serves held-out data best.
 
@@ -185,10 +231,11 @@ def best_fits(
         held_out_inputs: (N, in_channels, H, W), not among what was accumulated.
         held_out_targets: (N, out_channels, H', W') by target name.
         ridges: the strengths to try.
+        prior: see ``Regression.solve``.
     """
     best: dict[str, Fitted] = {}
     for ridge in ridges:
-        for name, (weight, bias) in regression.solve(spec, ridge).items():
+        for name, (weight, bias) in regression.solve(spec, ridge, prior).items():
             if name not in held_out_targets:
                 continue
             wanted = held_out_targets[name]

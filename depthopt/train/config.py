@@ -26,6 +26,8 @@ class TrainConfig:
         distillation: weight of the teacher's answer against the label, where there is a
             teacher.
         temperature: by which logits are divided for the teacher's answer.
+        anneal: share of all steps in which inserted activations that start as the identity
+            come into their own.
         ema_decay: of the moving average of the weights that the model ends with; it rises
             to this value with the steps. None ends with the last weights.
         augment: change training images at random, as the data set knows how to.
@@ -49,6 +51,7 @@ class TrainConfig:
     label_smoothing: Annotated[float, Ge(0), Lt(1)] = 0.1
     distillation: Annotated[float, Ge(0), Le(1)] = 0.9
     temperature: Annotated[float, Gt(0)] = 2.0
+    anneal: Annotated[float, Gt(0), Le(1)] = 0.5
     ema_decay: Annotated[float, Gt(0), Lt(1)] | None = None
     augment: bool = True
     mixed_precision: Literal["no", "bf16", "fp16"] = "no"

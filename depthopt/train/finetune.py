@@ -17,6 +17,7 @@ from timm.utils.model_ema import ModelEmaV3
 from torch import Tensor, nn
 
 from depthopt.errors import DepthoptError, UsageError
+from depthopt.rewrite.inserted import come_into_their_own
 from depthopt.train.config import TrainConfig, check_config
 from depthopt.train.dataset import Dataset, Progress, training_steps
 from depthopt.train.evaluate import evaluate
@@ -92,6 +93,7 @@ def finetune(
     state = trainer.state
     if state.ema:
         model.load_state_dict(state.ema.module.state_dict())
+        come_into_their_own(model, 1.0)
     model.eval().to(home).to(memory_format=torch.contiguous_format)
     return TrainResult(tuple(state.history), state.step)
 
@@ -133,6 +135,7 @@ class _Trainer:
         schedule: of the learning rate, a function of the step.
         teacher: a copy of the caller's, or None.
         config: of the training.
+        anneal_steps: after so many, inserted activations have come into their own.
         state: what a step changes.
     """
 
@@ -142,6 +145,7 @@ class _Trainer:
     schedule: CosineLRScheduler
     teacher: nn.Module | None
     config: TrainConfig
+    anneal_steps: int
     state: TrainState
 
     def step(self, images: Tensor, labels: Tensor) -> float:
@@ -149,6 +153,7 @@ class _Trainer:
         state, config = self.state, self.config
         torch.manual_seed(_seed(config.seed, "step", state.step))
         self.schedule.step_update(state.step)
+        come_into_their_own(state.model, min(1.0, (state.step + 1) / self.anneal_steps))
         images = images.to(self.accelerator.device, memory_format=_layout(config))
         labels = labels.to(self.accelerator.device)
         logits = self.network(images)
@@ -200,7 +205,8 @@ def _trainer(
     # accelerate puts autocast over the ``forward`` of what it is given: of a wrapper, then.
     network, prepared = accelerator.prepare(nn.Sequential(model), optimizer)
     state = TrainState(model, optimizer, average, accelerator.scaler)
-    return _Trainer(accelerator, network, prepared, schedule, teacher, config, state)
+    anneal_steps = max(1, int(config.anneal * steps))
+    return _Trainer(accelerator, network, prepared, schedule, teacher, config, anneal_steps, state)
 
 
 def _run_epoch(

@@ -76,6 +76,29 @@ def test_unusable_data_is_refused() -> None:
         estimate(MODEL, CHAIN, ALL, estimator="entropy")
 
 
+def test_labels_are_not_needed() -> None:
+    unlabelled = [(x, None) for x, _ in HELD_OUT]
+    table = estimate(MODEL, CHAIN, ALL, fitting=FITTING, held_out=unlabelled)
+    for key, entry in TABLE.entries.items():
+        assert table.entries[key].cost == entry.cost
+        assert table.entries[key].accuracy_change is None
+        assert table.entries[key].loss_increase is None
+    with pytest.raises(DataError, match="16 of 32 held-out images have labels"):
+        estimate(MODEL, CHAIN, ALL, fitting=FITTING, held_out=[HELD_OUT[0], unlabelled[1]])
+
+
+def test_too_few_images_are_named(caplog: pytest.LogCaptureFixture) -> None:
+    chain = extract(MODEL, (2, 2, 2))
+    found = candidates(chain, kinds=("fit",), fewer_macs=False)
+    held_out = [(x[:, :, :2, :2], y) for x, y in HELD_OUT]
+    few = [FITTING[0][:1, :, :2, :2]]
+    for fitting, warned in ((few, True), ([x[:, :, :2, :2] for x in FITTING] * 4, False)):
+        caplog.clear()
+        estimate(MODEL, chain, found, fitting=fitting, held_out=held_out)
+        warnings = [r for r in caplog.records if r.name.startswith("depthopt")]
+        assert any("weights per output" in r.getMessage() for r in warnings) == warned
+
+
 def brief(network: torch.nn.Module) -> None:
     """A training that leaves its mark: the head's bias moves by one step."""
     loss = torch.nn.functional.cross_entropy(network(FITTING[0]), HELD_OUT[0][1])
@@ -102,7 +125,9 @@ def test_finetune_scores_the_trained_network_with_one_candidate_in_place() -> No
         return 100 * float((predicted == labels).float().mean())
 
     for candidate in SOME:
-        network = apply(MODEL, CHAIN, plan_of(CHAIN, candidate), calibration=FITTING)
+        network = apply(
+            MODEL, CHAIN, plan_of(CHAIN, candidate), calibration=FITTING, compensated=False
+        )
         with torch.enable_grad():
             brief(network)
         entry = table.entries[candidate.key]

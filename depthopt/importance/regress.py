@@ -1,0 +1,193 @@
+"""The regressions of many candidates at once, in one sweep over the fitting images.
+
+Candidates of one start that share stride, grouping and centre share a Gram matrix, whatever
+their ends and kernels (``depthopt.rewrite.regression``).
+"""
+
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, fx
+
+from depthopt.core.candidate import Candidate
+from depthopt.core.chain import Chain
+from depthopt.core.spec import ConvSpec
+from depthopt.core.window import Window
+from depthopt.errors import DataError
+from depthopt.graph.partial import record
+from depthopt.importance.segment import SegmentTensors
+from depthopt.rewrite.regression import Regression, best_fits
+
+logger = logging.getLogger(__name__)
+
+Weights = tuple[Tensor, Tensor]
+"""(out_channels, in_channels // groups, kH, kW) and (out_channels,)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Fits that share one Gram matrix: same start, stride, centre and grouping."""
+
+    start: int
+    candidates: tuple[Candidate, ...]
+
+    @property
+    def largest(self) -> ConvSpec:
+        """The kernel that holds all others."""
+        specs = [c.spec for c in self.candidates if c.spec is not None]
+        return max(specs, key=lambda spec: spec.kernel_size)
+
+    @property
+    def ends(self) -> tuple[int, ...]:
+        """Where its segments end."""
+        return tuple(dict.fromkeys(c.end for c in self.candidates))
+
+    @property
+    def memory_bytes(self) -> int:
+        """What its normal equations take."""
+        outputs = {c.end: c.spec.out_channels for c in self.candidates if c.spec is not None}
+        return Regression.bytes_needed(self.largest, sum(outputs.values()))
+
+    def macs(self, chain: Chain) -> int:
+        """Multiply-accumulates of the normal equations for one image."""
+        spec, first = self.largest, chain.blocks[self.start]
+        height, width = spec.output_size(first.input_size)
+        return self.memory_bytes // 8 * height * width
+
+
+def grouped(chain: Chain, fits: Sequence[Candidate]) -> list[Group]:
+    """Candidates of kind ``fit`` by the Gram matrix that serves them, in order of starts."""
+    groups: dict[tuple[object, ...], list[Candidate]] = defaultdict(list)
+    for candidate in sorted(fits, key=lambda c: c.start):
+        assert candidate.spec is not None  # noqa: S101 - fits always have one
+        spec, window = candidate.spec, Window.of(candidate.spec)
+        centre = tuple(2 * o + k for o, k in zip(window.offset, window.size, strict=True))
+        size = chain.ending(candidate.start, candidate.end).size
+        groups[candidate.start, spec.stride, spec.groups, centre, size].append(candidate)
+    return [Group(members[0].start, tuple(members)) for members in groups.values()]
+
+
+def passes(groups: Sequence[Group], memory_bytes: int) -> Iterator[list[Group]]:
+    """Groups that fit into memory together, at least one at a time."""
+    part: list[Group] = []
+    used = 0
+    for group in groups:
+        if part and used + group.memory_bytes > memory_bytes:
+            yield part
+            part, used = [], 0
+        part.append(group)
+        used += group.memory_bytes
+    if part:
+        yield part
+
+
+def regress(
+    teacher: fx.GraphModule,
+    chain: Chain,
+    groups: Sequence[Group],
+    *,
+    fitting: Collection[Tensor],
+    held_out: Tensor,
+    ridges: Sequence[float],
+    pool: Executor,
+    step: Callable[[], None],
+) -> dict[Candidate, Weights]:
+    """Regress all candidates of some groups.
+
+    Args:
+        teacher: the original network, traced, its norms folded.
+        chain: its chain.
+        groups: whose normal equations are in memory together.
+        fitting: batches of images (N, C, H, W) to regress on.
+        held_out: images to choose the regularisation on.
+        ridges: relative regularisations to choose from.
+        pool: works at several groups at a time.
+        step: called after every batch.
+
+    Raises:
+        DataError: a tensor is not finite, or the images are too few for a kernel.
+    """
+    device = next(teacher.parameters()).device
+    segments = {
+        (g.start, end): SegmentTensors(chain, g.start, end) for g in groups for end in g.ends
+    }
+    names = set[str]().union(*(segment.names for segment in segments.values()))
+    regressions = [
+        Regression(
+            group.largest,
+            {str(end): chain.ending(group.start, end).channels for end in group.ends},
+            device,
+        )
+        for group in groups
+    ]
+
+    def add(group: Group, regression: Regression, values: Mapping[str, Tensor]) -> None:
+        inputs = values[chain.blocks[group.start].input]
+        regression.add(
+            inputs, {str(end): segments[group.start, end].wanted(values) for end in group.ends}
+        )
+
+    def solve(group: Group, regression: Regression) -> dict[Candidate, Weights]:
+        weights: dict[Candidate, Weights] = {}
+        inputs = values[chain.blocks[group.start].input]
+        for spec, members in _by_spec(group).items():
+            wanted = {str(c.end): segments[c.start, c.end].wanted(values) for c in members}
+            fits = best_fits(regression, spec, inputs, wanted, ridges)
+            weights |= {c: (fits[str(c.end)].weight, fits[str(c.end)].bias) for c in members}
+        return weights
+
+    for images in fitting:
+        values = _finite(record(teacher, images.to(device), names))
+        each = zip(groups, regressions, strict=True)
+        for done in [pool.submit(add, *pair, values) for pair in each]:
+            done.result()
+        step()
+    values = record(teacher, held_out.to(device), names)
+    _warn_if_few(groups, regressions, len(fitting))
+    solved = [pool.submit(solve, *pair) for pair in zip(groups, regressions, strict=True)]
+    weights: dict[Candidate, Weights] = {}
+    for found in solved:
+        weights |= found.result()
+    return weights
+
+
+def _warn_if_few(groups: Sequence[Group], regressions: Sequence[Regression], batches: int) -> None:
+    """Name the fit that leans most on its regularisation, if any sees fewer pixels than weights."""
+    missing = {
+        group.start: (regression.features / regression.count, group, regression)
+        for group, regression in zip(groups, regressions, strict=True)
+        if regression.count < regression.features
+    }
+    if missing:
+        factor, group, regression = max(missing.values(), key=lambda found: found[0])
+        logger.warning(
+            "%s from block %d on is fitted to %d pixels and has %d weights per output: its "
+            "regularisation decides; %.1f times the %d batches of fitting images would do",
+            group.largest,
+            group.start,
+            regression.count,
+            regression.features,
+            factor,
+            batches,
+        )
+
+
+def _by_spec(group: Group) -> dict[ConvSpec, list[Candidate]]:
+    """A group's candidates by kernel; those of one kernel differ in their ends alone."""
+    members: dict[ConvSpec, list[Candidate]] = defaultdict(list)
+    for candidate in group.candidates:
+        assert candidate.spec is not None  # noqa: S101 - fits always have one
+        channels = candidate.spec.in_channels
+        members[replace(candidate.spec, out_channels=channels)].append(candidate)
+    return members
+
+
+def _finite(values: dict[str, Tensor]) -> dict[str, Tensor]:
+    for name, value in values.items():
+        if not bool(torch.isfinite(value).all()):
+            raise DataError(f"the tensor {name} holds NaN or infinite values on calibration images")
+    return values

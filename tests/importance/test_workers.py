@@ -1,0 +1,110 @@
+"""Parts of a table, worked at here or on Ray."""
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from depthopt.errors import DataError, RuntimeUnavailable, UsageError
+from depthopt.extraction import candidates, extract
+from depthopt.importance import Workers, estimate
+from depthopt.importance.fit import parts_of
+from tests.networks import Residual
+
+SIZE = (2, 8, 8)
+MODEL = Residual()
+CHAIN = extract(MODEL, SIZE)
+ALL = candidates(CHAIN, kinds=("drop", "fit", "merge"), fewer_macs=False)
+SCORED = [c for c in ALL if c.kind != "keep"]
+torch.manual_seed(0)
+FITTING = [torch.randn(16, *SIZE) for _ in range(5)]
+HELD_OUT = [(torch.randn(16, *SIZE), torch.randint(0, 3, (16,))) for _ in range(2)]
+DATA = {"fitting": FITTING, "held_out": HELD_OUT}
+
+
+@pytest.mark.parametrize("count", [1, 3, 100])
+def test_parts_hold_every_candidate_once(count: int) -> None:
+    parts = parts_of(CHAIN, SCORED, count=count, memory_bytes=2**30)
+    assert sorted(c.key for part in parts for c in part) == sorted(c.key for c in SCORED)
+    assert len(parts) == 1 if count == 1 else len(parts) > 1
+
+
+def test_candidates_of_one_gram_matrix_stay_together_under_any_bound_on_memory() -> None:
+    parts = parts_of(CHAIN, SCORED, count=1, memory_bytes=1)
+    of = {c: i for i, part in enumerate(parts) for c in part}
+    ends = [of[c] for c in SCORED if c.kind == "fit" and c.start == 1 and c.spec.groups == 1
+            and c.spec.stride == (1, 1)]  # fmt: skip
+    assert len(parts) > 3
+    assert len(ends) > 2
+    assert len(set(ends)) == 1
+
+
+def test_the_number_of_threads_changes_no_bit() -> None:
+    tables = []
+    for threads in (1, 2):
+        before = torch.get_num_threads()
+        torch.set_num_threads(threads)
+        tables.append(estimate(MODEL, CHAIN, ALL, **DATA))
+        assert torch.get_num_threads() == threads
+        torch.set_num_threads(before)
+    assert tables[0] == tables[1]
+
+
+def test_what_is_known_is_not_estimated_again() -> None:
+    updates, steps = [], []
+    whole = estimate(MODEL, CHAIN, ALL, on_update=updates.append, **DATA)
+    assert len(updates) > 1
+    assert updates[-1].entries == whole.entries
+    again = estimate(
+        MODEL, CHAIN, ALL, table=updates[0], progress=lambda *done: steps.append(done), **DATA
+    )
+    assert again == whole
+    assert list(again.entries) == list(whole.entries)
+    assert steps[-1][0] == steps[-1][1] < 5 * 4 + len(SCORED) * 2
+
+
+def test_ray_is_named_if_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(RuntimeUnavailable, match=r"pip install 'depthopt\[ray\]'"):
+        estimate(MODEL, CHAIN, ALL, workers=2, **DATA)
+    with pytest.raises(UsageError, match="0 workers"):
+        Workers(0)
+
+
+def dying_once(mark: Path):
+    """A training after which, the first time, the worker is no more."""
+
+    def train(network: torch.nn.Module) -> None:
+        if not mark.exists():
+            mark.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        with torch.no_grad():
+            next(network.parameters()).mul_(1.5)
+
+    return train
+
+
+@pytest.mark.slow
+def test_workers_give_the_same_table_bit_for_bit_and_outlive_one_of_them(tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    whole = estimate(MODEL, CHAIN, ALL, **DATA)
+    assert estimate(MODEL, CHAIN, ALL, workers=2, **DATA) == whole
+    some = SCORED[::9]
+    here = estimate(MODEL, CHAIN, some, estimator="finetune", train=dying_once(tmp_path), **DATA)
+    mark = tmp_path / "died"
+    there = estimate(
+        MODEL, CHAIN, some, estimator="finetune", train=dying_once(mark), workers=2, **DATA
+    )
+    assert mark.exists()
+    assert there == here
+
+
+@pytest.mark.slow
+def test_an_error_on_a_worker_is_the_users_error() -> None:
+    pytest.importorskip("ray")
+    broken = {"fitting": [x * torch.nan for x in FITTING], "held_out": HELD_OUT}
+    with pytest.raises(DataError, match="NaN or infinite"):
+        estimate(MODEL, CHAIN, ALL, workers=1, **broken)
