@@ -116,22 +116,23 @@ def regress(
         (g.start, end): SegmentTensors(chain, g.start, end) for g in groups for end in g.ends
     }
     names = set[str]().union(*(segment.names for segment in segments.values()))
-    regressions = [
-        Regression(
+    regressions = {
+        group: Regression(
             group.largest,
             {str(end): chain.ending(group.start, end).channels for end in group.ends},
             device,
         )
         for group in groups
-    ]
+    }
 
-    def add(group: Group, regression: Regression, values: Mapping[str, Tensor]) -> None:
+    def add(group: Group, values: Mapping[str, Tensor]) -> None:
         inputs = values[chain.blocks[group.start].input]
-        regression.add(
+        regressions[group].add(
             inputs, {str(end): segments[group.start, end].wanted(values) for end in group.ends}
         )
 
-    def solve(group: Group, regression: Regression) -> dict[Candidate, Weights]:
+    def solve(group: Group) -> dict[Candidate, Weights]:
+        regression = regressions.pop(group)  # and with it its memory
         weights: dict[Candidate, Weights] = {}
         inputs = values[chain.blocks[group.start].input]
         for spec, members in _by_spec(group).items():
@@ -142,24 +143,23 @@ def regress(
 
     for images in fitting:
         values = _finite(record(teacher, images.to(device), names))
-        each = zip(groups, regressions, strict=True)
-        for done in [pool.submit(add, *pair, values) for pair in each]:
+        for done in [pool.submit(add, group, values) for group in groups]:
             done.result()
         step()
     values = record(teacher, held_out.to(device), names)
-    _warn_if_few(groups, regressions, len(fitting))
-    solved = [pool.submit(solve, *pair) for pair in zip(groups, regressions, strict=True)]
+    _warn_if_few(regressions, len(fitting))
+    solved = [pool.submit(solve, group) for group in groups]
     weights: dict[Candidate, Weights] = {}
     for found in solved:
         weights |= found.result()
     return weights
 
 
-def _warn_if_few(groups: Sequence[Group], regressions: Sequence[Regression], batches: int) -> None:
+def _warn_if_few(regressions: Mapping[Group, Regression], batches: int) -> None:
     """Name the fit that leans most on its regularisation, if any sees fewer pixels than weights."""
     missing = {
         group.start: (regression.features / regression.count, group, regression)
-        for group, regression in zip(groups, regressions, strict=True)
+        for group, regression in regressions.items()
         if regression.count < regression.features
     }
     if missing:

@@ -148,7 +148,9 @@ class Regression:
         taps = self._taps(spec)
         mean = self._sums[:, taps] / self.count
         target_mean = self._target_sums / self.count
-        gram = self._gram[:, taps][:, :, taps] - self.count * mean[:, :, None] * mean[:, None]
+        whole = spec.kernel_size == self.spec.kernel_size
+        gram = self._gram.clone() if whole else self._gram[:, taps[:, None], taps]
+        gram.baddbmm_(mean[:, :, None], mean[:, None], alpha=-self.count)  # the only copy
         moments = self._moments[:, taps] - self.count * mean[:, :, None] * target_mean[:, None]
         if not bool(torch.isfinite(moments).all()):
             raise DataError("the calibration tensors hold NaN or infinite values")
@@ -160,7 +162,7 @@ class Regression:
         diagonal += strength
         if prior is not None:
             moments += strength[:, :, None] * self._joined(prior)
-        factor = torch.linalg.cholesky(gram)
+        factor = torch.linalg.cholesky(gram, out=gram)
         solution = torch.cholesky_solve(moments, factor)
         bias = target_mean - torch.einsum("gf,gfo->go", mean, solution)
         return self._split(solution, bias, (inner, *spec.kernel_size), groups)

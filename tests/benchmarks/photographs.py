@@ -63,11 +63,11 @@ def write_checkpoint(wheel: Path, classes: list[str], path: Path) -> None:
     save_weights(model, path)
 
 
-def photographs(data: Path, weights: Path, folder: Path, **sections: dict) -> Recipe:
+def photographs(tar: Path, weights: Path, folder: Path, **sections: dict) -> Recipe:
     """The recipe, with the checkpoint that it names written into ``folder``.
 
     Args:
-        data: the tar of photographs.
+        tar: the photographs.
         weights: the wheel.
         folder: of the run.
         sections: more of the recipe.
@@ -75,11 +75,11 @@ def photographs(data: Path, weights: Path, folder: Path, **sections: dict) -> Re
     checkpoint = folder / "pretrained.safetensors"
     if not checkpoint.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        write_checkpoint(weights, synsets(data), checkpoint)
+        write_checkpoint(weights, synsets(tar), checkpoint)
     content = {
         "model": {"name": "efficientnet_lite0", "input_size": SIZE, "checkpoint": checkpoint},
         "data": {
-            "source": f"folder:{data.resolve()}",
+            "source": f"folder:{tar.resolve()}",
             "mean": [127 / 255],
             "std": [128 / 255],
             "interpolation": "bicubic",

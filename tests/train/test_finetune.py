@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from depthopt.core import artefacts
 from depthopt.errors import ArtefactError, DepthoptError, UsageError
+from depthopt.rewrite.inserted import InsertedActivation
 from depthopt.train.config import TrainConfig
 from depthopt.train.dataset import Dataset, Preprocessing
 from depthopt.train.evaluate import evaluate
@@ -294,3 +295,28 @@ def test_the_learning_rate_rises_then_falls_to_zero():
 def test_bad_settings_are_refused(changes, message):
     with pytest.raises(UsageError, match=message):
         train(replace(CONFIG, **changes))
+
+
+class WithInserted(nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.inserted = InsertedActivation("relu")
+        self.inserted.share.zero_()
+        self.head = nn.Linear(64, 3)
+
+    def forward(self, x):
+        return self.head(self.inserted(x.flatten(1)))
+
+
+@pytest.mark.parametrize("ema_decay", [None, 0.9])
+def test_inserted_activations_come_into_their_own(ema_decay):
+    model = WithInserted()
+    shares = []
+    hook = model.inserted.register_forward_hook(lambda m, _x, _y: shares.append(float(m.share)))
+    finetune(model, make_data(), config=replace(CONFIG, ema_decay=ema_decay, anneal=0.5))
+    hook.remove()
+    assert shares == sorted(shares)
+    assert 0 < shares[0] < 0.2
+    assert shares[len(shares) // 2] == 1.0
+    assert float(model.inserted.share) == 1.0
