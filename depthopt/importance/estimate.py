@@ -34,7 +34,7 @@ def estimate(
     fitting: Iterable[Tensor] = (),
     held_out: Iterable[LabelledOrNot] = (),
     ridges: Sequence[float] = RIDGES,
-    memory_bytes: int = 2**30,
+    memory_bytes: int = 2**29,
     train: Train | None = None,
     form: Form = "merged",
     workers: Workers | int | None = None,
