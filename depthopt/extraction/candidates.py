@@ -8,7 +8,7 @@ from depthopt.core.candidate import Candidate, Kind, kept_blocks
 from depthopt.core.chain import Chain, Skip
 from depthopt.core.window import Window, region_window, segment_window
 from depthopt.errors import UsageError
-from depthopt.graph.activations import IDEMPOTENT
+from depthopt.graph.activations import IDEMPOTENT, KNOWN
 
 KINDS: tuple[Kind, ...] = ("keep", "drop", "fit", "merge")
 
@@ -38,7 +38,8 @@ def candidates(
             multiply-accumulates than what they replace; the others are rarely faster.
 
     Raises:
-        UsageError: an unknown kind, or a kernel size that is not odd and positive.
+        UsageError: an unknown kind or activation, or a kernel size that is not odd and
+            positive.
     """
     for kind in kinds:
         if kind not in KINDS:
@@ -46,6 +47,9 @@ def candidates(
     for size in kernel_sizes:
         if size < 1 or size % 2 == 0:
             raise UsageError(f"kernel size {size} is not odd and positive; use 1, 3, 5, ...")
+    if inserted is not None and inserted not in KNOWN:
+        known = ", ".join(sorted(KNOWN))
+        raise UsageError(f"activation {inserted!r} cannot be inserted; known: {known}")
     parts: list[Iterator[Candidate]] = [iter(kept_blocks(chain))]
     segments = tuple(chain.segments(max_length))
     if "drop" in kinds:

@@ -53,6 +53,9 @@ _FACTORIES: dict[str, Callable[[], nn.Module]] = {
     "leaky_relu": nn.LeakyReLU,
 }
 
+KNOWN = frozenset(_FACTORIES)
+"""Canonical names without parameters."""
+
 IDEMPOTENT = frozenset({"relu", "relu6"})
 """Activations that change nothing when applied a second time."""
 

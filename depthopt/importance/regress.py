@@ -6,7 +6,7 @@ their ends and kernels (``depthopt.rewrite.regression``).
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 
@@ -71,20 +71,6 @@ def grouped(chain: Chain, fits: Sequence[Candidate]) -> list[Group]:
     return [Group(members[0].start, tuple(members)) for members in groups.values()]
 
 
-def passes(groups: Sequence[Group], memory_bytes: int) -> Iterator[list[Group]]:
-    """Groups that fit into memory together, at least one at a time."""
-    part: list[Group] = []
-    used = 0
-    for group in groups:
-        if part and used + group.memory_bytes > memory_bytes:
-            yield part
-            part, used = [], 0
-        part.append(group)
-        used += group.memory_bytes
-    if part:
-        yield part
-
-
 def regress(
     teacher: fx.GraphModule,
     chain: Chain,
@@ -109,7 +95,7 @@ def regress(
         step: called after every batch.
 
     Raises:
-        DataError: a tensor is not finite, or the images are too few for a kernel.
+        DataError: a tensor is not finite.
     """
     device = next(teacher.parameters()).device
     segments = {

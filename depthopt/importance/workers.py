@@ -24,7 +24,7 @@ class Workers:
 
     Attributes:
         count: parts at a time, each on one core of a Ray worker; None works at one after
-            another in this process, unless there is an address.
+            another in this process.
         address: of a Ray cluster, such as ``ray://host:10001`` or ``auto``; None starts
             Ray on this machine for the time being.
     """
@@ -35,11 +35,13 @@ class Workers:
     def __post_init__(self) -> None:
         if self.count is not None and self.count < 1:
             raise UsageError(f"{self.count} workers can do nothing; give 1 or more")
+        if self.count is None and self.address is not None:
+            raise UsageError(f"say how many workers of the cluster {self.address} to use")
 
     @property
     def here(self) -> bool:
         """Whether parts are worked at in this process."""
-        return self.count is None and self.address is None
+        return self.count is None
 
     def each(
         self, work: Callable[[Part], Entries], parts: Sequence[Part]
@@ -50,13 +52,13 @@ class Workers:
             RuntimeUnavailable: Ray is asked for and not installed, or cannot be reached.
             DepthoptError: what ``work`` raised, or a part's workers died time and again.
         """
-        if self.here:
+        if self.count is None:
             for part in parts:
                 yield part, work(part)
             return
         ray = _ray()
         with self._session(ray):
-            yield from self._on_ray(ray, work, parts)
+            yield from _on_ray(ray, work, parts, self.count)
 
     @contextlib.contextmanager
     def _session(self, ray: Any) -> Iterator[None]:
@@ -76,30 +78,31 @@ class Workers:
             if own:
                 ray.shutdown()
 
-    def _on_ray(
-        self, ray: Any, work: Callable[[Part], Entries], parts: Sequence[Part]
-    ) -> Iterator[tuple[Part, Entries]]:
-        shared = ray.put(work)
-        remote = ray.remote(_call).options(num_cpus=1, max_retries=RETRIES)
-        waiting = list(reversed(parts))
-        running: dict[Any, Part] = {}
-        while waiting or running:
-            while waiting and (self.count is None or len(running) < self.count):
-                part = waiting.pop()
-                running[remote.remote(shared, part)] = part
-            (done,), _ = ray.wait(list(running), num_returns=1)
-            try:
-                entries = ray.get(done)
-            except ray.exceptions.RayTaskError as error:
-                if isinstance(error.cause, DepthoptError):
-                    raise error.cause from None
-                raise
-            except ray.exceptions.RayError as error:
-                raise DepthoptError(
-                    f"a part's Ray workers died {RETRIES + 1} times ({error}); the entries of "
-                    "all finished parts are kept, so the same command goes on from there"
-                ) from None
-            yield running.pop(done), entries
+
+def _on_ray(
+    ray: Any, work: Callable[[Part], Entries], parts: Sequence[Part], count: int
+) -> Iterator[tuple[Part, Entries]]:
+    shared = ray.put(work)
+    remote = ray.remote(_call).options(num_cpus=1, max_retries=RETRIES)
+    waiting = list(reversed(parts))
+    running: dict[Any, Part] = {}
+    while waiting or running:
+        while waiting and len(running) < count:
+            part = waiting.pop()
+            running[remote.remote(shared, part)] = part
+        (done,), _ = ray.wait(list(running), num_returns=1)
+        try:
+            entries = ray.get(done)
+        except ray.exceptions.RayTaskError as error:
+            if isinstance(error.cause, DepthoptError):
+                raise error.cause from None
+            raise
+        except ray.exceptions.RayError as error:
+            raise DepthoptError(
+                f"a part's Ray workers died {RETRIES + 1} times ({error}); the entries of "
+                "all finished parts are kept, so the same command goes on from there"
+            ) from None
+        yield running.pop(done), entries
 
 
 def _call(work: Callable[[Part], Entries], part: Part) -> Entries:
@@ -111,6 +114,6 @@ def _ray() -> Any:
         import ray  # noqa: PLC0415 - an extra
     except ImportError:
         raise RuntimeUnavailable(
-            "workers need Ray, which is not installed; pip install 'depthopt[ray]'"
+            "workers need Ray, which is not installed; run: pip install ray"
         ) from None
     return ray

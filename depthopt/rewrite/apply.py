@@ -1,4 +1,4 @@
-"""A plan carried out: the shallow network, its new convolutions fitted left to right."""
+"""A plan carried out: new convolutions fitted and kept ones compensated, left to right."""
 
 from collections.abc import Callable, Collection, Iterable
 

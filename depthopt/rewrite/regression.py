@@ -141,8 +141,7 @@ class Regression:
             (out_channels,) by target name, in float64.
 
         Raises:
-            DataError: fewer output pixels were seen than a kernel has weights, or
-                a tensor holds NaN.
+            DataError: a tensor holds NaN.
         """
         groups, inner = self._groups, spec.in_channels // self._groups
         taps = self._taps(spec)

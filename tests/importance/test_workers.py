@@ -68,10 +68,12 @@ def test_what_is_known_is_not_estimated_again() -> None:
 
 def test_ray_is_named_if_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(RuntimeUnavailable, match=r"pip install 'depthopt\[ray\]'"):
+    with pytest.raises(RuntimeUnavailable, match="run: pip install ray"):
         estimate(MODEL, CHAIN, ALL, workers=2, **DATA)
     with pytest.raises(UsageError, match="0 workers"):
         Workers(0)
+    with pytest.raises(UsageError, match="how many workers of the cluster auto"):
+        Workers(address="auto")
 
 
 def dying_once(mark: Path):

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from depthopt.errors import ModelError
+from depthopt.errors import ModelError, UsageError
 from depthopt.extraction import candidates, extract
 from depthopt.rewrite import apply, merge
 from depthopt.rewrite.inserted import come_into_their_own, inserted_in
@@ -28,6 +28,11 @@ def test_only_what_replaces_several_blocks_and_has_none_gets_one() -> None:
         assert candidate.end - candidate.start > 1
         assert candidate.activation == "relu6"
         assert CHAIN.ending(candidate.start, candidate.end).activation is None
+
+
+def test_an_unknown_activation_is_refused_with_the_known() -> None:
+    with pytest.raises(UsageError, match=r"'relu7' cannot be inserted; known: .*relu6"):
+        candidates(CHAIN, inserted="relu7")
 
 
 @torch.no_grad()
