@@ -60,8 +60,8 @@ def estimate(
         memory_bytes: bound on the accumulated Gram matrices, of each worker.
         train: for ``finetune``, the short training, for instance
             ``lambda network: depthopt.finetune(network, data, config=config)``.
-        form: for ``finetune``, whether a ``merge`` is trained as one convolution or
-            ``expanded``.
+        form: whether a ``merge`` is trained as one convolution, which ``fit`` then regresses
+            too, or ``expanded``.
         workers: how many of Ray's to spread the work over; None works in this process, on
             all of torch's threads. The table is the same, bit for bit, for any number of
             workers; ``fit``'s is also the same without.
@@ -85,9 +85,9 @@ def estimate(
     steps = _Steps(progress)
     if estimator == "fit":
         told = steps if where.here else None
-        fit = Fit(model, chain, fitting, held_out, tuple(ridges), told)
+        fit = Fit(model, chain, fitting, held_out, tuple(ridges), form, told)
         count = PARTS * (where.count or 1)
-        parts = parts_of(chain, todo, count=count, memory_bytes=memory_bytes)
+        parts = parts_of(chain, todo, form, count=count, memory_bytes=memory_bytes)
         work: Fit | Finetune = fit
         lengths = [fit.steps(part) for part in parts]
     elif estimator == "finetune":

@@ -12,7 +12,7 @@ that the table's bits depend neither on the number of cores nor on that of worke
 """
 
 import contextlib
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -26,7 +26,7 @@ from depthopt.errors import DataError
 from depthopt.graph.trace import trace
 from depthopt.importance.regress import Group, Weights, grouped, regress
 from depthopt.importance.score import LabelledOrNot, score
-from depthopt.rewrite.build import check_chain
+from depthopt.rewrite.build import Form, check_chain, is_regressed
 from depthopt.rewrite.expanded import ExpandedSegment
 from depthopt.rewrite.fold import fold_norms
 
@@ -43,6 +43,7 @@ class Fit:
         fitting: batches of images (N, C, H, W) to regress on.
         held_out: batches of images and labels (N,), or None for labels, to score on.
         ridges: relative regularisations to choose from.
+        form: a ``merge`` that is trained as one convolution is regressed too.
         step: called with steps done: one per fitting batch, and one per candidate and
             held-out batch.
     """
@@ -52,6 +53,7 @@ class Fit:
     fitting: Collection[Tensor]
     held_out: Collection[LabelledOrNot]
     ridges: Sequence[float]
+    form: Form = "merged"
     step: Callable[[int], None] | None = None
 
     def __post_init__(self) -> None:
@@ -74,7 +76,8 @@ class Fit:
         weights = _composed(teacher, self.chain, part)
         fold_norms(teacher, keep_nodes=True)
         with _pool() as pool:
-            weights |= self._regressed(teacher, grouped(self.chain, _fits(part)), pool, step)
+            groups = grouped(self.chain, _regressed(part, self.form))
+            weights |= self._regressed(teacher, groups, weights, pool, step)
             return score(
                 teacher,
                 self.chain,
@@ -89,6 +92,7 @@ class Fit:
         self,
         teacher: fx.GraphModule,
         groups: Sequence[Group],
+        composed: Mapping[Candidate, Weights],
         pool: Executor,
         step: Callable[[int], None],
     ) -> dict[Candidate, Weights]:
@@ -103,6 +107,7 @@ class Fit:
             fitting=self.fitting,
             held_out=first,
             ridges=self.ridges,
+            composed=composed,
             pool=pool,
             step=lambda: step(1),
         )
@@ -113,7 +118,7 @@ class Fit:
 
 
 def parts_of(
-    chain: Chain, candidates: Sequence[Candidate], *, count: int, memory_bytes: int
+    chain: Chain, candidates: Sequence[Candidate], form: Form, *, count: int, memory_bytes: int
 ) -> list[Part]:
     """Candidates in about ``count`` parts of like effort, each within a bound on memory.
 
@@ -123,12 +128,14 @@ def parts_of(
     Args:
         chain: the network.
         candidates: none of kind ``keep``.
+        form: see ``Fit``.
         count: parts to aim at.
         memory_bytes: bound on the Gram matrices in memory together; one at least is.
     """
-    groups = grouped(chain, _fits(candidates))
+    fits = _regressed(candidates, form)
+    groups = grouped(chain, fits)
     units = [(g.candidates, g.memory_bytes, 4 * g.macs(chain)) for g in groups]
-    units += [((c,), 0, 0) for c in candidates if c.kind != "fit"]
+    units += [((c,), 0, 0) for c in candidates if c not in set(fits)]
     units.sort(key=lambda unit: unit[0][0].start)
     left = [0]
     for block in reversed(chain.blocks):
@@ -147,8 +154,8 @@ def parts_of(
     return [tuple(part) for part in parts]
 
 
-def _fits(candidates: Sequence[Candidate]) -> list[Candidate]:
-    return [candidate for candidate in candidates if candidate.kind == "fit"]
+def _regressed(candidates: Sequence[Candidate], form: Form) -> list[Candidate]:
+    return [candidate for candidate in candidates if is_regressed(candidate, form)]
 
 
 @contextlib.contextmanager

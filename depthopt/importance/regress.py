@@ -20,7 +20,7 @@ from depthopt.core.window import Window
 from depthopt.errors import DataError
 from depthopt.graph.partial import record
 from depthopt.importance.segment import SegmentTensors
-from depthopt.rewrite.regression import Regression, best_fits
+from depthopt.rewrite.regression import Regression, best_fits, error_of
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ Weights = tuple[Tensor, Tensor]
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Fits that share one Gram matrix: same start, stride, centre and grouping."""
+    """Regressed candidates that share one Gram matrix: same start, stride, centre and grouping."""
 
     start: int
     candidates: tuple[Candidate, ...]
@@ -60,10 +60,10 @@ class Group:
 
 
 def grouped(chain: Chain, fits: Sequence[Candidate]) -> list[Group]:
-    """Candidates of kind ``fit`` by the Gram matrix that serves them, in order of starts."""
+    """Regressed candidates by the Gram matrix that serves them, in order of starts."""
     groups: dict[tuple[object, ...], list[Candidate]] = defaultdict(list)
     for candidate in sorted(fits, key=lambda c: c.start):
-        assert candidate.spec is not None  # noqa: S101 - fits always have one
+        assert candidate.spec is not None  # noqa: S101 - all have one here
         spec, window = candidate.spec, Window.of(candidate.spec)
         centre = tuple(2 * o + k for o, k in zip(window.offset, window.size, strict=True))
         size = chain.ending(candidate.start, candidate.end).size
@@ -79,6 +79,7 @@ def regress(
     fitting: Collection[Tensor],
     held_out: Tensor,
     ridges: Sequence[float],
+    composed: Mapping[Candidate, Weights],
     pool: Executor,
     step: Callable[[], None],
 ) -> dict[Candidate, Weights]:
@@ -91,6 +92,7 @@ def regress(
         fitting: batches of images (N, C, H, W) to regress on.
         held_out: images to choose the regularisation on.
         ridges: relative regularisations to choose from.
+        composed: weights that some have already, and keep if regression gains nothing.
         pool: works at several groups at a time.
         step: called after every batch.
 
@@ -124,7 +126,12 @@ def regress(
         for spec, members in _by_spec(group).items():
             wanted = {str(c.end): segments[c.start, c.end].wanted(values) for c in members}
             fits = best_fits(regression, spec, inputs, wanted, ridges)
-            weights |= {c: (fits[str(c.end)].weight, fits[str(c.end)].bias) for c in members}
+            for c in members:
+                end = str(c.end)
+                weights[c] = fits[end].weight, fits[end].bias
+                if c in composed and c.spec is not None:
+                    error = error_of(inputs, *composed[c], c.spec, wanted[end])
+                    weights[c] = composed[c] if error <= fits[end].error else weights[c]
         return weights
 
     for images in fitting:
@@ -166,7 +173,7 @@ def _by_spec(group: Group) -> dict[ConvSpec, list[Candidate]]:
     """A group's candidates by kernel; those of one kernel differ in their ends alone."""
     members: dict[ConvSpec, list[Candidate]] = defaultdict(list)
     for candidate in group.candidates:
-        assert candidate.spec is not None  # noqa: S101 - fits always have one
+        assert candidate.spec is not None  # noqa: S101 - all have one here
         channels = candidate.spec.in_channels
         members[replace(candidate.spec, out_channels=channels)].append(candidate)
     return members

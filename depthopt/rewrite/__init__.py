@@ -2,6 +2,7 @@
 
 from depthopt.rewrite.apply import apply
 from depthopt.rewrite.build import build
+from depthopt.rewrite.ends import segment_ends
 from depthopt.rewrite.merge import merge
 
-__all__ = ["apply", "build", "merge"]
+__all__ = ["apply", "build", "merge", "segment_ends"]

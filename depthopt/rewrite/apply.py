@@ -1,6 +1,7 @@
 """A plan carried out: new convolutions fitted and kept ones compensated, left to right."""
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
+from itertools import dropwhile
 
 import torch
 from torch import Tensor, fx, nn
@@ -11,13 +12,13 @@ from depthopt.core.plan import Plan
 from depthopt.errors import UsageError
 from depthopt.graph.network import TracedNetwork
 from depthopt.graph.trace import trace
-from depthopt.rewrite.build import Form, build
+from depthopt.rewrite.build import Form, build, is_regressed
 from depthopt.rewrite.calibration import repeatable
 from depthopt.rewrite.compensate import compensate
 from depthopt.rewrite.fold import fold_norms
 from depthopt.rewrite.inserted import Start, start_as_identity
 from depthopt.rewrite.pairs import Pairs
-from depthopt.rewrite.regression import RIDGES, best_fits
+from depthopt.rewrite.regression import RIDGES, best_fits, error_of
 
 
 def apply(
@@ -34,9 +35,10 @@ def apply(
 ) -> TracedNetwork:
     """Carry out a plan: a trainable network with every replacement in place.
 
-    Fitted convolutions are regressed left to right, each on the *compressed* network's own
+    New convolutions are regressed left to right, each on the *compressed* network's own
     input against the original's pre-activation tensor at the segment's end, so that
-    errors do not pile up.
+    errors do not pile up. Those that a ``merge`` composes stay composed where regression
+    gains nothing on held-out images.
 
     Args:
         model: the original network; it is not changed.
@@ -66,11 +68,13 @@ def apply(
     teacher = trace(model, chain.input_size)
     fold_norms(teacher, keep_nodes=True)
     batches = repeatable(calibration or ())
-    todo = _regressed(plan, kept=compensated and bool(batches))
+    todo = [c for c in _behind_first(plan) if _is_regressed(c, form, compensated=compensated)]
+    if not batches:
+        todo = []
     for done, choice in enumerate(todo):
         if progress is not None:
             progress(done, len(todo))
-        if choice.kind == "fit":
+        if choice.kind != "keep":
             _refit(graph_module, teacher, chain, choice, names[choice], batches, tuple(ridges))
         else:
             compensate(graph_module, teacher, chain, choice.start, batches)
@@ -79,15 +83,15 @@ def apply(
     return graph_module
 
 
-def _regressed(plan: Plan, *, kept: bool) -> list[Candidate]:
-    """The choices whose weights are regressed, left to right."""
-    replaced = [choice.kind != "keep" for choice in plan.choices]
-    first = replaced.index(True) if any(replaced) else len(replaced)
-    return [
-        choice
-        for choice in plan.choices[first:]
-        if choice.kind == "fit" or (kept and choice.kind == "keep")
-    ]
+def _behind_first(plan: Plan) -> Iterator[Candidate]:
+    """The choices from the first replacement on."""
+    return dropwhile(lambda choice: choice.kind == "keep", plan.choices)
+
+
+def _is_regressed(choice: Candidate, form: Form, *, compensated: bool) -> bool:
+    if choice.kind == "keep":
+        return compensated
+    return is_regressed(choice, form)
 
 
 def _refit(
@@ -100,7 +104,7 @@ def _refit(
     ridges: tuple[float, ...],
 ) -> None:
     """Regress one new convolution in place."""
-    assert choice.spec is not None  # noqa: S101 - a fit always has one
+    assert choice.spec is not None  # noqa: S101 - what is regressed always has one
     node = next(n for n in student.graph.nodes if n.target == name)
     pairs = Pairs(
         student,
@@ -114,6 +118,11 @@ def _refit(
     fitted = best_fits(regression, choice.spec, inputs, {name: wanted}, ridges)[name]
     conv = student.get_submodule(name)
     assert isinstance(conv, nn.Conv2d) and conv.bias is not None  # noqa: S101, PT018
+    composed = conv.weight.detach(), conv.bias.detach()
+    if choice.kind == "merge" and (
+        error_of(inputs, *composed, choice.spec, wanted) <= fitted.error
+    ):
+        return
     with torch.no_grad():
         conv.weight.copy_(fitted.weight)
         conv.bias.copy_(fitted.bias)

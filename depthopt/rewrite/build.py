@@ -14,8 +14,23 @@ from depthopt.graph.network import TracedNetwork, reroute
 from depthopt.graph.trace import nodes_by_name, trace
 from depthopt.rewrite.expanded import ExpandedSegment
 from depthopt.rewrite.inserted import InsertedActivation
+from depthopt.rewrite.regression import Regression
 
 Form = Literal["merged", "expanded"]
+
+_MOST_BYTES = 2**29
+"""Of a regression's sums: larger merged kernels stay as they are composed."""
+
+
+def is_regressed(candidate: Candidate, form: Form) -> bool:
+    """Whether the weights of what replaces a segment are regressed on data.
+
+    Those of a ``merge`` are, from what is composed, if it is trained as one convolution.
+    """
+    if candidate.kind != "merge" or candidate.spec is None:
+        return candidate.kind == "fit"
+    spec = candidate.spec
+    return form == "merged" and Regression.bytes_needed(spec, spec.out_channels) <= _MOST_BYTES
 
 
 def build(

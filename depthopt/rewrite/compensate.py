@@ -19,7 +19,7 @@ from depthopt.core.chain import Block, Chain
 from depthopt.graph.trace import nodes_by_name
 from depthopt.rewrite.affine import folded
 from depthopt.rewrite.pairs import Pairs
-from depthopt.rewrite.regression import Regression, best_fits, convolve
+from depthopt.rewrite.regression import Regression, best_fits, error_of
 
 RIDGES = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
 """Strengths that hold a weight to what it was, relative to the inputs' mean variance."""
@@ -60,8 +60,7 @@ def compensate(
     fitted = best_fits(regression, block.spec, inputs, {block.name: wanted}, RIDGES, prior)
     best = fitted[block.name]
     weight, bias = (tensor.to(inputs.dtype) for tensor in before)
-    error = (convolve(inputs, weight, bias, block.spec) - wanted).square().mean()
-    if best.error * max(float(wanted.var()), 1e-30) < float(error):
+    if best.error < error_of(inputs, weight, bias, block.spec, wanted):
         _set(layer, norm, best.weight.double(), best.bias.double(), regression)
 
 

@@ -216,6 +216,12 @@ def convolve(inputs: Tensor, weight: Tensor, bias: Tensor, spec: ConvSpec) -> Te
     return F.conv2d(padded, weight, bias, spec.stride, 0, spec.dilation, spec.groups)
 
 
+def error_of(inputs: Tensor, weight: Tensor, bias: Tensor, spec: ConvSpec, wanted: Tensor) -> float:
+    """Mean squared error of what ``convolve`` gives, over the variance of what is wanted."""
+    error = float((convolve(inputs, weight, bias, spec) - wanted).square().mean())
+    return error / max(float(wanted.var()), 1e-30)
+
+
 def best_fits(
     regression: Regression,
     spec: ConvSpec,
@@ -239,10 +245,8 @@ def best_fits(
         for name, (weight, bias) in regression.solve(spec, ridge, prior).items():
             if name not in held_out_targets:
                 continue
-            wanted = held_out_targets[name]
             single = weight.to(held_out_inputs.dtype), bias.to(held_out_inputs.dtype)
-            error = float((convolve(held_out_inputs, *single, spec) - wanted).square().mean())
-            error /= max(float(wanted.var()), 1e-30)
+            error = error_of(held_out_inputs, *single, spec, held_out_targets[name])
             if name not in best or error < best[name].error:
                 best[name] = Fitted(*single, ridge, error)
     return best

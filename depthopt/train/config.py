@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Le, Lt
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from depthopt.errors import UsageError
 
@@ -15,7 +15,9 @@ class TrainConfig:
 
     Attributes:
         epochs: passes over the train split.
-        batch_size: images per step.
+        steps: so many steps instead, which need not be whole epochs.
+        batch_size: images per step, over all processes.
+        accumulation: parts that a step's images are gone through in, to fit into memory.
         optimizer: ``adamw``, or ``sgd`` with Nesterov momentum.
         learning_rate: the schedule's peak; it then falls to zero along a cosine.
         warmup: share of all steps in which the learning rate rises linearly.
@@ -23,25 +25,40 @@ class TrainConfig:
         momentum: of ``sgd``.
         clip_norm: largest norm of the gradient; None does not clip.
         label_smoothing: share of the label's probability spread over all classes.
+        mixup: alpha of the Beta distribution that images and labels are mixed by (arXiv
+            1710.09412); 0 mixes none.
+        cutmix: the same for pasting a part of one image into another (arXiv 1905.04899). With
+            both, each step does either.
         distillation: weight of the teacher's answer against the label, where there is a
             teacher.
         temperature: by which logits are divided for the teacher's answer.
+        matching: weight of the teacher's tensors at the ends of replaced segments, beside
+            the two.
         anneal: share of all steps in which inserted activations that start as the identity
             come into their own.
         ema_decay: of the moving average of the weights that the model ends with; it rises
             to this value with the steps. None ends with the last weights.
         augment: change training images at random, as the data set knows how to.
+        randaugment: timm's description of what else to do to images in files, such as
+            ``rand-m9-mstd0.5`` (arXiv 1909.13719).
         mixed_precision: ``no``, ``bf16`` or ``fp16``, whichever the device is fast at.
         channels_last: hold images and weights with the channels innermost. On a CPU
             depthwise convolutions train several times as fast.
+        compile: let torch compile the network; needs a C++ compiler on a CPU.
         evaluate_epochs: measure accuracy on the calibration split after each epoch.
+        target_accuracy: stop after the epoch that reaches this on the calibration split,
+            points of 100.
         seed: of order, augmentation and dropout.
         checkpoint_every_s: seconds between checkpoints; 0 writes one after every step.
             The weights do not depend on it.
+        trackers: names of accelerate's trackers that are told of the training, such as
+            ``tensorboard``. The weights do not depend on them.
     """
 
     epochs: Annotated[int, Gt(0)] = 10
+    steps: Annotated[int, Gt(0)] | None = None
     batch_size: Annotated[int, Gt(0)] = 128
+    accumulation: Annotated[int, Gt(0)] = 1
     optimizer: Literal["adamw", "sgd"] = "adamw"
     learning_rate: Annotated[float, Gt(0)] = 2e-3
     warmup: Annotated[float, Ge(0), Lt(1)] = 0.1
@@ -49,16 +66,23 @@ class TrainConfig:
     momentum: Annotated[float, Ge(0), Lt(1)] = 0.9
     clip_norm: Annotated[float, Gt(0)] | None = 5.0
     label_smoothing: Annotated[float, Ge(0), Lt(1)] = 0.1
+    mixup: Annotated[float, Ge(0)] = 0.0
+    cutmix: Annotated[float, Ge(0)] = 0.0
     distillation: Annotated[float, Ge(0), Le(1)] = 0.9
     temperature: Annotated[float, Gt(0)] = 2.0
+    matching: Annotated[float, Ge(0)] = 0.0
     anneal: Annotated[float, Gt(0), Le(1)] = 0.5
     ema_decay: Annotated[float, Gt(0), Lt(1)] | None = None
     augment: bool = True
+    randaugment: Annotated[str, Field(pattern=r"^rand(-[a-z]+[0-9.]+)*$")] | None = None
     mixed_precision: Literal["no", "bf16", "fp16"] = "no"
     channels_last: bool = True
+    compile: bool = False
     evaluate_epochs: bool = False
+    target_accuracy: Annotated[float, Gt(0), Le(100)] | None = None
     seed: int = 0
     checkpoint_every_s: Annotated[float, Ge(0)] = 30.0
+    trackers: tuple[str, ...] = ()
 
 
 def check_config(config: TrainConfig) -> None:

@@ -61,7 +61,9 @@ class Split(Protocol):
         *,
         shuffle_seed: int | None = None,
         augment: bool = False,
+        randaugment: str | None = None,
         skip: int = 0,
+        part: tuple[int, int] = (0, 1),
     ) -> Iterator[Batch]:
         """One pass over the images.
 
@@ -73,7 +75,10 @@ class Split(Protocol):
             shuffle_seed: order of the images; None keeps them in order. A shuffled pass
                 leaves out a last, incomplete batch (see ``training_steps``).
             augment: change the images at random, drawn from ``shuffle_seed`` (None: 0).
+            randaugment: timm's description of what else to do to images in files.
             skip: number of first batches to leave out, at no cost.
+            part: (rank, number) of this process among those that share every batch; its
+                images are those that the whole batch would hold, every ``number``-th.
         """
 
 
@@ -131,14 +136,21 @@ def training_steps(images: int, batch_size: int) -> int:
 
 
 def batch_indices(
-    images: int, batch_size: int, *, shuffle_seed: int | None, skip: int
+    images: int,
+    batch_size: int,
+    *,
+    shuffle_seed: int | None,
+    skip: int,
+    part: tuple[int, int],
 ) -> Sequence[Tensor]:
-    """The images' indices, batch by batch, as ``Split.batches`` orders them."""
+    """The images' indices, batch by batch, as ``Split.batches`` orders and shares them."""
+    rank, number = part
     order, stop = torch.arange(images), images
     if shuffle_seed is not None:
         order = torch.randperm(images, generator=torch.Generator().manual_seed(shuffle_seed))
         stop = batch_size * training_steps(images, batch_size)
-    return [order[i : i + batch_size] for i in range(skip * batch_size, stop, batch_size)]
+    starts = range(skip * batch_size, stop, batch_size)
+    return [order[i : i + batch_size][rank::number] for i in starts]
 
 
 def stratified(labels: Tensor, images: int, *, seed: int) -> tuple[Tensor, Tensor]:

@@ -1,7 +1,6 @@
 """Images in files, decoded and augmented one by one in worker processes."""
 
 import io
-import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from torch.utils.data import Dataset as TorchDataset
 
 from depthopt.errors import DataError
 from depthopt.train.dataset import Batch, Preprocessing, batch_indices
+from depthopt.train.seeds import all_seeded
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,16 +81,20 @@ class FolderSplit:
         *,
         shuffle_seed: int | None = None,
         augment: bool = False,
+        randaugment: str | None = None,
         skip: int = 0,
+        part: tuple[int, int] = (0, 1),
     ) -> Iterator[Batch]:
         """See ``Split.batches``; augmentation crops at random and mirrors.
 
         Raises:
             DataError: an image cannot be read.
         """
-        chosen = batch_indices(len(self), batch_size, shuffle_seed=shuffle_seed, skip=skip)
+        chosen = batch_indices(
+            len(self), batch_size, shuffle_seed=shuffle_seed, skip=skip, part=part
+        )
         loader = DataLoader(
-            _Decoder(self, seed=(shuffle_seed or 0) if augment else None),
+            _Decoder(self, randaugment, seed=(shuffle_seed or 0) if augment else None),
             batch_sampler=[indices.tolist() for indices in chosen],
             num_workers=self.workers,
             collate_fn=list,
@@ -111,7 +115,7 @@ class _Decoder(TorchDataset[NDArray[np.uint8] | DataError]):
     as a page of traceback.
     """
 
-    def __init__(self, split: FolderSplit, *, seed: int | None) -> None:
+    def __init__(self, split: FolderSplit, randaugment: str | None, *, seed: int | None) -> None:
         self.files = split.files
         self.seed = seed
         view = split.preprocessing
@@ -123,6 +127,7 @@ class _Decoder(TorchDataset[NDArray[np.uint8] | DataError]):
             crop_pct=view.crop_pct,
             scale=(0.35, 1.0),
             color_jitter=0.0,
+            auto_augment=randaugment,
             use_prefetcher=True,  # leaves uint8: a quarter of the bytes to send
         )
 
@@ -133,13 +138,8 @@ class _Decoder(TorchDataset[NDArray[np.uint8] | DataError]):
             return error
         if self.seed is None:
             return self._pixels(image)
-        state = random.getstate()
-        with torch.random.fork_rng(devices=[]):
-            random.seed(f"{self.seed}/{index}")
-            torch.manual_seed(random.getrandbits(63))
-            pixels = self._pixels(image)
-        random.setstate(state)
-        return pixels
+        with all_seeded(f"{self.seed}/{index}"):
+            return self._pixels(image)
 
     def _pixels(self, image: Image.Image) -> NDArray[np.uint8]:
         pixels: NDArray[np.uint8] = self.transform(image)

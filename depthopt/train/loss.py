@@ -1,4 +1,6 @@
-"""The loss: the label's cross-entropy, the teacher's answer, or both."""
+"""The loss: the label's cross-entropy, the teacher's answer and tensors, or all of them."""
+
+from collections.abc import Sequence
 
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - torch's own name for it
@@ -17,11 +19,12 @@ def training_loss(
 
     Args:
         logits: ``(n, classes)``.
-        labels: ``(n,)`` int64.
+        labels: ``(n,)`` int64, or ``(n, classes)`` probabilities, smoothed already.
         teacher_logits: ``(n, classes)``, or None.
         config: of the training.
     """
-    hard = F.cross_entropy(logits, labels, label_smoothing=config.label_smoothing)
+    smoothing = 0.0 if labels.is_floating_point() else config.label_smoothing
+    hard = F.cross_entropy(logits, labels, label_smoothing=smoothing)
     if teacher_logits is None:
         return hard
     soft = F.kl_div(
@@ -32,3 +35,13 @@ def training_loss(
     )
     weight = config.distillation
     return (1 - weight) * hard + weight * config.temperature**2 * soft
+
+
+def matching_loss(own: Sequence[Tensor], wanted: Sequence[Tensor]) -> Tensor:
+    """Mean over pairs of tensors of ``|own - wanted|**2 / |wanted|**2``."""
+    errors = [
+        (mine.float() - theirs.float()).square().sum()
+        / theirs.float().square().sum().clamp_min(1e-12)
+        for mine, theirs in zip(own, wanted, strict=True)
+    ]
+    return sum(errors[1:], errors[0]) / len(errors)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - torch's own name for it
 
+from depthopt.errors import DataError
 from depthopt.train.dataset import Batch, Preprocessing, batch_indices
 
 
@@ -41,9 +42,17 @@ class MemorySplit:
         *,
         shuffle_seed: int | None = None,
         augment: bool = False,
+        randaugment: str | None = None,
         skip: int = 0,
+        part: tuple[int, int] = (0, 1),
     ) -> Iterator[Batch]:
-        """See ``Split.batches``; augmentation shifts by up to an eighth, and mirrors."""
+        """See ``Split.batches``; augmentation shifts by up to an eighth, and mirrors.
+
+        Raises:
+            DataError: ``randaugment``, which is for images in files, is asked for.
+        """
+        if randaugment is not None:
+            raise DataError("randaugment is for images in files; leave it out for this data set")
         channels, height, width = self.preprocessing.input_size
         shift = (height // 8, width // 8)
         if augment:
@@ -51,7 +60,9 @@ class MemorySplit:
             top = torch.randint(2 * shift[0] + 1, (len(self),), generator=generator)
             left = torch.randint(2 * shift[1] + 1, (len(self),), generator=generator)
             flip = torch.rand(len(self), generator=generator) < (0.5 if self.mirror else 0)
-        for chosen in batch_indices(len(self), batch_size, shuffle_seed=shuffle_seed, skip=skip):
+        for chosen in batch_indices(
+            len(self), batch_size, shuffle_seed=shuffle_seed, skip=skip, part=part
+        ):
             images = self._resized(chosen)
             if augment:
                 images = _crop(images, shift, top[chosen], left[chosen], flip[chosen])

@@ -32,6 +32,7 @@ class EpochRecord:
         seconds: spent on it, over all runs that took part.
         images_per_s: training speed.
         accuracy: on the calibration split, points of 100, if it was asked for.
+        waited_s: of these seconds, spent waiting for images.
     """
 
     loss: float
@@ -39,6 +40,7 @@ class EpochRecord:
     seconds: float
     images_per_s: float
     accuracy: float | None = None
+    waited_s: float = 0.0
 
 
 @dataclass(slots=True)
@@ -53,6 +55,7 @@ class TrainState:
         step: steps done, over all epochs.
         loss_sum: of the current epoch's steps.
         seconds: spent on the current epoch.
+        waited_s: of these, waiting for images.
         history: of the finished epochs.
     """
 
@@ -63,6 +66,7 @@ class TrainState:
     step: int = 0
     loss_sum: float = 0.0
     seconds: float = 0.0
+    waited_s: float = 0.0
     history: list[EpochRecord] = field(default_factory=list)
 
     def is_finite(self) -> bool:
@@ -74,7 +78,8 @@ class TrainState:
 def identity(model: nn.Module, data: Dataset, config: TrainConfig, *, distilled: bool) -> str:
     """A digest of what a checkpoint must share with the training that goes on from it."""
     settings = asdict(config)
-    del settings["checkpoint_every_s"]
+    for name in ("checkpoint_every_s", "trackers"):  # which weights do not depend on
+        del settings[name]
     tensors = {name: list(value.shape) for name, value in model.state_dict().items()}
     split = [data.name, list(data.input_size), len(data.train)]
     content = json.dumps([settings, tensors, split, distilled])
@@ -94,6 +99,7 @@ def save_state(state: TrainState, path: Path, digest: str) -> None:
         "step": state.step,
         "loss_sum": state.loss_sum,
         "seconds": state.seconds,
+        "waited_s": state.waited_s,
         "history": [asdict(record) for record in state.history],
         "scaler": state.scaler.state_dict() if state.scaler else None,
     }
@@ -121,7 +127,8 @@ def load_state(state: TrainState, path: Path, digest: str) -> None:
             f"{path} is the checkpoint of another model, data set or configuration; "
             "delete it or name another file"
         )
-    state.step, state.loss_sum, state.seconds = head["step"], head["loss_sum"], head["seconds"]
+    state.step, state.loss_sum = head["step"], head["loss_sum"]
+    state.seconds, state.waited_s = head["seconds"], head["waited_s"]
     state.history = [EpochRecord(**record) for record in head["history"]]
     if state.scaler:
         state.scaler.load_state_dict(head["scaler"])

@@ -17,6 +17,14 @@ torch.manual_seed(0)
 FITTING = [torch.randn(16, *SIZE) for _ in range(5)]
 HELD_OUT = [(torch.randn(16, *SIZE), torch.randint(0, 3, (16,))) for _ in range(2)]
 TABLE = estimate(MODEL, CHAIN, ALL, fitting=FITTING, held_out=HELD_OUT)
+COMPOSED = estimate(
+    MODEL,
+    CHAIN,
+    [c for c in ALL if c.kind in ("drop", "merge")],
+    fitting=FITTING,
+    held_out=HELD_OUT,
+    form="expanded",
+)
 
 
 def test_every_candidate_but_keep_is_scored() -> None:
@@ -34,12 +42,18 @@ def test_a_score_is_that_of_the_applied_candidate(kind: str) -> None:
     for candidate in (c for c in ALL if c.kind == kind):
         network = apply(MODEL, CHAIN, plan_of(CHAIN, candidate))
         logits = torch.cat([network(x) for x, _ in HELD_OUT]).log_softmax(1)
-        entry = TABLE.entries[candidate.key]
+        entry = COMPOSED.entries[candidate.key]
         divergence = (teacher.exp() * (teacher - logits)).sum(1).mean()
         assert entry.divergence == pytest.approx(float(divergence), rel=1e-3, abs=1e-6)
         loss = torch.nn.functional.nll_loss
         change = float(loss(logits, labels) - loss(teacher, labels))
         assert entry.loss_increase == pytest.approx(change, rel=1e-3, abs=1e-5)
+
+
+def test_what_is_merged_into_one_convolution_is_regressed_from_there() -> None:
+    merges = [c.key for c in ALL if c.kind == "merge"]
+    composed = sum(COMPOSED.entries[key].cost for key in merges)
+    assert sum(TABLE.entries[key].cost for key in merges) < 0.8 * composed
 
 
 def test_a_larger_kernel_costs_no_more() -> None:

@@ -27,13 +27,13 @@ DATA = {"fitting": FITTING, "held_out": HELD_OUT}
 
 @pytest.mark.parametrize("count", [1, 3, 100])
 def test_parts_hold_every_candidate_once(count: int) -> None:
-    parts = parts_of(CHAIN, SCORED, count=count, memory_bytes=2**30)
+    parts = parts_of(CHAIN, SCORED, "merged", count=count, memory_bytes=2**30)
     assert sorted(c.key for part in parts for c in part) == sorted(c.key for c in SCORED)
     assert len(parts) == 1 if count == 1 else len(parts) > 1
 
 
 def test_candidates_of_one_gram_matrix_stay_together_under_any_bound_on_memory() -> None:
-    parts = parts_of(CHAIN, SCORED, count=1, memory_bytes=1)
+    parts = parts_of(CHAIN, SCORED, "merged", count=1, memory_bytes=1)
     of = {c: i for i, part in enumerate(parts) for c in part}
     ends = [of[c] for c in SCORED if c.kind == "fit" and c.start == 1 and c.spec.groups == 1
             and c.spec.stride == (1, 1)]  # fmt: skip

@@ -46,6 +46,20 @@ def test_expanded_merged_and_merge_agree(seed: int) -> None:
 
 
 @torch.no_grad()
+def test_a_merge_into_one_convolution_is_regressed_where_there_is_data() -> None:
+    generator = torch.Generator().manual_seed(1)
+    images = [torch.randn(8, *SIZE, dtype=torch.float64, generator=generator) for _ in range(20)]
+    plan = plan_of(CHAIN, pick("merge", 5, 8))
+    wanted = MODEL(IMAGES)
+    error = {}
+    for form, data in (("merged", None), ("merged", images), ("expanded", images)):
+        network = apply(MODEL, CHAIN, plan, form=form, calibration=data, compensated=False)
+        error[form, data is None] = float((network(IMAGES) - wanted).square().mean())
+    assert error["merged", False] < 0.9 * error["merged", True]
+    assert error["expanded", False] == pytest.approx(error["merged", True], rel=1e-6)
+
+
+@torch.no_grad()
 def test_a_merge_without_activations_is_the_original() -> None:
     """Away from the border, where padding in between differs, and with activations open."""
     linear = Residual().double()

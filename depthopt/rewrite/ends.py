@@ -1,0 +1,25 @@
+"""Where a shallow network's tensors stand for the original's: the ends of replaced segments."""
+
+from itertools import pairwise
+
+from depthopt.core.chain import Chain
+from depthopt.core.plan import Plan
+
+
+def segment_ends(chain: Chain, plan: Plan) -> tuple[tuple[str, str], ...]:
+    """The modules that read the tensor at the end of each replaced segment.
+
+    A dropped branch has no module of its own: what it reads is seen at its end. The tensor at
+    the chain's end is left out; the logits speak for it.
+
+    Returns:
+        For each end the module's path in what ``apply`` gives, and in the original.
+    """
+    ends = []
+    for choice, following in pairwise(plan.choices):
+        if choice.kind == "keep" or following.kind == "drop":
+            continue
+        original = chain.blocks[choice.end].name
+        replaced = f"segment_{following.start}_{following.end}"
+        ends.append((original if following.kind == "keep" else replaced, original))
+    return tuple(ends)

@@ -1,0 +1,288 @@
+"""Single steps of a training, on whatever devices and processes accelerate was launched with."""
+
+import contextlib
+import copy
+import math
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from accelerate.tracking import get_available_trackers
+from accelerate.utils import broadcast, broadcast_object_list
+from timm.data.mixup import Mixup
+from timm.optim._optim_factory import create_optimizer_v2
+from timm.scheduler.cosine_lr import CosineLRScheduler
+from timm.utils.model_ema import ModelEmaV3
+from torch import Tensor, nn
+
+from depthopt.errors import UsageError
+from depthopt.rewrite.inserted import come_into_their_own
+from depthopt.train.config import TrainConfig
+from depthopt.train.loss import matching_loss, training_loss
+from depthopt.train.seeds import all_seeded, seed_of
+from depthopt.train.state import TrainState
+from depthopt.train.taps import Taps
+
+Matched = Sequence[tuple[str, str]]
+"""Modules whose inputs shall agree, each by its path in the network and in its teacher."""
+
+
+@dataclass(frozen=True, slots=True)
+class Teacher:
+    """What is imitated.
+
+    Attributes:
+        network: a copy of the caller's.
+        own: the student's tensors that are matched; None where none is.
+        wanted: the teacher's.
+    """
+
+    network: nn.Module
+    own: Taps | None = None
+    wanted: Taps | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Trainer:
+    """Does single steps.
+
+    Attributes:
+        accelerator: places, scales and, where there are several processes, averages.
+        network: the model as accelerate wraps it.
+        optimizer: as accelerate wraps it.
+        schedule: of the learning rate, a function of the step.
+        teacher: if there is one.
+        mixup: mixes a batch, if that is wanted.
+        config: of the training.
+        steps: in all.
+        state: what a step changes.
+    """
+
+    accelerator: Accelerator
+    network: nn.Module
+    optimizer: torch.optim.Optimizer
+    schedule: CosineLRScheduler
+    teacher: Teacher | None
+    mixup: Mixup | None
+    config: TrainConfig
+    steps: int
+    state: TrainState
+
+    @property
+    def part(self) -> tuple[int, int]:
+        """This process's rank, and the number of processes."""
+        return self.accelerator.process_index, self.accelerator.num_processes
+
+    def step(self, images: Tensor, labels: Tensor) -> float:
+        """Train on this process's share of one batch; returns its loss."""
+        state, config = self.state, self.config
+        rank, _ = self.part
+        seed = seed_of(config.seed, "step", state.step, *([rank] if rank else []))
+        torch.manual_seed(seed)
+        self.schedule.step_update(state.step)
+        anneal_steps = max(1, int(config.anneal * self.steps))
+        come_into_their_own(state.model, min(1.0, (state.step + 1) / anneal_steps))
+        if self.mixup is not None:
+            with all_seeded(f"mixup/{seed}"):
+                images, labels = self.mixup(images, labels)
+        loss = self._backward(images, labels)
+        if config.clip_norm:
+            self.accelerator.clip_grad_norm_(self.network.parameters(), config.clip_norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        state.step += 1
+        if state.ema:
+            state.ema.update(state.model, state.step)
+        return loss
+
+    def agreed(self, value: Callable[[], float]) -> float:
+        """What ``value`` gives in the main process, in every process."""
+        values = [value() if self.accelerator.is_main_process else math.nan]
+        if self.accelerator.num_processes > 1:
+            broadcast_object_list(values)
+        return values[0]
+
+    def log(self, **values: float) -> None:
+        """Tell the trackers, if there are any."""
+        if self.accelerator.trackers:
+            self.accelerator.log(values, step=self.state.step)
+
+    def finish(self) -> None:
+        """End the trackers and leave the same weights in every process."""
+        if self.teacher is not None and self.teacher.own is not None:
+            self.teacher.own.remove()
+        for tracker in self.accelerator.trackers:
+            tracker.finish()
+        if self.accelerator.num_processes > 1:
+            for tensor in self.state.model.state_dict().values():
+                broadcast(tensor)
+
+    def _backward(self, images: Tensor, labels: Tensor) -> float:
+        """Add up the gradient over the parts of the batch; returns the loss."""
+        device, total = self.accelerator.device, 0.0
+        parts = zip(
+            images.chunk(self.config.accumulation),
+            labels.chunk(self.config.accumulation),
+            strict=True,
+        )
+        left = len(images)
+        for pixels, answers in parts:
+            left -= len(pixels)
+            # Processes average their gradients once a step, with the last part.
+            waits = self.accelerator.no_sync(self.network) if left else contextlib.nullcontext()
+            with waits:
+                loss = self._loss(
+                    pixels.to(device, memory_format=_layout(self.config)), answers.to(device)
+                )
+                loss = loss * (len(pixels) / len(images))
+                self.accelerator.backward(loss)
+            total += loss.item()
+        return total
+
+    def _loss(self, images: Tensor, labels: Tensor) -> Tensor:
+        logits = self.network(images)
+        if self.teacher is None:
+            return training_loss(logits, labels, None, self.config)
+        with torch.no_grad(), self.accelerator.autocast():
+            answer: Tensor = self.teacher.network(images)
+        loss = training_loss(logits, labels, answer.float(), self.config)
+        if self.teacher.own is None or self.teacher.wanted is None:
+            return loss
+        matching = matching_loss(self.teacher.own.values, self.teacher.wanted.values)
+        return loss + self.config.matching * matching
+
+
+def make_trainer(
+    model: nn.Module,
+    teacher: nn.Module | None,
+    config: TrainConfig,
+    *,
+    steps: int,
+    classes: int,
+    matched: Matched = (),
+    log_dir: Path | None = None,
+) -> Trainer:
+    """Place ``model``, in train mode, where accelerate says, with all that its steps need.
+
+    Raises:
+        UsageError: the machine cannot do what a setting asks for.
+    """
+    accelerator = _accelerator(config, log_dir)
+    _check(config, accelerator)
+    _place(model.train(), accelerator, config)
+    optimizer = create_optimizer_v2(
+        model,
+        opt=config.optimizer,
+        lr=config.learning_rate,
+        weight_decay=config.weight_decay,
+        momentum=config.momentum,
+        fused=True,
+    )
+    warmup = int(config.warmup * steps)
+    schedule = CosineLRScheduler(
+        optimizer,
+        t_initial=steps - warmup,
+        warmup_t=warmup,
+        warmup_lr_init=config.learning_rate / (warmup + 1),
+        warmup_prefix=True,
+        t_in_epochs=False,
+    )
+    average = ModelEmaV3(model, config.ema_decay, use_warmup=True) if config.ema_decay else None
+    mixup = None
+    if config.mixup or config.cutmix:
+        mixup = Mixup(
+            config.mixup,
+            config.cutmix,
+            label_smoothing=config.label_smoothing,
+            num_classes=classes,
+        )
+    # accelerate puts autocast over the ``forward`` of what it is given: of a wrapper, then.
+    network, prepared = accelerator.prepare(nn.Sequential(model), optimizer)
+    return Trainer(
+        accelerator,
+        network,
+        prepared,
+        schedule,
+        _teacher(model, teacher, accelerator, config, matched),
+        mixup,
+        config,
+        steps,
+        TrainState(model, optimizer, average, accelerator.scaler),
+    )
+
+
+def _teacher(
+    model: nn.Module,
+    teacher: nn.Module | None,
+    accelerator: Accelerator,
+    config: TrainConfig,
+    matched: Matched,
+) -> Teacher | None:
+    if teacher is None:
+        return None
+    network = copy.deepcopy(teacher).eval().requires_grad_(requires_grad=False)
+    _place(network, accelerator, config)
+    if not (config.matching and matched):
+        return Teacher(network)
+    own, wanted = zip(*matched, strict=True)
+    return Teacher(network, Taps(model, own), Taps(network, wanted))
+
+
+def _check(config: TrainConfig, accelerator: Accelerator) -> None:
+    """Refuse what the processes or the machine cannot do."""
+    number = accelerator.num_processes
+    if config.batch_size % number:
+        raise UsageError(
+            f"batch_size {config.batch_size} cannot be shared by {number} processes; "
+            f"make it a multiple of {number}"
+        )
+    share = config.batch_size // number
+    if config.accumulation > share:
+        raise UsageError(
+            f"accumulation {config.accumulation} is more than the {share} images of a batch"
+        )
+    if (config.mixup or config.cutmix) and share % 2:
+        raise UsageError(f"mixup and cutmix pair images; make {share} per process an even number")
+    compilers = (os.environ.get("CXX", "g++"), "clang++", "cl")
+    on_cpu = accelerator.device.type == "cpu"
+    if config.compile and on_cpu and not any(map(shutil.which, compilers)):
+        raise UsageError("compile needs a C++ compiler and finds none; run: apt-get install g++")
+
+
+def _accelerator(config: TrainConfig, log_dir: Path | None) -> Accelerator:
+    trackers = config.trackers if log_dir else ()
+    available = [str(tracker) for tracker in get_available_trackers()]
+    for tracker in trackers:
+        if tracker not in available:
+            raise UsageError(
+                f"tracker {tracker!r} is unknown or not installed; there are: "
+                f"{', '.join(available) or 'none'}; run: pip install {tracker}"
+            )
+    # accelerate keeps the first precision for the whole process; a run may use several.
+    AcceleratorState._reset_state()  # noqa: SLF001 - there is no public way
+    try:
+        accelerator = Accelerator(
+            mixed_precision=config.mixed_precision,
+            dynamo_backend="inductor" if config.compile else None,
+            log_with=list(trackers) or None,
+            project_dir=log_dir.parent if log_dir else None,
+        )
+    except (ValueError, ImportError) as error:
+        raise UsageError(f"mixed_precision {config.mixed_precision}: {error}") from None
+    if trackers and log_dir:
+        settings = {name: str(value) for name, value in asdict(config).items()}
+        accelerator.init_trackers(log_dir.name, settings)
+    return accelerator
+
+
+def _place(module: nn.Module, accelerator: Accelerator, config: TrainConfig) -> None:
+    module.to(accelerator.device).to(memory_format=_layout(config))
+
+
+def _layout(config: TrainConfig) -> torch.memory_format:
+    return torch.channels_last if config.channels_last else torch.contiguous_format
