@@ -1,4 +1,4 @@
-"""``python -m depthopt``."""
+"""``python -m depthopt``, which ``accelerate launch -m depthopt`` needs."""
 
 from depthopt.cli import main
 

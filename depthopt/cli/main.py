@@ -1,7 +1,9 @@
 """The commands. Exit codes: 0 done, 1 a failure while running, 2 input to be mended."""
 
+import contextlib
 import json
 import logging
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -285,9 +287,14 @@ def _print(value: Any) -> None:
 
 
 def main() -> NoReturn:
-    """Run the command line and exit."""
+    """Run the command line and exit; of several processes only the first prints results."""
+    first = os.environ.get("RANK", "0") == "0"  # as torchrun and accelerate number them
     try:
-        app()
+        with (
+            Path(os.devnull).open("w") as nowhere,
+            contextlib.redirect_stdout(sys.stdout if first else nowhere),
+        ):
+            app()
     except UsageError as error:
         _fail(error, 2)
     except DepthoptError as error:

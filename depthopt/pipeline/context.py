@@ -1,6 +1,6 @@
 """What stages work on: a recipe, its folder, and the artefacts in it as values."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Protocol
@@ -17,6 +17,7 @@ from depthopt.export.saved import Argument, create_timm_model, load, load_weight
 from depthopt.graph.network import TracedNetwork
 from depthopt.latency.select import worthwhile
 from depthopt.pipeline.folder import RunFolder
+from depthopt.pipeline.processes import Processes
 from depthopt.pipeline.recipe import Recipe
 from depthopt.runtimes import Runtime, get_runtime
 from depthopt.train.config import TrainConfig
@@ -57,7 +58,7 @@ class Context:
     recipe: Recipe
     folder: RunFolder
     reporter: Reporter
-    _runtimes: dict[str, Runtime] = field(default_factory=dict)
+    processes: Processes
 
     def path(self, name: str) -> Path:
         """The path of an artefact."""

@@ -49,9 +49,12 @@ class RunFolder:
         """
         self.path = path
         self._manifest_path = path / "manifest.json"
-        self._manifest = (
-            load_json(Manifest, self._manifest_path) if self._manifest_path.exists() else Manifest()
-        )
+        self.reload()
+
+    def reload(self) -> None:
+        """Read the manifest, which another process of the run may have changed."""
+        exists = self._manifest_path.exists()
+        self._manifest = load_json(Manifest, self._manifest_path) if exists else Manifest()
 
     def file(self, name: str) -> Path:
         """The path of one artefact."""

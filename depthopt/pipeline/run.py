@@ -6,9 +6,10 @@ from pathlib import Path
 from depthopt.core.artefacts import load_json
 from depthopt.pipeline.context import Context, Reporter
 from depthopt.pipeline.folder import RunFolder
+from depthopt.pipeline.processes import Processes
 from depthopt.pipeline.recipe import Recipe
 from depthopt.pipeline.result import Result
-from depthopt.pipeline.stages import STAGES
+from depthopt.pipeline.stages import STAGES, Stage
 
 STAGE_NAMES = tuple(stage.name for stage in STAGES)
 
@@ -36,6 +37,9 @@ def run(
 
     A stage is done again only if its settings or the files that it reads have changed.
 
+    In processes that ``accelerate launch`` started, all train together; every other stage is
+    the main one's, and the others read what it wrote.
+
     Args:
         recipe: what to do.
         folder: of this run; made if it does not exist.
@@ -48,20 +52,33 @@ def run(
     Raises:
         DepthoptError: whatever a stage could not do.
     """
-    context = Context(recipe, RunFolder(folder), reporter or Silent())
+    processes = Processes()
+    reporter = reporter if reporter and processes.is_main else Silent()
+    context = Context(recipe, RunFolder(folder), reporter, processes)
     context.runtime  # noqa: B018 - an unknown runtime shall not show after an hour of training
     for stage in STAGES[: STAGE_NAMES.index(until) + 1]:
-        made_from = context.folder.digest(stage.settings(recipe), stage.inputs)
-        if context.folder.is_done(stage.name, made_from):
-            context.reporter.skipped(stage.name)
-            continue
-        context.reporter.started(stage.name)
-        context.folder.start(stage.name, made_from, stage.checkpoint)
-        begin = time.monotonic()
-        summary = stage.work(context)
-        context.folder.finish(stage.name, made_from, stage.outputs)
-        context.reporter.finished(stage.name, time.monotonic() - begin, summary)
+        with processes.together() if stage.shared else processes.main_first():
+            context.folder.reload()
+            made_from = context.folder.digest(stage.settings(recipe), stage.inputs)
+            if context.folder.is_done(stage.name, made_from):
+                reporter.skipped(stage.name)
+            else:
+                _carry_out(stage, context, made_from)
     return context
+
+
+def _carry_out(stage: Stage, context: Context, made_from: str) -> None:
+    context.reporter.started(stage.name)
+    main = context.processes.is_main
+    if main:
+        context.folder.start(stage.name, made_from, stage.checkpoint)
+    if stage.shared:
+        context.processes.wait()
+    begin = time.monotonic()
+    summary = stage.work(context)
+    if main:
+        context.folder.finish(stage.name, made_from, stage.outputs)
+    context.reporter.finished(stage.name, time.monotonic() - begin, summary)
 
 
 def result(folder: Path) -> Result:

@@ -21,7 +21,7 @@ from depthopt.latency.profile import profile
 from depthopt.pipeline.context import BATCH, CandidateList, Context
 from depthopt.pipeline.measure import fused_difference, measure
 from depthopt.pipeline.recipe import Recipe
-from depthopt.rewrite import apply, merge
+from depthopt.rewrite import apply, merge, segment_ends
 from depthopt.solver import solve
 from depthopt.train.evaluate import evaluate
 from depthopt.train.finetune import finetune
@@ -47,6 +47,7 @@ class Stage:
         outputs: artefacts that it writes.
         work: does it and returns one line about it.
         checkpoint: where it keeps what it has while it works, if it does.
+        shared: whether all of a run's processes work at it together.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Stage:
     outputs: tuple[str, ...]
     work: Callable[[Context], str]
     checkpoint: str | None = None
+    shared: bool = False
 
 
 def _saved(folder: str) -> tuple[str, str]:
@@ -70,15 +72,18 @@ def _teacher(run: Context) -> str:
     # Refuses, before any training, the networks that later stages would refuse.
     extract(model, section.input_size, name=section.name)
     if trained:
-        checkpoint = run.path(_TEACHER_CHECKPOINT)
-        config = run.train_config(run.recipe.teacher)
         finetune(
-            model, run.data, config=config, checkpoint=checkpoint, progress=run.reporter.progress
+            model,
+            run.data,
+            config=run.train_config(run.recipe.teacher),
+            checkpoint=run.path(_TEACHER_CHECKPOINT),
+            log_dir=run.path("logs/teacher"),
+            progress=run.reporter.progress,
         )
-        save_weights(model, run.path("teacher.safetensors"))
-        checkpoint.unlink(missing_ok=True)
-    else:
-        save_weights(model, run.path("teacher.safetensors"))
+    if not run.processes.is_main:
+        return ""
+    save_weights(model, run.path("teacher.safetensors"))
+    run.path(_TEACHER_CHECKPOINT).unlink(missing_ok=True)
     score = evaluate(model, run.data.calibration.batches(BATCH))
     return f"{'trained' if trained else 'loaded'}, {score.accuracy:.1f} % on held-out images"
 
@@ -225,17 +230,21 @@ def _apply(run: Context) -> str:
 
 def _finetune(run: Context) -> str:
     network = run.network("shallow")
-    checkpoint = run.path(_FINETUNE_CHECKPOINT)
-    finetune(
+    result = finetune(
         network,
         run.data,
         teacher=run.teacher,
+        matched=segment_ends(run.chain, run.plan),
         config=run.train_config(run.recipe.finetune),
-        checkpoint=checkpoint,
+        checkpoint=run.path(_FINETUNE_CHECKPOINT),
+        log_dir=run.path("logs/finetune"),
         progress=run.reporter.progress,
     )
+    if not run.processes.is_main:
+        return ""
     _save(run, network, "finetuned")
-    checkpoint.unlink(missing_ok=True)
+    save_json(result, run.path("finetuned/history.json"))
+    run.path(_FINETUNE_CHECKPOINT).unlink(missing_ok=True)
     score = evaluate(network, run.data.calibration.batches(BATCH))
     return f"{score.accuracy:.1f} % on held-out images"
 
@@ -279,14 +288,26 @@ def _importance_settings(recipe: Recipe) -> Any:
     return [settings, recipe.apply.form]
 
 
+def _training_settings(section: str) -> Callable[[Recipe], Any]:
+    """All but who is told of a training, which does not change the weights."""
+
+    def settings(recipe: Recipe) -> Any:
+        found = _of(*_DATA, section)(recipe)
+        untold = {"trackers", "checkpoint_every_s"}
+        return {**found, section: {k: v for k, v in found[section].items() if k not in untold}}
+
+    return settings
+
+
 STAGES: tuple[Stage, ...] = (
     Stage(
         "teacher",
-        _of(*_DATA, "teacher"),
+        _training_settings("teacher"),
         (),
         ("teacher.safetensors",),
         _teacher,
         _TEACHER_CHECKPOINT,
+        shared=True,
     ),
     Stage(
         "extract",
@@ -326,11 +347,12 @@ STAGES: tuple[Stage, ...] = (
     ),
     Stage(
         "finetune",
-        _of(*_DATA, "finetune"),
-        ("teacher.safetensors", *_saved("shallow")),
-        _saved("finetuned"),
+        _training_settings("finetune"),
+        ("teacher.safetensors", "chain.json", "plan.json", *_saved("shallow")),
+        (*_saved("finetuned"), "finetuned/history.json"),
         _finetune,
         _FINETUNE_CHECKPOINT,
+        shared=True,
     ),
     Stage("merge", _of(*_DATA), _saved("finetuned"), _saved("fused"), _merge),
     Stage("export", _of(*_DATA, "latency"), _saved("fused"), ("fused.onnx",), _onnx),

@@ -267,6 +267,7 @@ def _accelerator(config: TrainConfig, log_dir: Path | None) -> Accelerator:
     AcceleratorState._reset_state()  # noqa: SLF001 - there is no public way
     try:
         accelerator = Accelerator(
+            cpu=not torch.accelerator.is_available(),  # else several processes have no CPU
             mixed_precision=config.mixed_precision,
             dynamo_backend="inductor" if config.compile else None,
             log_with=list(trackers) or None,

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
 from torch.nn import functional as F
 
@@ -320,3 +321,150 @@ def test_inserted_activations_come_into_their_own(ema_decay):
     assert 0 < shares[0] < 0.2
     assert shares[len(shares) // 2] == 1.0
     assert float(model.inserted.share) == 1.0
+
+
+def plain_model():
+    """Nothing in it depends on what else is in the batch, or on chance."""
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(1, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 36, 3))
+
+
+@pytest.mark.parametrize("parts", [2, 3, 16])
+def test_a_batch_in_parts_is_the_same_batch(parts):
+    whole, divided = plain_model(), plain_model()
+    finetune(whole, make_data(), config=CONFIG)
+    finetune(divided, make_data(), config=replace(CONFIG, accumulation=parts))
+    torch.testing.assert_close(weights(divided), weights(whole), rtol=1e-4, atol=1e-5)
+    assert not torch.equal(weights(whole), weights(plain_model()))
+
+
+def test_a_number_of_steps_need_not_be_whole_epochs(tmp_path):
+    config = replace(CONFIG, steps=6)
+    model, result = train(config)
+    assert result.steps == 6
+    assert len(result.history) == 2
+    assert result.history[-1].learning_rate < 0.01 * CONFIG.learning_rate + 1e-3
+    path = tmp_path / "checkpoint.safetensors"
+    with pytest.raises(Stopped):
+        train(config, checkpoint=path, progress=stop_at(5))
+    assert torch.equal(weights(train(config, checkpoint=path)[0]), weights(model))
+
+
+def test_a_target_stops_the_training_where_it_is_reached():
+    config = replace(CONFIG, epochs=40, learning_rate=0.01, ema_decay=None)
+    _, whole = train(replace(config, evaluate_epochs=True))
+    first = next(i for i, record in enumerate(whole.history) if record.accuracy >= 80)
+    _, stopped = train(replace(config, target_accuracy=80))
+    assert len(stopped.history) == first + 1 < 40
+
+
+@pytest.mark.parametrize("changes", [{"mixup": 0.5}, {"cutmix": 1.0}, {"mixup": 0.2, "cutmix": 1}])
+def test_mixed_batches_are_resumed_to_the_bit_and_still_teach(changes, tmp_path):
+    config = replace(CONFIG, epochs=25, learning_rate=0.01, **changes)
+    model, _ = train(config)
+    assert evaluate(model, make_data().test.batches(16)).accuracy > 80
+    assert not torch.equal(weights(model), weights(train(replace(config, mixup=0, cutmix=0))[0]))
+    path = tmp_path / "checkpoint.safetensors"
+    with pytest.raises(Stopped):
+        train(config, checkpoint=path, progress=stop_at(9))
+    assert torch.equal(weights(train(config, checkpoint=path)[0]), weights(model))
+
+
+def test_matched_tensors_come_closer_to_the_teachers():
+    teacher, _ = train(replace(CONFIG, epochs=15, learning_rate=0.01))
+    images = next(make_data().train.batches(64))[0]
+
+    def distance(matching):
+        student = make_model(seed=5)
+        finetune(
+            student,
+            make_data(),
+            teacher=teacher,
+            matched=[("3", "3"), ("7", "7")],
+            config=replace(CONFIG, epochs=15, learning_rate=0.01, matching=matching),
+        )
+        assert not any(module._forward_pre_hooks for module in student.modules())
+        with torch.no_grad():
+            return float((student[:3](images) - teacher[:3](images)).square().mean())
+
+    assert distance(5.0) < 0.5 * distance(0.0)
+
+
+def test_trackers_are_told(tmp_path):
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    config = replace(CONFIG, trackers=("tensorboard",), evaluate_epochs=True)
+    told, result = train(config, log_dir=tmp_path / "logs")
+    events = EventAccumulator(str(tmp_path / "logs")).Reload()
+    assert len(events.Scalars("loss")) == result.steps
+    assert [e.value for e in events.Scalars("accuracy")] == pytest.approx(
+        [record.accuracy for record in result.history]
+    )
+    assert torch.equal(weights(told), weights(train(replace(config, trackers=()))[0]))
+    with pytest.raises(UsageError, match="tracker 'tensorbord' is unknown or not installed"):
+        train(replace(CONFIG, trackers=("tensorbord",)), log_dir=tmp_path)
+
+
+def test_waiting_for_images_is_part_of_the_time():
+    data = make_data()
+
+    class Slow(MemorySplit):
+        def batches(self, batch_size, **options):
+            for batch in super().batches(batch_size, **options):
+                time.sleep(0.02)
+                yield batch
+
+    split = data.train
+    slow = Slow(split.pixels, split.labels, split.preprocessing, split.mirror)
+    result = finetune(make_model(), replace(data, train=slow), config=CONFIG)
+    for record in result.history:
+        assert 0.08 <= record.waited_s <= record.seconds
+
+
+@pytest.mark.slow
+def test_a_compiled_network_trains_to_the_same_weights_but_for_rounding():
+    config = replace(CONFIG, epochs=1, ema_decay=None)
+    compiled, plain = plain_model(), plain_model()
+    finetune(compiled, make_data(), config=replace(config, compile=True))
+    finetune(plain, make_data(), config=config)
+    torch.testing.assert_close(weights(compiled), weights(plain), rtol=1e-3, atol=1e-4)
+
+
+SHARED = """
+import sys
+from pathlib import Path
+sys.path.insert(0, {here!r})
+import torch
+from safetensors.torch import save_file
+from test_finetune import CONFIG, finetune, make_data, plain_model
+torch.set_num_threads(1)
+model = plain_model()
+finetune(model, make_data(), config=CONFIG, checkpoint=Path({path!r}))
+save_file(model.state_dict(), {path!r} + torch.os.environ["RANK"])
+"""
+
+
+def test_two_processes_train_as_one(tmp_path):
+    script, path = tmp_path / "script.py", str(tmp_path / "out")
+    script.write_text(SHARED.format(here=str(Path(__file__).parent), path=path))
+    launch = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
+    subprocess.run([sys.executable, *launch, str(script)], check=True, timeout=120)
+    first, second = (load_file(path + rank) for rank in "01")
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    alone = plain_model()
+    finetune(alone, make_data(), config=CONFIG)
+    torch.testing.assert_close(first, dict(alone.state_dict()), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"accumulation": 17}, "accumulation 17 is more than the 16 images"),
+        ({"mixup": 0.5, "batch_size": 15}, "pair images"),
+        ({"randaugment": "random"}, "TrainConfig.randaugment"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(changes, message):
+    with pytest.raises(UsageError, match=message):
+        train(replace(CONFIG, **changes))

@@ -1,0 +1,48 @@
+"""The processes of a run: one, or as many as ``accelerate launch`` started."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from datetime import timedelta
+
+import torch
+from accelerate import PartialState
+
+_PATIENCE = timedelta(days=7)
+"""How long processes wait while the main one measures or estimates."""
+
+
+class Processes:
+    """What takes turns where a run has several processes."""
+
+    def __init__(self) -> None:
+        self._state = None
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            on_cpu = not torch.accelerator.is_available()
+            self._state = PartialState(cpu=on_cpu, timeout=_PATIENCE)
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this one writes and reports."""
+        return self._state is None or self._state.is_main_process
+
+    @contextlib.contextmanager
+    def main_first(self) -> Iterator[None]:
+        """The main process goes through a block before all others."""
+        if self._state is None:
+            yield
+            return
+        with self._state.main_process_first():
+            yield
+
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        """All go through a block at once, and wait for one another on either side."""
+        self.wait()
+        yield
+        self.wait()
+
+    def wait(self) -> None:
+        """Wait until all are here."""
+        if self._state is not None:
+            self._state.wait_for_everyone()
