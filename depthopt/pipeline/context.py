@@ -89,6 +89,7 @@ class Context:
     def data(self) -> Dataset:
         """The data set, checked."""
         data, model = self.recipe.data, self.recipe.model
+        skips = data.damaged == "skip"  # then all processes must leave out the same
         return load_dataset(
             data.source,
             input_size=model.input_size,
@@ -99,6 +100,9 @@ class Context:
             std=data.std,
             interpolation=data.interpolation,
             crop_pct=data.crop_pct,
+            workers=data.workers,
+            check=data.check and (self.processes.is_main or skips),
+            skip_damaged=skips,
             progress=self.reporter.progress,
         )
 

@@ -10,6 +10,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    NonNegativeInt,
     PositiveFloat,
     PositiveInt,
     ValidationError,
@@ -48,7 +49,9 @@ class ModelSection(_Section):
 class DataSection(_Section):
     """The labelled images."""
 
-    source: str = Field(description="digits, fashion_mnist, or folder:PATH")
+    source: str = Field(
+        description="digits, fashion_mnist, folder:PATH, wds/PATH, hfds/NAME or torch/NAME"
+    )
     root: Path | None = Field(None, description="where files are searched first")
     calibration_images: PositiveInt = Field(
         512, description="held out from training, to score candidates on"
@@ -60,6 +63,11 @@ class DataSection(_Section):
     )
     crop_pct: float = Field(
         1.0, gt=0, le=1, description="share of a resized image's side that evaluation keeps"
+    )
+    workers: NonNegativeInt = Field(2, description="processes that decode images")
+    check: bool = Field(True, description="decode every image once before work begins")
+    damaged: Literal["fail", "skip"] = Field(
+        "fail", description="what to do about an image that cannot be read"
     )
 
 

@@ -273,36 +273,28 @@ def _result(run: Context) -> str:
     return f"{result.speedup:.2f}x measured, {result.compressed.accuracy:.2f} % on test images"
 
 
+_WITHOUT_EFFECT = {
+    "data": {"workers", "check"},
+    "importance": {"workers", "address"},
+    "teacher": {"trackers", "checkpoint_every_s"},
+    "finetune": {"trackers", "checkpoint_every_s"},
+}
+"""Where work is done and who is told, which changes no result."""
+
+
 def _of(*sections: str) -> Callable[[Recipe], Any]:
-    return lambda recipe: recipe.model_dump(mode="json", include={*sections, "seed"})
+    return lambda recipe: recipe.model_dump(
+        mode="json", include={*sections, "seed"}, exclude=_WITHOUT_EFFECT
+    )
 
 
 _DATA = ("model", "data")
 
 
-def _importance_settings(recipe: Recipe) -> Any:
-    """All but where the work is done, which does not change the table."""
-    settings = _of(*_DATA, "importance")(recipe)
-    where = {"workers", "address"}
-    settings["importance"] = {k: v for k, v in settings["importance"].items() if k not in where}
-    return [settings, recipe.apply.form]
-
-
-def _training_settings(section: str) -> Callable[[Recipe], Any]:
-    """All but who is told of a training, which does not change the weights."""
-
-    def settings(recipe: Recipe) -> Any:
-        found = _of(*_DATA, section)(recipe)
-        untold = {"trackers", "checkpoint_every_s"}
-        return {**found, section: {k: v for k, v in found[section].items() if k not in untold}}
-
-    return settings
-
-
 STAGES: tuple[Stage, ...] = (
     Stage(
         "teacher",
-        _training_settings("teacher"),
+        _of(*_DATA, "teacher"),
         (),
         ("teacher.safetensors",),
         _teacher,
@@ -325,7 +317,7 @@ STAGES: tuple[Stage, ...] = (
     ),
     Stage(
         "estimate",
-        _importance_settings,
+        lambda recipe: [_of(*_DATA, "importance")(recipe), recipe.apply.form],
         ("teacher.safetensors", "chain.json", "candidates.json", "latency.json"),
         ("importance.json",),
         _estimate,
@@ -347,7 +339,7 @@ STAGES: tuple[Stage, ...] = (
     ),
     Stage(
         "finetune",
-        _training_settings("finetune"),
+        _of(*_DATA, "finetune"),
         ("teacher.safetensors", "chain.json", "plan.json", *_saved("shallow")),
         (*_saved("finetuned"), "finetuned/history.json"),
         _finetune,

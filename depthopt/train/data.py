@@ -4,16 +4,20 @@ import difflib
 from pathlib import Path
 from typing import TypeVar
 
+import torch
 from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
 from depthopt.errors import DataError
 from depthopt.train import builtin
+from depthopt.train.check import without_damaged
 from depthopt.train.dataset import Dataset, Preprocessing, Progress, stratified
-from depthopt.train.folder import FolderSplit
-from depthopt.train.index import check_images, read_folder
+from depthopt.train.hub import index_hugging_face, index_torchvision
+from depthopt.train.images import ImageSplit
+from depthopt.train.index import Index, checked, index_folder
 from depthopt.train.memory import MemorySplit
+from depthopt.train.shards import index_shards
 
-SOURCES = ("digits", "fashion_mnist", "folder:PATH")
+SOURCES = ("digits", "fashion_mnist", "folder:PATH", "wds/PATH", "hfds/NAME", "torch/NAME")
 """What ``load_dataset`` knows."""
 
 _STATISTICS = {
@@ -21,7 +25,7 @@ _STATISTICS = {
     "fashion_mnist": ((builtin.FASHION_MEAN,), (builtin.FASHION_STD,)),
 }
 
-_S = TypeVar("_S", MemorySplit, FolderSplit)
+_S = TypeVar("_S", MemorySplit, ImageSplit)
 
 
 def load_dataset(
@@ -37,32 +41,37 @@ def load_dataset(
     crop_pct: float = 1.0,
     workers: int = 2,
     check: bool = True,
+    skip_damaged: bool = False,
     progress: Progress | None = None,
 ) -> Dataset:
     """Find, check and split a data set.
 
     Args:
         source: ``digits`` (scikit-learn), ``fashion_mnist`` (Debian's package or
-            torchvision's files), or ``folder:PATH``, a folder or uncompressed tar of
-            ``train/CLASS/IMAGE`` and ``val/CLASS/IMAGE`` (or ``test/``).
+            torchvision's files), ``folder:PATH``, a folder or uncompressed tar of
+            ``train/CLASS/IMAGE`` and ``val/CLASS/IMAGE`` (or ``test/``), ``wds/PATH``, a
+            folder of webdataset's shards, or, as timm names them, ``hfds/NAME`` of Hugging
+            Face's hub and ``torch/NAME`` of torchvision.
         input_size: (channels, height, width); 1 channel is grey, 3 are RGB.
         calibration_images: held out from train, each class in proportion.
         seed: of the choice of calibration images. The test split never depends on it.
-        root: where files are searched first, and what ``folder:PATH`` is relative to.
+        root: where files are searched first, what a path is relative to, and where the hub's
+            downloads are kept.
         mean: per channel, of pixels in 0..1; by default the data set's own, and
             ImageNet's for folders.
         std: as ``mean``.
         interpolation: ``bilinear`` or ``bicubic``.
-        crop_pct: share of the resized image's side that evaluation keeps (folders only).
-        workers: processes that decode images (folders only).
-        check: decode every image of a folder once, before anything else happens.
+        crop_pct: share of the resized image's side that evaluation keeps (files only).
+        workers: processes that decode images (files only).
+        check: decode every image once, before anything else happens (files only).
+        skip_damaged: leave out what cannot be read, with a warning, instead of stopping.
         progress: called while images are checked.
 
     Raises:
         DataError: the data set is unknown, missing, empty or damaged, its classes differ
             between splits, or it has too few images.
     """
-    kind, _, path = source.partition(":")
+    kind = source.partition(":")[0]
     own_mean, own_std = _STATISTICS.get(kind, (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD))
     preprocessing = Preprocessing(
         input_size,
@@ -79,16 +88,47 @@ def load_dataset(
         loaded = builtin.fashion_mnist(root)
         images, test = (_in_memory(i, preprocessing, mirror=True) for i in loaded)
         return _split(source, builtin.FASHION_CLASSES, images, test, held_out)
-    if kind == "folder" and path:
-        classes, files, test_files = read_folder(
-            (root or Path()) / path, preprocessing, workers=workers
+    index = _index(source, root)
+    if index is not None:
+        train, held = (
+            _of_index(index, split, preprocessing, workers, skip_damaged=skip_damaged)
+            for split in ("train", checked(index, source))
         )
         if check:
-            check_images([*files.files, *test_files.files], progress)
-        return _split(source, classes, files, test_files, held_out)
-    near = difflib.get_close_matches(kind, SOURCES, n=1)
+            train, held = without_damaged((train, held), progress)
+        return _split(source, index.classes, train, held, held_out)
+    near = difflib.get_close_matches(source, SOURCES, n=1)
     hint = f"did you mean {near[0]}? " if near else ""
     raise DataError(f"unknown data set {source!r}; {hint}known: {', '.join(SOURCES)}")
+
+
+def _index(source: str, root: Path | None) -> Index | None:
+    """What a data set in files holds; None if it is of no kind that is known."""
+    kind, _, path = source.partition(":" if source.startswith("folder:") else "/")
+    if not path:
+        return None
+    if kind == "folder":
+        return index_folder((root or Path()) / path)
+    if kind == "wds":
+        return index_shards((root or Path()) / path)
+    if kind == "hfds":
+        return index_hugging_face(path, root)
+    if kind == "torch":
+        return index_torchvision(path, root)
+    return None
+
+
+def _of_index(
+    index: Index, split: str, preprocessing: Preprocessing, workers: int, *, skip_damaged: bool
+) -> ImageSplit:
+    found = index.images[split]
+    return ImageSplit(
+        [image for _, image in found],
+        torch.tensor([label for label, _ in found]),
+        preprocessing,
+        workers,
+        skip_damaged,
+    )
 
 
 def _per_channel(

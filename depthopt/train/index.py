@@ -1,102 +1,91 @@
-"""Finding the images of a folder or tar, one folder a class, and checking them."""
+"""Which images a data set on disk holds, of which class and for which split."""
 
 import tarfile
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from timm.data.readers.img_extensions import IMG_EXTENSIONS
 from timm.data.readers.reader_image_folder import find_images_and_targets
 from timm.utils.misc import natural_key
 
 from depthopt.errors import DataError
-from depthopt.train.dataset import Preprocessing, Progress
-from depthopt.train.folder import FolderSplit, ImageFile
+from depthopt.train.images import ImageFile, StoredImage
 
-_SPLITS = ("train", "val", "test")
-_CHECKED_TOGETHER = 64
+SPLITS = ("train", "val", "test")
+"""As folders are called."""
 
-Index = dict[str, list[tuple[str, ImageFile]]]
+HELD_OUT = ("val", "test")
+"""What is tested on: the first of these that there is. ImageNet's ``test`` has no labels."""
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """The labelled images of a data set.
+
+    Attributes:
+        classes: names, in the order of the labels.
+        images: per split, each image with its label.
+    """
+
+    classes: tuple[str, ...]
+    images: Mapping[str, Sequence[tuple[int, StoredImage]]]
+
+
+Found = dict[str, list[tuple[str, StoredImage]]]
 """Per split: (class name, image)."""
 
 
-def read_folder(
-    path: Path, preprocessing: Preprocessing, *, workers: int
-) -> tuple[tuple[str, ...], FolderSplit, FolderSplit]:
+def index_folder(path: Path) -> Index:
     """Index ``path``, a folder or tar with ``train/CLASS/`` and ``val/CLASS/`` or ``test/CLASS/``.
 
-    With both ``val/`` and ``test/``, ``val/`` is used: ImageNet's ``test/`` has no labels.
+    Raises:
+        DataError: there is no such folder or tar, or it holds no images for a split.
+    """
+    if path.is_dir():
+        found = _in_folder(path)
+    elif path.is_file():
+        found = _in_tar(path)
+    else:
+        raise DataError(f"{path} does not exist; name a folder or a tar of train/CLASS/IMAGE")
+    if "val" in found:
+        found.pop("test", None)
+    classes = natural({name for images in found.values() for name, _ in images})
+    label = {name: i for i, name in enumerate(classes)}
+    return Index(
+        tuple(classes),
+        {split: [(label[name], image) for name, image in found[split]] for split in found},
+    )
 
-    Returns:
-        Class names, the train split and the held-out split.
+
+def checked(index: Index, where: str) -> str:
+    """The split to test on.
+
+    Args:
+        index: of a data set.
+        where: the data set, for messages.
 
     Raises:
         DataError: a split is missing or empty, or the splits' classes differ.
     """
-    if path.is_dir():
-        found = _index_folder(path)
-    elif path.is_file():
-        found = _index_tar(path)
-    else:
-        raise DataError(f"{path} does not exist; name a folder or a tar of train/CLASS/IMAGE")
-    held_out = "val" if "val" in found else "test"
-    for split in ("train", held_out):
-        if not found.get(split):
-            wanted = "train/" if split == "train" else "val/ (or test/)"
-            raise DataError(f"{path} holds no images under {wanted}; expected {wanted}CLASS/IMAGE")
-    names = {split: {name for name, _ in found[split]} for split in ("train", held_out)}
-    if names["train"] != names[held_out]:
+    held_out = next((split for split in HELD_OUT if index.images.get(split)), None)
+    if not index.images.get("train") or held_out is None:
+        wanted = "val/ (or test/)" if index.images.get("train") else "train/"
+        raise DataError(f"{where} holds no images under {wanted}; expected {wanted}CLASS/IMAGE")
+    seen = {split: {label for label, _ in index.images[split]} for split in ("train", held_out)}
+    if seen["train"] != seen[held_out]:
         only = [
-            f"{len(extra)} only in {split}/ ({', '.join(extra[:3])})"
+            f"{len(extra)} only in {split}/ ({', '.join(index.classes[i] for i in extra[:3])})"
             for split, other in (("train", held_out), (held_out, "train"))
-            if (extra := sorted(names[split] - names[other]))
+            if (extra := sorted(seen[split] - seen[other]))
         ]
-        raise DataError(f"classes of {path} differ between splits: {'; '.join(only)}")
-    classes = _natural(names["train"])
-    train, test = (
-        FolderSplit(
-            [file for _, file in found[split]],
-            torch.tensor([classes.index(name) for name, _ in found[split]]),
-            preprocessing,
-            workers,
-        )
-        for split in ("train", held_out)
-    )
-    return tuple(classes), train, test
+        raise DataError(f"classes of {where} differ between splits: {'; '.join(only)}")
+    return held_out
 
 
-def check_images(files: Sequence[ImageFile], progress: Progress | None) -> None:
-    """Decode every image once.
-
-    Raises:
-        DataError: some are damaged; the message names the first.
-    """
-
-    def damaged(chunk: Sequence[ImageFile]) -> list[str]:
-        errors = []
-        for file in chunk:
-            try:
-                file.read("RGB")
-            except DataError as error:
-                errors.append(str(error))
-        return errors
-
-    chunks = [files[i : i + _CHECKED_TOGETHER] for i in range(0, len(files), _CHECKED_TOGETHER)]
-    errors: list[str] = []
-    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-        for done, found in enumerate(pool.map(damaged, chunks), start=1):
-            errors += found
-            if progress:
-                progress(min(done * _CHECKED_TOGETHER, len(files)), len(files), "checking images")
-    if errors:
-        more = f" ({len(errors)} damaged images in all)" if len(errors) > 1 else ""
-        raise DataError(errors[0] + more)
-
-
-def _index_folder(path: Path) -> Index:
-    index: Index = {}
-    for split in _SPLITS:
+def _in_folder(path: Path) -> Found:
+    index: Found = {}
+    for split in SPLITS:
         root = path / split
         found, _ = find_images_and_targets(str(root))
         for name, _ in found:
@@ -106,9 +95,9 @@ def _index_folder(path: Path) -> Index:
     return index
 
 
-def _index_tar(path: Path) -> Index:
+def _in_tar(path: Path) -> Found:
     """Offsets into an uncompressed tar, so that workers read it at random."""
-    index: Index = {}
+    index: Found = {}
     try:
         with tarfile.open(path, "r:") as tar:
             members = [
@@ -117,15 +106,15 @@ def _index_tar(path: Path) -> Index:
     except (tarfile.TarError, OSError) as error:
         raise DataError(f"{path} is not a whole, uncompressed tar ({error})") from None
     names: dict[str, tarfile.TarInfo] = {member.name: member for member in members}
-    for name in _natural(names):
+    for name in natural(names):
         member, parts = names[name], Path(name).parts
-        at = next((i for i, part in enumerate(parts[:-2]) if part in _SPLITS), None)
+        at = next((i for i, part in enumerate(parts[:-2]) if part in SPLITS), None)
         if at is not None:
             file = ImageFile(f"{path}:{name}", str(path), member.offset_data, member.size)
             index.setdefault(parts[at], []).append((parts[at + 1], file))
     return index
 
 
-def _natural(names: Iterable[str]) -> list[str]:
+def natural(names: Iterable[str]) -> list[str]:
     """In timm's order, which is also the order of the outputs of a model it trained."""
     return sorted(names, key=natural_key)

@@ -1,9 +1,12 @@
-"""Images in files, decoded and augmented one by one in worker processes."""
+"""Images decoded and augmented one by one in worker processes."""
 
+import contextlib
 import io
+import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -17,6 +20,25 @@ from torch.utils.data import Dataset as TorchDataset
 from depthopt.errors import DataError
 from depthopt.train.dataset import Batch, Preprocessing, batch_indices
 from depthopt.train.seeds import all_seeded
+
+logger = logging.getLogger(__name__)
+
+
+class StoredImage(Protocol):
+    """An image that is not in memory."""
+
+    @property
+    def name(self) -> str:
+        """What a message calls it."""
+        ...
+
+    def read(self, mode: str) -> Image.Image:
+        """Decode it in full, as ``RGB`` or ``L``.
+
+        Raises:
+            DataError: the image is cut short or otherwise unreadable.
+        """
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,39 +63,48 @@ class ImageFile:
         Raises:
             DataError: the image is cut short or otherwise unreadable.
         """
-        try:
+        with told_as_damaged(self.name):
             with Path(self.path).open("rb") as file:
                 file.seek(self.start)
                 content = file.read(self.size)
             return Image.open(io.BytesIO(content)).convert(mode)
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            reason = str(error).split(" <")[0]
-            raise DataError(f"{self.name} is damaged ({reason}); replace or delete it") from None
+
+
+@contextlib.contextmanager
+def told_as_damaged(name: str) -> Iterator[None]:
+    """What goes wrong while an image is decoded, in one line."""
+    try:
+        yield
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        reason = " ".join(str(error).split(" <")[0].split())
+        raise DataError(f"{name} is damaged ({reason}); replace or delete it") from None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class FolderSplit:
+class ImageSplit:
     """Images decoded one by one in worker processes.
 
     Attributes:
-        files: one per image.
+        images: one by one.
         labels: ``(n,)`` int64.
         preprocessing: what a batch shall look like.
         workers: processes that decode; 0 decodes in this one.
+        skip_damaged: leave out images that cannot be read, with a warning.
     """
 
-    files: Sequence[ImageFile]
+    images: Sequence[StoredImage]
     labels: Tensor
     preprocessing: Preprocessing
     workers: int
+    skip_damaged: bool = False
 
     def __len__(self) -> int:
-        return len(self.files)
+        return len(self.images)
 
-    def subset(self, indices: Tensor) -> "FolderSplit":
+    def subset(self, indices: Tensor) -> "ImageSplit":
         """The images at ``indices``."""
-        files = [self.files[i] for i in indices.tolist()]
-        return FolderSplit(files, self.labels[indices], self.preprocessing, self.workers)
+        images = [self.images[i] for i in indices.tolist()]
+        return replace(self, images=images, labels=self.labels[indices])
 
     def batches(
         self,
@@ -101,11 +132,20 @@ class FolderSplit:
             generator=torch.Generator(),  # else the loader draws from the global one
         )
         for indices, decoded in zip(chosen, loader, strict=True):
-            arrays = [array for array in decoded if not isinstance(array, DataError)]
-            if len(arrays) < len(decoded):
-                raise next(error for error in decoded if isinstance(error, DataError))
-            images = torch.from_numpy(np.stack(arrays)).float()
-            yield self.preprocessing.normalise(images), self.labels[indices]
+            good = [i for i, found in enumerate(decoded) if not isinstance(found, DataError)]
+            if len(good) < len(decoded):
+                self._tell([found for found in decoded if isinstance(found, DataError)], good)
+            images = torch.from_numpy(np.stack([decoded[i] for i in good])).float()
+            yield self.preprocessing.normalise(images), self.labels[indices[good]]
+
+    def _tell(self, damaged: Sequence[DataError], good: Sequence[int]) -> None:
+        """Raise the first error, or warn of all and go on with what is left."""
+        if not self.skip_damaged:
+            raise damaged[0]
+        if not good:
+            raise DataError(f"{damaged[0]}; so is every other image of its batch")
+        for error in damaged:
+            logger.warning("left out: %s", error)
 
 
 class _Decoder(TorchDataset[NDArray[np.uint8] | DataError]):
@@ -115,8 +155,8 @@ class _Decoder(TorchDataset[NDArray[np.uint8] | DataError]):
     as a page of traceback.
     """
 
-    def __init__(self, split: FolderSplit, randaugment: str | None, *, seed: int | None) -> None:
-        self.files = split.files
+    def __init__(self, split: ImageSplit, randaugment: str | None, *, seed: int | None) -> None:
+        self.images = split.images
         self.seed = seed
         view = split.preprocessing
         self.mode = "L" if view.input_size[0] == 1 else "RGB"
@@ -133,7 +173,7 @@ class _Decoder(TorchDataset[NDArray[np.uint8] | DataError]):
 
     def __getitem__(self, index: int) -> NDArray[np.uint8] | DataError:
         try:
-            image = self.files[index].read(self.mode)
+            image = self.images[index].read(self.mode)
         except DataError as error:
             return error
         if self.seed is None:
