@@ -18,6 +18,7 @@ from depthopt.core.tables import LatencySummary, Validation
 from depthopt.pipeline.result import Result
 
 if TYPE_CHECKING:
+    from depthopt.pipeline.dry_run import DryRun
     from depthopt.runtimes import LayerTime
 
 
@@ -131,6 +132,29 @@ def show_result(console: Console, result: Result) -> None:
         highlight=False,
     )
     console.print(f"fused model: {result.fused}\nONNX file:   {result.onnx}", highlight=False)
+
+
+def show_dry_run(console: Console, found: "DryRun") -> None:
+    """Print what a recipe needs and will take, and what would stop it."""
+    images = ", ".join(f"{count:,} {split}" for split, count in found.images.items())
+    kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(found.candidates.items()))
+    console.print(f"{found.model}: {found.blocks} blocks; candidates: {kinds}", highlight=False)
+    if images:
+        console.print(f"data: {found.classes} classes; images: {images}", highlight=False)
+    table = Table("stage", "time", "memory, GB", "what", title="estimated on this machine")
+    for stage in found.stages:
+        duration = "" if stage.seconds is None else _duration(stage.seconds)
+        memory = "" if stage.memory_gb is None else f"{stage.memory_gb:.1f}"
+        table.add_row(stage.stage, "done" if stage.done else duration, memory, stage.what)
+    console.print(table)
+    for problem in found.problems:
+        console.print(f"problem: {problem}", style="red", highlight=False)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 def show_validation(console: Console, validation: Validation) -> None:

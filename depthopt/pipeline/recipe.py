@@ -40,7 +40,11 @@ class ModelSection(_Section):
         default_factory=dict,
         description="what timm.create_model takes beside name, in_chans and num_classes",
     )
-    pretrained: bool = Field(False, description="start from timm's weights (downloads them)")
+    pretrained: bool = Field(
+        False,
+        description="start from timm's weights (downloads them), and train where the data has "
+        "another number of classes",
+    )
     checkpoint: Path | None = Field(
         None, description="safetensors of the trained network; without it the teacher is trained"
     )

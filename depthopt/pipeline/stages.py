@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import timm
 from torch import nn
 
 from depthopt.core.artefacts import load_json, save_json
@@ -63,10 +64,24 @@ def _saved(folder: str) -> tuple[str, str]:
     return f"{folder}/model.json", f"{folder}/model.safetensors"
 
 
+def teacher_is_trained(run: Context) -> bool:
+    """Whether the original is trained in the run, and not merely loaded.
+
+    Timm's weights are trained on too, where their head is of another number of classes.
+    """
+    section = run.recipe.model
+    if section.checkpoint is not None:
+        return False
+    if not section.pretrained:
+        return True
+    trained_for = timm.get_pretrained_cfg(section.name).num_classes
+    return bool(trained_for != len(run.data.class_names))
+
+
 def _teacher(run: Context) -> str:
     section = run.recipe.model
     model = run.new_model(pretrained=section.pretrained and section.checkpoint is None)
-    trained = section.checkpoint is None and not section.pretrained
+    trained = teacher_is_trained(run)
     if section.checkpoint is not None:
         load_weights(model, section.checkpoint)
     # Refuses, before any training, the networks that later stages would refuse.
@@ -106,7 +121,8 @@ def _extract(run: Context) -> str:
     )
 
 
-def _profile(run: Context) -> str:
+def starting_table(run: Context) -> LatencyTable:
+    """What is known of the latencies before any is measured."""
     section, path = run.recipe.latency, run.path("latency.json")
     conditions = run.runtime.conditions(section.batch)
     table = LatencyTable(conditions)
@@ -120,6 +136,12 @@ def _profile(run: Context) -> str:
         and conditions.unlike((earlier := load_json(LatencyTable, path)).conditions) is None
     ):
         table = table.merged(earlier)
+    return table
+
+
+def _profile(run: Context) -> str:
+    section, path = run.recipe.latency, run.path("latency.json")
+    table = starting_table(run)
     keys = [key for c in run.candidates for key in latency_keys(run.chain, c)]
     missing = len(table.missing(keys))
     original = run.path("original.onnx")

@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+import timm
 
 from depthopt.errors import RecipeError
 from depthopt.pipeline.recipe import load_recipe
@@ -10,10 +11,12 @@ QUICKSTART = Path(__file__).parents[2] / "recipes" / "quickstart.yaml"
 
 
 def test_there_are_recipes() -> None:
-    assert {path.stem for path in RECIPES} >= {
+    networks = "mobilenetv2_100 mobilenetv2_140 resnet34 resnet50 efficientnet_lite0".split()
+    assert {path.stem for path in RECIPES} == {
         "quickstart",
         "mobilenetv2_100_fashion_onnxruntime",
         "resnet18_fashion_onnxruntime",
+        *(f"{network}_imagenet_onnxruntime" for network in networks),
     }
 
 
@@ -22,6 +25,12 @@ def test_every_recipe_follows_the_schema_and_says_how_to_run_it(path: Path) -> N
     load_recipe(path)
     head = [line for line in path.read_text().splitlines() if line.startswith("#")]
     assert any(f"depthopt run recipes/{path.name}" in line for line in head)
+    assert any(line.startswith("# Prerequisites:") for line in head)
+    if "imagenet" in path.stem:
+        assert any(line.startswith("# Time:") for line in head)
+        shown = timm.get_pretrained_cfg(load_recipe(path).model.name)
+        data = load_recipe(path).data
+        assert (data.interpolation, data.crop_pct) == (shown.interpolation, shown.crop_pct)
 
 
 def test_overrides_are_yaml_values() -> None:

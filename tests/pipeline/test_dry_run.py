@@ -1,0 +1,85 @@
+"""Recipes looked through: what they need, what they will take, and what would stop them."""
+
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from depthopt.cli import main
+from depthopt.pipeline.dry_run import dry_run
+from depthopt.pipeline.recipe import load_recipe
+from depthopt.pipeline.run import run
+from tests.pipeline.small_run import write_recipe
+
+RECIPES = Path(__file__).parents[2] / "recipes"
+IMAGENET = sorted(RECIPES.glob("*_imagenet_*.yaml"))
+
+
+@pytest.fixture(scope="module")
+def two_classes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that looks like ImageNet but for its size."""
+    root = tmp_path_factory.mktemp("data")
+    for split, count in (("train", 20), ("val", 4)):
+        for synset in ("n01440764", "n02102040"):
+            folder = root / "imagenet" / split / synset
+            folder.mkdir(parents=True)
+            for i in range(count):
+                Image.new("RGB", (40, 30), (5 * i, 90, 200)).save(folder / f"{i}.JPEG")
+    return root
+
+
+@pytest.mark.parametrize("path", IMAGENET, ids=lambda path: path.stem)
+def test_imagenet_recipes_dry_run_on_two_classes(
+    path: Path, two_classes: Path, tmp_path: Path
+) -> None:
+    overrides = [f"data.root={two_classes}", "data.calibration_images=8"]
+    found = dry_run(load_recipe(path, overrides), tmp_path / "run", batch=2)
+    assert found.problems == ()
+    assert found.images == {"train": 32, "calibration": 8, "test": 8}
+    assert found.classes == 2
+    assert found.entries is not None
+    stages = {stage.stage: stage for stage in found.stages}
+    for name in ("teacher", "profile", "estimate", "apply", "finetune"):
+        assert not stages[name].done
+        assert stages[name].seconds is not None
+        assert stages[name].seconds > 0
+    assert "from timm's weights" in stages["teacher"].what, "two classes need a new head"
+    assert not (tmp_path / "run").exists()
+
+
+def test_all_problems_are_listed_together(tmp_path: Path) -> None:
+    overrides = ["data.source=folder:nowhere", "latency.runtime=tensort"]
+    found = dry_run(load_recipe(RECIPES / "quickstart.yaml", overrides), tmp_path / "run")
+    assert len(found.problems) == 2
+    assert "unknown runtime 'tensort'" in found.problems[0]
+    assert "nowhere does not exist" in found.problems[1]
+    assert all("\n" not in problem for problem in found.problems)
+    stages = {stage.stage: stage for stage in found.stages}
+    assert stages["profile"].seconds is None
+    assert stages["finetune"].seconds is None
+    assert stages["estimate"].seconds > 0
+
+
+def test_finished_stages_are_shown_as_done(tmp_path: Path) -> None:
+    recipe = write_recipe(tmp_path)
+    run(load_recipe(recipe), tmp_path / "run", until="solve")
+    found = dry_run(load_recipe(recipe, ["data.workers=0"]), tmp_path / "run")
+    done = [stage.stage for stage in found.stages if stage.done]
+    assert done == ["teacher", "extract", "profile", "estimate", "solve"]
+
+
+def test_the_command_prints_it_and_its_exit_code_tells(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def call(*arguments: str) -> int:
+        monkeypatch.setattr("sys.argv", ["depthopt", "run", *arguments, "--dry-run"])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return int(ended.value.code or 0)
+
+    recipe = str(write_recipe(tmp_path))
+    assert call(recipe, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["classes"] == 10
+    assert call(recipe, "model.checkpoint=gone.safetensors") == 1
+    assert "problem: model.checkpoint gone.safetensors does not exist" in capsys.readouterr().out
