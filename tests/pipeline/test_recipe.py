@@ -11,7 +11,7 @@ QUICKSTART = Path(__file__).parents[2] / "recipes" / "quickstart.yaml"
 
 
 def test_there_are_recipes() -> None:
-    networks = "mobilenetv2_100 mobilenetv2_140 resnet34 resnet50 efficientnet_lite0".split()
+    networks = ["mobilenetv2_100", "mobilenetv2_140", "resnet34", "resnet50", "efficientnet_lite0"]
     assert {path.stem for path in RECIPES} == {
         "quickstart",
         "mobilenetv2_100_fashion_onnxruntime",

