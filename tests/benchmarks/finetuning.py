@@ -83,7 +83,7 @@ def processes(options: argparse.Namespace) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Accuracies:
-    """What was reached, by speed-up asked for and settings, so that a stopped run goes on."""
+    """Accuracies and steps by speed-up and settings, so that a stopped run goes on."""
 
     of: dict[str, float]
 
@@ -124,8 +124,11 @@ def minutes(options: argparse.Namespace) -> None:
         if speedup > 1:
             untrained, times = measured(context)
             note = f"{times:.2f}x measured ({untrained:.1f} % untrained)"
-        step_s = speed_of(_network(context, speedup), context, config)
-        steps = int(60 * options.minutes / step_s)
+        told = f"{speedup}x, steps in {options.minutes} minutes"
+        if told not in known:
+            step_s = speed_of(_network(context, speedup), context, config)
+            known[told] = 60 * options.minutes // step_s
+        steps = int(known[told])
         found = []
         for seed in range(options.seeds):
             settings = replace(config, steps=steps, seed=seed)
