@@ -21,9 +21,6 @@ from depthopt.rewrite.regression import RIDGES
 
 Estimator = Literal["fit", "finetune", "magnitude"]
 
-PARTS = 4
-"""Parts per worker: more lose less when one dies, and share less of the original's runs."""
-
 
 def estimate(
     model: nn.Module,
@@ -86,8 +83,7 @@ def estimate(
     if estimator == "fit":
         told = steps if where.here else None
         fit = Fit(model, chain, fitting, held_out, tuple(ridges), form, told)
-        count = PARTS * (where.count or 1)
-        parts = parts_of(chain, todo, form, count=count, memory_bytes=memory_bytes)
+        parts = parts_of(chain, todo, form, workers=where.count or 1, memory_bytes=memory_bytes)
         work: Fit | Finetune = fit
         lengths = [fit.steps(part) for part in parts]
     elif estimator == "finetune":

@@ -32,6 +32,12 @@ from depthopt.rewrite.fold import fold_norms
 
 Part = tuple[Candidate, ...]
 
+_PARTS = 4
+"""Per worker: more lose less when one dies, and share less of the original's runs."""
+
+_WORTHWHILE = 10
+"""Times the original's own work that a part is to do."""
+
 
 @dataclass(frozen=True, slots=True)
 class Fit:
@@ -118,18 +124,20 @@ class Fit:
 
 
 def parts_of(
-    chain: Chain, candidates: Sequence[Candidate], form: Form, *, count: int, memory_bytes: int
+    chain: Chain, candidates: Sequence[Candidate], form: Form, *, workers: int, memory_bytes: int
 ) -> list[Part]:
-    """Candidates in about ``count`` parts of like effort, each within a bound on memory.
+    """Candidates in parts of like effort, a few for each worker, within a bound on memory.
 
-    Candidates that share a Gram matrix stay together. A part's candidates start near one
-    another, so that it runs no more of the original than it needs.
+    Every part runs the original over all images anew, and is therefore to do some multiple of
+    that work, if the candidates are enough for that. Candidates that share a Gram matrix
+    stay together. A part's candidates start near one another, so that it runs no more of the
+    original than it needs.
 
     Args:
         chain: the network.
         candidates: none of kind ``keep``.
         form: see ``Fit``.
-        count: parts to aim at.
+        workers: that share them.
         memory_bytes: bound on the Gram matrices in memory together; one at least is.
     """
     fits = _regressed(candidates, form)
@@ -142,7 +150,8 @@ def parts_of(
         left.append(left[-1] + block.spec.macs(block.input_size))
     left.reverse()
     efforts = [macs + sum(left[c.end] for c in members) for members, _, macs in units]
-    enough = sum(efforts) / count
+    each = sum(efforts) / workers
+    enough = max(each / _PARTS, min(each, _WORTHWHILE * left[0]))
     parts: list[list[Candidate]] = []
     used = effort = 0
     for (members, need, _), own in zip(units, efforts, strict=True):

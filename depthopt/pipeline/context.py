@@ -22,7 +22,14 @@ from depthopt.pipeline.recipe import Recipe
 from depthopt.runtimes import Runtime, get_runtime
 from depthopt.train.config import TrainConfig
 from depthopt.train.data import load_dataset
-from depthopt.train.dataset import Batch, Dataset, Repeated, stratified, training_steps
+from depthopt.train.dataset import (
+    Batch,
+    Dataset,
+    Repeated,
+    batch_indices,
+    stratified,
+    training_steps,
+)
 
 BATCH = 64
 """Images per forward pass where no recipe says otherwise."""
@@ -173,9 +180,14 @@ class Context:
 
     def train_images(self, images: int) -> Repeated[Tensor]:
         """Batches of training images (N, C, H, W), not augmented, the same every time."""
-        batches = partial(self.data.train.batches, BATCH, shuffle_seed=self.recipe.seed)
-        count = min(-(-images // BATCH), training_steps(len(self.data.train), BATCH))
-        return Repeated(lambda: (pixels for pixels, _ in batches()), count)
+        split = self.data.train
+        count = min(-(-images // BATCH), training_steps(len(split), BATCH))
+        order = batch_indices(
+            len(split), BATCH, shuffle_seed=self.recipe.seed, skip=0, part=(0, 1)
+        )[:count]
+        # A pass that is gone through to its end leaves no worker process at its work.
+        chosen = split.subset(torch.cat(list(order)))
+        return Repeated(lambda: (pixels for pixels, _ in chosen.batches(BATCH)), count)
 
     def held_out(self) -> Repeated[Batch]:
         """Batches of calibration images and labels."""

@@ -22,7 +22,6 @@ from depthopt.core.chain import Chain
 from depthopt.core.spec import ConvSpec
 from depthopt.errors import DepthoptError
 from depthopt.extraction import candidates, extract
-from depthopt.importance.estimate import PARTS
 from depthopt.importance.regress import grouped
 from depthopt.pipeline.context import Context
 from depthopt.pipeline.folder import RunFolder
@@ -37,6 +36,9 @@ from depthopt.train.dataset import training_steps
 
 _ENTRY_S = 0.35
 """A latency entry takes: 69 s for 197 of them (latency_tables/README.md)."""
+
+_PASSES = 4
+"""Over the images that are regressed on, one for each part of the candidates."""
 
 _SIDE = 1024
 """Of the matrices that are multiplied to see how fast that is."""
@@ -295,7 +297,7 @@ class _Forecast:
         macs: float = sum(g.macs(self.chain) for g in groups) * section.images
         macs += sum(_solving(g.largest, len(section.ridges)) for g in groups)
         left = self._share_behind()
-        forwards: float = PARTS * section.images
+        forwards: float = _PASSES * section.images
         forwards += self.images.get("calibration", 0) * sum(left[c.end] for c in scored)
         needed = [g.memory_bytes for g in groups]
         memory = max(min(2**29, sum(needed)), *needed) if needed else 0

@@ -25,15 +25,23 @@ HELD_OUT = [(torch.randn(16, *SIZE), torch.randint(0, 3, (16,))) for _ in range(
 DATA = {"fitting": FITTING, "held_out": HELD_OUT}
 
 
-@pytest.mark.parametrize("count", [1, 3, 100])
-def test_parts_hold_every_candidate_once(count: int) -> None:
-    parts = parts_of(CHAIN, SCORED, "merged", count=count, memory_bytes=2**30)
+@pytest.mark.parametrize("workers", [1, 3, 100])
+def test_parts_hold_every_candidate_once(workers: int) -> None:
+    parts = parts_of(CHAIN, SCORED, "merged", workers=workers, memory_bytes=2**30)
     assert sorted(c.key for part in parts for c in part) == sorted(c.key for c in SCORED)
-    assert len(parts) == 1 if count == 1 else len(parts) > 1
+    assert len(parts) >= min(workers, 3)
+
+
+def test_few_candidates_are_not_spread_thin() -> None:
+    """A part runs the whole network over all images: one drop is not worth that."""
+    drops = [c for c in SCORED if c.kind == "drop"]
+    assert len(parts_of(CHAIN, drops, "merged", workers=1, memory_bytes=2**30)) == 1
+    parts = parts_of(CHAIN, SCORED, "merged", workers=1, memory_bytes=2**30)
+    assert 1 < len(parts) <= 5
 
 
 def test_candidates_of_one_gram_matrix_stay_together_under_any_bound_on_memory() -> None:
-    parts = parts_of(CHAIN, SCORED, "merged", count=1, memory_bytes=1)
+    parts = parts_of(CHAIN, SCORED, "merged", workers=1, memory_bytes=1)
     of = {c: i for i, part in enumerate(parts) for c in part}
     ends = [of[c] for c in SCORED if c.kind == "fit" and c.start == 1 and c.spec.groups == 1
             and c.spec.stride == (1, 1)]  # fmt: skip
