@@ -1,5 +1,6 @@
 """Single steps of a training, on whatever devices and processes accelerate was launched with."""
 
+import atexit
 import contextlib
 import copy
 import math
@@ -275,10 +276,18 @@ def _accelerator(config: TrainConfig, log_dir: Path | None) -> Accelerator:
         )
     except (ValueError, ImportError) as error:
         raise UsageError(f"mixed_precision {config.mixed_precision}: {error}") from None
+    if accelerator.num_processes > 1:
+        atexit.register(_leave)
     if trackers and log_dir:
         settings = {name: str(value) for name, value in asdict(config).items()}
         accelerator.init_trackers(log_dir.name, settings)
     return accelerator
+
+
+def _leave() -> None:
+    """Leave the group of processes: one that ends inside it may end with an abort."""
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def _place(module: nn.Module, accelerator: Accelerator, config: TrainConfig) -> None:

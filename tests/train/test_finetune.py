@@ -445,6 +445,7 @@ save_file(model.state_dict(), {path!r} + torch.os.environ["RANK"])
 """
 
 
+@pytest.mark.slow  # starts two processes, which takes a quarter of a minute
 def test_two_processes_train_as_one(tmp_path):
     script, path = tmp_path / "script.py", str(tmp_path / "out")
     script.write_text(SHARED.format(here=str(Path(__file__).parent), path=path))
