@@ -21,6 +21,7 @@ from torch import Tensor, fx, nn
 
 from depthopt.core.candidate import Candidate
 from depthopt.core.chain import Chain
+from depthopt.core.heap import kept_heap
 from depthopt.core.tables import Importance
 from depthopt.errors import DataError
 from depthopt.graph.trace import trace
@@ -69,6 +70,7 @@ class Fit:
                 f"{len(self.fitting)} and {len(self.held_out)} batches"
             )
 
+    @kept_heap()
     def __call__(self, part: Part) -> dict[str, Importance]:
         """The entries of some candidates, none of kind ``keep``.
 
@@ -131,7 +133,7 @@ def parts_of(
     Every part runs the original over all images anew, and is therefore to do some multiple of
     that work, if the candidates are enough for that. Candidates that share a Gram matrix
     stay together. A part's candidates start near one another, so that it runs no more of the
-    original than it needs.
+    original than it needs. The longest part comes first, so that workers end together.
 
     Args:
         chain: the network.
@@ -153,14 +155,18 @@ def parts_of(
     each = sum(efforts) / workers
     enough = max(each / _PARTS, min(each, _WORTHWHILE * left[0]))
     parts: list[list[Candidate]] = []
-    used = effort = 0
+    spent: list[int] = []
+    used = 0
     for (members, need, _), own in zip(units, efforts, strict=True):
-        if not parts or used + need > memory_bytes or effort + own / 2 > enough:
+        if not parts or used + need > memory_bytes or spent[-1] + own / 2 > enough:
             parts.append([])
-            used = effort = 0
+            spent.append(0)
+            used = 0
         parts[-1] += members
-        used, effort = used + need, effort + own
-    return [tuple(part) for part in parts]
+        spent[-1] += own
+        used += need
+    longest_first = sorted(range(len(parts)), key=lambda i: -spent[i])
+    return [tuple(parts[i]) for i in longest_first]
 
 
 def _regressed(candidates: Sequence[Candidate], form: Form) -> list[Candidate]:

@@ -8,6 +8,7 @@ from torch import Tensor, fx, nn
 
 from depthopt.core.candidate import Candidate
 from depthopt.core.chain import Chain
+from depthopt.core.heap import kept_heap
 from depthopt.core.plan import Plan
 from depthopt.errors import UsageError
 from depthopt.graph.network import TracedNetwork
@@ -21,6 +22,7 @@ from depthopt.rewrite.pairs import Pairs
 from depthopt.rewrite.regression import RIDGES, best_fits, error_of
 
 
+@kept_heap()
 def apply(
     model: nn.Module,
     chain: Chain,

@@ -22,7 +22,8 @@ from depthopt.errors import DataError
 RIDGES = (1e-4, 1e-3, 1e-2, 1e-1)
 """Default regularisation strengths, relative to the mean variance of the inputs."""
 
-_CHUNK_BYTES = 64 * 2**20
+_CHUNK_BYTES = 4 * 2**20
+"""Of windows at a time, so that they are still in the cache when they are multiplied."""
 
 
 @dataclass(frozen=True, slots=True)

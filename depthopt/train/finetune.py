@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from depthopt.core.heap import kept_heap
 from depthopt.errors import DepthoptError
 from depthopt.rewrite.inserted import come_into_their_own
 from depthopt.train.config import TrainConfig, check_config
@@ -40,6 +41,7 @@ class TrainResult:
     steps: int
 
 
+@kept_heap()
 def finetune(
     model: nn.Module,
     data: Dataset,
