@@ -33,7 +33,7 @@ from depthopt.rewrite.fold import fold_norms
 
 Part = tuple[Candidate, ...]
 
-_PARTS = 4
+_PARTS = 3
 """Per worker: more lose less when one dies, and share less of the original's runs."""
 
 _WORTHWHILE = 10
