@@ -2,19 +2,15 @@ import subprocess
 import sys
 from pathlib import Path
 
-import onnx
 import pytest
 import timm
 import torch
 from torch import nn
 
-from depthopt.core.spec import ConvSpec
-from depthopt.errors import ArtefactError, CheckFailed, DataError, ModelError
-from depthopt.export import export_onnx, load, save
-from depthopt.export.onnx import relative_difference
+from depthopt.errors import ArtefactError, ModelError
+from depthopt.export import load, save
 from depthopt.export.saved import create_timm_model, load_weights, save_weights
 from depthopt.extraction import candidates, extract
-from depthopt.graph.convolutions import make_conv
 from depthopt.rewrite import apply, merge
 from tests.networks import Residual, randomised
 from tests.plans import random_plan
@@ -84,42 +80,3 @@ def test_damaged_folders_are_refused(compressed, tmp_path: Path) -> None:
         load(tmp_path / "nowhere")
     with pytest.raises(ModelError, match="timm knows no model 'mobilenetv2_1000'; did you mean"):
         create_timm_model("mobilenetv2_1000", {})
-
-
-def test_an_exported_file_holds_nothing_but_the_network(compressed, tmp_path: Path) -> None:
-    network, _ = compressed
-    path = tmp_path / "net.onnx"
-    difference = export_onnx(merge(network), path, images=torch.randn(4, *SIZE), batch=2)
-    assert difference < 1e-4
-    model = onnx.load(path)
-    kinds = {node.op_type for node in model.graph.node}
-    pooled = {"ReduceMean", "GlobalAveragePool"}
-    assert kinds - pooled <= {"Conv", "Clip", "Add", "Flatten", "Reshape", "Gemm"}, kinds
-    shape = model.graph.input[0].type.tensor_type.shape
-    assert [d.dim_value for d in shape.dim] == [2, 1, 32, 32]
-
-
-def test_uneven_padding_moves_into_the_convolution(tmp_path: Path) -> None:
-    conv = make_conv(ConvSpec(1, 2, (3, 3), padding=(0, 2, 1, 0)))
-    network = nn.Sequential(conv, nn.Flatten())
-    export_onnx(network, tmp_path / "net.onnx", images=torch.randn(2, 1, 6, 6))
-    assert "Pad" not in {n.op_type for n in onnx.load(tmp_path / "net.onnx").graph.node}
-
-
-def test_a_wrong_file_is_not_written(tmp_path: Path) -> None:
-    network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten())
-    with pytest.raises(CheckFailed, match="logits differ from torch's"):
-        export_onnx(network, tmp_path / "a.onnx", images=torch.randn(1, 1, 5, 5), tolerance=-1.0)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_fewer_images_than_a_batch_are_refused(tmp_path: Path) -> None:
-    network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten())
-    with pytest.raises(DataError, match="1 images cannot check an export of batch 2"):
-        export_onnx(network, tmp_path / "a.onnx", images=torch.randn(1, 1, 5, 5), batch=2)
-
-
-def test_a_difference_is_relative_to_the_largest_logit() -> None:
-    assert relative_difference(torch.tensor([1.0, -4.0]), torch.tensor([1.2, -4.0])) == (
-        pytest.approx(0.05)
-    )
