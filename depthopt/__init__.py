@@ -1,7 +1,8 @@
 """Make a trained convolutional network shallower and faster for one device.
 
 ``extract -> candidates -> profile -> estimate -> solve -> apply -> finetune -> merge ->
-export_onnx``; ``save`` and ``load`` keep a compressed network as a folder.
+export_onnx``; ``save`` and ``load`` keep a compressed network as a folder, ``export_openvino``
+and ``quantise`` go on from its ONNX file.
 
 Names are imported when they are first used: torch and its kin take seconds.
 """
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from depthopt.core.plan import Frontier, Plan
     from depthopt.core.spec import ConvSpec
     from depthopt.core.tables import ImportanceTable, LatencyTable
-    from depthopt.export import export_onnx, load, save
+    from depthopt.export import export_onnx, export_openvino, load, quantise, save
     from depthopt.extraction import candidates, extract
     from depthopt.importance import estimate
     from depthopt.latency import profile, validate
@@ -36,6 +37,7 @@ __all__ = [
     "candidates",
     "estimate",
     "export_onnx",
+    "export_openvino",
     "extract",
     "finetune",
     "get_runtime",
@@ -43,6 +45,7 @@ __all__ = [
     "load_dataset",
     "merge",
     "profile",
+    "quantise",
     "save",
     "solve",
     "validate",
@@ -54,7 +57,7 @@ _HOMES = {
     "core.plan": ("Frontier", "Plan"),
     "core.spec": ("ConvSpec",),
     "core.tables": ("ImportanceTable", "LatencyTable"),
-    "export": ("export_onnx", "load", "save"),
+    "export": ("export_onnx", "export_openvino", "load", "quantise", "save"),
     "extraction": ("candidates", "extract"),
     "importance": ("estimate",),
     "latency": ("profile", "validate"),

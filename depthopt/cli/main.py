@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
-from rich.console import Console
 from rich.logging import RichHandler
 
 from depthopt.cli import tables
@@ -18,11 +17,13 @@ from depthopt.cli.options import (
     Overrides,
     RecipeArgument,
     RunDir,
+    console,
     err,
     input_size_of,
     is_recipe,
     walk,
 )
+from depthopt.cli.predict import predict
 from depthopt.cli.profile import profile
 from depthopt.cli.show import show_chain, show_dry_run, show_frontier, show_plan, show_result
 from depthopt.core.artefacts import load_json, save_json, to_json, write_bytes
@@ -37,7 +38,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-console = Console() if sys.stdout.isatty() else Console(width=160)
 
 
 @app.callback()
@@ -300,6 +300,7 @@ for _name in ("apply", "finetune", "merge", "export"):
     _add_stage(_name, *_STAGES[_name])
 
 
+app.command()(predict)
 app.add_typer(tables.app, name="tables")
 
 

@@ -1,5 +1,6 @@
 """What several commands share: arguments, options, and a recipe's way through its stages."""
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +13,7 @@ from depthopt.errors import UsageError
 if TYPE_CHECKING:  # torch takes seconds to import; --help needs none of it
     from depthopt.pipeline.context import Context
 
+console = Console() if sys.stdout.isatty() else Console(width=160)
 err = Console(stderr=True)
 
 RecipeArgument = Annotated[Path, typer.Argument(help="The recipe, a YAML file (see recipes/).")]

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
 from depthopt.cli.options import (
     AsJson,
     Overrides,
     RunDir,
+    console,
     err,
     input_size_of,
     is_recipe,
@@ -33,8 +33,6 @@ if TYPE_CHECKING:  # torch takes seconds to import, and a full table needs none 
     from depthopt.core.candidate import Candidate
     from depthopt.core.chain import Chain
     from depthopt.runtimes import LayerTime, Runtime
-
-console = Console()
 
 
 def profile(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from depthopt.core.artefacts import write_bytes
@@ -20,6 +21,7 @@ from depthopt.pipeline.result import Result
 if TYPE_CHECKING:
     from depthopt.pipeline.dry_run import DryRun
     from depthopt.runtimes import LayerTime
+    from depthopt.train.predict import Prediction
 
 
 def show_chain(
@@ -191,6 +193,17 @@ def show_layers(console: Console, layers: "Sequence[LayerTime]") -> None:
     for layer in layers:
         share = f"{100 * layer.median_ms / total:.1f} %"
         table.add_row(layer.name, layer.operator, f"{layer.median_ms:.4f}", share)
+    console.print(table)
+
+
+def show_predictions(console: Console, predictions: "Sequence[Prediction]") -> None:
+    """Print each image's likeliest classes."""
+    table = Table("image", "class", "probability")
+    for prediction in predictions:
+        rows = zip(prediction.classes, prediction.probabilities, strict=True)
+        for i, (name, probability) in enumerate(rows):
+            image = escape(prediction.image) if i == 0 else ""
+            table.add_row(image, escape(name), f"{100 * probability:.1f} %")
     console.print(table)
 
 

@@ -1,5 +1,7 @@
 """A compressed network as a folder: timm name, plan, and weights in safetensors."""
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +15,7 @@ from torch import Tensor, nn
 from depthopt.core.artefacts import load_json, save_json, write_bytes
 from depthopt.core.plan import Plan
 from depthopt.errors import ArtefactError, ModelError
+from depthopt.export.onnx import export_onnx
 from depthopt.extraction import extract
 from depthopt.graph.network import TracedNetwork
 from depthopt.rewrite import build, merge
@@ -35,6 +38,8 @@ class SavedModel:
         std: per channel, of pixels in 0..1, that the input is divided by.
         form: of the plan's merges.
         merged: whether norms are folded and expanded segments merged.
+        interpolation: how images are resized: ``bilinear`` or ``bicubic``.
+        crop_pct: share of the resized image's side that is kept.
     """
 
     name: str
@@ -45,6 +50,33 @@ class SavedModel:
     std: tuple[float, ...] = ()
     form: Form = "merged"
     merged: bool = field(default=False)
+    interpolation: str = "bilinear"
+    crop_pct: float = 1.0
+
+    @property
+    def input_size(self) -> tuple[int, int, int]:
+        """(channels, height, width)."""
+        return self.plan.input_size
+
+    def metadata(self) -> dict[str, str]:
+        """What an ONNX file says of where it comes from and what it expects.
+
+        Numbers and lists are JSON. The plan's hash is the same for the same choices.
+        """
+        choices = json.dumps([choice.key for choice in self.plan.choices])
+        look = {
+            "input_size": self.input_size,
+            "mean": self.mean,
+            "std": self.std,
+            "interpolation": self.interpolation,
+            "crop_pct": self.crop_pct,
+            "class_names": self.class_names,
+        }
+        return {
+            "depthopt.model": self.name,
+            "depthopt.plan_sha256": hashlib.sha256(choices.encode()).hexdigest(),
+            **{f"depthopt.{name}": json.dumps(value) for name, value in look.items()},
+        }
 
 
 def save(
@@ -56,6 +88,9 @@ def save(
     class_names: tuple[str, ...] = (),
     mean: tuple[float, ...] = (),
     std: tuple[float, ...] = (),
+    interpolation: str = "bilinear",
+    crop_pct: float = 1.0,
+    images: Tensor | None = None,
 ) -> SavedModel:
     """Write ``model.json`` and ``model.safetensors`` into ``folder``.
 
@@ -67,6 +102,13 @@ def save(
         class_names: in the order of the logits.
         mean: per channel, of pixels in 0..1, subtracted from the input.
         std: per channel, of pixels in 0..1, that the input is divided by.
+        interpolation: how images are resized: ``bilinear`` or ``bicubic``.
+        crop_pct: share of the resized image's side that is kept.
+        images: 8 or more real ones (N, C, H, W); with them ``model.onnx`` is written too, for
+            any batch, and checked on them.
+
+    Raises:
+        DataError, ModelError, CheckFailed: as ``export_onnx``, and then nothing is written.
     """
     folder = Path(folder)
     kinds = {type(module) for module in network.modules()}
@@ -79,7 +121,12 @@ def save(
         std=std,
         form="expanded" if ExpandedSegment in kinds else "merged",
         merged=not kinds & {nn.BatchNorm2d, ExpandedSegment},
+        interpolation=interpolation,
+        crop_pct=crop_pct,
     )
+    if images is not None:
+        path = folder / "model.onnx"
+        export_onnx(network, path, images=images, batch=None, metadata=saved.metadata())
     save_weights(network, folder / "model.safetensors")
     save_json(saved, folder / "model.json")
     return saved
@@ -98,8 +145,8 @@ def load(folder: str | Path) -> TracedNetwork:
         ModelError: timm does not know the model.
     """
     folder = Path(folder)
-    saved = load_json(SavedModel, folder / "model.json")
-    model = create_timm_model(saved.name, saved.arguments)
+    saved = load_saved(folder)
+    model = create_timm_model(saved.name, {**saved.arguments, "pretrained": False})
     chain = extract(model, saved.plan.input_size, name=saved.name)
     network, _ = build(model, chain, saved.plan, saved.form)
     if saved.merged:
@@ -108,12 +155,27 @@ def load(folder: str | Path) -> TracedNetwork:
     return network.eval()
 
 
+def load_saved(folder: Path) -> SavedModel:
+    """What a folder's ``model.json`` says.
+
+    Raises:
+        ArtefactError: it is missing or damaged.
+    """
+    return load_json(SavedModel, folder / "model.json")
+
+
 def create_timm_model(name: str, arguments: Mapping[str, Argument]) -> nn.Module:
     """A timm model by name, in evaluation mode.
 
     Raises:
-        ModelError: timm does not know the name, or refuses the arguments.
+        ModelError: timm does not know the name, or refuses the arguments, or these name a
+            checkpoint, which may be a pickle.
     """
+    if "checkpoint_path" in arguments:
+        raise ModelError(
+            f"checkpoint_path of {name} is not read, since it may be a pickle; load weights from "
+            "safetensors"
+        )
     if not timm.is_model(name):
         near = timm.list_models(f"*{name.split('_', maxsplit=1)[0]}*")[:5]
         hint = f"did you mean {', '.join(near)}? " if near else ""

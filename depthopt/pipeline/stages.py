@@ -1,7 +1,7 @@
 """The stages of a run: what each is made from, what it writes, and its work."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from depthopt.core.table_store import table_path
 from depthopt.core.tables import ImportanceTable, LatencyTable
 from depthopt.errors import CheckFailed
 from depthopt.export.onnx import export_onnx
-from depthopt.export.saved import load_weights, save, save_weights
+from depthopt.export.saved import load_saved, load_weights, save, save_weights
 from depthopt.extraction import candidates, extract
 from depthopt.graph.network import TracedNetwork
 from depthopt.importance import Workers, estimate
@@ -145,7 +145,7 @@ def _profile(run: Context) -> str:
     keys = [key for c in run.candidates for key in latency_keys(run.chain, c)]
     missing = len(table.missing(keys))
     original = run.path("original.onnx")
-    _export(run, run.teacher, "original.onnx")
+    _export(run, run.teacher, "original.onnx", batch=section.batch)
     table = profile(
         run.chain,
         run.candidates,
@@ -161,10 +161,16 @@ def _profile(run: Context) -> str:
     return f"{missing} entries measured; original {total.median_ms:.3f} ms"
 
 
-def _export(run: Context, network: nn.Module, name: str) -> float:
-    batch = run.recipe.latency.batch
-    images, _ = next(run.data.calibration.batches(max(batch, 16)))
-    return export_onnx(network, run.path(name), images=images, batch=batch)
+def _export(
+    run: Context,
+    network: nn.Module,
+    name: str,
+    *,
+    batch: int | None,
+    metadata: Mapping[str, str] | None = None,
+) -> float:
+    images, _ = next(run.data.calibration.batches(max(batch or 0, 16)))
+    return export_onnx(network, run.path(name), images=images, batch=batch, metadata=metadata)
 
 
 def _warn_of_missing_classes(run: Context) -> None:
@@ -229,6 +235,8 @@ def _save(run: Context, network: TracedNetwork, folder: str) -> None:
         class_names=run.data.class_names,
         mean=look.mean,
         std=look.std,
+        interpolation=look.interpolation,
+        crop_pct=look.crop_pct,
     )
 
 
@@ -285,7 +293,11 @@ def _merge(run: Context) -> str:
 
 
 def _onnx(run: Context) -> str:
-    difference = _export(run, run.network("fused"), "fused.onnx")
+    network, metadata = run.network("fused"), load_saved(run.path("fused")).metadata()
+    difference = max(
+        _export(run, network, name, batch=batch, metadata=metadata)
+        for name, batch in (("fused.onnx", run.recipe.latency.batch), ("fused/model.onnx", None))
+    )
     return f"ONNX logits within {difference:.1e} of the fused network's"
 
 
@@ -369,7 +381,9 @@ STAGES: tuple[Stage, ...] = (
         shared=True,
     ),
     Stage("merge", _of(*_DATA), _saved("finetuned"), _saved("fused"), _merge),
-    Stage("export", _of(*_DATA, "latency"), _saved("fused"), ("fused.onnx",), _onnx),
+    Stage(
+        "export", _of(*_DATA, "latency"), _saved("fused"), ("fused.onnx", "fused/model.onnx"), _onnx
+    ),
     Stage(
         "result",
         _of(*_DATA, "latency"),

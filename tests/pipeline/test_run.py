@@ -1,13 +1,19 @@
+import json
 import os
+import pickletools
 import random
 import shutil
 import signal
 import subprocess
 import sys
 import time
+import zipfile
+from collections import Counter
 from pathlib import Path
 
+import onnx
 import pytest
+import safetensors.torch
 
 from depthopt.cli import main
 from depthopt.core.artefacts import load_json, save_json
@@ -77,6 +83,36 @@ def test_a_run_ends_in_a_checked_result(finished: tuple[Path, Path]) -> None:
     )
     assert Path(result.onnx).is_file()
     assert not list(folder.glob("*checkpoint*"))
+
+
+def test_no_file_of_a_run_is_a_pickle(finished: tuple[Path, Path], tmp_path: Path) -> None:
+    """Each is read as what its name says; those of a training that was stopped, too."""
+    recipe, folder = finished
+    copy = tmp_path / "out"
+    shutil.copytree(folder, copy)
+    with pytest.raises(Interrupted):
+        run(
+            load_recipe(recipe, ["finetune.epochs=3"]),
+            copy,
+            until="finetune",
+            reporter=Interrupter(),
+        )
+    readers = {".json": json.loads, ".safetensors": safetensors.torch.load, ".onnx": _checked}
+    read = Counter()
+    for path in (p for p in copy.rglob("*") if p.is_file()):
+        content = path.read_bytes()
+        assert not zipfile.is_zipfile(path), path
+        with pytest.raises((ValueError, IndexError, EOFError)):
+            list(pickletools.genops(content))
+        readers[path.suffix](content)
+        read[path.suffix] += 1
+    assert read[".json"] >= 10
+    assert read[".safetensors"] == 5
+    assert read[".onnx"] == 3
+
+
+def _checked(content: bytes) -> None:
+    onnx.checker.check_model(onnx.load_from_string(content))
 
 
 def test_a_finished_run_does_nothing_again(finished: tuple[Path, Path]) -> None:

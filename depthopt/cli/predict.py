@@ -1,0 +1,35 @@
+"""The command that prints the classes of images."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from depthopt.cli.options import AsJson, console
+from depthopt.cli.show import show_predictions
+from depthopt.errors import UsageError
+
+
+def predict(
+    folder: Annotated[
+        Path, typer.Argument(help="A saved network, such as fused/ in a run's folder.")
+    ],
+    images: Annotated[list[Path], typer.Argument(help="Image files, or folders of them.")],
+    top: Annotated[int, typer.Option(help="Classes per image.")] = 5,
+    as_json: AsJson = False,
+) -> None:
+    """Print the likeliest classes of images.
+
+    Images are resized, cropped and normalised as those were that the network was trained on.
+    """
+    if top < 1:
+        raise UsageError(f"--top is {top}, expected 1 or more")
+    from depthopt.train.predict import predict  # noqa: PLC0415 - torch takes seconds
+
+    found = predict(folder, images, top=top)
+    if as_json:
+        print(json.dumps([asdict(prediction) for prediction in found], indent=2))
+    else:
+        show_predictions(console, found)

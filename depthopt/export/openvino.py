@@ -1,0 +1,68 @@
+"""An exported network as OpenVINO's own files, checked against torch before anyone uses them."""
+
+import tempfile
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from depthopt.core.artefacts import write_bytes
+from depthopt.errors import CheckFailed, ModelError
+from depthopt.export.onnx import TOLERANCE, evaluating, load_onnx, onnx_difference
+from depthopt.runtimes import get_runtime
+from depthopt.runtimes.base import one_line
+
+
+def export_openvino(
+    network: nn.Module,
+    model: str | Path,
+    path: str | Path,
+    *,
+    images: Tensor,
+    tolerance: float = TOLERANCE,
+) -> float:
+    """Write an exported network as OpenVINO's IR, and check it in float32.
+
+    Both files are written only if the check passes.
+
+    Args:
+        network: what ``model`` was exported from.
+        model: its ONNX file, of one batch or of any.
+        path: the ``.xml`` file; a ``.bin`` of the same name with the weights lies beside it.
+        images: (N, C, H, W) with N >= batch, real images to compare logits on.
+        tolerance: largest accepted relative difference of logits.
+
+    Returns:
+        The largest difference of logits over the largest absolute logit.
+
+    Raises:
+        RuntimeUnavailable: OpenVINO is not installed.
+        ArtefactError: the ONNX file is missing, cut short or damaged.
+        ModelError: OpenVINO cannot read the network.
+        CheckFailed: OpenVINO's logits differ from torch's by more than ``tolerance``.
+    """
+    runtime, model, path = get_runtime("openvino"), Path(model), Path(path)
+    batch = load_onnx(model).graph.input[0].type.tensor_type.shape.dim[0].dim_value or len(images)
+    with evaluating(network):
+        wanted = network(images)
+    with tempfile.TemporaryDirectory() as folder:
+        written = Path(folder) / "model.xml"
+        _write_ir(model, written)
+        difference = onnx_difference(runtime, written, images, wanted, batch)
+        if not difference <= tolerance:
+            raise CheckFailed(
+                f"OpenVINO's logits differ from torch's by {difference:.1e} relative, more than "
+                f"{tolerance:.0e}; {path.name} was not written"
+            )
+        write_bytes(path.with_suffix(".bin"), written.with_suffix(".bin").read_bytes())
+        write_bytes(path, written.read_bytes())
+    return difference
+
+
+def _write_ir(model: Path, path: Path) -> None:
+    """Convert, with the weights left in float32."""
+    import openvino as ov  # noqa: PLC0415 - an extra, asked for above
+
+    try:
+        ov.save_model(ov.Core().read_model(model), path, compress_to_fp16=False)
+    except Exception as error:  # its exceptions share no base but this one
+        raise ModelError(f"openvino cannot read {model}: {one_line(error)}") from error

@@ -1,0 +1,96 @@
+"""An exported network in 8-bit integers, by ONNX Runtime's static quantisation."""
+
+import contextlib
+import logging
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import onnx
+from onnxruntime import quantization as ort_quantization
+from onnxruntime.quantization.shape_inference import quant_pre_process
+from torch import Tensor
+
+from depthopt.core.artefacts import write_bytes
+from depthopt.errors import DataError, ModelError
+from depthopt.export.onnx import load_onnx
+from depthopt.runtimes import get_runtime
+from depthopt.runtimes.base import Array, one_line
+
+
+def quantise(
+    model: str | Path, path: str | Path, *, images: Iterable[Tensor], per_channel: bool = True
+) -> None:
+    """Write an exported network with 8-bit weights and activations.
+
+    Quantise-dequantise pairs (QDQ) are put around every operator, symmetric ones for
+    weights; the ranges of activations are the smallest and largest values that ``images``
+    give. How much accuracy that costs depends on the network: measure it on labelled
+    images, as ``tests/benchmarks/int8.py`` does.
+    https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html
+
+    Args:
+        model: the ONNX file in float32, norms folded, of one batch or of any.
+        path: the file to write.
+        images: batches (N, C, H, W) of real images, N being the file's batch if it has one.
+        per_channel: one scale per output channel of a weight, and not one for all.
+
+    Raises:
+        ArtefactError: ``model`` is missing, cut short or damaged.
+        DataError: there are no images.
+        ModelError: ONNX Runtime cannot quantise the network.
+    """
+    model = Path(model)
+    source = load_onnx(model)
+    reader = _Reader(source.graph.input[0].name, images)
+    with tempfile.TemporaryDirectory() as folder, _quiet():
+        prepared, written = Path(folder) / "prepared.onnx", Path(folder) / "int8.onnx"
+        try:
+            quant_pre_process(source, prepared, skip_symbolic_shape=True)
+            ort_quantization.quantize_static(
+                prepared,
+                written,
+                reader,
+                quant_format=ort_quantization.QuantFormat.QDQ,
+                per_channel=per_channel,
+                activation_type=ort_quantization.QuantType.QUInt8,
+                weight_type=ort_quantization.QuantType.QInt8,
+                calibrate_method=ort_quantization.CalibrationMethod.MinMax,
+            )
+        except Exception as error:  # its exceptions share no base but this one
+            if not reader.read:
+                raise DataError("no images to quantise with; give a batch or more") from None
+            raise ModelError(f"onnxruntime cannot quantise {model}: {one_line(error)}") from error
+        quantised = onnx.load(written)
+    told = {entry.key: entry.value for entry in source.metadata_props}
+    onnx.helper.set_model_props(quantised, {**told, "depthopt.dtype": "int8"})
+    content = quantised.SerializeToString()
+    get_runtime("onnxruntime").compile(content)
+    write_bytes(Path(path), content)
+
+
+class _Reader(ort_quantization.CalibrationDataReader):  # type: ignore[misc] # it has no types
+    """Images as ONNX Runtime's calibration asks for them: one batch a call, then None."""
+
+    def __init__(self, name: str, images: Iterable[Tensor]) -> None:
+        self._name, self._batches = name, iter(images)
+        self.read = 0
+
+    def get_next(self) -> dict[str, Array] | None:
+        """The next batch."""
+        batch = next(self._batches, None)
+        if batch is None:
+            return None
+        self.read += 1
+        return {self._name: batch.numpy()}
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the quantiser's advice to its own callers off the user's terminal."""
+    disabled = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(disabled)

@@ -1,0 +1,92 @@
+"""The classes of images in files, by a saved network."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from timm.data.readers.img_extensions import IMG_EXTENSIONS
+
+from depthopt.errors import ArtefactError, DataError
+from depthopt.export.saved import SavedModel, load, load_saved
+from depthopt.train.dataset import Preprocessing
+from depthopt.train.images import ImageFile, ImageSplit
+
+_BATCH = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What a network sees in one image.
+
+    Attributes:
+        image: path of the file.
+        classes: the likeliest first; numbers where the network's classes have no names.
+        probabilities: of these, 0..1.
+    """
+
+    image: str
+    classes: tuple[str, ...]
+    probabilities: tuple[float, ...]
+
+
+def predict(folder: Path, images: Sequence[Path], *, top: int = 5) -> tuple[Prediction, ...]:
+    """Classify images with the preprocessing that the network was saved with.
+
+    Args:
+        folder: what ``save`` wrote.
+        images: files, and folders, of which every image is taken, sorted by path.
+        top: classes per image, at most as many as there are.
+
+    Raises:
+        ArtefactError: the folder is damaged, or does not say how images are normalised.
+        DataError: there is no image, or one of them is missing or damaged.
+    """
+    saved = load_saved(folder)
+    files = list(image_files(images))
+    split = ImageSplit(
+        [ImageFile(str(path), str(path)) for path in files],
+        torch.zeros(len(files), dtype=torch.int64),
+        _preprocessing(saved, folder),
+        workers=0,
+    )
+    network = load(folder)
+    with torch.no_grad():
+        logits = torch.cat([network(pixels) for pixels, _ in split.batches(_BATCH)])
+    names = saved.class_names or tuple(map(str, range(logits.shape[1])))
+    found = logits.softmax(1).topk(min(top, len(names)))
+    return tuple(
+        Prediction(str(path), tuple(names[i] for i in indices), tuple(values))
+        for path, indices, values in zip(
+            files, found.indices.tolist(), found.values.tolist(), strict=True
+        )
+    )
+
+
+def image_files(paths: Sequence[Path]) -> Iterator[Path]:
+    """The files among ``paths``, and every image below the folders among them.
+
+    Raises:
+        DataError: a path does not exist, or a folder holds no image.
+    """
+    for path in paths:
+        if not path.is_dir():
+            if not path.exists():
+                raise DataError(f"{path} does not exist")
+            yield path
+            continue
+        inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in IMG_EXTENSIONS)
+        if not inside:
+            raise DataError(f"{path} holds no images ({', '.join(IMG_EXTENSIONS)})")
+        yield from inside
+
+
+def _preprocessing(saved: SavedModel, folder: Path) -> Preprocessing:
+    if not (saved.mean and saved.std):
+        raise ArtefactError(
+            f"{folder / 'model.json'} does not say how images are normalised; save the network "
+            "with its mean and std"
+        )
+    return Preprocessing(
+        saved.input_size, saved.mean, saved.std, saved.interpolation, saved.crop_pct
+    )

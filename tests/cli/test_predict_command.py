@@ -1,0 +1,160 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import timm
+import torch
+from PIL import Image
+from torch import nn
+
+from depthopt.cli import main
+from depthopt.core.artefacts import load_json
+from depthopt.core.plan import Plan
+from depthopt.errors import ArtefactError
+from depthopt.export import SavedModel, save
+from depthopt.extraction import candidates, extract
+from depthopt.rewrite import merge
+from depthopt.rewrite.build import build
+from depthopt.train.predict import predict
+from tests.networks import randomised
+from tests.plans import random_plan
+from tests.real_images import crops
+
+NAMES = ("ant", "bee", "[cat]", "dog", "elk")
+LOOK = {"mean": (0.4,), "std": (0.2,), "class_names": NAMES}
+
+
+def make(channels: int) -> tuple[nn.Module, Plan]:
+    arguments = {"in_chans": channels, "num_classes": 5}
+    torch.manual_seed(0)
+    model = randomised(timm.create_model("mobilenetv2_035", **arguments))
+    chain = extract(model, (channels, 32, 32), name="mobilenetv2_035")
+    plan = random_plan(chain, candidates(chain, kinds=("drop", "fit")), seed=1)
+    return merge(build(model, chain, plan)[0]), plan
+
+
+@pytest.fixture(scope="module")
+def grey() -> tuple[nn.Module, Plan]:
+    return make(1)
+
+
+@pytest.fixture
+def folder(grey: tuple[nn.Module, Plan], tmp_path: Path) -> Path:
+    """A saved network, in a folder beside three photographs."""
+    network, plan = grey
+    save(network, tmp_path / "net", plan, arguments={"in_chans": 1, "num_classes": 5}, **LOOK)
+    (tmp_path / "images" / "below").mkdir(parents=True)
+    for i, pixels in enumerate(crops(3, (3, 64, 64))):
+        image = Image.fromarray(((pixels + 1) * 127.5).byte().permute(1, 2, 0).numpy())
+        image.save(tmp_path / "images" / ("below" if i == 2 else "") / f"{i}.png")
+    (tmp_path / "images" / "notes.txt").write_text("no image")
+    return tmp_path
+
+
+def call(*arguments: object, monkeypatch: pytest.MonkeyPatch) -> int:
+    monkeypatch.setattr("sys.argv", ["depthopt", "predict", *map(str, arguments)])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    return int(caught.value.code or 0)
+
+
+@pytest.mark.parametrize(
+    ("channels", "interpolation", "crop_pct"),
+    [(1, "bilinear", 1.0), (3, "bicubic", 0.5), (3, "bilinear", 0.5)],
+)
+@torch.no_grad()
+def test_images_are_seen_as_in_training(
+    channels: int, interpolation: str, crop_pct: float, folder: Path
+) -> None:
+    network, plan = make(channels)
+    arguments = {"in_chans": channels, "num_classes": 5}
+    mean, std = ((0.4,), (0.2,)) if channels == 1 else ((0.4, 0.5, 0.6), (0.2, 0.3, 0.4))
+    look = {"interpolation": interpolation, "crop_pct": crop_pct, "class_names": NAMES}
+    save(network, folder / "net", plan, arguments=arguments, mean=mean, std=std, **look)
+    side, inset = round(32 / crop_pct), round((32 / crop_pct - 32) / 2)
+    image = Image.open(folder / "images/0.png").convert("L" if channels == 1 else "RGB")
+    image = image.resize((side, side), Image.Resampling[interpolation.upper()])
+    image = image.crop((inset, inset, inset + 32, inset + 32))
+    pixels = torch.from_numpy(np.array(image)).float().reshape(32, 32, channels) / 255
+    batch = ((pixels - torch.tensor(mean)) / torch.tensor(std)).permute(2, 0, 1)[None]
+    wanted = network(batch).softmax(1)[0].sort(descending=True)
+    (found,) = predict(folder / "net", [folder / "images/0.png"])
+    assert found.classes == tuple(NAMES[i] for i in wanted.indices)
+    assert found.probabilities == pytest.approx(wanted.values.tolist(), abs=1e-4)
+
+
+def test_files_and_folders_as_a_table(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(folder)
+    assert call("net", "images", "images/0.png", "--top", 5, monkeypatch=monkeypatch) == 0
+    shown = capsys.readouterr().out
+    assert [shown.count(name) for name in ("images/0.png", "images/1.png", "below/2.png")] == (
+        [2, 1, 1]
+    )
+    assert all(shown.count(name) == 4 for name in NAMES)
+
+
+def test_json_holds_the_likeliest_first(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert (
+        call(folder / "net", folder / "images", "--json", "--top=2", monkeypatch=monkeypatch) == 0
+    )
+    found = json.loads(capsys.readouterr().out)
+    assert [Path(entry["image"]).name for entry in found] == ["0.png", "1.png", "2.png"]
+    for entry in found:
+        first, second = entry["probabilities"]
+        assert 1 >= first >= second > 0
+        assert len(set(entry["classes"]) & set(NAMES)) == 2
+
+
+def test_classes_without_names_are_numbers(grey: tuple[nn.Module, Plan], folder: Path) -> None:
+    arguments = {"in_chans": 1, "num_classes": 5}
+    save(grey[0], folder / "net", grey[1], arguments=arguments, mean=(0.4,), std=(0.2,))
+    (found,) = predict(folder / "net", [folder / "images/0.png"], top=99)
+    assert sorted(found.classes) == list("01234")
+    assert sum(found.probabilities) == pytest.approx(1)
+
+
+def test_a_folder_of_an_earlier_version_still_loads(
+    grey: tuple[nn.Module, Plan], folder: Path
+) -> None:
+    path = folder / "net" / "model.json"
+    content = json.loads(path.read_text())
+    for key in ("interpolation", "crop_pct"):
+        del content[key]
+    path.write_text(json.dumps(content))
+    saved = load_json(SavedModel, path)
+    assert (saved.interpolation, saved.crop_pct, saved.input_size) == ("bilinear", 1.0, (1, 32, 32))
+    assert predict(folder / "net", [folder / "images/0.png"])
+    save(grey[0], folder / "net", grey[1], arguments={"in_chans": 1, "num_classes": 5})
+    with pytest.raises(ArtefactError, match="does not say how images are normalised"):
+        predict(folder / "net", [folder / "images/0.png"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("net", "images/1.png", "images/cut.png"), "images/cut.png is damaged"),
+        (("net", "images/none.png"), "images/none.png does not exist"),
+        (("net", "empty"), "empty holds no images"),
+        (("images", "images/1.png"), "images/model.json does not exist"),
+        (("net", "images/1.png", "--top", "0"), "--top is 0, expected 1 or more"),
+    ],
+)
+def test_bad_input_is_named_in_one_line(
+    arguments: tuple[str, ...],
+    message: str,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(folder)
+    Path("empty").mkdir()
+    Path("images/cut.png").write_bytes(Path("images/0.png").read_bytes()[:900])
+    assert call(*arguments, monkeypatch=monkeypatch) == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith(f"depthopt: {message}")

@@ -1,0 +1,207 @@
+import hashlib
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+import timm
+import torch
+from torch import Tensor, nn
+
+from depthopt.core.spec import ConvSpec
+from depthopt.errors import ArtefactError, CheckFailed, DataError, ModelError
+from depthopt.export import export_onnx
+from depthopt.export.onnx import load_onnx, relative_difference
+from depthopt.extraction import candidates, extract
+from depthopt.graph.convolutions import make_conv
+from depthopt.rewrite import merge
+from depthopt.rewrite.build import build
+from tests.networks import randomised
+from tests.plans import random_plan
+from tests.real_images import crops
+
+SIZE = (3, 32, 32)
+
+
+def compressed(name: str) -> nn.Module:
+    """A network with a random plan of every kind in place, merged."""
+    torch.manual_seed(0)
+    model = randomised(timm.create_model(name, num_classes=10))
+    chain = extract(model, SIZE, name=name)
+    found = candidates(chain, kinds=("drop", "fit", "merge"), kernel_sizes=(1, 3))
+    return merge(build(model, chain, random_plan(chain, found, seed=1))[0])
+
+
+def logits_of(model: Path, images: Tensor, batch: int) -> Tensor:
+    session = ort.InferenceSession(model)
+    parts = [session.run(None, {"image": part.numpy()})[0] for part in images.split(batch)]
+    return torch.from_numpy(np.concatenate(parts))
+
+
+@pytest.mark.parametrize(
+    ("name", "operators"),
+    [
+        ("mobilenetv2_100", ["Add", "Clip", "Conv", "Flatten", "Gemm", "GlobalAveragePool"]),
+        ("resnet34", ["Add", "Conv", "Flatten", "Gemm", "GlobalAveragePool", "MaxPool", "Relu"]),
+    ],
+)
+@torch.no_grad()
+def test_a_compressed_network_is_convolutions_and_little_else(
+    name: str, operators: list[str], tmp_path: Path
+) -> None:
+    network, images = compressed(name), crops(100, SIZE)
+    wanted = network(images)
+    export_onnx(network, tmp_path / "any.onnx", images=images, batch=None)
+    export_onnx(network, tmp_path / "8.onnx", images=images, batch=8)
+    for path, batches in (("any.onnx", (1, 8)), ("8.onnx", (8,))):
+        model = load_onnx(tmp_path / path)
+        kinds = Counter(node.op_type for node in model.graph.node)
+        assert sorted(kinds) == operators
+        convolutions = [m for m in network.modules() if isinstance(m, nn.Conv2d)]
+        assert kinds["Conv"] == len(convolutions)
+        for batch in batches:
+            whole = len(images) // batch * batch
+            got = logits_of(tmp_path / path, images[:whole], batch)
+            assert relative_difference(wanted[:whole], got) < 1e-3
+            assert (wanted[:whole] - got).abs().max() < 1e-3
+        weights = Counter(
+            hashlib.sha256(tensor.raw_data).digest() for tensor in model.graph.initializer
+        )
+        assert set(weights.values()) == {1}, "no weight is there twice"
+        parameters = sum(4 * p.numel() for p in network.parameters())
+        assert (tmp_path / path).stat().st_size < parameters + 50_000
+
+
+def test_a_file_says_what_it_is_and_nothing_of_this_machine(tmp_path: Path) -> None:
+    path = tmp_path / "net.onnx"
+    network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Identity(), nn.Flatten())
+    shape = {"names": ("pixels", "scores"), "metadata": {"depthopt.model": "tiny"}}
+    export_onnx(network, path, images=crops(8, (1, 5, 5)), batch=None, **shape)
+    model = load_onnx(path)
+    told = {entry.key: entry.value for entry in model.metadata_props}
+    assert told == {"depthopt.version": model.producer_version, "depthopt.model": "tiny"}
+    assert (model.graph.input[0].name, model.graph.output[0].name) == ("pixels", "scores")
+    assert [node.op_type for node in model.graph.node] == ["Conv", "Flatten"]
+    assert not any(node.metadata_props or node.doc_string for node in model.graph.node)
+    assert b".py" not in path.read_bytes()
+
+
+@pytest.mark.parametrize("opset", [14, 17, 18, 22])
+def test_the_opset_can_be_chosen(opset: int, tmp_path: Path) -> None:
+    network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU6(), nn.Flatten(), nn.Linear(18, 4))
+    export_onnx(network, tmp_path / "n.onnx", images=crops(8, (1, 5, 5)), opset=opset, batch=None)
+    model = load_onnx(tmp_path / "n.onnx")
+    assert model.opset_import[0].version == opset
+    assert model.graph.input[0].type.tensor_type.shape.dim[0].dim_param == "batch"
+
+
+def test_an_opset_that_cannot_be_had_is_named(tmp_path: Path) -> None:
+    network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Hardswish(), nn.Flatten())
+    for opset in (9, 99):
+        with pytest.raises(ModelError, match=f"opset {opset} "):
+            export_onnx(network, tmp_path / "n.onnx", images=crops(1, (1, 5, 5)), opset=opset)
+
+
+class Pooled(nn.Module):
+    """Global means, with the two dimensions kept or not, and in other orders."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(1, 3, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv(x)
+        flat = x.mean((-1, -2)) + x.mean((2, 3), keepdim=True).flatten(1)
+        return flat + x.mean(3).mean(2) + x.mean((1, 2, 3))[:, None]
+
+
+def test_only_means_over_a_whole_image_are_global_pooling(tmp_path: Path) -> None:
+    export_onnx(Pooled(), tmp_path / "n.onnx", images=crops(8, (1, 6, 6)), batch=None)
+    kinds = Counter(node.op_type for node in load_onnx(tmp_path / "n.onnx").graph.node)
+    assert kinds["GlobalAveragePool"] == 1, "and the same one is not computed twice"
+    assert kinds["ReduceMean"] == 3
+
+
+def test_uneven_padding_moves_into_the_convolution(tmp_path: Path) -> None:
+    conv = make_conv(ConvSpec(1, 2, (3, 3), padding=(0, 2, 1, 0)))
+    network = nn.Sequential(conv, nn.Flatten())
+    export_onnx(network, tmp_path / "net.onnx", images=crops(2, (1, 6, 6)))
+    assert [n.op_type for n in load_onnx(tmp_path / "net.onnx").graph.node] == ["Conv", "Flatten"]
+
+
+class OneBatch(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.view(8, -1)
+
+
+class Bessel(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.special.bessel_j0(x).flatten(1)
+
+
+class Branching(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.flatten(1) if x.sum() > 0 else -x.flatten(1)
+
+
+@pytest.mark.parametrize(
+    ("network", "message"),
+    [
+        (OneBatch(), r"cannot be left free; give the batch"),
+        (Bessel(), r"ONNX has no operator for torch's prims\.bessel_j0"),
+        (Branching(), r"data-dependent"),
+    ],
+)
+def test_what_cannot_be_exported_is_told_in_one_line(
+    network: nn.Module, message: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(ModelError, match=message) as caught:
+        export_onnx(network, tmp_path / "n.onnx", images=crops(8, (1, 6, 6)), batch=None)
+    assert "\n" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+    assert capfd.readouterr().out == ""
+
+
+def test_a_file_cut_short_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "net.onnx"
+    network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten())
+    export_onnx(network, path, images=crops(1, (1, 6, 6)))
+    whole = path.read_bytes()
+    for length in (0, 1, len(whole) // 2, len(whole) - 1):
+        path.write_bytes(whole[:length])
+        with pytest.raises(ArtefactError, match=r"net\.onnx is no whole ONNX file") as caught:
+            load_onnx(path)
+        assert "\n" not in str(caught.value)
+    with pytest.raises(ArtefactError, match=r"nowhere\.onnx does not exist"):
+        load_onnx(tmp_path / "nowhere.onnx")
+
+
+def test_a_wrong_file_is_not_written(tmp_path: Path) -> None:
+    network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten())
+    with pytest.raises(CheckFailed, match="logits differ from torch's"):
+        export_onnx(network, tmp_path / "a.onnx", images=crops(1, (1, 5, 5)), tolerance=-1.0)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("batch", "needed"), [(2, 2), (None, 2)])
+def test_fewer_images_than_a_batch_are_refused(
+    batch: int | None, needed: int, tmp_path: Path
+) -> None:
+    network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten())
+    with pytest.raises(DataError, match=rf"1 images cannot check an export of batch {needed}"):
+        export_onnx(network, tmp_path / "a.onnx", images=crops(1, (1, 5, 5)), batch=batch)
+
+
+def test_a_difference_is_relative_to_the_largest_logit() -> None:
+    assert relative_difference(torch.tensor([1.0, -4.0]), torch.tensor([1.2, -4.0])) == (
+        pytest.approx(0.05)
+    )
+
+
+def test_training_mode_is_restored(tmp_path: Path) -> None:
+    network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Flatten()).train()
+    export_onnx(network, tmp_path / "n.onnx", images=crops(2, (1, 6, 6)))
+    assert network.training
+    assert onnx.load(tmp_path / "n.onnx").graph.node[0].op_type == "Conv"

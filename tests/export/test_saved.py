@@ -1,0 +1,184 @@
+import hashlib
+import json
+import pickle
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import onnxruntime as ort
+import pytest
+import timm
+import torch
+from torch import nn
+
+from depthopt.errors import ArtefactError, ModelError
+from depthopt.export import load, save
+from depthopt.export.onnx import relative_difference
+from depthopt.export.saved import create_timm_model, load_weights, save_weights
+from depthopt.extraction import candidates, extract
+from depthopt.rewrite import apply, merge
+from tests.networks import Residual, randomised
+from tests.plans import random_plan
+from tests.real_images import crops
+
+SIZE = (1, 32, 32)
+ARGUMENTS = {"in_chans": 1, "num_classes": 5}
+
+
+@pytest.fixture(scope="module")
+def compressed() -> tuple[nn.Module, object]:
+    model = randomised(timm.create_model("mobilenetv2_035", **ARGUMENTS))
+    chain = extract(model, SIZE, name="mobilenetv2_035")
+    plan = random_plan(chain, candidates(chain, kinds=("drop", "merge")), seed=1)
+    return apply(model, chain, plan, form="expanded"), plan
+
+
+@torch.no_grad()
+def test_a_saved_network_loads_with_the_same_logits(compressed, tmp_path: Path) -> None:
+    network, plan = compressed
+    images = torch.randn(3, *SIZE)
+    for form, saved in (("trained", network), ("fused", merge(network))):
+        save(saved, tmp_path / form, plan, arguments=ARGUMENTS, class_names=tuple("abcde"))
+        assert torch.equal(load(tmp_path / form)(images), saved(images))
+    assert sorted(p.name for p in (tmp_path / "fused").iterdir()) == [
+        "model.json", "model.safetensors",
+    ]  # fmt: skip
+
+
+def test_it_loads_in_a_process_that_never_saw_the_original(compressed, tmp_path: Path) -> None:
+    network, plan = compressed
+    fused = merge(network)
+    save(fused, tmp_path / "m", plan, arguments=ARGUMENTS)
+    torch.manual_seed(0)
+    images = torch.randn(2, *SIZE)
+    save_weights(_Holder(images), tmp_path / "images.safetensors")
+    script = (
+        "import sys, torch, depthopt; from pathlib import Path\n"
+        "from safetensors.torch import load_file, save_file\n"
+        "folder = Path(sys.argv[1]); images = load_file(folder / 'images.safetensors')['images']\n"
+        "with torch.no_grad(): logits = depthopt.load(folder / 'm')(images)\n"
+        "save_file({'images': logits}, folder / 'logits.safetensors')\n"
+    )
+    subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=True)
+    logits = _Holder(torch.zeros(2, 5))
+    load_weights(logits, tmp_path / "logits.safetensors")
+    with torch.no_grad():
+        assert torch.equal(logits.images, fused(images))
+
+
+class _Holder(nn.Module):
+    def __init__(self, images: torch.Tensor) -> None:
+        super().__init__()
+        self.register_buffer("images", images)
+
+
+def test_damaged_folders_are_refused(compressed, tmp_path: Path) -> None:
+    network, plan = compressed
+    save(network, tmp_path, plan, arguments=ARGUMENTS)
+    weights = (tmp_path / "model.safetensors").read_bytes()
+    (tmp_path / "model.safetensors").write_bytes(weights[:-100])
+    with pytest.raises(ArtefactError, match="not whole safetensors"):
+        load(tmp_path)
+    save_weights(Residual(), tmp_path / "model.safetensors")
+    with pytest.raises(ArtefactError, match="does not fit"):
+        load(tmp_path)
+    with pytest.raises(ArtefactError, match="does not exist"):
+        load(tmp_path / "nowhere")
+    with pytest.raises(ModelError, match="timm knows no model 'mobilenetv2_1000'; did you mean"):
+        create_timm_model("mobilenetv2_1000", {})
+
+
+@torch.no_grad()
+def test_with_images_the_folder_holds_an_onnx_file_that_says_what_it_is(
+    compressed, tmp_path: Path
+) -> None:
+    network, plan = compressed
+    fused, images = merge(network), crops(8, SIZE)
+    look = {"mean": (0.3,), "std": (0.4,), "crop_pct": 0.9, "class_names": tuple("abcde")}
+    save(fused, tmp_path, plan, arguments=ARGUMENTS, images=images, **look)
+    session = ort.InferenceSession(tmp_path / "model.onnx")
+    for batch in (1, 8):
+        got = torch.from_numpy(session.run(None, {"image": images[:batch].numpy()})[0])
+        assert relative_difference(fused(images[:batch]), got) < 1e-4
+    told = session.get_modelmeta().custom_metadata_map
+    keys = json.dumps([choice.key for choice in plan.choices]).encode()
+    assert told["depthopt.model"] == "mobilenetv2_035"
+    assert told["depthopt.plan_sha256"] == hashlib.sha256(keys).hexdigest()
+    assert json.loads(told["depthopt.input_size"]) == [1, 32, 32]
+    for name, value in look.items():
+        assert json.loads(told[f"depthopt.{name}"]) == (
+            list(value) if isinstance(value, tuple) else value
+        )
+
+
+class Payload:
+    """Writes a file where it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Callable[[str], None], tuple[str]]:
+        return exec, (f"open({str(self.path)!r}, 'w').close()",)
+
+
+@pytest.mark.parametrize("kind", ["pickle", "torch"])
+def test_a_malicious_checkpoint_is_refused_and_not_executed(
+    kind: str, compressed, tmp_path: Path
+) -> None:
+    network, plan = compressed
+    save(network, tmp_path, plan, arguments=ARGUMENTS)
+    weights, mark = tmp_path / "model.safetensors", tmp_path / "mark"
+    if kind == "pickle":
+        weights.write_bytes(pickle.dumps(Payload(mark)))
+    else:
+        torch.save({"weight": Payload(mark)}, weights)
+    with pytest.raises(
+        ArtefactError, match=r"model\.safetensors is not whole safetensors"
+    ) as caught:
+        load(tmp_path)
+    assert "\n" not in str(caught.value)
+    assert not mark.exists()
+    function, arguments = Payload(mark).__reduce__()
+    function(*arguments)
+    assert mark.exists(), "the payload would have worked"
+
+
+def test_a_folder_that_names_a_checkpoint_of_its_own_is_refused(compressed, tmp_path: Path) -> None:
+    network, plan = compressed
+    torch.save(Payload(tmp_path / "mark"), tmp_path / "other.pth")
+    arguments = ARGUMENTS | {"checkpoint_path": str(tmp_path / "other.pth")}
+    save(network, tmp_path, plan, arguments=arguments)
+    with pytest.raises(ModelError, match="checkpoint_path of mobilenetv2_035 is not read"):
+        load(tmp_path)
+    assert not (tmp_path / "mark").exists()
+
+
+def test_weights_are_never_fetched_by_a_saved_network(
+    compressed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network, plan = compressed
+    save(network, tmp_path, plan, arguments=ARGUMENTS | {"pretrained": True})
+    monkeypatch.setattr("timm.models._builder.load_pretrained", lambda *_, **__: 1 / 0)
+    load(tmp_path)
+
+
+def test_the_readme_says_how_timm_makes_a_saved_network(
+    compressed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network, plan = compressed
+    fused = merge(network)
+    save(fused, tmp_path / "resnet18-2x", plan, arguments=ARGUMENTS)
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    (example,) = [
+        code for code in re.findall(r"```python\n(.*?)```", readme, re.DOTALL) if "register" in code
+    ]
+    monkeypatch.chdir(tmp_path)
+    script = f"{example}\nimport torch\nprint(network(torch.ones(1, 1, 32, 32)).tolist())"
+    done = subprocess.run(
+        [sys.executable, "-c", script], check=True, capture_output=True, text=True
+    )
+    with torch.no_grad():
+        wanted = fused(torch.ones(1, *SIZE))
+    torch.testing.assert_close(torch.tensor(json.loads(done.stdout)), wanted)
