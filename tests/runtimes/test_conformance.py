@@ -34,8 +34,10 @@ CASES = [
     *(
         pytest.param((name, "cpu"), marks=[pytest.mark.slow] if name == "torch_compiled" else [])
         for name in runtime_names()
+        if name != "tensorrt"
     ),
     *(pytest.param((name, "cuda"), marks=pytest.mark.gpu) for name in ("onnxruntime", "torch")),
+    pytest.param(("tensorrt", "cuda"), marks=pytest.mark.tensorrt),
 ]
 
 
