@@ -1,5 +1,7 @@
 """The profiler that TensorRT reports each layer of each run to."""
 
+from typing import SupportsFloat
+
 import tensorrt as trt
 
 
@@ -10,9 +12,9 @@ class Reports(trt.IProfiler):  # type: ignore[misc] # untyped where TensorRT is 
         trt.IProfiler.__init__(self)
         self._run: list[tuple[str, float]] = []
 
-    def report_layer_time(self, layer_name: str, ms: float) -> None:
+    def report_layer_time(self, layer_name: str, ms: SupportsFloat) -> None:
         """Called by TensorRT, once a layer and run."""
-        self._run.append((layer_name, ms))
+        self._run.append((layer_name, float(ms)))
 
     def take(self) -> list[tuple[str, float]]:
         """What was reported since the last call."""
