@@ -8,7 +8,7 @@ from onnx import helper, numpy_helper
 
 from depthopt.core.candidate import LatencyKey
 from depthopt.core.spec import ConvSpec
-from depthopt.errors import ModelError
+from depthopt.errors import ModelError, RuntimeUnavailable
 from depthopt.graph.activations import make_activation
 from depthopt.latency.graphs import entry_graphs, single_graph
 from depthopt.runtimes import get_runtime, random_inputs, runtime_names
@@ -46,7 +46,12 @@ def runtime(request):
     name, device = request.param
     if name == "openvino":
         pytest.importorskip("openvino")
-    return get_runtime(name, device=device)
+    try:
+        return get_runtime(name, device=device)
+    except RuntimeUnavailable as reason:
+        if device == "cpu":
+            raise
+        pytest.skip(str(reason))
 
 
 def reference(model, key, inputs):
