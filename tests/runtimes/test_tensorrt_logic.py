@@ -1,6 +1,7 @@
 """What is known of TensorRT without it: settings, origins, names, profiles and messages."""
 
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,7 +12,7 @@ from onnx import TensorProto, helper
 
 from depthopt.core.candidate import LatencyKey
 from depthopt.core.spec import ConvSpec
-from depthopt.errors import ArtefactError, RuntimeUnavailable
+from depthopt.errors import ArtefactError, RuntimeUnavailable, UsageError
 from depthopt.latency.bench import ACCELERATOR, copies_of
 from depthopt.latency.graphs import entry_graphs, single_graph
 from depthopt.runtimes import get_runtime
@@ -19,7 +20,7 @@ from depthopt.runtimes.tensorrt import origin
 from depthopt.runtimes.tensorrt.layers import layer_times
 from depthopt.runtimes.tensorrt.messages import failed_build, failed_load
 from depthopt.runtimes.tensorrt.network import key, read
-from depthopt.runtimes.tensorrt.options import BuildOptions, labelled, numbers
+from depthopt.runtimes.tensorrt.options import BuildOptions, labelled, numbers, parse
 from depthopt.runtimes.tensorrt.origin import Origin
 from depthopt.runtimes.tensorrt.plans import Plans
 
@@ -34,6 +35,19 @@ def test_versions_carry_the_settings_that_make_other_engines():
     assert labelled("11.4.0.106", build) == "11.4.0.106+level5+workspace512+compatible"
     assert numbers("10.14.1.48.post1") == (10, 14, 1, 48)
     assert numbers("8.6.1") < (10, 12) <= numbers("10.12.0.36") < numbers("11.0.0.114")
+
+
+def test_settings_come_as_texts_too():
+    assert parse([]) == BuildOptions()
+    found = parse(["workspace_mib=512", "version_compatible=true", "timing_cache=a/b.timing"])
+    assert found == BuildOptions(3, 512, True, Path("a/b.timing"))
+    for setting, message in (
+        ("workspace_mib", "not of the form key=value"),
+        ("workspace=1", r"unknown build setting workspace; did you mean workspace_mib\?"),
+        ("optimization_level=6", "optimization_level is '6': .*less than or equal to 5"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            parse([setting])
 
 
 def test_no_gpu_no_library_and_an_old_one_are_told_apart(monkeypatch):

@@ -1,10 +1,14 @@
 """How engines are built: what a recipe may say of it, and how a measurement tells it."""
 
-from dataclasses import dataclass
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, TypeAdapter, ValidationError
+
+from depthopt.errors import UsageError
 
 DTYPES = ("float32", "tf32", "float16")
 """``float32`` is exact, ``tf32`` rounds the inputs of convolutions to 10 bits of mantissa, and
@@ -34,6 +38,32 @@ class BuildOptions:
     workspace_mib: Annotated[int, Field(gt=0)] | None = None
     version_compatible: bool = False
     timing_cache: Path | None = None
+
+
+def parse(settings: Sequence[str]) -> BuildOptions:
+    """Options from ``key=value`` texts.
+
+    Raises:
+        UsageError: a key that there is not, or a value that is not of its kind.
+    """
+    known = [field.name for field in fields(BuildOptions)]
+    content = {}
+    for setting in settings:
+        name, equals, value = setting.partition("=")
+        if not equals:
+            raise UsageError(f"build setting {setting!r} is not of the form key=value")
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
+            raise UsageError(f"unknown build setting {name}; {hint}")
+        content[name] = value
+    try:
+        return TypeAdapter(BuildOptions).validate_python(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise UsageError(
+            f"build setting {first['loc'][0]} is {first['input']!r}: {first['msg']}"
+        ) from None
 
 
 def labelled(version: str, build: BuildOptions) -> str:
