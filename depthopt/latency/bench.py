@@ -52,6 +52,10 @@ PROCESSOR = Pace(macs=2e4, depthwise_macs=5e3, values=4e3, weight_bytes=2e4)
 ACCELERATOR = Pace(macs=1e7, depthwise_macs=1e6, values=4e5, weight_bytes=1e6)
 """A data centre's GPU, by its data sheet: nobody has measured it here."""
 
+MERGING = frozenset({"tensorrt"})
+"""Runtimes that merge convolutions which read one tensor into a wider one: TensorRT's layers are
+then called ``a || b``. An entry's graph holds a single copy there. Not verified on a GPU yet."""
+
 _BALLASTS = 8
 """Sizes of ballast, so that keys share them."""
 
@@ -167,9 +171,14 @@ class Bench:
 
     def _calls(self, key: LatencyKey) -> tuple[Callable[[], object], Callable[[], object], int]:
         """The entry's full graph and its base, ready to run, and the number of copies."""
-        copies = copies_of(key, self.batch, self.footprint_bytes, self.pace)
+        copies = self._copies(key)
         graphs = entry_graphs(key, copies=copies, batch=self.batch)
         return self._call(graphs.full), self._call(graphs.base), copies
+
+    def _copies(self, key: LatencyKey) -> int:
+        if self.runtime.name in MERGING:
+            return 1
+        return copies_of(key, self.batch, self.footprint_bytes, self.pace)
 
     def _after(self, own_bytes: int) -> Callable[[], object]:
         """Reads what the network reads besides ``own_bytes``."""

@@ -158,7 +158,8 @@ def test_layers_are_named_timed_and_in_order(runtime):
     if runtime.name == "torch_compiled":
         assert layers == ()
         return
-    assert sum("conv" in layer.operator.lower() for layer in layers) >= 3
+    # TensorRT may merge the three into one layer, which then tells all of them.
+    assert sum(layer.operator.lower().count("conv") for layer in layers) >= 3
     assert len({layer.name for layer in layers}) == len(layers)
     assert all(layer.median_ms >= 0 for layer in layers)
     assert sum(layer.median_ms for layer in layers) > 0

@@ -12,7 +12,7 @@ from depthopt.core.candidate import LatencyKey
 from depthopt.core.spec import ConvSpec
 from depthopt.errors import ArtefactError, ModelError, RuntimeUnavailable
 from depthopt.latency.bench import Bench
-from depthopt.latency.graphs import call_graph, entry_graphs, single_graph
+from depthopt.latency.graphs import GraphBuilder, call_graph, single_graph
 from depthopt.runtimes import get_runtime, random_inputs
 from depthopt.runtimes.tensorrt.options import BuildOptions
 from depthopt.runtimes.tensorrt.origin import Origin
@@ -20,6 +20,19 @@ from depthopt.runtimes.tensorrt.origin import Origin
 pytestmark = pytest.mark.tensorrt
 
 KEY = LatencyKey(ConvSpec(32, 32, (3, 3), padding=(1, 1, 1, 1)), (28, 28), "relu6", residual=True)
+
+
+CHAINED, LAYERS = ConvSpec(128, 128, (3, 3), padding=(1, 1, 1, 1)), 16
+
+
+def chained(batch):
+    """A network of one convolution many times over, each reading the one before."""
+    builder = GraphBuilder(batch)
+    y = builder.input("x", 128, (56, 56))
+    for _ in range(LAYERS):
+        y = builder.activation("relu6", builder.conv(CHAINED, y))
+    builder.output(builder.tap(y, 128, (56, 56)))
+    return builder.serialise()
 
 
 @pytest.fixture(autouse=True)
@@ -170,8 +183,7 @@ def test_sessions_run_in_turn_though_they_share_their_scratch():
 def test_the_hosts_clock_and_the_devices_agree_on_what_takes_long():
     from depthopt.latency.measure import Effort, time_in_turn
 
-    model = entry_graphs(KEY, copies=64, batch=64).full
-    session = tensorrt().compile(model)
+    session = tensorrt().compile(chained(batch=64))
     inputs = random_inputs(session, 64)
     device_ms = session.device_ms(inputs, runs=50)
     host = time_in_turn({"all": lambda: session.run(inputs)}, effort=Effort(seconds=3))["all"]
@@ -180,21 +192,20 @@ def test_the_hosts_clock_and_the_devices_agree_on_what_takes_long():
 
 def test_layers_carry_the_operators_that_they_were_made_of():
     runtime = tensorrt("float16")
-    model = entry_graphs(KEY, copies=4, batch=8).full
+    model = chained(batch=8)
     inputs = random_inputs(runtime.compile(model), 8)
     layers = runtime.layer_times(model, inputs, runs=5)
-    assert sum("Conv" in layer.operator for layer in layers) >= 4
-    information = runtime.information(model)
-    assert len(information["Layers"]) >= 4
+    assert sum("Conv" in layer.operator for layer in layers) >= LAYERS
+    assert len(runtime.information(model)["Layers"]) >= LAYERS
 
 
 def test_entries_are_measured_beside_a_network():
-    network = entry_graphs(KEY, copies=24, batch=8).full
-    bench = Bench(tensorrt("float16"), network, batch=8, entry_seconds=0.5)
-    group = bench.measure([KEY])
+    bench = Bench(tensorrt("float16"), chained(batch=64), batch=64, entry_seconds=1.0)
+    key = LatencyKey(CHAINED, (56, 56), "relu6")
+    group = bench.measure([key])
     assert not group.failed
-    share = float(np.median(group.ratios[KEY]))
-    assert 0.5 / 24 < share < 1.5 / 24, "24 copies and little else make up the network"
+    share = float(np.median(group.ratios[key]))
+    assert 0.6 < LAYERS * share < 1.4, "the network is so many of it and little else"
     assert np.median(group.call_ms) < np.median(group.network_ms)
 
 
