@@ -53,8 +53,9 @@ ACCELERATOR = Pace(macs=1e7, depthwise_macs=1e6, values=4e5, weight_bytes=1e6)
 """A data centre's GPU, by its data sheet: nobody has measured it here."""
 
 MERGING = frozenset({"tensorrt"})
-"""Runtimes that merge convolutions which read one tensor into a wider one: TensorRT's layers are
-then called ``a || b``. An entry's graph holds a single copy there. Not verified on a GPU yet."""
+"""Runtimes that merge convolutions which read one tensor into a wider one; TensorRT calls it
+``a || b`` (https://github.com/NVIDIA/TensorRT/issues/2525). An entry's graph holds one copy there;
+nobody has measured yet what that does to additivity."""
 
 _BALLASTS = 8
 """Sizes of ballast, so that keys share them."""

@@ -164,12 +164,14 @@ INFORMATION = {
 
 def test_profiles_become_layers_with_their_operators():
     operators = {"conv_0": "Conv", "relu_1": "Relu", "conv_2": "Conv", "add_3": "Add"}
-    names = ("conv_0 + relu_1", "conv_2 + add_3", "Reformatting CopyNode for Output", "__myl_0")
+    copy = "Reformatting CopyNode for Output"
+    names = ("conv_0 + relu_1", "conv_2 + PWN(add_3) || conv_0", copy, "__myl_0")
     runs = [[(name, i + run) for i, name in enumerate(names)] for run in (1.0, 2.0, 9.0)]
     runs[1].append((names[0], 0.5))  # the same layer in two parts
     layers = layer_times(runs, INFORMATION, operators)
     assert [layer.name for layer in layers] == list(names)
-    assert [layer.operator for layer in layers] == ["Conv+Relu", "Conv+Add", "Reformat", "unknown"]
+    kinds = ["Conv+Relu", "Conv+Add+Conv", "Reformat", "unknown"]
+    assert [layer.operator for layer in layers] == kinds
     assert [layer.median_ms for layer in layers] == [2.5, 3.0, 4.0, 5.0]
 
 

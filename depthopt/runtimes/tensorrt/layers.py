@@ -12,6 +12,9 @@ from depthopt.runtimes.base import LayerTime
 _NODE = re.compile(r"\[ONNX Layer: ([^\]]*)\]")
 """How the inspector names the ONNX nodes that a layer was made of, in its ``Metadata``."""
 
+_JOINED = re.compile(r"[\s+|,()]+")
+"""What stands between nodes in a layer's name: ``a + b``, ``a || b``, ``PWN(a, b)``."""
+
 
 def layer_times(
     runs: Sequence[Sequence[tuple[str, float]]],
@@ -53,5 +56,5 @@ def _kind(layer: Mapping[str, Any], operators: Mapping[str, str]) -> str:
 
 def _named_in(name: str, operators: Mapping[str, str]) -> str:
     """The operators of the nodes that a layer's name joins, where the inspector told none."""
-    held = [operators[part] for part in name.split(" + ") if part in operators]
+    held = [operators[part] for part in _JOINED.split(name) if part in operators]
     return "+".join(held) or "unknown"
