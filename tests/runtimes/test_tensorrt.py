@@ -1,5 +1,6 @@
 """What needs TensorRT and a GPU: pytest -m tensorrt."""
 
+import gc
 from pathlib import Path
 
 import numpy as np
@@ -178,6 +179,17 @@ def test_sessions_run_in_turn_though_they_share_their_scratch():
     again = [s.run(i)[0].copy() for s, i in zip(sessions, inputs, strict=True)]
     for before, after in zip(first, again, strict=True):
         np.testing.assert_array_equal(before, after)
+
+
+def test_device_memory_is_given_back_with_the_sessions():
+    runtime = tensorrt()
+    before = torch.cuda.memory_allocated()
+    session = runtime.compile(chained(batch=8))
+    session.run(random_inputs(session, 8))
+    assert torch.cuda.memory_allocated() > before
+    del session
+    gc.collect()
+    assert torch.cuda.memory_allocated() == before
 
 
 def test_the_hosts_clock_and_the_devices_agree_on_what_takes_long():

@@ -4,6 +4,7 @@ Device memory is torch's. All engines of a runtime share one scratch buffer, for
 a dozen entries at batch 128 would not fit otherwise.
 """
 
+import weakref
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -25,16 +26,18 @@ _DTYPES = {
 
 
 class Scratch:
-    """Device memory that engines use one after another."""
+    """Device memory that engines use one after another, and that goes with the last of them."""
 
     def __init__(self) -> None:
-        self._buffer: Tensor | None = None
+        self._newest: weakref.ref[Tensor] | None = None
 
     def of(self, size_bytes: int) -> Tensor:
         """A buffer of at least so many bytes; whoever captured an earlier one holds it still."""
-        if self._buffer is None or self._buffer.nbytes < size_bytes:
-            self._buffer = torch.empty(max(1, size_bytes), dtype=torch.uint8, device="cuda")
-        return self._buffer
+        buffer = self._newest() if self._newest else None
+        if buffer is None or buffer.nbytes < size_bytes:
+            buffer = torch.empty(max(1, size_bytes), dtype=torch.uint8, device="cuda")
+            self._newest = weakref.ref(buffer)
+        return buffer
 
 
 class Execution:
