@@ -41,10 +41,14 @@ def profile(
     run_dir: RunDir = None,
     input_size: Annotated[str, typer.Option(help="Channels, height and width.")] = "3,224,224",
     runtime: Annotated[
-        str, typer.Option(help="onnxruntime, openvino, torch or torch_compiled.")
+        str, typer.Option(help="onnxruntime, openvino, tensorrt, torch or torch_compiled.")
     ] = "onnxruntime",
     device: Annotated[str, typer.Option(help="cpu, or cuda where the runtime can.")] = "cpu",
     dtype: Annotated[str, typer.Option(help="What the runtime computes in.")] = "float32",
+    build: Annotated[
+        list[str] | None,
+        typer.Option(help="How TensorRT builds, such as workspace_mib=512.", show_default=False),
+    ] = None,
     threads: Annotated[int, typer.Option(help="Intra-operator threads.")] = 1,
     batch: Annotated[int, typer.Option(help="Images per inference.")] = 1,
     kinds: Annotated[str, typer.Option(help="Candidate kinds.")] = "drop,fit,merge",
@@ -94,11 +98,13 @@ def profile(
         if overrides:
             raise UsageError(f"{overrides[0]!r} changes a recipe; {model} is a model's name")
         from depthopt.runtimes import get_runtime  # noqa: PLC0415 - only when it is needed
+        from depthopt.runtimes.tensorrt.options import parse  # noqa: PLC0415
 
+        options = parse(build or ())
         job = _Job(
             model,
             input_size_of(input_size),
-            get_runtime(runtime, threads=threads, device=device, dtype=dtype),
+            get_runtime(runtime, threads=threads, device=device, dtype=dtype, build=options),
             tuple(kinds.split(",")),
             tuple(_whole(size) for size in kernel_sizes.split(",")),
             max_length,

@@ -28,6 +28,35 @@ MAX_FOOTPRINT = 48 << 20
 MIN_BALLAST = 2 << 20
 """Bytes that drive anything out of a core's own cache."""
 
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """What a device does in a microsecond, to the order of magnitude: it only sizes graphs.
+
+    Attributes:
+        macs: multiply-accumulates of a convolution.
+        depthwise_macs: the same of a depthwise one.
+        values: numbers written.
+        weight_bytes: bytes of weights read.
+    """
+
+    macs: float
+    depthwise_macs: float
+    values: float
+    weight_bytes: float
+
+
+PROCESSOR = Pace(macs=2e4, depthwise_macs=5e3, values=4e3, weight_bytes=2e4)
+"""One thread of a server's processor."""
+
+ACCELERATOR = Pace(macs=1e7, depthwise_macs=1e6, values=4e5, weight_bytes=1e6)
+"""A data centre's GPU, by its data sheet: nobody has measured it here."""
+
+MERGING = frozenset({"tensorrt"})
+"""Runtimes that merge convolutions which read one tensor into a wider one; TensorRT calls it
+``a || b`` (https://github.com/NVIDIA/TensorRT/issues/2525). An entry's graph holds one copy there;
+nobody has measured yet what that does to additivity."""
+
 _BALLASTS = 8
 """Sizes of ballast, so that keys share them."""
 
@@ -82,6 +111,7 @@ class Bench:
     ) -> None:
         self.runtime = runtime
         self.batch = batch
+        self.pace = ACCELERATOR if runtime.conditions(batch).threads == 0 else PROCESSOR
         self.entry_seconds = entry_seconds
         self.footprint_bytes = max(MIN_BALLAST, min(_size_bytes(network), MAX_FOOTPRINT))
         session = runtime.compile(network)
@@ -142,9 +172,14 @@ class Bench:
 
     def _calls(self, key: LatencyKey) -> tuple[Callable[[], object], Callable[[], object], int]:
         """The entry's full graph and its base, ready to run, and the number of copies."""
-        copies = copies_of(key, self.batch, self.footprint_bytes)
+        copies = self._copies(key)
         graphs = entry_graphs(key, copies=copies, batch=self.batch)
         return self._call(graphs.full), self._call(graphs.base), copies
+
+    def _copies(self, key: LatencyKey) -> int:
+        if self.runtime.name in MERGING:
+            return 1
+        return copies_of(key, self.batch, self.footprint_bytes, self.pace)
 
     def _after(self, own_bytes: int) -> Callable[[], object]:
         """Reads what the network reads besides ``own_bytes``."""
@@ -164,14 +199,14 @@ class Bench:
         return partial(session.run, inputs)
 
 
-def copies_of(key: LatencyKey, batch: int, footprint_bytes: int) -> int:
+def copies_of(key: LatencyKey, batch: int, footprint_bytes: int, pace: Pace = PROCESSOR) -> int:
     """How many copies make a graph of about a millisecond, and no more bytes than a network."""
     spec = key.spec
     size = key.input_size if spec is None else spec.output_size(key.input_size)
     values = batch * (key.channels if spec is None else spec.out_channels) * math.prod(size)
     macs = 0 if spec is None else batch * spec.macs(key.input_size)
-    rate = 5e3 if spec is not None and spec.is_depthwise else 2e4  # a microsecond
-    estimate_us = 1 + macs / rate + values / 4e3 + weight_bytes(key) / 2e4
+    rate = pace.depthwise_macs if spec is not None and spec.is_depthwise else pace.macs
+    estimate_us = 1 + macs / rate + values / pace.values + weight_bytes(key) / pace.weight_bytes
     most = min(_MAX_COPIES, footprint_bytes // max(1, weight_bytes(key)))
     return max(_MIN_COPIES, min(math.ceil(_GRAPH_US / estimate_us), most))
 

@@ -90,6 +90,7 @@ class Context:
             threads=latency.threads,
             device=latency.device,
             dtype=latency.dtype,
+            build=latency.build,
         )
 
     @cached_property

@@ -281,6 +281,9 @@ class _Forecast:
     def _profile(self) -> _Estimate:
         if self.entries is None:
             return _Estimate(None, None, "unknown: the runtime is not available")
+        if self.run.recipe.latency.device != "cpu":
+            what = f"{self.entries} entries to measure; nobody has timed one on a GPU yet"
+            return _Estimate(None, None, what)
         return _Estimate(self.entries * _ENTRY_S, None, f"{self.entries} entries to measure")
 
     def _estimate(self) -> _Estimate:

@@ -22,6 +22,7 @@ from depthopt.errors import RecipeError
 from depthopt.rewrite.build import Form
 from depthopt.rewrite.inserted import Start
 from depthopt.rewrite.regression import RIDGES
+from depthopt.runtimes.tensorrt.options import BuildOptions
 from depthopt.train.config import TrainConfig
 
 
@@ -90,11 +91,15 @@ class LatencySection(_Section):
     """The device's runtime."""
 
     runtime: str = Field(
-        "onnxruntime", description="onnxruntime, openvino, torch or torch_compiled"
+        "onnxruntime", description="onnxruntime, openvino, tensorrt, torch or torch_compiled"
     )
     device: Literal["cpu", "cuda"] = Field("cpu", description="cpu, or cuda where it can")
-    dtype: str = Field("float32", description="what it computes in; openvino has bfloat16 too")
-    threads: PositiveInt = Field(1, description="intra-operator threads")
+    dtype: str = Field(
+        "float32",
+        description="what it computes in; openvino has bfloat16 too, tensorrt tf32 and float16",
+    )
+    build: BuildOptions = Field(BuildOptions(), description="how tensorrt builds its engines")
+    threads: PositiveInt = Field(1, description="intra-operator threads, on a cpu")
     batch: PositiveInt = Field(1, description="images per inference")
     table: Path | None = Field(
         None,

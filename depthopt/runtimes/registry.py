@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from depthopt.errors import RuntimeUnavailable, UsageError
 from depthopt.runtimes.base import Runtime
+from depthopt.runtimes.tensorrt.options import BuildOptions
 
 
 class _Entry(NamedTuple):
@@ -13,16 +14,17 @@ class _Entry(NamedTuple):
     class_name: str
     package: str
     """What pip installs for it."""
+    builds: bool = False
+    """Whether it takes ``BuildOptions``."""
 
 
 _RUNTIMES = {
     "onnxruntime": _Entry("depthopt.runtimes.onnxruntime", "OnnxRuntime", "onnxruntime"),
     "openvino": _Entry("depthopt.runtimes.openvino", "OpenVino", "openvino"),
+    "tensorrt": _Entry("depthopt.runtimes.tensorrt.runtime", "TensorRt", "tensorrt", builds=True),
     "torch": _Entry("depthopt.runtimes.torch", "EagerTorch", "torch"),
     "torch_compiled": _Entry("depthopt.runtimes.torch", "CompiledTorch", "torch"),
 }
-
-_PLANNED = ("tensorrt",)
 
 
 def runtime_names() -> tuple[str, ...]:
@@ -31,7 +33,12 @@ def runtime_names() -> tuple[str, ...]:
 
 
 def get_runtime(
-    name: str, *, threads: int = 1, device: str = "cpu", dtype: str = "float32"
+    name: str,
+    *,
+    threads: int = 1,
+    device: str = "cpu",
+    dtype: str = "float32",
+    build: BuildOptions | None = None,
 ) -> Runtime:
     """The runtime called ``name``, pinned to these conditions.
 
@@ -40,17 +47,16 @@ def get_runtime(
         threads: intra-operator threads.
         device: ``cpu``, or ``cuda`` where the runtime can.
         dtype: what it computes in; ``float32``, or what else the runtime can.
+        build: how TensorRT builds its engines.
 
     Raises:
         RuntimeUnavailable: the name is unknown, its package is not installed, or it
             cannot use the device or the dtype.
-        UsageError: ``threads`` is below 1.
+        UsageError: ``threads`` is below 1, or there is nothing to build.
     """
     if threads < 1:
         raise UsageError(f"threads is {threads}, expected 1 or more")
     known = ", ".join(_RUNTIMES)
-    if name in _PLANNED:
-        raise RuntimeUnavailable(f"runtime {name!r} is not implemented yet; use one of: {known}")
     if name not in _RUNTIMES:
         near = difflib.get_close_matches(name, _RUNTIMES, n=1)
         hint = f"did you mean {near[0]!r}? " if near else ""
@@ -70,5 +76,8 @@ def get_runtime(
             raise RuntimeUnavailable(
                 f"runtime {name!r} has no {what} {value!r}; it has: {', '.join(can)}"
             )
-    runtime: Runtime = implementation(threads=threads, device=device, dtype=dtype)
+    settings = {"build": build or BuildOptions()} if entry.builds else {}
+    if not settings and build not in {None, BuildOptions()}:
+        raise UsageError(f"runtime {name!r} builds no engines; leave latency.build out")
+    runtime: Runtime = implementation(threads=threads, device=device, dtype=dtype, **settings)
     return runtime

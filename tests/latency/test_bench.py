@@ -1,10 +1,15 @@
 """How much of an entry is measured at once, and what is read beside it."""
 
+from types import SimpleNamespace
+
+import numpy as np
 import pytest
 
 from depthopt.core.candidate import LatencyKey
 from depthopt.core.spec import ConvSpec
-from depthopt.latency.bench import MIN_BALLAST, ballast_bytes, copies_of, weight_bytes
+from depthopt.latency.bench import MIN_BALLAST, Bench, ballast_bytes, copies_of, weight_bytes
+from depthopt.latency.graphs import single_graph
+from depthopt.runtimes import get_runtime
 
 NETWORK = 16 << 20
 
@@ -29,3 +34,20 @@ def test_there_are_two_copies_even_of_what_outweighs_the_network():
     key = LatencyKey(ConvSpec(4096, 4096, (1, 1)), (1, 1))
     assert copies_of(key, 1, NETWORK) == 2
     assert ballast_bytes(2 * weight_bytes(key), NETWORK) == MIN_BALLAST
+
+
+@pytest.mark.parametrize(("name", "least", "most"), [("onnxruntime", 16, 96), ("tensorrt", 1, 1)])
+def test_runtimes_that_merge_what_lies_side_by_side_get_one_copy(name, least, most):
+    actual = get_runtime("onnxruntime")
+    graphs = []
+
+    def compiled(model):
+        graphs.append(model)
+        return actual.compile(model)
+
+    runtime = SimpleNamespace(name=name, compile=compiled, conditions=actual.conditions)
+    key = LatencyKey(ConvSpec(16, 16, (1, 1)), (4, 4))
+    bench = Bench(runtime, single_graph(key), batch=1, entry_seconds=0.05)
+    group = bench.measure([key], sweeps=3)
+    assert np.isfinite(group.ratios[key]).all()
+    assert least <= max(graph.count(b"weights_") // 4 for graph in graphs) <= most + 2

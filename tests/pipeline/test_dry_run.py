@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
 from depthopt.cli import main
@@ -34,13 +35,21 @@ def test_imagenet_recipes_dry_run_on_two_classes(
     path: Path, two_classes: Path, tmp_path: Path
 ) -> None:
     overrides = [f"data.root={two_classes}", "data.calibration_images=8"]
-    found = dry_run(load_recipe(path, overrides), tmp_path / "run", batch=2)
-    assert found.problems == ()
+    recipe = load_recipe(path, overrides)
+    found = dry_run(recipe, tmp_path / "run", batch=2)
+    missing = recipe.latency.device == "cuda" and not torch.cuda.is_available()
+    if missing:
+        (problem,) = found.problems
+        assert "runtime 'tensorrt' needs an NVIDIA GPU" in problem
+        assert "\n" not in problem
+    else:
+        assert found.problems == ()
     assert found.images == {"train": 32, "calibration": 8, "test": 8}
     assert found.classes == 2
-    assert found.entries is not None
+    assert (found.entries is None) == missing
     stages = {stage.stage: stage for stage in found.stages}
-    for name in ("teacher", "profile", "estimate", "apply", "finetune"):
+    assert (stages["profile"].seconds is None) == (recipe.latency.device == "cuda")
+    for name in ("teacher", "estimate", "apply", "finetune"):
         assert not stages[name].done
         assert stages[name].seconds is not None
         assert stages[name].seconds > 0

@@ -16,7 +16,7 @@ def test_there_are_recipes() -> None:
         "quickstart",
         "mobilenetv2_100_fashion_onnxruntime",
         "resnet18_fashion_onnxruntime",
-        *(f"{network}_imagenet_onnxruntime" for network in networks),
+        *(f"{network}_imagenet_{r}" for network in networks for r in ("onnxruntime", "tensorrt")),
     }
 
 
@@ -33,6 +33,13 @@ def test_every_recipe_follows_the_schema_and_says_how_to_run_it(path: Path) -> N
         assert (data.interpolation, data.crop_pct) == (shown.interpolation, shown.crop_pct)
 
 
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_a_recipes_name_says_its_runtime(path: Path) -> None:
+    latency = load_recipe(path).latency
+    assert path.stem == "quickstart" or path.stem.endswith(latency.runtime)
+    assert (latency.device == "cuda") == (latency.runtime == "tensorrt")
+
+
 def test_overrides_are_yaml_values() -> None:
     recipe = load_recipe(
         QUICKSTART, ["budget.speedup=3", "candidates.kernel_sizes=[1, 3]", "finetune.epochs=2"]
@@ -47,6 +54,8 @@ def test_overrides_are_yaml_values() -> None:
     [
         ("budget.sped=3", r"unknown key budget.sped; did you mean speedup\?"),
         ("finetune.epoch=3", r"unknown key finetune.epoch; did you mean epochs\?"),
+        ("latency.build.workspace=3", r"unknown key latency.build.workspace; did you mean work"),
+        ("latency.build.optimization_level=6", r"optimization_level: .*less than or equal to 5"),
         ("modle.name=x", r"unknown key modle; did you mean model\?"),
         ("budget.ms=3", "give exactly one of speedup, ms, cost"),
         ("finetune.epochs=0", r"finetune.epochs: .*greater than 0"),

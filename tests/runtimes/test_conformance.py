@@ -8,7 +8,7 @@ from onnx import helper, numpy_helper
 
 from depthopt.core.candidate import LatencyKey
 from depthopt.core.spec import ConvSpec
-from depthopt.errors import ModelError
+from depthopt.errors import ModelError, RuntimeUnavailable
 from depthopt.graph.activations import make_activation
 from depthopt.latency.graphs import entry_graphs, single_graph
 from depthopt.runtimes import get_runtime, random_inputs, runtime_names
@@ -34,8 +34,10 @@ CASES = [
     *(
         pytest.param((name, "cpu"), marks=[pytest.mark.slow] if name == "torch_compiled" else [])
         for name in runtime_names()
+        if name != "tensorrt"
     ),
     *(pytest.param((name, "cuda"), marks=pytest.mark.gpu) for name in ("onnxruntime", "torch")),
+    pytest.param(("tensorrt", "cuda"), marks=pytest.mark.tensorrt),
 ]
 
 
@@ -44,7 +46,12 @@ def runtime(request):
     name, device = request.param
     if name == "openvino":
         pytest.importorskip("openvino")
-    return get_runtime(name, device=device)
+    try:
+        return get_runtime(name, device=device)
+    except RuntimeUnavailable as reason:
+        if device == "cpu":
+            raise
+        pytest.skip(str(reason))
 
 
 def reference(model, key, inputs):
@@ -151,7 +158,8 @@ def test_layers_are_named_timed_and_in_order(runtime):
     if runtime.name == "torch_compiled":
         assert layers == ()
         return
-    assert sum("conv" in layer.operator.lower() for layer in layers) >= 3
+    # TensorRT may merge the three into one layer, which then tells all of them.
+    assert sum(layer.operator.lower().count("conv") for layer in layers) >= 3
     assert len({layer.name for layer in layers}) == len(layers)
     assert all(layer.median_ms >= 0 for layer in layers)
     assert sum(layer.median_ms for layer in layers) > 0

@@ -11,11 +11,14 @@ from depthopt.core.spec import ConvSpec
 from depthopt.errors import RuntimeUnavailable, UsageError
 from depthopt.latency.graphs import single_graph
 from depthopt.runtimes import get_runtime, processor_name, random_inputs, runtime_names
+from depthopt.runtimes.tensorrt.options import BuildOptions
 
 
 def test_every_named_runtime_says_what_it_is():
     pytest.importorskip("openvino")
     for name in runtime_names():
+        if name == "tensorrt":  # needs a GPU
+            continue
         runtime = get_runtime(name, threads=2)
         conditions = runtime.conditions(8)
         assert runtime.name == conditions.runtime == name
@@ -30,11 +33,6 @@ def test_an_unknown_name_is_answered_with_the_nearest_and_the_known():
         get_runtime("onnxrutime")
     with pytest.raises(RuntimeUnavailable, match="known: onnxruntime"):
         get_runtime("abacus")
-
-
-def test_a_runtime_to_come_is_not_called_unknown():
-    with pytest.raises(RuntimeUnavailable, match="not implemented yet; use one of: onnxruntime"):
-        get_runtime("tensorrt")
 
 
 def test_a_runtime_that_is_not_installed_comes_with_its_pip_command(monkeypatch):
@@ -54,12 +52,21 @@ def test_what_a_runtime_cannot_do_is_refused_with_what_it_can():
         get_runtime("openvino", device="cuda")
 
 
-@pytest.mark.parametrize("name", ["onnxruntime", "torch"])
+@pytest.mark.parametrize("name", ["onnxruntime", "tensorrt", "torch"])
 def test_a_cuda_device_that_is_not_there_is_refused(name):
     if torch.cuda.is_available():
         pytest.skip("there is one")
-    with pytest.raises(RuntimeUnavailable, match=r"onnxruntime-gpu|no CUDA device"):
+    with pytest.raises(RuntimeUnavailable, match=r"onnxruntime-gpu|no CUDA device|NVIDIA GPU"):
         get_runtime(name, device="cuda")
+
+
+def test_only_tensorrt_builds_engines():
+    with pytest.raises(UsageError, match="'onnxruntime' builds no engines"):
+        get_runtime("onnxruntime", build=BuildOptions(optimization_level=5))
+    with pytest.raises(RuntimeUnavailable, match="'tensorrt' has no device 'cpu'; it has: cuda"):
+        get_runtime("tensorrt")
+    with pytest.raises(RuntimeUnavailable, match="it has: float32, tf32, float16"):
+        get_runtime("tensorrt", device="cuda", dtype="int8")
 
 
 def test_openvino_computes_in_the_dtype_that_it_says():

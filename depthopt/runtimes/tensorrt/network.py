@@ -1,0 +1,94 @@
+"""The ONNX network that TensorRT is given: every node named, shapes fixed, precision chosen."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx
+
+from depthopt.runtimes.tensorrt.options import BuildOptions, labelled
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """An ONNX network.
+
+    Attributes:
+        content: serialised, in the precision that it is to run in; inputs and outputs stay
+            float32.
+        input_shapes: of every input by name; None where a dimension is free.
+        operators: what each node does, by its name.
+    """
+
+    content: bytes
+    input_shapes: dict[str, tuple[int | None, ...]]
+    operators: dict[str, str]
+
+    def fixed(self, shapes: Shapes) -> bytes:
+        """The network with its inputs' free dimensions set: engines are built for one shape."""
+        if all(None not in shape for shape in self.input_shapes.values()):
+            return self.content
+        model = onnx.load_from_string(self.content)
+        for entry in model.graph.input:
+            dims = entry.type.tensor_type.shape.dim
+            for dim, size in zip(dims, shapes.get(entry.name, ()), strict=False):
+                dim.dim_value = size
+        del model.graph.value_info[:]  # of free shapes
+        serialised: bytes = model.SerializeToString()
+        return serialised
+
+
+def read(model: bytes | Path, dtype: str) -> Network:
+    """Read a model, name its nodes, and convert it to ``dtype``.
+
+    Raises:
+        Exception: whatever onnx raises on what is no model.
+    """
+    proto = onnx.load_from_string(model) if isinstance(model, bytes) else onnx.load(model)
+    operators = _name_nodes(proto.graph)
+    if dtype == "float16":
+        proto = half(proto)
+    constants = {tensor.name for tensor in proto.graph.initializer}
+    return Network(
+        proto.SerializeToString(),
+        {
+            entry.name: tuple(
+                dim.dim_value if dim.HasField("dim_value") else None
+                for dim in entry.type.tensor_type.shape.dim
+            )
+            for entry in proto.graph.input
+            if entry.name not in constants
+        },
+        operators,
+    )
+
+
+def half(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model in float16, but for its inputs and outputs, by ONNX Runtime's tool.
+
+    https://onnxruntime.ai/docs/performance/model-optimizations/float16.html
+    """
+    from onnxruntime.transformers.float16 import (  # noqa: PLC0415 - only when it is needed
+        convert_float_to_float16,
+    )
+
+    converted: onnx.ModelProto = convert_float_to_float16(model, keep_io_types=True)
+    return converted
+
+
+def key(content: bytes, dtype: str, build: BuildOptions) -> str:
+    """Under which the engine of this network is found again, on one device and version."""
+    return hashlib.sha256(f"{dtype} {labelled('', build)} ".encode() + content).hexdigest()
+
+
+def _name_nodes(graph: onnx.GraphProto) -> dict[str, str]:
+    """Give each node a name of its own: the profile and the inspector speak in them."""
+    operators: dict[str, str] = {}
+    for i, node in enumerate(graph.node):
+        if not node.name or node.name in operators:
+            node.name = f"{node.name or node.op_type.lower()}_{i}"
+        operators[node.name] = node.op_type
+    return operators
