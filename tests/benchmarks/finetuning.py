@@ -3,13 +3,15 @@
     python tests/benchmarks/finetuning.py waiting
     python tests/benchmarks/finetuning.py processes
     python tests/benchmarks/finetuning.py minutes --data tiny_imagenet_20.tar --weights WHEEL
+    python tests/benchmarks/finetuning.py forms RECIPE [KEY.PATH=VALUE]... --minutes 2
 
 ``waiting``: the share of MobileNetV2's training time on digits and Fashion-MNIST in which a step
 waits for its images. ``processes``: ResNet-18 on Fashion-MNIST, trained by one process and by
 two (torch's launcher, gloo, one thread each) with the same batches; accuracy and time, over seeds.
 ``minutes``: EfficientNet-Lite0 on photographs (see ``photographs.py``), the original and its plans
 each finetuned for the same minutes, which are turned into steps by each network's measured
-speed, so that other work on the machine changes no result; means over seeds.
+speed, so that other work on the machine changes no result; means over seeds. ``forms``: the same
+for a recipe's network, with merges alone, trained merged and expanded.
 """
 
 import argparse
@@ -30,8 +32,9 @@ from torch import nn
 from depthopt.core.artefacts import load_json, save_json
 from depthopt.export.saved import create_timm_model
 from depthopt.pipeline.context import BATCH, Context
+from depthopt.pipeline.recipe import load_recipe
 from depthopt.pipeline.run import run
-from depthopt.train import TrainConfig, finetune, load_dataset
+from depthopt.train import TrainConfig, TrainResult, finetune, load_dataset
 from depthopt.train.evaluate import evaluate
 
 
@@ -93,12 +96,12 @@ class Contestant:
     """A network to be finetuned for some minutes.
 
     Attributes:
-        speedup: asked for; 1 is the original.
+        name: of its results.
         note: its measured speed-up, and its accuracy with no training.
         network: untrained; it is copied for each training.
     """
 
-    speedup: float
+    name: str
     note: str
     network: nn.Module
 
@@ -112,12 +115,35 @@ def minutes(options: argparse.Namespace) -> None:
         ema_decay=options.ema,
         weight_decay=0.02,
         label_smoothing=0.1,
+        distillation=0.0,  # the head restricted to 20 classes teaches too little
     )
+    contestants = [_contestant(options, speedup) for speedup in (1.0, *options.speedups)]
+    race(contestants, _context(options, 1.0), config, options)
+
+
+def forms(options: argparse.Namespace) -> None:
+    """Print accuracies of a recipe's plan of composed convolutions, trained in either form."""
+    contestants = []
+    for form in ("merged", "expanded"):
+        given = ["candidates.kinds=[drop, merge]", f"apply.form={form}", *options.overrides]
+        context = run(load_recipe(options.recipe, given), options.run_dir, until="apply")
+        network = context.network("shallow")
+        untrained = evaluate(network, context.data.test.batches(BATCH)).accuracy
+        note = f"{form}, {context.plan.speedup:.2f}x predicted ({untrained:.1f} % untrained)"
+        contestants.append(Contestant(form, note, network))
+    race(contestants, context, context.train_config(context.recipe.finetune), options)
+
+
+def race(
+    contestants: list[Contestant],
+    context: Context,
+    config: TrainConfig,
+    options: argparse.Namespace,
+) -> None:
+    """Finetune each for the same minutes, with the recipe's teacher if the config has one."""
     path = options.run_dir / "minutes.json"
     known = load_json(Accuracies, path).of if path.exists() else {}
-    contestants = [_contestant(options, speedup) for speedup in (1.0, *options.speedups)]
-    context = _context(options, 1.0)
-    keys = [f"{c.speedup}x, seconds a step" for c in contestants]
+    keys = [f"{c.name}, seconds a step" for c in contestants]
     if any(key not in known for key in keys):
         networks = [c.network for c in contestants]
         known |= dict(zip(keys, step_seconds(networks, context, config), strict=True))
@@ -127,10 +153,10 @@ def minutes(options: argparse.Namespace) -> None:
     for seed in range(options.seeds):
         for contestant, count, accuracies in zip(contestants, steps, found, strict=True):
             settings = replace(config, steps=count, seed=seed)
-            name = f"{contestant.speedup}x {settings}"
+            name = f"{contestant.name} {settings}"
             if name not in known:
                 model = deepcopy(contestant.network)
-                finetune(model, context.data, config=settings)
+                train(model, context, settings)
                 known[name] = evaluate(model, context.data.test.batches(BATCH)).accuracy
                 save_json(Accuracies(known), path)
             accuracies.append(known[name])
@@ -138,7 +164,15 @@ def minutes(options: argparse.Namespace) -> None:
     for contestant, count, accuracies in zip(contestants, steps, found, strict=True):
         if accuracies:
             mean = statistics.mean(accuracies)
-            print(f"| {contestant.note} | {count} steps | {mean:.1f} % |", flush=True)
+            print(
+                f"| {contestant.note} | {count} steps | {mean:.2f} % | {accuracies} |", flush=True
+            )
+
+
+def train(model: nn.Module, context: Context, config: TrainConfig) -> TrainResult:
+    """Finetune, with the original as teacher where the config weighs it."""
+    teacher = context.teacher if config.distillation else None
+    return finetune(model, context.data, teacher=teacher, config=config)
 
 
 def step_seconds(
@@ -150,7 +184,7 @@ def step_seconds(
     """
 
     def seconds(network: nn.Module, steps: int) -> float:
-        result = finetune(deepcopy(network), context.data, config=replace(config, steps=steps))
+        result = train(deepcopy(network), context, replace(config, steps=steps))
         return sum(record.seconds for record in result.history)
 
     times = [[(seconds(n, 50) - seconds(n, 10)) / 40 for n in networks] for _ in range(rounds)]
@@ -174,16 +208,18 @@ def _context(options: argparse.Namespace, speedup: float) -> Context:
 def _contestant(options: argparse.Namespace, speedup: float) -> Contestant:
     context = _context(options, speedup)
     if speedup == 1:
-        return Contestant(1.0, "original", context.teacher)
+        return Contestant("1.0x", "original", context.teacher)
     accuracy, times = measured(context)
     note = f"{times:.2f}x measured ({accuracy:.1f} % untrained)"
-    return Contestant(speedup, note, context.network("shallow"))
+    return Contestant(f"{speedup}x", note, context.network("shallow"))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    what = {"waiting": waiting, "processes": processes, "one": one, "minutes": minutes}
+    what = {f.__name__: f for f in (waiting, processes, one, minutes, forms)}
     parser.add_argument("what", choices=what)
+    parser.add_argument("recipe", type=Path, nargs="?")
+    parser.add_argument("overrides", nargs="*")
     parser.add_argument("--data", type=Path)
     parser.add_argument("--weights", type=Path)
     parser.add_argument("--run-dir", type=Path, default=Path("runs/photographs"))
