@@ -12,6 +12,7 @@ import typer
 from rich.logging import RichHandler
 
 from depthopt.cli import tables
+from depthopt.cli.export import export
 from depthopt.cli.options import (
     AsJson,
     Overrides,
@@ -149,10 +150,6 @@ _STAGES = {
     "merge": (
         "Fold norms and merge convolutions, and check that the logits stay the same.",
         ("fused/model.json", "fused/model.safetensors"),
-    ),
-    "export": (
-        "Write the fused network as ONNX, and check its logits on ONNX Runtime.",
-        ("fused.onnx",),
     ),
 }
 
@@ -296,10 +293,11 @@ def solve(
     _print(plan) if as_json else show_plan(console, plan, found)
 
 
-for _name in ("apply", "finetune", "merge", "export"):
+for _name in ("apply", "finetune", "merge"):
     _add_stage(_name, *_STAGES[_name])
 
 
+app.command()(export)
 app.command()(predict)
 app.add_typer(tables.app, name="tables")
 

@@ -1,6 +1,7 @@
 """A network as an ONNX file, checked against torch before anyone uses it."""
 
 import contextlib
+import copy
 import io
 import logging
 import re
@@ -72,8 +73,8 @@ def export_onnx(
     if len(images) < most:
         raise DataError(f"{len(images)} images cannot check an export of batch {most}; give more")
     with evaluating(network):
-        model = _translated(network, images[:most], names, dynamic=batch is None)
         wanted = network(images)
+    model = _translated(network, images[:most], names, dynamic=batch is None)
     model = _converted(model, opset)
     model.producer_name, model.producer_version = "depthopt", version("depthopt")
     onnx.helper.set_model_props(
@@ -159,12 +160,16 @@ def evaluating(network: nn.Module) -> Iterator[None]:
 def _translated(
     network: nn.Module, images: Tensor, names: tuple[str, str], *, dynamic: bool
 ) -> onnx.ModelProto:
-    """The network by torch's exporter, simplified."""
+    """The network by torch's exporter, simplified.
+
+    Pooling of tensors in torch's channels-last layout would be exported as gathers by stride.
+    """
+    copied = copy.deepcopy(network).eval().to(memory_format=torch.contiguous_format)
     shapes: Any = ({0: torch.export.Dim("batch")},) if dynamic else None
     try:
-        with _quiet():
+        with _quiet(), torch.no_grad():
             program = torch.onnx.export(
-                network, (images,), dynamo=True, verbose=False, opset_version=OPSET,
+                copied, (images.contiguous(),), dynamo=True, verbose=False, opset_version=OPSET,
                 input_names=names[:1], output_names=names[1:], dynamic_shapes=shapes,
             )  # fmt: skip
     except torch.onnx.OnnxExporterError as error:

@@ -4,11 +4,11 @@ import contextlib
 import logging
 import tempfile
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 
 import onnx
 from onnxruntime import quantization as ort_quantization
-from onnxruntime.quantization.shape_inference import quant_pre_process
 from torch import Tensor
 
 from depthopt.core.artefacts import write_bytes
@@ -41,14 +41,16 @@ def quantise(
         ModelError: ONNX Runtime cannot quantise the network.
     """
     model = Path(model)
-    source = load_onnx(model)
-    reader = _Reader(source.graph.input[0].name, images)
+    source, batches = load_onnx(model), iter(images)
+    first = next(batches, None)
+    if first is None:
+        raise DataError("no images to quantise with; give a batch or more")
+    reader = _Reader(source.graph.input[0].name, chain([first], batches))
     with tempfile.TemporaryDirectory() as folder, _quiet():
-        prepared, written = Path(folder) / "prepared.onnx", Path(folder) / "int8.onnx"
+        written = Path(folder) / "int8.onnx"
         try:
-            quant_pre_process(source, prepared, skip_symbolic_shape=True)
             ort_quantization.quantize_static(
-                prepared,
+                model,
                 written,
                 reader,
                 quant_format=ort_quantization.QuantFormat.QDQ,
@@ -58,8 +60,6 @@ def quantise(
                 calibrate_method=ort_quantization.CalibrationMethod.MinMax,
             )
         except Exception as error:  # its exceptions share no base but this one
-            if not reader.read:
-                raise DataError("no images to quantise with; give a batch or more") from None
             raise ModelError(f"onnxruntime cannot quantise {model}: {one_line(error)}") from error
         quantised = onnx.load(written)
     told = {entry.key: entry.value for entry in source.metadata_props}
@@ -74,15 +74,11 @@ class _Reader(ort_quantization.CalibrationDataReader):  # type: ignore[misc] # i
 
     def __init__(self, name: str, images: Iterable[Tensor]) -> None:
         self._name, self._batches = name, iter(images)
-        self.read = 0
 
     def get_next(self) -> dict[str, Array] | None:
         """The next batch."""
         batch = next(self._batches, None)
-        if batch is None:
-            return None
-        self.read += 1
-        return {self._name: batch.numpy()}
+        return None if batch is None else {self._name: batch.numpy()}
 
 
 @contextlib.contextmanager

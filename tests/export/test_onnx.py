@@ -104,6 +104,17 @@ def test_an_opset_that_cannot_be_had_is_named(tmp_path: Path) -> None:
             export_onnx(network, tmp_path / "n.onnx", images=crops(1, (1, 5, 5)), opset=opset)
 
 
+@pytest.mark.parametrize("batch", [None, 2])
+def test_torchs_layout_in_memory_leaves_no_trace(batch: int | None, tmp_path: Path) -> None:
+    layers = nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2)
+    network = nn.Sequential(*layers).to(memory_format=torch.channels_last)
+    images = crops(8, (3, 6, 6)).to(memory_format=torch.channels_last)
+    export_onnx(network, tmp_path / "n.onnx", images=images, batch=batch)
+    kinds = [node.op_type for node in load_onnx(tmp_path / "n.onnx").graph.node]
+    assert kinds == ["Conv", "GlobalAveragePool", "Flatten", "Gemm"]
+    assert layers[0].weight.is_contiguous(memory_format=torch.channels_last)
+
+
 class Pooled(nn.Module):
     """Global means, with the two dimensions kept or not, and in other orders."""
 

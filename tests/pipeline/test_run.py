@@ -115,6 +115,33 @@ def _checked(content: bytes) -> None:
     onnx.checker.check_model(onnx.load_from_string(content))
 
 
+def test_a_run_is_exported_for_any_batch_openvino_and_in_8_bits(
+    finished: tuple[Path, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    pytest.importorskip("openvino")
+    recipe, folder = finished
+    copy = tmp_path / "out"
+    shutil.copytree(folder, copy)
+    command = ["depthopt", "export", str(recipe), "--run-dir", str(copy), "--json"]
+    monkeypatch.setattr("sys.argv", [*command, "--openvino", "--int8"])
+    with pytest.raises(SystemExit, match="0"):
+        main()
+    names = ["fused.onnx", "fused/model.onnx", "fused/model.xml", "fused/model.int8.onnx"]
+    assert json.loads(capsys.readouterr().out)["artefacts"] == [str(copy / n) for n in names]
+    assert all((copy / name).is_file() for name in (*names, "fused/model.bin"))
+    log = Log()
+    run(load_recipe(recipe), copy, reporter=log)
+    assert log.done == [], "what else lies in the folder is no reason to do a stage again"
+    told = {e.key: e.value for e in onnx.load(copy / "fused/model.onnx").metadata_props}
+    assert told["depthopt.model"] == "mobilenetv2_035"
+    assert (copy / "fused/model.int8.onnx").stat().st_size < (
+        0.6 * (copy / "fused/model.onnx").stat().st_size
+    )
+
+
 def test_a_finished_run_does_nothing_again(finished: tuple[Path, Path]) -> None:
     recipe, folder = finished
     log = Log()

@@ -1,0 +1,59 @@
+"""The command that writes a recipe's network for other programs."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from depthopt.cli.options import AsJson, Overrides, RecipeArgument, RunDir, walk
+
+if TYPE_CHECKING:  # torch takes seconds to import; --help needs none of it
+    from depthopt.pipeline.context import Context
+
+
+def export(
+    recipe: RecipeArgument,
+    overrides: Overrides = None,
+    run_dir: RunDir = None,
+    openvino: Annotated[
+        bool, typer.Option("--openvino", help="OpenVINO's files too, checked likewise.")
+    ] = False,
+    int8: Annotated[
+        bool, typer.Option("--int8", help="An ONNX file in 8-bit integers too.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Write the fused network as ONNX, and check its logits on ONNX Runtime.
+
+    One file is of the recipe's batch, the one that is timed; the other, in fused/, is of any.
+    The stages before it are carried out first, as far as they are not done.
+
+    With --int8 the ranges of activations are taken from training images; what it costs in
+    accuracy is not measured here.
+    """
+    context = walk(recipe, overrides, run_dir, "export")
+    paths = [context.path("fused.onnx"), context.path("fused/model.onnx")]
+    if openvino:
+        paths.append(_openvino(context, paths[-1]))
+    if int8:
+        paths.append(_int8(context, context.path("fused/model.onnx")))
+    found = [str(path) for path in paths]
+    print(json.dumps({"stage": "export", "artefacts": found}) if as_json else "\n".join(found))
+
+
+def _openvino(context: "Context", model: Path) -> Path:
+    from depthopt.export import export_openvino  # noqa: PLC0415 - torch takes seconds
+
+    path = model.with_suffix(".xml")
+    images, _ = next(context.data.calibration.batches(16))
+    export_openvino(context.network("fused"), model, path, images=images)
+    return path
+
+
+def _int8(context: "Context", model: Path) -> Path:
+    from depthopt.export import quantise  # noqa: PLC0415 - torch takes seconds
+
+    path = model.with_name("model.int8.onnx")
+    quantise(model, path, images=context.train_images(context.recipe.importance.images))
+    return path
