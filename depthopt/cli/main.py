@@ -24,6 +24,7 @@ from depthopt.cli.options import (
     walk,
 )
 from depthopt.cli.profile import profile
+from depthopt.cli.report import compare, report
 from depthopt.cli.show import show_chain, show_dry_run, show_frontier, show_plan, show_result
 from depthopt.core.artefacts import load_json, save_json, to_json, write_bytes
 from depthopt.core.chain import Chain
@@ -300,6 +301,8 @@ for _name in ("apply", "finetune", "merge", "export"):
     _add_stage(_name, *_STAGES[_name])
 
 
+app.command()(report)
+app.command()(compare)
 app.add_typer(tables.app, name="tables")
 
 
