@@ -26,6 +26,7 @@ from depthopt.cli.options import (
 )
 from depthopt.cli.predict import predict
 from depthopt.cli.profile import profile
+from depthopt.cli.report import compare, report
 from depthopt.cli.show import show_chain, show_dry_run, show_frontier, show_plan, show_result
 from depthopt.core.artefacts import load_json, save_json, to_json, write_bytes
 from depthopt.core.chain import Chain
@@ -299,6 +300,8 @@ for _name in ("apply", "finetune", "merge"):
 
 app.command()(export)
 app.command()(predict)
+app.command()(report)
+app.command()(compare)
 app.add_typer(tables.app, name="tables")
 
 

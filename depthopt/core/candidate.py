@@ -144,6 +144,12 @@ def latency_keys(chain: Chain, candidate: Candidate) -> tuple[LatencyKey, ...]:
     return tuple(keys)
 
 
+def parameters(chain: Chain, candidate: Candidate) -> int:
+    """Weights and biases that run because of ``candidate``, projections on skips included."""
+    keys = latency_keys(chain, candidate)
+    return sum(key.spec.parameters for key in keys if key.spec is not None and not key.pool)
+
+
 def _own_keys(
     chain: Chain, candidate: Candidate, channels: int, output_size: Pair, *, residual: bool
 ) -> Iterator[LatencyKey]:

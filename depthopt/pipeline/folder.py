@@ -2,11 +2,15 @@
 
 import hashlib
 import json
+import platform
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 
 from depthopt.core.artefacts import load_json, save_json
+
+_PACKAGES = ("depthopt", "torch", "timm", "numpy", "onnx")
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,10 +20,14 @@ class StageRecord:
     Attributes:
         made_from: digest of the settings and files that it was made from.
         outputs: digest of each file that it wrote, by path inside the folder.
+        seconds: that it took, from where it was last started; None where that is unknown.
+        versions: of Python and of the packages that a result may depend on, by name.
     """
 
     made_from: str
     outputs: dict[str, str]
+    seconds: float | None = None
+    versions: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +68,11 @@ class RunFolder:
         """The path of one artefact."""
         return self.path / name
 
+    @property
+    def manifest(self) -> Manifest:
+        """What is known of the run's stages."""
+        return self._manifest
+
     def digest(self, settings: object, inputs: Iterable[str]) -> str:
         """A digest of JSON-able settings and of the contents of earlier artefacts."""
         files = {name: _file_digest(self.file(name)) for name in inputs}
@@ -84,11 +97,16 @@ class RunFolder:
         self._manifest.started[stage] = made_from
         save_json(self._manifest, self._manifest_path)
 
-    def finish(self, stage: str, made_from: str, outputs: Iterable[str]) -> None:
+    def finish(self, stage: str, made_from: str, outputs: Iterable[str], seconds: float) -> None:
         """Note that a stage is done."""
         digests = {name: _file_digest(self.file(name)) for name in outputs}
-        self._manifest.stages[stage] = StageRecord(made_from, digests)
+        self._manifest.stages[stage] = StageRecord(made_from, digests, seconds, _versions())
         save_json(self._manifest, self._manifest_path)
+
+
+def _versions() -> dict[str, str]:
+    found = {name: version(name) for name in _PACKAGES}
+    return {"python": platform.python_version(), **found}
 
 
 def _file_digest(path: Path) -> str:

@@ -197,6 +197,11 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
         raise RecipeError(f"{path}: {_explain(error)}") from None
 
 
+def recipe_yaml(recipe: Recipe) -> str:
+    """The whole recipe, defaults included, as a file that ``load_recipe`` reads."""
+    return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False)
+
+
 def _override(content: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     if not equals or not key:

@@ -3,11 +3,11 @@
 import time
 from pathlib import Path
 
-from depthopt.core.artefacts import load_json
+from depthopt.core.artefacts import load_json, write_bytes
 from depthopt.pipeline.context import Context, Reporter
 from depthopt.pipeline.folder import RunFolder
 from depthopt.pipeline.processes import Processes
-from depthopt.pipeline.recipe import Recipe
+from depthopt.pipeline.recipe import Recipe, recipe_yaml
 from depthopt.pipeline.result import Result
 from depthopt.pipeline.stages import STAGES, Stage
 
@@ -56,6 +56,8 @@ def run(
     reporter = reporter if reporter and processes.is_main else Silent()
     context = Context(recipe, RunFolder(folder), reporter, processes)
     context.runtime  # noqa: B018 - an unknown runtime shall not show after an hour of training
+    if processes.is_main:
+        write_bytes(context.path("recipe.yaml"), recipe_yaml(recipe).encode())
     for stage in STAGES[: STAGE_NAMES.index(until) + 1]:
         with processes.together() if stage.shared else processes.main_first():
             context.folder.reload()
@@ -76,9 +78,10 @@ def _carry_out(stage: Stage, context: Context, made_from: str) -> None:
         context.processes.wait()
     begin = time.monotonic()
     summary = stage.work(context)
+    seconds = time.monotonic() - begin
     if main:
-        context.folder.finish(stage.name, made_from, stage.outputs)
-    context.reporter.finished(stage.name, time.monotonic() - begin, summary)
+        context.folder.finish(stage.name, made_from, stage.outputs, seconds)
+    context.reporter.finished(stage.name, seconds, summary)
 
 
 def result(folder: Path) -> Result:

@@ -14,7 +14,12 @@ _LEAST = 1e-4
 
 
 def importance_svg(table: ImportanceTable) -> bytes:
-    """A map of an importance table: per segment, its cheapest candidate's cost, as SVG."""
+    """``importance_figure`` as SVG."""
+    return svg(importance_figure(table))
+
+
+def importance_figure(table: ImportanceTable) -> Figure:
+    """A map of an importance table: per segment, its cheapest candidate's cost."""
     cheapest: dict[tuple[int, int], float] = {}
     for key, entry in table.entries.items():
         candidate = Candidate.parse(key)
@@ -35,4 +40,4 @@ def importance_svg(table: ImportanceTable) -> bytes:
         range(starts), range(1, longest + 1), costs, norm=scale, cmap="viridis_r"
     )
     figure.colorbar(drawn, label="cost of the segment's cheapest candidate")
-    return svg(figure)
+    return figure

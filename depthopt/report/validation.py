@@ -11,7 +11,12 @@ BAND = 0.05
 
 
 def validation_svg(*validations: Validation) -> bytes:
-    """A scatter plot of the plans of one or several validations, as SVG."""
+    """``validation_figure`` as SVG."""
+    return svg(validation_figure(*validations))
+
+
+def validation_figure(*validations: Validation) -> Figure:
+    """A scatter plot of the plans of one or several validations."""
     figure = Figure(figsize=(5, 5), layout="constrained")
     axes = figure.add_subplot(
         xlabel="measured speed-up", ylabel="predicted speed-up", xscale="log", yscale="log"
@@ -34,4 +39,4 @@ def validation_svg(*validations: Validation) -> bytes:
         axis.set_major_formatter(ScalarFormatter())
         axis.set_minor_formatter(NullFormatter() if ends[1] > 8 * ends[0] else ScalarFormatter())
     axes.legend(loc="upper left", fontsize="small")
-    return svg(figure)
+    return figure

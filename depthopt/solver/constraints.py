@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from depthopt.core.candidate import Candidate, latency_keys
+from depthopt.core.candidate import Candidate, parameters
 from depthopt.core.chain import Chain
 from depthopt.core.tables import LatencyTable
 from depthopt.errors import InfeasibleBudget, UsageError
@@ -114,12 +114,6 @@ def amounts(
             used.append(np.array([[parameters(chain, c) for c in candidates]], np.float64))
             most.append(float(cap.most))
     return np.concatenate(used).T, np.array(most)
-
-
-def parameters(chain: Chain, candidate: Candidate) -> int:
-    """Weights and biases that run because of ``candidate``."""
-    keys = latency_keys(chain, candidate)
-    return sum(key.spec.parameters for key in keys if key.spec is not None and not key.pool)
 
 
 def live_elements(chain: Chain, candidate: Candidate) -> int:

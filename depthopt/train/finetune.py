@@ -10,13 +10,14 @@ import torch
 from torch import nn
 
 from depthopt.core.heap import kept_heap
+from depthopt.core.training import EpochRecord, TrainResult
 from depthopt.errors import DepthoptError
 from depthopt.rewrite.inserted import come_into_their_own
 from depthopt.train.config import TrainConfig, check_config
 from depthopt.train.dataset import Dataset, Progress, training_steps
 from depthopt.train.evaluate import evaluate
 from depthopt.train.seeds import seed_of
-from depthopt.train.state import EpochRecord, TrainState, identity, load_state, save_state
+from depthopt.train.state import TrainState, identity, load_state, save_state
 from depthopt.train.trainer import Matched, Trainer, make_trainer
 
 logger = logging.getLogger(__name__)
@@ -26,19 +27,6 @@ _EVALUATION_BATCH = 256
 
 class TrainingDiverged(DepthoptError):  # noqa: N818 - named for what is the case
     """The loss or a weight became NaN or infinite."""
-
-
-@dataclass(frozen=True, slots=True)
-class TrainResult:
-    """What a training was like.
-
-    Attributes:
-        history: one record per epoch.
-        steps: in all.
-    """
-
-    history: tuple[EpochRecord, ...]
-    steps: int
 
 
 @kept_heap()

@@ -17,30 +17,10 @@ from timm.utils.model_ema import ModelEmaV3
 from torch import Tensor, nn
 
 from depthopt.core.artefacts import write_bytes
+from depthopt.core.training import EpochRecord
 from depthopt.errors import ArtefactError
 from depthopt.train.config import TrainConfig
 from depthopt.train.dataset import Dataset
-
-
-@dataclass(frozen=True, slots=True)
-class EpochRecord:
-    """What one epoch was like.
-
-    Attributes:
-        loss: mean training loss.
-        learning_rate: of the last step.
-        seconds: spent on it, over all runs that took part.
-        images_per_s: training speed.
-        accuracy: on the calibration split, points of 100, if it was asked for.
-        waited_s: of these seconds, spent waiting for images.
-    """
-
-    loss: float
-    learning_rate: float
-    seconds: float
-    images_per_s: float
-    accuracy: float | None = None
-    waited_s: float = 0.0
 
 
 @dataclass(slots=True)

@@ -1,0 +1,139 @@
+"""The commands that show what runs found: as a page, as plots, on the terminal."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TypeVar
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from depthopt.cli.options import AsJson
+from depthopt.core.artefacts import to_json, write_bytes
+
+if TYPE_CHECKING:  # the reader's kin, matplotlib among them, take a second to import
+    from depthopt.report.compare import Comparison
+    from depthopt.report.reading import RunArtefacts
+
+T = TypeVar("T")
+
+console = Console() if sys.stdout.isatty() else Console(width=160)
+
+
+def report(
+    run_dir: Annotated[Path, typer.Argument(help="A run's folder, finished or not.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder to write to; RUN_DIR/report by default.", show_default=False),
+    ] = None,
+    summary: Annotated[
+        bool, typer.Option("--summary", help="Only print the figures; write nothing.")
+    ] = False,
+) -> None:
+    """Show what a run found, and what another budget would give.
+
+    Written are report.html, one file that opens from disk without a network, and plots
+    as PNG and SVG. The figures are printed too. Of a run that is not finished, what
+    there is is shown.
+    """
+    from depthopt.report.reading import read_run  # noqa: PLC0415 - see above
+
+    run = read_run(run_dir)
+    _show_run(run)
+    if not summary:
+        for path in _write(run, out or run_dir / "report"):
+            print(path)
+
+
+def compare(
+    run_dirs: Annotated[list[Path], typer.Argument(help="Two folders of runs, or more.")],
+    out: Annotated[Path, typer.Option(help="The page to write.")] = Path("compare.html"),
+    as_json: AsJson = False,
+) -> None:
+    """Lay several runs side by side on one plot and in one table.
+
+    The runs may differ in method, device or budget; what must not be compared is named.
+    """
+    from depthopt.report.compare import compare as compared  # noqa: PLC0415 - see above
+    from depthopt.report.page import comparison_page  # noqa: PLC0415 - see above
+    from depthopt.report.reading import read_run  # noqa: PLC0415 - see above
+
+    comparison = compared([read_run(folder) for folder in run_dirs])
+    write_bytes(out, comparison_page(comparison).encode())
+    if as_json:
+        print(to_json(comparison))
+        return
+    _show_comparison(comparison)
+    print(out)
+
+
+def _write(run: "RunArtefacts", folder: Path) -> list[Path]:
+    from depthopt.report.figures import png, svg  # noqa: PLC0415 - see above
+    from depthopt.report.page import report_page  # noqa: PLC0415 - see above
+    from depthopt.report.plots import run_figures  # noqa: PLC0415 - see above
+
+    files = {"report.html": report_page(run).encode()}
+    for name, draw in run_figures(run).items():
+        figure = draw()
+        files |= {f"{name}.svg": svg(figure), f"{name}.png": png(figure)}
+    for name, content in files.items():
+        write_bytes(folder / name, content)
+    return [folder / name for name in files]
+
+
+def _show_run(run: "RunArtefacts") -> None:
+    from depthopt.report import facts  # noqa: PLC0415 - see above
+
+    _say(f"{run.model}: {facts.headline(run)}")
+    if run.result is not None:
+        rows = [(row.label, row.original, row.compressed) for row in facts.result_rows(run.result)]
+        _table(("", "original", "compressed"), rows)
+        _say(facts.prediction_sentence(run.result))
+    if run.frontier is not None:
+        points, original = run.frontier.points, run.frontier.original_ms
+        rows = [
+            (f"{p.latency_ms:.3f}", f"{original / p.latency_ms:.2f}x", f"{p.cost:.4g}")
+            for p in _spread(points, 8)
+        ]
+        _say(f"{len(points)} plans on the frontier, among them:")
+        _table(("latency, ms", "speed-up", "cost"), rows)
+    if run.plan is not None:
+        _say(facts.plan_sentence(run.plan, run.chain))
+    if run.importance is not None:
+        _say(facts.importance_sentence(run.importance))
+    if run.training is not None:
+        _say(facts.training_sentence(run.training))
+    for validation in run.validations:
+        _say(facts.validation_sentence(validation))
+    if run.latency is not None:
+        measured = facts.condition_rows(run.latency.conditions)
+        _say("latencies: " + ", ".join(f"{name} {value}" for name, value in measured))
+    for note in run.notes:
+        _say(f"missing: {note}")
+
+
+def _show_comparison(comparison: "Comparison") -> None:
+    from depthopt.report.compare import HEADINGS, table_row  # noqa: PLC0415 - see above
+
+    _table(HEADINGS, [table_row(run) for run in comparison.runs])
+    for warning in comparison.warnings:
+        _say(warning)
+
+
+def _spread(items: Sequence[T], most: int) -> list[T]:
+    """At most so many items, evenly over all, the first and last among them."""
+    if len(items) <= most:
+        return list(items)
+    return [items[round(i * (len(items) - 1) / (most - 1))] for i in range(most)]
+
+
+def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    table = Table(*headings)
+    for row in rows:
+        table.add_row(*(text.replace("[", r"\[") for text in row))
+    console.print(table)
+
+
+def _say(text: str) -> None:
+    console.print(text, highlight=False, markup=False)

@@ -1,0 +1,37 @@
+"""What a training was like, epoch by epoch."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class EpochRecord:
+    """What one epoch was like.
+
+    Attributes:
+        loss: mean training loss.
+        learning_rate: of the last step.
+        seconds: spent on it, over all runs that took part.
+        images_per_s: training speed.
+        accuracy: on the calibration split, points of 100, if it was asked for.
+        waited_s: of these seconds, spent waiting for images.
+    """
+
+    loss: float
+    learning_rate: float
+    seconds: float
+    images_per_s: float
+    accuracy: float | None = None
+    waited_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class TrainResult:
+    """What a training was like.
+
+    Attributes:
+        history: one record per epoch.
+        steps: in all.
+    """
+
+    history: tuple[EpochRecord, ...]
+    steps: int

@@ -1,0 +1,198 @@
+"""What the budget slider moves over: the strip of blocks and every plan of the frontier."""
+
+import math
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from depthopt.core.candidate import Candidate, kept_blocks, parameters
+from depthopt.core.chain import Chain
+from depthopt.core.plan import Frontier, Plan
+from depthopt.core.tables import ImportanceTable, LatencyTable
+from depthopt.report.reading import RunArtefacts
+
+
+@dataclass(frozen=True, slots=True)
+class BlockBox:
+    """A block of the original network.
+
+    Attributes:
+        name: of its convolution.
+        spec: the convolution, in words.
+        activation: its activation, or an empty text.
+        ms: that it takes, with the adds that end at it.
+        parameters: that it has, with the projections that end at it.
+        size: (height, width) of its output.
+    """
+
+    name: str
+    spec: str
+    activation: str
+    ms: float
+    parameters: int
+    size: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Replacement:
+    """A candidate that some plan takes in place of blocks.
+
+    Attributes:
+        start: the first block that goes.
+        end: one past the last.
+        kind: ``merge``, ``fit``, ``drop``.
+        spec: the convolution that runs instead, or an empty text.
+        activation: what follows, or an empty text.
+        ms: that it takes.
+        cost: its importance alone; None where only a longer merge was scored.
+        parameters: that it has.
+    """
+
+    start: int
+    end: int
+    kind: str
+    spec: str
+    activation: str
+    ms: float
+    cost: float | None
+    parameters: int
+
+
+@dataclass(frozen=True, slots=True)
+class PlanPoint:
+    """A plan of the frontier.
+
+    Attributes:
+        ms: predicted latency.
+        cost: importance cost.
+        budget: the ``budget.ms``, as text, that picks just this plan.
+        replaced: indices of its replacements.
+    """
+
+    ms: float
+    cost: float
+    budget: str
+    replaced: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Explorer:
+    """A network and every plan of its frontier, fastest first.
+
+    Attributes:
+        original_ms: the original's measured latency.
+        fixed_ms: the part of it that no candidate touches.
+        blocks: of the original.
+        skips: (source, target, whether a convolution lies on it).
+        barriers: (position, reason).
+        replacements: what the plans' indices refer to.
+        points: the plans.
+        picked: which of them the run took; None where that is unknown.
+        command: makes a plan, but for its budget, which stands between the two parts.
+    """
+
+    original_ms: float
+    fixed_ms: float
+    blocks: tuple[BlockBox, ...]
+    skips: tuple[tuple[int, int, bool], ...]
+    barriers: tuple[tuple[int, str], ...]
+    replacements: tuple[Replacement, ...]
+    points: tuple[PlanPoint, ...]
+    picked: int | None
+    command: tuple[str, str]
+
+
+def explorer(run: RunArtefacts) -> Explorer | None:
+    """The slider's data; None where the run is not so far yet."""
+    chain, latency, frontier = run.chain, run.latency, run.frontier
+    if chain is None or latency is None or frontier is None or run.original_ms is None:
+        return None
+    used = sorted({i for point in frontier.points for i in point.choices})
+    taken = [i for i in used if frontier.candidates[i].kind != "keep"]
+    place = {index: place for place, index in enumerate(taken)}
+    return Explorer(
+        original_ms=frontier.original_ms,
+        fixed_ms=latency.network(chain).fixed_ms,
+        blocks=_boxes(chain, latency),
+        skips=tuple((s.source, s.target, s.projection is not None) for s in chain.skips),
+        barriers=tuple((b.position, b.reason) for b in chain.barriers),
+        replacements=tuple(
+            _replacement(chain, frontier.candidates[i], latency, run.importance) for i in taken
+        ),
+        points=tuple(
+            PlanPoint(
+                point.latency_ms,
+                point.cost,
+                budget,
+                tuple(place[i] for i in point.choices if i in place),
+            )
+            for point, budget in zip(frontier.points, budgets(frontier), strict=True)
+        ),
+        picked=_picked(frontier, run.plan),
+        command=_command(run),
+    )
+
+
+def budgets(frontier: Frontier) -> list[str]:
+    """For each plan the shortest number of milliseconds that picks it and no other."""
+    latencies = [point.latency_ms for point in frontier.points]
+    return [
+        _shortest(low, high)
+        for low, high in zip(latencies, [*latencies[1:], math.inf], strict=True)
+    ]
+
+
+def _shortest(low: float, high: float) -> str:
+    """The shortest decimal number that is at least ``low`` and below ``high``."""
+    whole = max(0, math.floor(math.log10(low)) + 1) if low > 0 else 1
+    for decimals in range(max(0, 3 - whole), 20):
+        scale = 10**decimals
+        text = f"{math.ceil(low * scale) / scale:.{decimals}f}"
+        if low <= float(text) < high:
+            return text
+    return repr(low)
+
+
+def _boxes(chain: Chain, latency: LatencyTable) -> tuple[BlockBox, ...]:
+    return tuple(
+        BlockBox(
+            block.name,
+            str(block.spec),
+            block.activation or "",
+            latency.candidate_ms(chain, kept),
+            parameters(chain, kept),
+            block.output_size,
+        )
+        for block, kept in zip(chain.blocks, kept_blocks(chain), strict=True)
+    )
+
+
+def _replacement(
+    chain: Chain, candidate: Candidate, latency: LatencyTable, importance: ImportanceTable | None
+) -> Replacement:
+    entry = None if importance is None else importance.entries.get(candidate.key)
+    return Replacement(
+        candidate.start,
+        candidate.end,
+        candidate.kind,
+        "" if candidate.spec is None else str(candidate.spec),
+        candidate.activation or "",
+        latency.candidate_ms(chain, candidate),
+        None if entry is None else entry.cost,
+        parameters(chain, candidate),
+    )
+
+
+def _picked(frontier: Frontier, plan: Plan | None) -> int | None:
+    if plan is None:
+        return None
+    found: Sequence[int] = [
+        i for i, point in enumerate(frontier.points) if point.latency_ms == plan.latency_ms
+    ]
+    return found[0] if found else None
+
+
+def _command(run: RunArtefacts) -> tuple[str, str]:
+    recipe = "RECIPE" if run.recipe is None else shlex.quote(str(run.path / "recipe.yaml"))
+    folder = shlex.quote(str(run.path))
+    return f"depthopt run {recipe} --run-dir {folder} 'budget={{ms: ", "}'"

@@ -1,0 +1,145 @@
+"""What a run found, as rows and sentences: the same on a page and on a terminal."""
+
+import math
+from collections import Counter
+from dataclasses import dataclass
+
+from depthopt.core.chain import Chain
+from depthopt.core.plan import Plan
+from depthopt.core.tables import ImportanceTable, LatencySummary, MeasurementConditions, Validation
+from depthopt.core.training import TrainResult
+from depthopt.pipeline.result import Result
+from depthopt.report.reading import RunArtefacts
+
+_VERBS = {"drop": "dropped", "merge": "merged", "fit": "fitted"}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A figure of the original network and of the compressed one, as text."""
+
+    label: str
+    original: str
+    compressed: str
+
+
+def result_rows(result: Result) -> tuple[Row, ...]:
+    """A finished run's figures, before and after."""
+    before, after = result.original, result.compressed
+    predicted = f"{result.predicted_ms:.3f} ms, {result.predicted_speedup:.2f}x"
+    return (
+        Row("accuracy, %", f"{before.accuracy:.2f}", f"{after.accuracy:.2f}"),
+        Row("accuracy before finetuning, %", "", f"{result.untrained_accuracy:.2f}"),
+        Row("latency, ms (quartiles)", _latency(before.latency), _latency(after.latency)),
+        Row("speed-up", "", f"{result.speedup:.2f}x"),
+        Row("predicted", "", predicted),
+        Row("parameters", f"{before.parameters:,}", f"{after.parameters:,}"),
+        Row("convolutions", str(before.convolutions), str(after.convolutions)),
+        Row("activations", str(before.activations), str(after.activations)),
+        Row("fused against trained logits", "", f"within {result.fused_difference:.1e}"),
+        Row("ONNX against fused logits", "", f"within {result.onnx_difference:.1e}"),
+    )
+
+
+def condition_rows(conditions: MeasurementConditions) -> tuple[tuple[str, str], ...]:
+    """What latencies were measured on and how."""
+    clock = "not readable" if conditions.clock_mhz is None else f"{conditions.clock_mhz:.0f} MHz"
+    return (
+        ("device", conditions.device),
+        ("runtime", f"{conditions.runtime} {conditions.runtime_version}"),
+        ("threads", str(conditions.threads)),
+        ("dtype", conditions.dtype),
+        ("batch", str(conditions.batch)),
+        ("date", conditions.date or "unknown"),
+        ("clock", clock),
+    )
+
+
+def stage_rows(run: RunArtefacts) -> tuple[tuple[str, str, str], ...]:
+    """The finished stages: name, seconds, versions."""
+    return tuple(
+        (
+            stage,
+            "" if record.seconds is None else f"{record.seconds:.1f}",
+            ", ".join(f"{name} {version}" for name, version in record.versions.items()),
+        )
+        for stage, record in run.manifest.stages.items()
+    )
+
+
+def headline(run: RunArtefacts) -> str:
+    """One sentence on what the run came to."""
+    if run.result is not None:
+        result = run.result
+        return (
+            f"{result.original.latency.median_ms:.3f} to "
+            f"{result.compressed.latency.median_ms:.3f} ms ({result.speedup:.2f}x) at "
+            f"{result.original.accuracy:.2f} to {result.compressed.accuracy:.2f} % accuracy on "
+            f"{result.test_images:,} test images."
+        )
+    if run.plan is not None:
+        return f"Not finished: {plan_sentence(run.plan, run.chain)}"
+    return "Not finished: no plan was picked yet."
+
+
+def plan_sentence(plan: Plan, chain: Chain | None) -> str:
+    """What a plan does and what it is predicted to bring."""
+    kinds = Counter(choice.kind for choice in plan.replaced)
+    what = ", ".join(f"{count} {_VERBS[kind]}" for kind, count in kinds.items()) or "none"
+    blocks = sum(choice.end - choice.start for choice in plan.replaced)
+    of = "" if chain is None else f" of {len(chain.blocks)}"
+    return (
+        f"the plan is predicted at {plan.latency_ms:.3f} of {plan.original_ms:.3f} ms "
+        f"({plan.speedup:.2f}x) with importance cost {plan.cost:.4g}; it replaces {blocks}{of} "
+        f"blocks by {len(plan.replaced)} segments: {what}."
+    )
+
+
+def importance_sentence(table: ImportanceTable) -> str:
+    """What the map of importances shows."""
+    costs = {key: entry.cost for key, entry in table.entries.items() if math.isfinite(entry.cost)}
+    if not costs:
+        return "No candidate was scored yet."
+    cheapest, dearest = min(costs, key=costs.__getitem__), max(costs, key=costs.__getitem__)
+    return (
+        f"{len(costs)} candidates scored by {table.estimator} on {table.images} images. The "
+        f"cheapest is {cheapest}, {costs[cheapest]:.4g}; the dearest {dearest}, "
+        f"{costs[dearest]:.4g}."
+    )
+
+
+def training_sentence(training: TrainResult) -> str:
+    """What the curves of a training show."""
+    history = training.history
+    if not history:
+        return "The shallow network was not trained."
+    seconds = sum(epoch.seconds for epoch in history)
+    text = (
+        f"{len(history)} epochs, {training.steps} steps, {seconds:.0f} s: the loss went from "
+        f"{history[0].loss:.4g} to {history[-1].loss:.4g}"
+    )
+    measured = [epoch.accuracy for epoch in history if epoch.accuracy is not None]
+    if not measured:
+        return f"{text}. Accuracy was not measured while training (evaluate_epochs)."
+    return f"{text}, accuracy on held-out images from {measured[0]:.2f} to {measured[-1]:.2f} %."
+
+
+def validation_sentence(validation: Validation) -> str:
+    """How far predictions can be trusted."""
+    return (
+        f"{len(validation.timings)} random plans of {validation.network}: the median absolute "
+        f"error of the predicted speed-up is {100 * validation.median_error:.1f} %."
+    )
+
+
+def prediction_sentence(result: Result) -> str:
+    """How the picked plan's prediction compares with its measurement."""
+    error = 100 * (result.predicted_speedup / result.speedup - 1)
+    return (
+        f"The picked plan was predicted at {result.predicted_speedup:.2f}x and measured at "
+        f"{result.speedup:.2f}x, an error of {error:+.1f} %."
+    )
+
+
+def _latency(summary: LatencySummary) -> str:
+    return f"{summary.median_ms:.3f} ({summary.q1_ms:.3f} to {summary.q3_ms:.3f})"

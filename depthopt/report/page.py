@@ -1,0 +1,105 @@
+"""A run, or several, as one HTML file that needs nothing else: no network, no server."""
+
+import json
+import math
+from collections.abc import Iterable
+from dataclasses import asdict
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from depthopt.core.candidate import Candidate
+from depthopt.core.tables import ImportanceTable
+from depthopt.report import facts
+from depthopt.report.compare import HEADINGS, Comparison, table_row
+from depthopt.report.explorer import explorer
+from depthopt.report.reading import RunArtefacts
+
+
+def report_page(run: RunArtefacts) -> str:
+    """The page of one run, as far as it is done."""
+    found = explorer(run)
+    data = {
+        "explorer": None if found is None else asdict(found),
+        "measured": None if run.result is None else _measured(run),
+        "estimator": None if run.importance is None else run.importance.estimator,
+        "importance": None if run.importance is None else _cheapest(run.importance),
+        "training": None if run.training is None else [asdict(e) for e in run.training.history],
+        "validations": [asdict(validation) for validation in run.validations],
+    }
+    scripts = ("theme.js", "strip.js", "explorer.js", "plots.js")
+    return _render("report.html", scripts, data, run=run, explorer=found, facts=facts)
+
+
+def comparison_page(comparison: Comparison) -> str:
+    """The page that lays several runs side by side."""
+    scripts = ("theme.js", "compare.js")
+    rows = [table_row(run) for run in comparison.runs]
+    return _render(
+        "compare.html",
+        scripts,
+        asdict(comparison),
+        comparison=comparison,
+        headings=HEADINGS,
+        rows=rows,
+    )
+
+
+def _measured(run: RunArtefacts) -> dict[str, Any]:
+    result = run.result
+    assert result is not None  # noqa: S101 - the caller looked
+    return {
+        "original": [result.original.latency.median_ms, result.original.accuracy],
+        "untrained": [result.compressed.latency.median_ms, result.untrained_accuracy],
+        "finetuned": [result.compressed.latency.median_ms, result.compressed.accuracy],
+        "predicted_ms": result.predicted_ms,
+        "speedup": result.speedup,
+        "predicted_speedup": result.predicted_speedup,
+        "cost": None if run.plan is None else run.plan.cost,
+    }
+
+
+def _cheapest(table: ImportanceTable) -> list[tuple[int, int, float, str]]:
+    """(start, end, cost, key) of each segment's cheapest candidate."""
+    found: dict[tuple[int, int], tuple[int, int, float, str]] = {}
+    for key, entry in table.entries.items():
+        where = Candidate.parse(key)
+        segment = where.start, where.end
+        if math.isfinite(entry.cost) and (segment not in found or entry.cost < found[segment][2]):
+            found[segment] = (*segment, entry.cost, key)
+    return [found[segment] for segment in sorted(found)]
+
+
+def _render(template: str, scripts: Iterable[str], data: object, **names: object) -> str:
+    environment = Environment(
+        loader=PackageLoader("depthopt.report", "static"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(template).render(
+        data=_json(data),
+        style=Markup(_static("report.css")),  # noqa: S704 - a file of this package
+        scripts=[Markup(_static(name)) for name in scripts],  # noqa: S704 - as above
+        plotly=Markup(_plotly()),  # noqa: S704 - the library's own file
+        **names,
+    )
+
+
+def _json(data: object) -> Markup:
+    """JSON that no HTML parser takes for markup."""
+    text = json.dumps(data, allow_nan=False, separators=(",", ":"))
+    return Markup(text.replace("<", "\\u003c"))  # noqa: S704 - no tag can begin in it
+
+
+def _static(name: str) -> str:
+    return (files("depthopt.report") / "static" / name).read_text()
+
+
+@cache
+def _plotly() -> str:
+    return (files("plotly") / "package_data" / "plotly.min.js").read_text(encoding="utf-8")

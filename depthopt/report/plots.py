@@ -1,0 +1,170 @@
+"""A run's plots for papers and pull requests: the frontier, the plan, the training."""
+
+from collections.abc import Callable
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch, Polygon, Rectangle
+
+from depthopt.core.plan import Frontier, Plan
+from depthopt.core.training import TrainResult
+from depthopt.pipeline.result import Result
+from depthopt.report.explorer import BlockBox, Explorer, Replacement, explorer
+from depthopt.report.importance import importance_figure
+from depthopt.report.reading import RunArtefacts
+from depthopt.report.validation import validation_figure
+
+_COLOURS = {"keep": "#d5dae1", "merge": "#4c78c8", "fit": "#1a7f5a", "drop": "#ffffff"}
+_HATCHES = {"keep": "", "merge": "////", "fit": "....", "drop": "xxxx"}
+_VERBS = {"keep": "kept", "merge": "merged", "fit": "fitted", "drop": "dropped"}
+_EDGE, _SKIP, _BARRIER, _PREDICTED = "#6b7480", "#57606a", "#b2182b", "#0b5cad"
+
+
+def run_figures(run: RunArtefacts) -> dict[str, Callable[[], Figure]]:
+    """What can be drawn of a run so far, by name."""
+    found: dict[str, Callable[[], Figure]] = {}
+    if (frontier := run.frontier) is not None:
+        found["frontier"] = lambda: frontier_figure(frontier, run.plan, run.result)
+    data = explorer(run)
+    if data is not None and (picked := data.picked) is not None:
+        found["plan"] = lambda: plan_figure(data, picked)
+    if (table := run.importance) is not None:
+        found["importance"] = lambda: importance_figure(table)
+    if (training := run.training) is not None and training.history:
+        found["training"] = lambda: training_figure(training)
+    if run.validations:
+        found["additivity"] = lambda: validation_figure(*run.validations)
+    return found
+
+
+def frontier_figure(frontier: Frontier, plan: Plan | None, result: Result | None) -> Figure:
+    """The frontier over latency, and above it what was measured."""
+    figure = Figure(figsize=(6, 5.5 if result else 4), layout="constrained")
+    rows = figure.subplots(2 if result else 1, 1, sharex=True, squeeze=False)[:, 0]
+    below: Axes = rows[-1]
+    costs = [point.cost for point in frontier.points]
+    least = min((cost for cost in costs if cost > 0), default=1e-6) / 2
+    below.step(
+        [point.latency_ms for point in frontier.points],
+        [max(cost, least) for cost in costs],
+        where="post",
+        marker=".",
+        markersize=3,
+        linewidth=0.8,
+        color=_PREDICTED,
+        label=f"{len(costs)} predicted plans",
+    )
+    below.plot(frontier.original_ms, least, "s", color=_EDGE, label="original", clip_on=False)
+    if plan is not None:
+        at = max(plan.cost, least)
+        below.plot(plan.latency_ms, at, "o", mfc="none", mec="black", ms=10, label="the plan")
+        if result is not None:
+            measured = result.compressed.latency.median_ms
+            below.plot(measured, at, "D", color="#b4470f", label="the plan, measured")
+    below.set(yscale="log", xlabel="latency, ms", ylabel="importance cost")
+    below.legend(fontsize="small")
+    if result is not None:
+        _draw_accuracies(rows[0], result)
+    rows[0].set_title(frontier.model)
+    return figure
+
+
+def _draw_accuracies(axes: Axes, result: Result) -> None:
+    before, after = result.original, result.compressed
+    ms = after.latency.median_ms
+    axes.plot(before.latency.median_ms, before.accuracy, "s", color=_EDGE, label="original")
+    axes.plot(ms, result.untrained_accuracy, "v", color="#4c78c8", label="before finetuning")
+    axes.plot(ms, after.accuracy, "*", ms=11, color="#1a7f5a", label="finetuned")
+    axes.set(ylabel="accuracy, %")
+    axes.legend(fontsize="small")
+
+
+def plan_figure(data: Explorer, index: int) -> Figure:
+    """One plan: the original's blocks above, what runs instead below, on one scale."""
+    point = data.points[index]
+    chosen = sorted((data.replacements[i] for i in point.replaced), key=lambda one: one.start)
+    figure = Figure(figsize=(10, 3.2), layout="constrained")
+    axes = figure.add_subplot(xlabel="ms", ylim=(-1.6, 2.0), yticks=(-0.9, 0.5))
+    axes.set_yticklabels(["plan", "original"])
+    axes.spines[["left", "right", "top"]].set_visible(False)
+    edges = _draw_original(axes, data, chosen)
+    _draw_plan(axes, data, chosen, edges)
+    axes.set_xlim(0, max(data.original_ms, point.ms))
+    axes.set_title(
+        f"{point.ms:.3f} of {data.original_ms:.3f} ms predicted "
+        f"({data.original_ms / point.ms:.2f}x), importance cost {point.cost:.4g}",
+        fontsize=10,
+    )
+    handles = [
+        Patch(facecolor=_COLOURS[kind], edgecolor=_EDGE, hatch=_HATCHES[kind], label=_VERBS[kind])
+        for kind in ("keep", *dict.fromkeys(one.kind for one in chosen))
+    ]
+    figure.legend(handles=handles, ncols=4, loc="outside lower center", fontsize="small")
+    return figure
+
+
+def _draw_original(axes: Axes, data: Explorer, chosen: list[Replacement]) -> list[float]:
+    """Boxes, skips and barriers of the original; gives the boxes' edges in ms."""
+    kinds = {i: one.kind for one in chosen for i in range(one.start, one.end)}
+    largest = max(block.size[0] for block in data.blocks)
+    edges = [0.0]
+    for i, block in enumerate(data.blocks):
+        _box(axes, kinds.get(i, "keep"), edges[-1], 0, block.ms, _height(block, largest))
+        edges.append(edges[-1] + block.ms)
+    for source, target, projected in data.skips:
+        xs = [edges[source] + (edges[target] - edges[source]) * t / 20 for t in range(21)]
+        base = max(_height(data.blocks[source], largest), 0.2)
+        ys = [base + 0.5 * (1 - (t / 10 - 1) ** 2) for t in range(21)]
+        axes.plot(xs, ys, color=_SKIP, linewidth=0.8, linestyle="--" if projected else "-")
+    for position, _ in data.barriers:
+        axes.plot([edges[position]] * 2, [-0.1, 1.6], color=_BARRIER, linewidth=1.2)
+    return edges
+
+
+def _draw_plan(axes: Axes, data: Explorer, chosen: list[Replacement], edges: list[float]) -> None:
+    starts = {one.start: one for one in chosen}
+    at, i = 0.0, 0
+    while i < len(data.blocks):
+        one = starts.get(i)
+        ms = data.blocks[i].ms if one is None else one.ms
+        _box(axes, "keep" if one is None else one.kind, at, -1.2, ms, 0.6)
+        if one is not None:
+            corners = [(edges[i], 0), (edges[one.end], 0), (at + ms, -0.6), (at, -0.6)]
+            colour = "#b4470f" if one.kind == "drop" else _COLOURS[one.kind]
+            axes.add_patch(Polygon(corners, facecolor=colour, alpha=0.25, linewidth=0))
+        at, i = at + ms, i + 1 if one is None else one.end
+    if data.fixed_ms > 0:
+        _fixed(axes, edges[-1], 0, data.fixed_ms)
+        _fixed(axes, at, -1.2, data.fixed_ms)
+
+
+def _height(block: BlockBox, largest: int) -> float:
+    return 0.2 + 0.8 * max(block.size[0], 1).bit_length() / max(largest.bit_length(), 1)
+
+
+def _box(axes: Axes, kind: str, x: float, y: float, width: float, height: float) -> None:
+    style = {"facecolor": _COLOURS[kind], "edgecolor": _EDGE, "hatch": _HATCHES[kind]}
+    axes.add_patch(Rectangle((x, y), width, height, linewidth=0.6, **style))  # type: ignore[arg-type] # texts
+
+
+def _fixed(axes: Axes, x: float, y: float, width: float) -> None:
+    box = Rectangle((x, y), width, 0.3, fill=False, edgecolor=_EDGE, linestyle=":")
+    axes.add_patch(box)
+
+
+def training_figure(training: TrainResult) -> Figure:
+    """Loss, and accuracy where it was measured, by epoch."""
+    figure = Figure(figsize=(6, 3.5), layout="constrained")
+    axes = figure.add_subplot(xlabel="epoch", ylabel="training loss")
+    epochs = range(1, len(training.history) + 1)
+    axes.plot(epochs, [epoch.loss for epoch in training.history], marker=".", color=_PREDICTED)
+    measured = [
+        (i, epoch.accuracy)
+        for i, epoch in zip(epochs, training.history, strict=True)
+        if epoch.accuracy is not None
+    ]
+    if measured:
+        other = axes.twinx()
+        other.set_ylabel("accuracy on held-out images, %")
+        other.plot(*zip(*measured, strict=True), marker="s", linestyle="--", color="#1a7f5a")
+    return figure

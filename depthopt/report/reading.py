@@ -1,0 +1,147 @@
+"""A run's folder, finished or not, as values."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from depthopt.core.artefacts import load_json
+from depthopt.core.chain import Chain
+from depthopt.core.plan import Frontier, Plan
+from depthopt.core.tables import ImportanceTable, LatencyTable, Validation, network_key
+from depthopt.core.training import TrainResult
+from depthopt.errors import ArtefactError, UsageError
+from depthopt.pipeline.folder import Manifest, RunFolder
+from depthopt.pipeline.result import Result
+
+T = TypeVar("T")
+
+WRITTEN_BY = {
+    "chain.json": "extract",
+    "latency.json": "profile",
+    "importance.json": "estimate",
+    "frontier.json": "solve",
+    "plan.json": "solve",
+    "finetuned/history.json": "finetune",
+    "result.json": "result",
+}
+"""The artefacts that a report reads, and the stages that write them."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunArtefacts:
+    """What a run has left so far; None where there is nothing yet.
+
+    Attributes:
+        path: the run's folder.
+        manifest: which stages are done.
+        recipe: the run's recipe as YAML.
+        chain: the original network.
+        latency: measured latencies.
+        importance: estimated importances; of a stage at work, those that it has.
+        frontier: every Pareto-optimal plan.
+        plan: the picked one.
+        training: the shallow network's finetuning.
+        result: what was measured in the end.
+        validations: random plans' predictions against measurements, if any were made.
+        notes: what is missing or does not fit, a line each.
+    """
+
+    path: Path
+    manifest: Manifest
+    recipe: str | None
+    chain: Chain | None
+    latency: LatencyTable | None
+    importance: ImportanceTable | None
+    frontier: Frontier | None
+    plan: Plan | None
+    training: TrainResult | None
+    result: Result | None
+    validations: tuple[Validation, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """The folder's name."""
+        return self.path.resolve().name
+
+    @property
+    def model(self) -> str:
+        """The network's name, or the run's where no network is known yet."""
+        return self.name if self.chain is None else self.chain.model
+
+    @property
+    def original_ms(self) -> float | None:
+        """The original network's latency in the run's table, if it is there yet."""
+        if self.chain is None or self.latency is None:
+            return None
+        network = self.latency.networks.get(network_key(self.chain))
+        return None if network is None else network.total.median_ms
+
+
+def read_run(path: Path) -> RunArtefacts:
+    """Read what is in a run's folder.
+
+    Raises:
+        UsageError: it is no run's folder.
+        ArtefactError: a file is damaged, or of a newer depthopt.
+    """
+    manifest = RunFolder(path).manifest
+    if not manifest.started:
+        raise UsageError(
+            f"{path} is no folder of a run: no stage was begun in it; make one by "
+            f"`depthopt run RECIPE --run-dir {path}`"
+        )
+    plan = _read(Plan, path / "plan.json")
+    result = _read(Result, path / "result.json")
+    notes = [*_missing(path), *_begun_anew(manifest)]
+    if plan and result and result.predicted_ms != plan.latency_ms:
+        notes.append(
+            f"result.json is of another plan, of {result.predicted_ms:.4g} ms predicted, and is "
+            "left out; start the run again"
+        )
+        result = None
+    recipe = path / "recipe.yaml"
+    partial = _read(ImportanceTable, path / "importance.partial.json")
+    return RunArtefacts(
+        path=path,
+        manifest=manifest,
+        recipe=_text(recipe) if recipe.exists() else None,
+        chain=_read(Chain, path / "chain.json"),
+        latency=_read(LatencyTable, path / "latency.json"),
+        importance=_read(ImportanceTable, path / "importance.json") or partial,
+        frontier=_read(Frontier, path / "frontier.json"),
+        plan=plan,
+        training=_read(TrainResult, path / "finetuned/history.json"),
+        result=result,
+        validations=tuple(
+            load_json(Validation, file) for file in sorted(path.glob("*.validation-*.json"))
+        ),
+        notes=tuple(notes),
+    )
+
+
+def _read(kind: type[T], path: Path) -> T | None:
+    return load_json(kind, path) if path.exists() else None
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text()
+    except UnicodeDecodeError:
+        raise ArtefactError(f"{path} is no text; start the run again") from None
+
+
+def _missing(path: Path) -> list[str]:
+    absent = [name for name in WRITTEN_BY if not (path / name).exists()]
+    notes = [f"{name} is missing: the stage {WRITTEN_BY[name]} is not done yet" for name in absent]
+    if not (path / "recipe.yaml").exists():
+        notes.append("recipe.yaml is missing: the run is of an older depthopt; start it again")
+    return notes
+
+
+def _begun_anew(manifest: Manifest) -> list[str]:
+    return [
+        f"{stage} was begun anew and is not finished; what it left before is shown"
+        for stage, record in manifest.stages.items()
+        if manifest.started.get(stage, record.made_from) != record.made_from
+    ]

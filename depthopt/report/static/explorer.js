@@ -1,0 +1,129 @@
+"use strict";
+// The slider over the frontier: which plan, what it does, and how to make it.
+
+const EXPLORER = DATA.explorer;
+const SHOWN = [];
+
+// Told of every plan that is shown.
+function onPlan(listener) { SHOWN.push(listener); }
+
+function counted(count, what) { return `${whole(count)} ${what}${count === 1 ? "" : "s"}`; }
+
+function planText(point) {
+  const replaced = point.replaced.map((i) => EXPLORER.replacements[i]);
+  const blocks = replaced.reduce((sum, one) => sum + one.end - one.start, 0);
+  const kinds = ["drop", "fit", "merge"]
+    .map((kind) => [replaced.filter((one) => one.kind === kind).length, kind])
+    .filter(([count]) => count > 0)
+    .map(([count, kind]) => `${count} ${VERBS[kind]}`);
+  if (!replaced.length) return `all ${counted(EXPLORER.blocks.length, "block")} are kept`;
+  return `${blocks} of ${counted(EXPLORER.blocks.length, "block")} replaced in `
+    + `${counted(replaced.length, "segment")}: ${kinds.join(", ")}`;
+}
+
+function spoken(point) {
+  return `${ms(point.ms)} milliseconds, ${speedup(point)} times as fast, `
+    + `importance cost ${significant(point.cost)}`;
+}
+
+function speedup(point) { return (EXPLORER.original_ms / point.ms).toFixed(2); }
+
+function show(index) {
+  const point = EXPLORER.points[index], runs = segments(EXPLORER, point);
+  const slider = byId("slider");
+  slider.value = index;
+  slider.setAttribute("aria-valuetext", spoken(point));
+  byId("budget").value = point.budget;
+  byId("budget-note").textContent = "";
+  const count = (parts) => parts.reduce((sum, part) => sum + part.parameters, 0);
+  byId("f-ms").textContent = `${ms(point.ms)} ms of ${ms(EXPLORER.original_ms)} ms`;
+  byId("f-speedup").textContent = `${speedup(point)}x`;
+  byId("f-cost").textContent = significant(point.cost);
+  byId("f-parameters").textContent =
+    `${whole(count(runs))} of ${whole(count(EXPLORER.blocks))}`;
+  byId("summary").textContent =
+    `Plan ${whole(index + 1)} of ${whole(EXPLORER.points.length)}: ${planText(point)}.`;
+  byId("command").textContent = EXPLORER.command.join(point.budget);
+  describe(point, runs);
+  drawStrip(byId("strip"), EXPLORER, point);
+  for (const listener of SHOWN) listener(point);
+}
+
+// The strip in words, and its table.
+function describe(point, runs) {
+  const gone = runs.filter((run) => run.kind !== "keep").map((run) => {
+    const blocks = run.end - run.start === 1 ? `block ${run.start}`
+      : `blocks ${run.start} to ${run.end - 1}`;
+    return `${blocks} ${VERBS[run.kind]}`;
+  });
+  byId("strip-text").textContent = "Width is latency, a step down a smaller tensor; the upper row "
+    + "is the original with what happens to its blocks, the lower what the plan runs. "
+    + (gone.length ? `${gone.join("; ")}.` : "No block goes.");
+  const rows = runs.map((run) => row([
+    run.end - run.start === 1 ? String(run.start) : `${run.start} to ${run.end - 1}`,
+    names(EXPLORER, run.start, run.end), VERBS[run.kind],
+    [run.spec, run.activation].filter(Boolean).join(" ") || "nothing",
+  ], [ms(run.original), ms(run.ms), run.kind === "keep" ? "" : significant(run.cost)]));
+  rows.push(row(["", "what no plan touches", "", ""],
+    [ms(EXPLORER.fixed_ms), ms(EXPLORER.fixed_ms), ""]));
+  rows.push(row(["", "sum", "", ""], [ms(EXPLORER.original_ms), ms(point.ms),
+    significant(point.cost)]));
+  byId("segments").tBodies[0].replaceChildren(...rows);
+}
+
+function row(texts, numbers) {
+  const made = document.createElement("tr");
+  for (const text of texts) made.insertCell().textContent = text;
+  for (const text of numbers) {
+    const cell = made.insertCell();
+    cell.textContent = text;
+    cell.className = "number";
+  }
+  return made;
+}
+
+// As Frontier.pick: the least cost within the budget.
+function pick(budgetMs) {
+  let found = -1;
+  EXPLORER.points.forEach((point, i) => { if (point.ms <= budgetMs) found = i; });
+  return found;
+}
+
+function typed() {
+  const budget = byId("budget"), found = pick(Number(budget.value));
+  if (found < 0) {
+    byId("budget-note").textContent =
+      `below the fastest plan, ${ms(EXPLORER.points[0].ms)} ms`;
+    return;
+  }
+  const text = budget.value;
+  show(found);
+  budget.value = text;
+}
+
+async function copy() {
+  const button = byId("copy"), text = byId("command").textContent;
+  try {
+    await navigator.clipboard.writeText(text);
+    button.textContent = "Copied";
+  } catch {
+    getSelection().selectAllChildren(byId("command"));
+    button.textContent = "Selected: copy it by the keyboard";
+  }
+  setTimeout(() => { button.textContent = "Copy the command"; }, 2000);
+}
+
+if (EXPLORER) {
+  const slider = byId("slider");
+  slider.addEventListener("input", () => show(Number(slider.value)));
+  byId("budget").addEventListener("change", typed);
+  byId("copy").addEventListener("click", copy);
+  if (byId("picked")) byId("picked").addEventListener("click", () => show(EXPLORER.picked));
+  onTheme(() => show(Number(slider.value)));
+  let width = byId("strip").clientWidth;
+  new ResizeObserver(() => {
+    if (byId("strip").clientWidth === width) return;
+    width = byId("strip").clientWidth;
+    drawStrip(byId("strip"), EXPLORER, EXPLORER.points[Number(slider.value)]);
+  }).observe(byId("strip"));
+}

@@ -1,0 +1,179 @@
+"use strict";
+// The plots of one run.
+
+// The smallest cost that a logarithmic axis shows: plans that cost nothing lie on its edge.
+function floorOf(costs) {
+  const above = costs.filter((cost) => cost > 0);
+  return above.length ? Math.min(...above) / 2 : 1e-6;
+}
+
+function planHover(point) {
+  const lines = point.replaced.slice(0, 12).map((i) => {
+    const one = EXPLORER.replacements[i];
+    return `${one.kind} ${one.start}:${one.end} ${one.spec}`;
+  });
+  if (point.replaced.length > 12) lines.push(`and ${point.replaced.length - 12} more`);
+  return [spoken(point), planText(point), ...lines].map(plain).join("<br>");
+}
+
+function drawFrontier() {
+  const holder = byId("frontier"), measured = DATA.measured, points = EXPLORER.points;
+  const log = document.querySelector("input[name=scale]:checked").value === "log";
+  const least = floorOf(points.map((point) => point.cost));
+  const y = (cost) => (log ? Math.max(cost, least) : cost);
+  const mark = (symbol, size, name) => ({
+    symbol, size, color: colour(name), line: { color: colour("text"), width: 1 } });
+  const traces = [{
+    name: "predicted plans", x: points.map((p) => p.ms), y: points.map((p) => y(p.cost)),
+    mode: "lines+markers", line: { shape: "hv", color: colour("accent"), width: 1 },
+    marker: { size: 5, color: colour("accent") },
+    text: points.map(planHover), hovertemplate: "%{text}<extra></extra>",
+  }, {
+    name: "original", x: [EXPLORER.original_ms], y: [y(0)], mode: "markers",
+    marker: mark("square", 11, "keep"), cliponaxis: false,
+    hovertemplate: "original, %{x:.4g} ms<extra></extra>",
+  }];
+  if (measured && measured.cost !== null) {
+    traces.push({
+      name: "measured", x: [measured.predicted_ms, measured.finetuned[0]],
+      y: [y(measured.cost), y(measured.cost)], mode: "lines+markers",
+      line: { color: colour("drop"), dash: "dot", width: 1.5 },
+      marker: { ...mark("diamond", 11, "drop"), size: [0, 11] },
+      hovertemplate: "the run's plan, measured %{x:.4g} ms<extra></extra>",
+    });
+  }
+  const now = points[Number(byId("slider").value)];
+  traces.push({
+    name: "the slider's plan", x: [now.ms], y: [y(now.cost)], mode: "markers", hoverinfo: "skip",
+    marker: { symbol: "circle-open", size: 16, color: colour("text"), line: { width: 2.5 } },
+  });
+  Plotly.react(holder, [...traces, ...accuracies(measured, mark)], layout({
+    xaxis: axis("latency, ms", { anchor: "y", rangemode: "tozero" }),
+    yaxis: axis("importance cost", {
+      type: log ? "log" : "linear", domain: measured ? [0, 0.62] : [0, 1], exponentformat: "power",
+    }),
+    ...(measured ? { yaxis2: axis("accuracy, %", { domain: [0.7, 1] }) } : {}),
+  }), CONFIG);
+  if (!holder.listening) {
+    holder.listening = true;
+    holder.on("plotly_click", ({ points: [hit] }) => {
+      if (hit.curveNumber === 0) show(hit.pointIndex);
+    });
+  }
+}
+
+// What was measured in the end, above the frontier on the same axis of latency.
+function accuracies(measured, mark) {
+  if (!measured) return [];
+  const one = (name, [x, y], marker) => ({
+    name, x: [x], y: [y], yaxis: "y2", mode: "markers", marker, showlegend: name !== "original",
+    cliponaxis: false, hovertemplate: `${name}: %{y:.2f} % at %{x:.4g} ms<extra></extra>`,
+  });
+  return [
+    one("original", measured.original, mark("square", 11, "keep")),
+    one("before finetuning", measured.untrained, mark("triangle-down", 12, "merge")),
+    one("finetuned", measured.finetuned, mark("star", 14, "fit")),
+  ];
+}
+
+function frontierText() {
+  const points = EXPLORER.points, last = points[points.length - 1], measured = DATA.measured;
+  const text = `Importance cost by ${DATA.estimator}, falling from ${significant(points[0].cost)} `
+    + `at ${ms(points[0].ms)} ms (${speedup(points[0])}x) to ${significant(last.cost)} at `
+    + `${ms(last.ms)} ms; on the logarithmic scale a cost of 0 lies on the lower edge.`;
+  if (!measured) return text;
+  return `${text} Measured: the original ${ms(measured.original[0])} ms and `
+    + `${measured.original[1].toFixed(2)} %, the run's plan ${ms(measured.finetuned[0])} ms and `
+    + `${measured.untrained[1].toFixed(2)} % before, ${measured.finetuned[1].toFixed(2)} % after `
+    + "finetuning.";
+}
+
+function drawImportance() {
+  const cells = DATA.importance;
+  const starts = Math.max(...cells.map(([start]) => start)) + 1;
+  const ends = Math.max(...cells.map(([, end]) => end));
+  const grid = () => Array.from({ length: ends }, () => Array(starts).fill(null));
+  const least = floorOf(cells.map(([, , cost]) => cost)), z = grid(), text = grid();
+  for (const [start, end, cost, key] of cells) {
+    z[end - 1][start] = Math.log10(Math.max(cost, least));
+    text[end - 1][start] = `${plain(key)}<br>cost ${significant(cost)}`;
+  }
+  const low = Math.floor(Math.log10(least)), high = Math.ceil(Math.max(...z.flat().filter(
+    (value) => value !== null)));
+  const ticks = Array.from({ length: high - low + 1 }, (_, i) => low + i);
+  Plotly.react(byId("importance"), [{
+    type: "heatmap", z, text, hovertemplate: "%{text}<extra></extra>", hoverongaps: false,
+    x0: 0, dx: 1, y0: 0, dy: 1, colorscale: "Viridis", reversescale: true,
+    colorbar: {
+      title: { text: "cost", side: "right" }, thickness: 12, outlinewidth: 0,
+      tickvals: ticks, ticktext: ticks.map((tick) => `1e${tick}`),
+    },
+  }], layout({
+    xaxis: axis("first block", { constrain: "domain" }),
+    yaxis: axis("last block", {}),
+  }), CONFIG);
+}
+
+function drawTraining() {
+  const epochs = DATA.training.map((_, i) => i + 1);
+  const traces = [{
+    name: "loss", x: epochs, y: DATA.training.map((epoch) => epoch.loss), mode: "lines+markers",
+    line: { color: colour("accent") }, hovertemplate: "epoch %{x}: loss %{y:.4g}<extra></extra>",
+  }];
+  const measured = DATA.training.some((epoch) => epoch.accuracy !== null);
+  if (measured) {
+    traces.push({
+      name: "accuracy", x: epochs, y: DATA.training.map((epoch) => epoch.accuracy), yaxis: "y2",
+      mode: "lines+markers", line: { color: colour("fit"), dash: "dash" },
+      marker: { symbol: "square" }, connectgaps: true,
+      hovertemplate: "epoch %{x}: %{y:.2f} %<extra></extra>",
+    });
+  }
+  Plotly.react(byId("training"), traces, layout({
+    xaxis: axis("epoch", {}), yaxis: axis("training loss", {}),
+    ...(measured ? { yaxis2: axis("accuracy, %", { overlaying: "y", side: "right" }) } : {}),
+    showlegend: measured,
+  }), CONFIG);
+}
+
+function drawAdditivity() {
+  const traces = DATA.validations.map((validation) => ({
+    name: plain(validation.network), mode: "markers",
+    x: validation.timings.map((timing) => timing.measured_speedup),
+    y: validation.timings.map((timing) => timing.predicted_speedup),
+    marker: { size: 8 },
+    hovertemplate: "random plan: measured %{x:.2f}x, predicted %{y:.2f}x<extra></extra>",
+  }));
+  if (DATA.measured) {
+    traces.push({
+      name: "the run's plan", mode: "markers", x: [DATA.measured.speedup],
+      y: [DATA.measured.predicted_speedup],
+      marker: { symbol: "diamond", size: 12, color: colour("drop"),
+        line: { color: colour("text"), width: 1 } },
+      hovertemplate: "the run's plan: measured %{x:.2f}x, predicted %{y:.2f}x<extra></extra>",
+    });
+  }
+  const all = traces.flatMap((trace) => [...trace.x, ...trace.y]);
+  const ends = [Math.min(1, ...all) * 0.95, Math.max(...all) * 1.05];
+  traces.unshift({
+    name: "exact", x: ends, y: ends, mode: "lines", hoverinfo: "skip",
+    line: { color: colour("quiet"), width: 1 },
+  });
+  Plotly.react(byId("additivity"), traces, layout({
+    xaxis: axis("measured speed-up", { range: ends }),
+    yaxis: axis("predicted speed-up", { range: ends, scaleanchor: "x" }),
+  }), CONFIG);
+}
+
+if (EXPLORER) {
+  onPlan(drawFrontier);
+  onTheme(drawFrontier);
+  for (const radio of document.querySelectorAll("input[name=scale]")) {
+    radio.addEventListener("change", drawFrontier);
+  }
+  byId("frontier-text").textContent = frontierText();
+}
+if (DATA.importance && DATA.importance.length) onTheme(drawImportance);
+else if (byId("importance")) byId("importance").remove();
+if (byId("training")) onTheme(drawTraining);
+if (byId("additivity")) onTheme(drawAdditivity);

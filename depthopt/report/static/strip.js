@@ -1,0 +1,188 @@
+"use strict";
+// The network as a strip: the original's blocks above, what the plan runs below, on one scale.
+
+const SVG = "http://www.w3.org/2000/svg";
+const VERBS = { keep: "kept", merge: "merged", fit: "fitted", drop: "dropped" };
+const LETTERS = { merge: "M", fit: "F", drop: "D" };
+const TOP = 64, TALL = 78, FOOT = TOP + TALL, PLAN = FOOT + 62, PLAN_TALL = 40;
+
+function node(parent, name, attributes, text) {
+  const made = document.createElementNS(SVG, name);
+  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+  if (text !== undefined) made.textContent = text;
+  parent.appendChild(made);
+  return made;
+}
+
+// The segments that a plan runs, in order: replacements, and blocks as they are.
+function segments(explorer, point) {
+  const starts = new Map(point.replaced.map((i) => [explorer.replacements[i].start, i]));
+  const found = [];
+  for (let i = 0; i < explorer.blocks.length;) {
+    if (starts.has(i)) {
+      const chosen = explorer.replacements[starts.get(i)];
+      found.push({ ...chosen, original: total(explorer.blocks.slice(chosen.start, chosen.end)) });
+      i = chosen.end;
+    } else {
+      const block = explorer.blocks[i];
+      found.push({
+        start: i, end: i + 1, kind: "keep", spec: block.spec, activation: block.activation,
+        ms: block.ms, cost: 0, parameters: block.parameters, original: block.ms,
+      });
+      i += 1;
+    }
+  }
+  return found;
+}
+
+function total(parts) { return parts.reduce((sum, part) => sum + part.ms, 0); }
+
+function names(explorer, start, end) {
+  const first = explorer.blocks[start].name, last = explorer.blocks[end - 1].name;
+  return end - start === 1 ? first : `${first} to ${last}`;
+}
+
+// Height of a block's box: each halving of the tensor is a step down.
+function heights(explorer) {
+  const logs = explorer.blocks.map((block) => Math.log2(Math.max(1, block.size[0])));
+  const most = Math.max(...logs, 1);
+  return logs.map((log) => 18 + (TALL - 18) * log / most);
+}
+
+function drawStrip(holder, explorer, point) {
+  const width = Math.max(280, holder.clientWidth);
+  const runs = segments(explorer, point);
+  const longest = Math.max(
+    total(explorer.blocks), total(runs)) + Math.max(0, explorer.fixed_ms);
+  const x = (value) => 1 + (width - 2) * value / longest;
+  const picture = document.createElementNS(SVG, "svg");
+  picture.setAttribute("viewBox", `0 0 ${width} ${PLAN + PLAN_TALL + 22}`);
+  picture.setAttribute("aria-hidden", "true");
+  patterns(picture);
+  const edges = [0];
+  for (const block of explorer.blocks) edges.push(edges[edges.length - 1] + block.ms);
+  links(picture, runs, edges, x);
+  original(picture, explorer, runs, edges, x);
+  plan(picture, explorer, runs, x);
+  holder.replaceChildren(picture);
+}
+
+function patterns(picture) {
+  const defs = node(picture, "defs", {});
+  const stripes = node(defs, "pattern", {
+    id: "stripes", width: 6, height: 6, patternUnits: "userSpaceOnUse",
+    patternTransform: "rotate(45)",
+  });
+  node(stripes, "rect", { width: 2, height: 6, fill: colour("ground"), opacity: 0.55 });
+  const dots = node(defs, "pattern", {
+    id: "dots", width: 6, height: 6, patternUnits: "userSpaceOnUse" });
+  node(dots, "circle", { cx: 3, cy: 3, r: 1.2, fill: colour("ground"), opacity: 0.7 });
+}
+
+function box(parent, kind, x, y, width, height, title) {
+  const group = node(parent, "g", {});
+  const place = { x, y, width: Math.max(0.5, width), height };
+  node(group, "rect", { class: `box ${kind}`, ...place });
+  if (kind === "merge") node(group, "rect", { fill: "url(#stripes)", ...place });
+  if (kind === "fit") node(group, "rect", { fill: "url(#dots)", ...place });
+  if (kind === "drop" && width > 5) {
+    const right = x + width, foot = y + height;
+    node(group, "path", {
+      d: `M${x} ${y}L${right} ${foot}M${right} ${y}L${x} ${foot}`,
+      stroke: colour("drop"), "stroke-width": 0.7,
+    });
+  }
+  node(group, "title", {}, title);
+}
+
+function original(picture, explorer, runs, edges, x) {
+  const tall = heights(explorer);
+  for (const run of runs) {
+    for (let i = run.start; i < run.end; i += 1) {
+      const block = explorer.blocks[i];
+      const title = `block ${i}, ${block.name}: ${block.spec}, ${block.activation || "linear"}, `
+        + `to ${block.size.join("x")}, ${ms(block.ms)} ms; ${VERBS[run.kind]}`;
+      box(picture, run.kind, x(edges[i]), FOOT - tall[i], x(edges[i + 1]) - x(edges[i]), tall[i],
+        title);
+    }
+  }
+  const end = edges[edges.length - 1];
+  if (explorer.fixed_ms > 0) {
+    box(picture, "fixed", x(end), FOOT - 18, x(end + explorer.fixed_ms) - x(end), 18,
+      `what no plan touches: ${ms(explorer.fixed_ms)} ms`);
+  }
+  sizes(picture, explorer, edges, x);
+  arcs(picture, explorer, edges, tall, x);
+  for (const [position, reason] of explorer.barriers) {
+    const line = node(picture, "path", {
+      class: "barrier", d: `M${x(edges[position])} ${TOP - 12}V${FOOT + 6}` });
+    node(line, "title", {}, `barrier: ${reason}`);
+  }
+  node(picture, "text", { x: 1, y: 12, class: "quiet" },
+    `original, ${ms(explorer.original_ms)} ms`);
+}
+
+// Under the blocks: the size of their tensors, where it changes.
+function sizes(picture, explorer, edges, x) {
+  let begin = 0;
+  for (let i = 1; i <= explorer.blocks.length; i += 1) {
+    const size = explorer.blocks[begin].size.join("x");
+    if (i < explorer.blocks.length && explorer.blocks[i].size.join("x") === size) continue;
+    const left = x(edges[begin]), right = x(edges[i]);
+    node(picture, "path", { class: "steps", d: `M${left} ${FOOT + 3}v4H${right}v-4` });
+    if (right - left > 7 * size.length) {
+      node(picture, "text", { x: (left + right) / 2, y: FOOT + 19, class: "quiet",
+        "text-anchor": "middle" }, size);
+    }
+    begin = i;
+  }
+}
+
+function arcs(picture, explorer, edges, tall, x) {
+  for (const [source, target, projected] of explorer.skips) {
+    if (target - source < 1) continue;
+    const left = x(edges[source]), right = x(edges[target]);
+    const from = FOOT - tall[source], to = FOOT - tall[target - 1];
+    const high = Math.min(from, to) - Math.min(34, 8 + (right - left) * 0.35);
+    node(picture, "path", {
+      class: projected ? "arc projected" : "arc",
+      d: `M${left} ${from}C${left} ${high} ${right} ${high} ${right} ${to}`,
+    });
+  }
+}
+
+function links(picture, runs, edges, x) {
+  let at = 0;
+  for (const run of runs) {
+    if (run.kind !== "keep") {
+      const [a, b] = [x(edges[run.start]), x(edges[run.end])];
+      const [c, d] = [x(at), x(at + run.ms)];
+      node(picture, "path", {
+        class: `link ${run.kind}`, d: `M${a} ${FOOT + 24}H${b}L${d} ${PLAN}H${c}Z` });
+    }
+    at += run.ms;
+  }
+}
+
+function plan(picture, explorer, runs, x) {
+  let at = 0;
+  for (const run of runs) {
+    const left = x(at), width = x(at + run.ms) - left;
+    const what = run.kind === "keep" ? explorer.blocks[run.start].name
+      : `blocks ${run.start} to ${run.end - 1} ${VERBS[run.kind]}`;
+    box(picture, run.kind, left, PLAN, width, PLAN_TALL,
+      `${what}: ${run.spec || "nothing"}, ${ms(run.ms)} ms`);
+    if (run.kind !== "keep" && width > 12) {
+      node(picture, "text", {
+        x: left + width / 2, y: PLAN + PLAN_TALL / 2 + 4, class: `inside ${run.kind}` },
+      LETTERS[run.kind]);
+    }
+    at += run.ms;
+  }
+  if (explorer.fixed_ms > 0) {
+    box(picture, "fixed", x(at), PLAN, x(at + explorer.fixed_ms) - x(at), PLAN_TALL,
+      `what no plan touches: ${ms(explorer.fixed_ms)} ms`);
+  }
+  node(picture, "text", { x: 1, y: PLAN + PLAN_TALL + 15, class: "quiet" },
+    `plan, ${ms(at + explorer.fixed_ms)} ms`);
+}

@@ -1,0 +1,53 @@
+"use strict";
+// Data, numbers as text, and plots in the colours of the page.
+
+const DATA = JSON.parse(document.getElementById("data").textContent);
+
+function byId(id) { return document.getElementById(id); }
+
+function colour(name) {
+  return getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
+}
+
+// Four significant digits, as Python's %.4g.
+function significant(value) {
+  if (value === null) return "";
+  if (value === 0) return "0";
+  const size = Math.abs(value);
+  return size < 1e-4 || size >= 1e5 ? value.toExponential(2) : String(Number(value.toPrecision(4)));
+}
+
+function ms(value) { return value.toFixed(value < 10 ? 3 : 2); }
+
+function whole(value) { return value.toLocaleString("en-GB"); }
+
+// Plotly reads markup in names; these are plain text.
+function plain(text) {
+  return text.replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
+}
+
+function axis(title, more) {
+  return {
+    title: { text: title }, gridcolor: colour("line"), linecolor: colour("edge"),
+    zerolinecolor: colour("line"), automargin: true, ...more,
+  };
+}
+
+function layout(more) {
+  return {
+    paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
+    font: { color: colour("text"), family: "system-ui, sans-serif", size: 12 },
+    margin: { l: 56, r: 12, t: 12, b: 44 }, hovermode: "closest",
+    hoverlabel: { bgcolor: colour("panel"), font: { color: colour("text") }, align: "left" },
+    legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0 },
+    ...more,
+  };
+}
+
+const CONFIG = { displayModeBar: false, responsive: true };
+
+// Draw now, and again whenever the scheme of colours changes.
+function onTheme(draw) {
+  draw();
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
+}

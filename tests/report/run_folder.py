@@ -1,0 +1,129 @@
+"""A finished run's folder, written by hand: only the solver is at work in it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from depthopt.core.artefacts import save_json, write_bytes
+from depthopt.core.candidate import Candidate, kept_blocks, latency_keys
+from depthopt.core.chain import Barrier, Block, Chain, Skip
+from depthopt.core.plan import Frontier
+from depthopt.core.spec import ConvSpec
+from depthopt.core.tables import (
+    Importance,
+    ImportanceTable,
+    LatencySummary,
+    LatencyTable,
+    MeasurementConditions,
+    NetworkLatency,
+    network_key,
+)
+from depthopt.core.training import EpochRecord, TrainResult
+from depthopt.pipeline.folder import Manifest, StageRecord
+from depthopt.pipeline.result import NetworkFigures, Result
+from depthopt.solver import solve
+
+CONDITIONS = MeasurementConditions(
+    "a device", "onnxruntime", "1.2.3", 1, "float32", 1, date="2026-11-25"
+)
+STAGES = ("teacher", "extract", "profile", "estimate", "solve", "apply", "finetune", "result")
+
+
+def small_chain(name: str = "net") -> Chain:
+    """Six blocks: an identity skip over two, a barrier, a step down in size."""
+    wide, narrow = (16, 16), (8, 8)
+    same = ConvSpec(4, 4, (3, 3), padding=(1, 1, 1, 1))
+    down = ConvSpec(4, 8, (3, 3), (2, 2), padding=(1, 1, 1, 1))
+    deep = ConvSpec(8, 8, (3, 3), padding=(1, 1, 1, 1))
+
+    def block(i: int, spec: ConvSpec, size: tuple[int, int], to: tuple[int, int]) -> Block:
+        return Block(f"{name}.{i}", spec, size, to, "relu", f"x{i}", f"y{i}", f"z{i}", f"x{i + 1}")
+
+    blocks = (
+        *(block(i, same, wide, wide) for i in range(3)),
+        block(3, down, wide, narrow),
+        *(block(i, deep, narrow, narrow) for i in (4, 5)),
+    )
+    skip = Skip(1, 3, "add", "x1")
+    return Chain(
+        name, (4, 16, 16), blocks, (skip,), (Barrier(5, "pool", f"pooling of {name}"),), ()
+    )
+
+
+def small_candidates(chain: Chain) -> tuple[Candidate, ...]:
+    """The small chain's blocks, and a few candidates of every kind."""
+    same, deep = chain.blocks[0].spec, chain.blocks[4].spec
+    five = ConvSpec(4, 4, (5, 5), padding=(2, 2, 2, 2))
+    return (
+        *kept_blocks(chain),
+        Candidate(1, 3, "drop", None, "relu"),
+        Candidate(0, 1, "fit", ConvSpec(4, 4, (1, 1)), "relu"),
+        Candidate(1, 3, "fit", same, "relu"),
+        Candidate(1, 3, "merge", five, "relu", (1, 2)),
+        Candidate(3, 5, "fit", chain.blocks[3].spec, "relu"),
+        Candidate(5, 6, "fit", ConvSpec(8, 8, (1, 1)), "relu"),
+        Candidate(4, 5, "merge", deep, None, (4,)),
+    )
+
+
+def tables(chain: Chain, candidates: Sequence[Candidate]) -> tuple[LatencyTable, ImportanceTable]:
+    """A microsecond per layer and a nanosecond per 100 MACs; costs that differ."""
+    entries = {
+        str(key): _summary(1e-3 + (0 if key.spec is None else 1e-8 * key.spec.macs(key.input_size)))
+        for candidate in candidates
+        for key in latency_keys(chain, candidate)
+    }
+    table = LatencyTable(CONDITIONS, entries)
+    total = sum(table.candidate_ms(chain, kept) for kept in kept_blocks(chain))
+    networks = {network_key(chain): NetworkLatency(_summary(total + 0.002), 0.002)}
+    costs = {
+        c.key: Importance(0.01 * (c.end - c.start) ** 1.5 * (1 + (7 * c.start + i) % 11 / 10))
+        for i, c in enumerate(candidates)
+        if c.kind != "keep"
+    }
+    return LatencyTable(CONDITIONS, entries, networks), ImportanceTable(
+        chain.model, "fit", 64, costs
+    )
+
+
+def write_run(
+    folder: Path,
+    chain: Chain | None = None,
+    candidates: Sequence[Candidate] = (),
+    *,
+    data: str = "digits",
+) -> Frontier:
+    """Write all that a report reads of a finished run; the plan is the middle one."""
+    chain = chain or small_chain()
+    candidates = candidates or small_candidates(chain)
+    latency, importance = tables(chain, candidates)
+    frontier = solve(chain, candidates, latency, importance)
+    plan = frontier.plan(len(frontier.points) // 2)
+    before = NetworkFigures(98.125, latency.network(chain).total, 12345, 6, 6)
+    after = NetworkFigures(97.375, _summary(plan.latency_ms * 1.02), 2345, 4, 4)
+    result = Result(
+        chain.model, data, before, after, 91.25, 1797,
+        before.latency.median_ms / after.latency.median_ms, plan.latency_ms, plan.speedup,
+        1.5e-7, 2.5e-7, CONDITIONS, "fused", "fused.onnx",
+    )  # fmt: skip
+    history = tuple(EpochRecord(2.0 / i, 1e-3, 3.0, 500.0, 90.0 + i) for i in range(1, 5))
+    for name, value in {
+        "chain.json": chain,
+        "latency.json": latency,
+        "importance.json": importance,
+        "frontier.json": frontier,
+        "plan.json": plan,
+        "finetuned/history.json": TrainResult(history, 128),
+        "result.json": result,
+        "manifest.json": Manifest(
+            {stage: StageRecord(stage, {}, 12.5, {"torch": "2.9.1"}) for stage in STAGES},
+            {stage: stage for stage in STAGES},
+        ),
+    }.items():
+        save_json(value, folder / name)
+    recipe = f"model:\n  name: {chain.model}\ndata:\n  source: {data}\n"
+    write_bytes(folder / "recipe.yaml", recipe.encode())
+    return frontier
+
+
+def _summary(ms: float) -> LatencySummary:
+    return LatencySummary(ms, ms * 0.99, ms * 1.01, 30)

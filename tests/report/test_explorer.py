@@ -1,0 +1,64 @@
+"""The slider's data: budgets that pick just their plan, and figures that add up."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from depthopt.core.plan import Frontier, FrontierPoint
+from depthopt.report.explorer import budgets, explorer
+from depthopt.report.reading import read_run
+from tests.report.run_folder import write_run
+
+
+def test_every_budget_picks_its_own_plan(tmp_path: Path) -> None:
+    frontier = write_run(tmp_path)
+    assert len(frontier.points) > 5
+    for index, text in enumerate(budgets(frontier)):
+        assert frontier.pick(budget_ms=float(text)) == frontier.plan(index)
+
+
+@given(st.lists(st.floats(1e-5, 1e4), min_size=1, max_size=20, unique=True))
+def test_budgets_pick_their_plans_however_close_they_lie(latencies: list[float]) -> None:
+    points = tuple(FrontierPoint(ms, float(-i), (i,)) for i, ms in enumerate(sorted(latencies)))
+    texts = budgets(Frontier("net", (3, 8, 8), 1.0, (), points))
+    for i, text in enumerate(texts):
+        assert [p for p in points if p.latency_ms <= float(text)][-1] is points[i]
+
+
+def test_budgets_are_short() -> None:
+    points = tuple(FrontierPoint(ms, -ms, ()) for ms in (0.1381234567, 0.21, 12.3456, 1234.5))
+    texts = budgets(Frontier("net", (3, 8, 8), 1.0, (), points))
+    assert texts == ["0.139", "0.210", "12.4", "1235"]
+
+
+def test_segments_add_up_to_the_plans(tmp_path: Path) -> None:
+    frontier = write_run(tmp_path)
+    found = explorer(read_run(tmp_path))
+    assert found is not None
+    assert sum(block.ms for block in found.blocks) + found.fixed_ms == pytest.approx(
+        found.original_ms
+    )
+    for point in found.points:
+        chosen = [found.replacements[i] for i in point.replaced]
+        gone = {i for one in chosen for i in range(one.start, one.end)}
+        kept = sum(block.ms for i, block in enumerate(found.blocks) if i not in gone)
+        assert kept + sum(one.ms for one in chosen) + found.fixed_ms == pytest.approx(point.ms)
+    assert found.picked == len(frontier.points) // 2
+
+
+def test_the_command_quotes_what_a_shell_would_read(tmp_path: Path) -> None:
+    write_run(tmp_path / "a run")
+    found = explorer(read_run(tmp_path / "a run"))
+    assert found is not None
+    folder = tmp_path / "a run"
+    assert found.command[0] == (
+        f"depthopt run '{folder}/recipe.yaml' --run-dir '{folder}' 'budget={{ms: "
+    )
+
+
+def test_an_unfinished_run_has_none(tmp_path: Path) -> None:
+    write_run(tmp_path)
+    (tmp_path / "frontier.json").unlink()
+    assert explorer(read_run(tmp_path)) is None

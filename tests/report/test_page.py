@@ -1,0 +1,88 @@
+"""The page of one run: its numbers, its names, its size."""
+
+import html
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from depthopt.report.page import report_page
+from depthopt.report.reading import read_run
+from tests.report.run_folder import small_candidates, small_chain, write_run
+
+
+def shown(page: str) -> str:
+    """What the page says without its scripts."""
+    return html.unescape(re.sub(r"<(script|style)[\s\S]*?</\1>|<[^>]*>", " ", page))
+
+
+def data(page: str) -> dict[str, Any]:
+    """What the page's scripts read."""
+    (text,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', page)
+    return json.loads(text)
+
+
+def changed(folder: Path, name: str, old: str, new: str) -> str:
+    """The page after a change in an artefact."""
+    text = (folder / name).read_text()
+    assert old in text
+    (folder / name).write_text(text.replace(old, new))
+    return report_page(read_run(folder))
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "says"),
+    [
+        ("result.json", '"accuracy": 97.375', '"accuracy": 12.3456', "12.35"),
+        ("result.json", '"untrained_accuracy": 91.25', '"untrained_accuracy": 11.11', "11.11"),
+        ("result.json", '"parameters": 2345', '"parameters": 9876', "9,876"),
+        ("result.json", '"test_images": 1797', '"test_images": 4321', "4,321 test images"),
+        ("latency.json", '"device": "a device"', '"device": "another"', "another"),
+        ("importance.json", '"images": 64', '"images": 77', "on 77 images"),
+        ("finetuned/history.json", '"steps": 128', '"steps": 555', "555 steps"),
+        ("manifest.json", "12.5", "98.7", "98.7"),
+        ("manifest.json", "2.9.1", "9.9.9", "torch 9.9.9"),
+        ("recipe.yaml", "digits", "letters", "source: letters"),
+    ],
+)
+def test_what_is_written_comes_from_the_artefacts(
+    name: str, old: str, new: str, says: str, tmp_path: Path
+) -> None:
+    write_run(tmp_path)
+    assert says not in shown(report_page(read_run(tmp_path)))
+    assert says in shown(changed(tmp_path, name, old, new))
+
+
+def test_what_is_drawn_comes_from_the_artefacts(tmp_path: Path) -> None:
+    frontier = write_run(tmp_path)
+    before = data(report_page(read_run(tmp_path)))
+    cost = frontier.points[0].cost
+    after = data(changed(tmp_path, "frontier.json", repr(cost), "7.7"))
+    assert (before["explorer"]["points"][0]["cost"], before["estimator"]) == (cost, "fit")
+    assert after["explorer"]["points"][0]["cost"] == 7.7
+    assert after["explorer"]["blocks"] == before["explorer"]["blocks"]
+    losses = data(changed(tmp_path, "finetuned/history.json", '"loss": 2.0', '"loss": 8.5'))
+    assert losses["training"][0]["loss"] == 8.5
+
+
+def test_names_with_markup_are_text(tmp_path: Path) -> None:
+    name = "<img src=x onerror=alert(1)></script><script>alert(2)</script>"
+    chain = small_chain(name)
+    write_run(tmp_path, chain, small_candidates(chain), data=name)
+    page = report_page(read_run(tmp_path))
+    assert name in shown(page)
+    assert data(page)["explorer"]["blocks"][0]["name"] == f"{name}.0"
+    assert "<img src=x" not in page
+    assert "<script>alert" not in page
+
+
+def test_the_page_needs_nothing_else(tmp_path: Path) -> None:
+    write_run(tmp_path)
+    page = report_page(read_run(tmp_path))
+    assert len(page.encode()) < 6e6
+    own = re.sub(r"<script>\s*/\*\*\s*\* plotly[\s\S]*?</script>", "", page)
+    assert len(own) < 100_000
+    assert "http" not in own.replace("http-equiv", "").replace("http://www.w3.org/2000/svg", "")
+    assert "default-src 'none'" in own
