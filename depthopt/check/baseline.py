@@ -245,9 +245,10 @@ def _measured(
     """
     clocks = clocks_for(runtime.conditions(batch).threads)
     clock = clocks.processor or clocks.wall
-    entry_seconds = seconds / _ROUNDS / len(keys)
     groups = [
-        Bench(runtime, model, batch=batch, entry_seconds=entry_seconds, clock=clock).measure(keys)
+        Bench(runtime, model, batch=batch, entry_seconds=seconds / len(keys), clock=clock).measure(
+            keys, sweeps=_ROUNDS
+        )
         for _ in range(_ROUNDS)
     ]
     shares = {

@@ -1,7 +1,7 @@
 """The pytest fixture ``assert_latency``, for those who keep their networks under test.
 
     def test_the_detector_is_as_fast_as_it_was(assert_latency):
-        assert_latency("detector.onnx", baseline="detector-v1.onnx", tolerance="5%")
+        assert_latency("detector.onnx", baseline="detector-v1.onnx", tolerance=0.05)
 
 Nothing heavy is imported until a test uses it: pytest loads this in every run.
 """

@@ -65,6 +65,7 @@ def side_of(given: Path, *, runtime: Runtime, batch: int, scratch: Path) -> Side
             f"{given} is an engine of TensorRT, {runtime.name} cannot run it; "
             f"use --runtime {_ENGINE_RUNTIME}"
         )
+    input_shapes = dict(runtime.compile(path).input_shapes)
     parts = _parts(path)
     return Side(
         name=str(given),
@@ -72,7 +73,7 @@ def side_of(given: Path, *, runtime: Runtime, batch: int, scratch: Path) -> Side
         sha256=_sha256(parts),
         size_bytes=sum(part.stat().st_size for part in parts),
         parameters=None if path.suffix in _ENGINES else _parameters(path),
-        input_shapes=dict(runtime.compile(path).input_shapes),
+        input_shapes=input_shapes,
     )
 
 
