@@ -1,4 +1,7 @@
-"""The commands. Exit codes: 0 done, 1 a failure while running, 2 input to be mended."""
+"""The commands. Exit codes: 0 done, 1 a failure while running, 2 input to be mended.
+
+``check`` has one more, 3, for what cannot be told.
+"""
 
 import contextlib
 import json
@@ -12,6 +15,7 @@ import typer
 from rich.logging import RichHandler
 
 from depthopt.cli import tables
+from depthopt.cli.check import check
 from depthopt.cli.export import export
 from depthopt.cli.options import (
     AsJson,
@@ -171,6 +175,7 @@ def _add_stage(name: str, purpose: str, outputs: tuple[str, ...]) -> None:
 
 
 app.command()(profile)
+app.command()(check)
 
 
 @app.command()

@@ -113,6 +113,33 @@ class LatencyKey:
             parts.append(self.activation)
         return " ".join(parts)
 
+    @classmethod
+    def parse(cls, text: str) -> "LatencyKey":
+        """The key whose ``str`` is ``text``.
+
+        Raises:
+            ValueError: it is none's.
+        """
+        found = _ENTRY.fullmatch(text)
+        if found is None:
+            raise ValueError(f"{text!r} is no entry, such as 'conv 8-8 k1x1 @7x7 +add relu'")
+        part = found.groupdict()
+        height, width = part["size"].split("x")
+        return cls(
+            None if part["kind"] == "identity" else ConvSpec.parse(part["what"]),
+            (int(height), int(width)),
+            part["activation"],
+            part["residual"] is not None,
+            int(part["what"]) if part["kind"] == "identity" else 0,
+            part["kind"] == "avgpool",
+        )
+
+
+_ENTRY = re.compile(
+    r"(?P<kind>conv|identity|avgpool) (?P<what>[^@]+) @(?P<size>\d+x\d+)"
+    r"(?P<residual> \+add)?( (?P<activation>[a-z]\S*))?"
+)
+
 
 def latency_keys(chain: Chain, candidate: Candidate) -> tuple[LatencyKey, ...]:
     """Everything that runs because of ``candidate``: itself, and what it leaves in place.

@@ -5,6 +5,7 @@ the same round, so that a machine that slows down for a while slows both.
 """
 
 import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from depthopt.core.candidate import LatencyKey
 from depthopt.errors import ModelError
 from depthopt.latency.graphs import ballast_graph, call_graph, entry_graphs
-from depthopt.latency.measure import Effort, relative_error, sample_in_turn
+from depthopt.latency.measure import Clock, Effort, relative_error, sample_in_turn
 from depthopt.runtimes.base import Runtime, random_inputs
 
 TOLERANCE = 0.02
@@ -104,15 +105,23 @@ class Bench:
         network: the network as an ONNX file or its bytes.
         batch: images per inference.
         entry_seconds: cap on the time per entry.
+        clock: what times are read from.
     """
 
     def __init__(
-        self, runtime: Runtime, network: bytes | Path, *, batch: int, entry_seconds: float
+        self,
+        runtime: Runtime,
+        network: bytes | Path,
+        *,
+        batch: int,
+        entry_seconds: float,
+        clock: Clock = time.perf_counter,
     ) -> None:
         self.runtime = runtime
         self.batch = batch
         self.pace = ACCELERATOR if runtime.conditions(batch).threads == 0 else PROCESSOR
         self.entry_seconds = entry_seconds
+        self.clock = clock
         self.footprint_bytes = max(MIN_BALLAST, min(_size_bytes(network), MAX_FOOTPRINT))
         session = runtime.compile(network)
         self._fixed: dict[str, Callable[[], object]] = {
@@ -166,7 +175,9 @@ class Bench:
             warmup_s=0.1,
             burst_ms=3.0,
         )
-        samples = sample_in_turn(calls, effort=effort, before=before, settled=settled)
+        samples = sample_in_turn(
+            calls, effort=effort, before=before, settled=settled, clock=self.clock
+        )
         network_ms, call_ms = (np.asarray(samples[name]) for name in (_NETWORK, _CALL))
         return Group(ratios(samples), network_ms, call_ms, failed)
 

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from depthopt.core.candidate import Candidate
+from depthopt.core.candidate import Candidate, LatencyKey
 from depthopt.core.spec import ConvSpec
 
 sizes = st.tuples(st.integers(1, 9), st.integers(1, 9))
@@ -45,3 +45,15 @@ def test_what_is_no_key_is_refused(text: str) -> None:
         Candidate.parse(text)
     with pytest.raises(ValueError, match="is no convolution"):
         ConvSpec.parse(text)
+
+
+@given(specs | st.none(), sizes, activations, st.booleans(), st.booleans())
+def test_an_entry_is_read_back_from_its_name(spec, size, activation, residual, pool) -> None:
+    channels = 0 if spec else 64
+    key = LatencyKey(spec, size, activation, residual, channels, pool and spec is not None)
+    assert LatencyKey.parse(str(key)) == key
+
+
+def test_what_is_no_entry_is_refused() -> None:
+    with pytest.raises(ValueError, match="is no entry"):
+        LatencyKey.parse("conv 8-8 k1x1")

@@ -1,0 +1,69 @@
+"""Accuracy of a side of a check, as its runtime computes it."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from depthopt.check.sides import Side
+from depthopt.errors import ModelError
+from depthopt.runtimes import Runtime, Session
+from depthopt.train.data import load_dataset
+from depthopt.train.dataset import Split
+from depthopt.train.evaluate import evaluate
+
+_BATCH = 64
+
+
+def accuracy_on(source: str, runtime: Runtime) -> Callable[[Side], float]:
+    """What gives a side's accuracy, in points of 100, on a data set's test split.
+
+    Args:
+        source: as ``load_dataset`` takes it; loaded once, at the first side's input size.
+        runtime: what runs the sides.
+    """
+    loaded: dict[tuple[int, int, int], Split] = {}
+
+    def accuracy(side: Side) -> float:
+        size = _image_size(side)
+        if size not in loaded:
+            found = load_dataset(source, input_size=size, calibration_images=1, seed=0)
+            loaded[size] = found.test
+        network = _Compiled(runtime.compile(side.path))
+        return evaluate(network, loaded[size].batches(_BATCH)).accuracy
+
+    return accuracy
+
+
+class _Compiled(nn.Module):
+    """A session as a module from images to logits."""
+
+    def __init__(self, session: Session) -> None:
+        super().__init__()
+        self._session = session
+        ((self._name, shape),) = session.input_shapes.items()
+        self._batch = shape[0] or _BATCH
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Logits ``(n, classes)``; the last images are repeated to fill a fixed batch."""
+        logits = []
+        for part in torch.split(pixels, self._batch):
+            missing = self._batch - len(part)
+            filled = torch.cat([part, part[-1:].expand(missing, -1, -1, -1)])
+            outputs = self._session.run({self._name: filled.contiguous().numpy()})
+            logits.append(np.array(outputs[0][: len(part)]))
+        return torch.from_numpy(np.concatenate(logits))
+
+
+def _image_size(side: Side) -> tuple[int, int, int]:
+    """(channels, height, width) of the one input.
+
+    Raises:
+        ModelError: the network takes something else than images of one size.
+    """
+    shapes = list(side.input_shapes.values())
+    if len(shapes) != 1 or len(shapes[0]) != 4 or None in shapes[0][1:]:
+        raise ModelError(f"{side.name} takes no images of one size; leave out --data")
+    channels, height, width = (int(n or 0) for n in shapes[0][1:])
+    return channels, height, width

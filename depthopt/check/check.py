@@ -1,0 +1,189 @@
+"""A whole check: latency, and all else that is watched, to one outcome."""
+
+import os
+import subprocess
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from depthopt.check.figures import Figure, Tolerances, figures_of
+from depthopt.check.latency import SECONDS, LatencyChange, Progress, compare_latency
+from depthopt.check.layers import LayerDifference, moved_layers
+from depthopt.check.sides import Side, require_equal_inputs, side_of
+from depthopt.check.verdict import Outcome, Verdict
+from depthopt.core.tables import MeasurementConditions
+from depthopt.errors import UsageError
+from depthopt.runtimes import Runtime
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """A network of a check, so that it can be told again.
+
+    Attributes:
+        name: the path as it was given.
+        sha256: of the file that was run.
+    """
+
+    name: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class CheckReport:
+    """What a check found.
+
+    Attributes:
+        outcome: ``regression`` if anything regressed, else ``inconclusive`` if the latency
+            is, else ``pass``.
+        baseline: what it was checked against.
+        current: what was checked.
+        conditions: what it was measured on and how.
+        tolerances: largest accepted changes.
+        verdict: on the latency, with the reason.
+        latency: what the verdict rests on; None where nothing could be measured.
+        figures: what else was watched.
+        layers: the layers that moved, if the latency did.
+        commit: of the current network's repository, where one is known.
+        time: ISO time in UTC.
+    """
+
+    outcome: Outcome
+    baseline: Network
+    current: Network
+    conditions: MeasurementConditions
+    tolerances: Tolerances
+    verdict: Verdict
+    latency: LatencyChange | None = None
+    figures: tuple[Figure, ...] = ()
+    layers: tuple[LayerDifference, ...] = ()
+    commit: str = ""
+    time: str = ""
+
+
+def check(
+    baseline: Path,
+    current: Path,
+    *,
+    runtime: Runtime,
+    batch: int = 1,
+    tolerances: Tolerances | None = None,
+    seconds: float = SECONDS,
+    accuracy: Callable[[Side], float] | None = None,
+    progress: Progress = lambda _: None,
+) -> CheckReport:
+    """Check ``current`` against ``baseline``, both measured here and now.
+
+    Args:
+        baseline: an ONNX file, a folder from ``depthopt.save``, or an engine.
+        current: the same, of the same inputs.
+        runtime: what runs them.
+        batch: images per inference, where the models leave it open.
+        tolerances: largest accepted changes.
+        seconds: cap on one measurement of latency, less the time of compiling.
+        accuracy: gives a side's accuracy in points of 100.
+        progress: told what is being done.
+
+    Raises:
+        UsageError: a side is missing, of an unknown kind, or their inputs differ.
+        ModelError: the runtime cannot run a side.
+    """
+    tolerances = tolerances or Tolerances()
+    with tempfile.TemporaryDirectory() as scratch:
+        progress("reading both networks")
+        old, new = (
+            side_of(given, runtime=runtime, batch=batch, scratch=Path(scratch))
+            for given in (baseline, current)
+        )
+        require_equal_inputs(old, new)
+        batch = batch_of(new, batch)
+        verdict, latency = compare_latency(
+            old.path,
+            new.path,
+            runtime=runtime,
+            batch=batch,
+            tolerance=tolerances.latency,
+            seconds=seconds,
+            progress=progress,
+        )
+        progress("reading size and memory")
+        figures = figures_of(
+            old,
+            new,
+            runtime=runtime,
+            batch=batch,
+            tolerances=tolerances,
+            accuracy=accuracy,
+        )
+        layers: tuple[LayerDifference, ...] = ()
+        if latency is not None and latency.moved and not (old.is_engine or new.is_engine):
+            progress("profiling layers")
+            layers = moved_layers(old.path, new.path, runtime=runtime, batch=batch)
+    return reported(
+        Network(old.name, old.sha256),
+        Network(new.name, new.sha256),
+        runtime.conditions(batch),
+        tolerances,
+        verdict,
+        latency=latency,
+        figures=figures,
+        layers=layers,
+    )
+
+
+def reported(
+    baseline: Network,
+    current: Network,
+    conditions: MeasurementConditions,
+    tolerances: Tolerances,
+    verdict: Verdict,
+    *,
+    latency: LatencyChange | None = None,
+    figures: tuple[Figure, ...] = (),
+    layers: tuple[LayerDifference, ...] = (),
+) -> CheckReport:
+    """The report on these findings, of now and of the commit at hand."""
+    regressed = any(figure.outcome == "regression" for figure in figures)
+    return CheckReport(
+        outcome="regression" if regressed else verdict.outcome,
+        baseline=baseline,
+        current=current,
+        conditions=conditions,
+        tolerances=tolerances,
+        verdict=verdict,
+        latency=latency,
+        figures=figures,
+        layers=layers,
+        commit=_commit(),
+        time=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def batch_of(side: Side, batch: int) -> int:
+    """Images per inference: the model's own where it is fixed.
+
+    Raises:
+        UsageError: the model is fixed to another batch than the one that was asked for.
+    """
+    fixed = next((shape[0] for shape in side.input_shapes.values() if shape), None)
+    if fixed is not None and batch not in {1, fixed}:
+        raise UsageError(f"{side.name} takes {fixed} images per inference, --batch says {batch}")
+    return batch if fixed is None else fixed
+
+
+def _commit() -> str:
+    """The commit as CI names it, or as git does; empty where there is none."""
+    if named := os.environ.get("GITHUB_SHA"):
+        return named
+    try:
+        done = subprocess.run(
+            ["git", "rev-parse", "HEAD"],  # noqa: S607 - git as the user has it
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    except OSError:
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""

@@ -1,0 +1,103 @@
+"""What else must not grow: size, parameters, peak memory; and accuracy, which must not fall."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from depthopt.check.memory import SLACK_BYTES, peak_memory_bytes
+from depthopt.check.sides import Side
+from depthopt.check.verdict import Outcome
+from depthopt.runtimes import Runtime
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Tolerances:
+    """Largest accepted changes.
+
+    Attributes:
+        latency: as a fraction.
+        size: of the file, as a fraction.
+        parameters: as a fraction.
+        memory: of peak memory, as a fraction.
+        accuracy: loss in points of 100.
+    """
+
+    latency: float = 0.05
+    size: float = 0.05
+    parameters: float = 0.05
+    memory: float = 0.15
+    accuracy: float = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A number that is watched beside the latency.
+
+    Attributes:
+        name: ``size``, ``parameters``, ``peak memory``, ``accuracy``.
+        unit: ``bytes``, ``points`` or nothing.
+        baseline: of the baseline.
+        current: of the current network.
+        limit: the worst accepted value.
+        outcome: ``pass`` or ``regression``.
+    """
+
+    name: str
+    unit: str
+    baseline: float
+    current: float
+    limit: float
+    outcome: Outcome
+
+
+def growing(
+    name: str, unit: str, values: tuple[float, float], tolerance: float, slack: float = 0.0
+) -> Figure:
+    """A figure that may grow by a fraction and by ``slack``, and shrink as it likes."""
+    baseline, current = values
+    limit = baseline * (1 + tolerance) + slack
+    outcome: Outcome = "regression" if current > limit else "pass"
+    return Figure(name, unit, baseline, current, limit, outcome)
+
+
+def accuracy_figure(baseline: float, current: float, tolerance: float) -> Figure:
+    """Accuracy, which may rise as it likes and fall by ``tolerance`` points."""
+    limit = baseline - tolerance
+    outcome: Outcome = "regression" if current < limit else "pass"
+    return Figure("accuracy", "points", baseline, current, limit, outcome)
+
+
+def figures_of(
+    baseline: Side,
+    current: Side,
+    *,
+    runtime: Runtime,
+    batch: int,
+    tolerances: Tolerances,
+    accuracy: Callable[[Side], float] | None = None,
+) -> tuple[Figure, ...]:
+    """All figures that can be read of both sides.
+
+    Args:
+        baseline: the one side.
+        current: the other side.
+        runtime: what runs them.
+        batch: images per inference.
+        tolerances: largest accepted changes.
+        accuracy: gives a side's accuracy in points; None without a data set.
+    """
+    found = [growing("size", "bytes", (baseline.size_bytes, current.size_bytes), tolerances.size)]
+    if baseline.parameters is not None and current.parameters is not None:
+        counts = baseline.parameters, current.parameters
+        found.append(growing("parameters", "", counts, tolerances.parameters))
+    peaks = [peak_memory_bytes(side.path, runtime, batch) for side in (baseline, current)]
+    if peaks[0] is not None and peaks[1] is not None:
+        both = float(peaks[0]), float(peaks[1])
+        found.append(growing("peak memory", "bytes", both, tolerances.memory, SLACK_BYTES))
+    else:
+        logger.info("peak memory is read on Linux, for runtimes on the processor; not here")
+    if accuracy is not None:
+        found.append(accuracy_figure(accuracy(baseline), accuracy(current), tolerances.accuracy))
+    return tuple(found)

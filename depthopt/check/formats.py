@@ -1,0 +1,141 @@
+"""A report for machines and for pages: JUnit's XML, and GitHub's Markdown."""
+
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator
+
+from depthopt.check.check import CheckReport
+from depthopt.check.figures import Figure
+from depthopt.check.statistics import Change
+from depthopt.check.verdict import Outcome
+
+_PLOT_WIDTH = 61
+_MARKS: dict[Outcome, str] = {"pass": "✅", "regression": "❌", "inconclusive": "⚠️"}
+
+
+def junit_xml(report: CheckReport) -> bytes:
+    """The report as JUnit's XML, as Jenkins, GitLab and others read it.
+
+    A regression is a failure, what is inconclusive an error: neither passes.
+    """
+    cases = [("latency", report.verdict.outcome, report.verdict.reason)]
+    cases += [(figure.name, figure.outcome, figure_line(figure)) for figure in report.figures]
+    outcomes = [outcome for _, outcome, _ in cases]
+    counts = {
+        "tests": str(len(cases)),
+        "failures": str(outcomes.count("regression")),
+        "errors": str(outcomes.count("inconclusive")),
+    }
+    root = ET.Element("testsuites", {"name": "depthopt check"} | counts)
+    head = {"name": report.current.name, "skipped": "0", "timestamp": report.time[:19]}
+    suite = ET.SubElement(root, "testsuite", head | counts)
+    for name, outcome, reason in cases:
+        case = ET.SubElement(suite, "testcase", classname="depthopt.check", name=name)
+        if outcome != "pass":
+            kind = "failure" if outcome == "regression" else "error"
+            ET.SubElement(case, kind, message=reason, type=outcome).text = reason
+        else:
+            ET.SubElement(case, "system-out").text = reason
+    ET.indent(root)
+    return bytes(ET.tostring(root, encoding="utf-8", xml_declaration=True))
+
+
+def markdown(report: CheckReport) -> str:
+    """The report as a GitHub step summary."""
+    return "\n".join(_markdown(report)) + "\n"
+
+
+def _markdown(report: CheckReport) -> Iterator[str]:
+    where = report.conditions
+    yield f"### {_MARKS[report.outcome]} {report.current.name}: {report.outcome}"
+    yield ""
+    yield f"{report.verdict.reason}."
+    yield ""
+    yield (
+        f"Against {report.baseline.name}, on {where.device}, {where.runtime} "
+        f"{where.runtime_version}, {where.dtype}, batch {where.batch}, {where.threads} threads."
+    )
+    yield ""
+    yield "| | baseline | current | change | |"
+    yield "|---|---|---|---|---|"
+    if report.latency is not None:
+        found = report.latency
+        cells = (
+            "latency",
+            f"{found.baseline.median_ms:.3f} ms",
+            f"{found.current.median_ms:.3f} ms",
+            str(found.change),
+            _MARKS[report.verdict.outcome],
+        )
+        yield f"| {' | '.join(cells)} |"
+    for figure in report.figures:
+        yield f"| {' | '.join((*figure_cells(figure), _MARKS[figure.outcome]))} |"
+    if report.latency is not None:
+        yield ""
+        yield "```text"
+        yield from interval_plot(
+            {"change": report.latency.change, "control": report.latency.control},
+            report.tolerances.latency,
+        )
+        yield "```"
+    if report.layers:
+        yield ""
+        yield "| layer that moved | kind | baseline | current |"
+        yield "|---|---|---|---|"
+        for layer in report.layers:
+            times = map(milliseconds, (layer.baseline_ms, layer.current_ms))
+            yield f"| {' | '.join((layer.name, layer.operator, *times))} |"
+
+
+def interval_plot(changes: dict[str, Change], tolerance: float) -> Iterator[str]:
+    """Intervals as lines of text, over one scale with 0 and the tolerance marked."""
+    ends = [0.0, tolerance, *(end for c in changes.values() for end in (c.low, c.high))]
+    low, high = min(ends), max(ends)
+    margin = (high - low) / 20
+    low, high = low - margin, high + margin
+
+    def column(value: float) -> int:
+        return round((value - low) / (high - low) * (_PLOT_WIDTH - 1))
+
+    for name, change in changes.items():
+        line = [" "] * _PLOT_WIDTH
+        line[column(0.0)], line[column(tolerance)] = "│", "┆"
+        for i in range(column(change.low), column(change.high) + 1):
+            line[i] = "─"
+        line[column(change.low)], line[column(change.high)] = "├", "┤"
+        line[column(change.estimate)] = "●"
+        yield f"{name:>8} {''.join(line)} {change}"
+    scale = [" "] * (_PLOT_WIDTH + 12)
+    for value, text in ((0.0, "0"), (tolerance, f"{tolerance:+.1%}")):
+        at = column(value)
+        scale[at : at + len(text)] = text
+    yield f"{'':>8} {''.join(scale).rstrip()}"
+
+
+def figure_cells(figure: Figure) -> tuple[str, str, str, str]:
+    """Name, baseline, current and change of a figure, in words."""
+    if figure.unit == "points":
+        change = f"{figure.current - figure.baseline:+.2f} points"
+    elif figure.baseline:
+        change = f"{figure.current / figure.baseline - 1:+.1%}"
+    else:
+        change = f"{figure.current:+,.0f}"
+    values = (_value(figure.unit, value) for value in (figure.baseline, figure.current))
+    return (figure.name, *values, change)  # type: ignore[return-value] # two values
+
+
+def figure_line(figure: Figure) -> str:
+    """A figure in one line."""
+    name, baseline, current, change = figure_cells(figure)
+    limit = _value(figure.unit, figure.limit)
+    return f"{name}: {baseline} to {current}, {change}; accepted up to {limit}"
+
+
+def milliseconds(value: float | None) -> str:
+    """A layer's time; a dash where there is no such layer."""
+    return "-" if value is None else f"{value:.3f} ms"
+
+
+def _value(unit: str, value: float) -> str:
+    if unit == "bytes":
+        return f"{value / 1e6:,.2f} MB"
+    return f"{value:.2f} %" if unit == "points" else f"{value:,.0f}"

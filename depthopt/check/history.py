@@ -1,0 +1,144 @@
+"""Checks over commits: a file that grows by a line a check, and the steps in it.
+
+Steps are found by penalised least squares over piecewise constant levels (PELT; Killick,
+Fearnhead and Eckley, 2012, by the library ``ruptures``) on logarithms of ratios: one step
+is accepted where it lowers the squared error by more than ``PENALTY`` noise variances
+times log n. The noise is that of neighbours' differences, which steps hardly touch.
+"""
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import TypeAdapter, ValidationError
+
+from depthopt.check.check import CheckReport
+from depthopt.check.verdict import Outcome
+from depthopt.core.artefacts import SCHEMA_VERSION
+from depthopt.core.tables import MeasurementConditions
+from depthopt.errors import ArtefactError
+
+PENALTY = 4.0
+
+_LEAST_NOISE = 1e-3
+_MIN_LEVEL = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One check, as the history keeps it.
+
+    Attributes:
+        commit: what was checked out.
+        time: ISO time in UTC.
+        current: SHA-256 of the network.
+        baseline: SHA-256 of what it was checked against.
+        conditions: what it was measured on and how.
+        outcome: of the whole check.
+        median_ms: of the network, by the clock.
+        ratio: its time over the baseline's.
+    """
+
+    commit: str
+    time: str
+    current: str
+    baseline: str
+    conditions: MeasurementConditions
+    outcome: Outcome
+    median_ms: float
+    ratio: float
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A commit from which on the network takes another time.
+
+    Attributes:
+        index: of the first entry after it.
+        before: median ratio to the baseline since the last step.
+        after: median ratio from here to the next step.
+    """
+
+    index: int
+    before: float
+    after: float
+
+    @property
+    def change(self) -> float:
+        """By what fraction it takes longer."""
+        return self.after / self.before - 1
+
+
+def append(path: Path, report: CheckReport) -> None:
+    """Add a check to the history; one without a measured latency is left out."""
+    if report.latency is None:
+        return
+    entry = Entry(
+        report.commit,
+        report.time,
+        report.current.sha256,
+        report.baseline.sha256,
+        report.conditions,
+        report.outcome,
+        report.latency.current.median_ms,
+        1 + report.latency.change.estimate,
+    )
+    body = {"schema_version": SCHEMA_VERSION} | TypeAdapter(Entry).dump_python(entry, mode="json")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(body) + "\n")
+
+
+def read(path: Path) -> tuple[Entry, ...]:
+    """The history's checks that compare with the last one: of its baseline and conditions.
+
+    Raises:
+        ArtefactError: the file is missing, or a line is damaged or of a newer schema.
+    """
+    if not path.exists():
+        raise ArtefactError(f"{path} does not exist")
+    lines = path.read_text(encoding="utf-8").splitlines()
+    entries = [_entry(path, i, line) for i, line in enumerate(lines, 1) if line.strip()]
+    return tuple(
+        entry
+        for entry in entries
+        if entry.baseline == entries[-1].baseline
+        and entry.conditions.unlike(entries[-1].conditions) is None
+    )
+
+
+def steps(entries: tuple[Entry, ...]) -> tuple[Step, ...]:
+    """Where the level of the ratios changes, in order."""
+    if len(entries) < 2 * _MIN_LEVEL:
+        return ()
+    import ruptures  # noqa: PLC0415 - scipy behind it takes a second
+
+    values = np.log([entry.ratio for entry in entries])
+    noise = float(np.median(np.abs(np.diff(values)))) / (0.6745 * math.sqrt(2))
+    penalty = PENALTY * max(noise, _LEAST_NOISE) ** 2 * math.log(len(values))
+    search = ruptures.Pelt(model="l2", min_size=_MIN_LEVEL, jump=1).fit(values.reshape(-1, 1))
+    ends = search.predict(pen=penalty)
+    starts = [0, *ends[:-1]]
+    levels = [math.exp(np.median(values[a:b])) for a, b in zip(starts, ends, strict=True)]
+    return tuple(
+        Step(start, before, after)
+        for start, before, after in zip(starts[1:], levels[:-1], levels[1:], strict=True)
+    )
+
+
+def _entry(path: Path, number: int, line: str) -> Entry:
+    try:
+        content: Any = json.loads(line)
+        version = content.pop("schema_version")
+        if version > SCHEMA_VERSION:
+            raise ArtefactError(
+                f"{path}, line {number}, has schema version {version}, this depthopt reads up "
+                f"to {SCHEMA_VERSION}; upgrade depthopt"
+            )
+        return TypeAdapter(Entry).validate_python(content)
+    except (ValueError, ValidationError, KeyError, AttributeError, TypeError) as error:
+        reason = " ".join(str(error).split())
+        raise ArtefactError(f"{path}, line {number}, is no check ({reason}); remove it") from None

@@ -1,0 +1,99 @@
+"""Which layers moved: two networks' layers side by side, by the runtime's own profile.
+
+Names are no help: a layer put in front renumbers all behind it. Layers are aligned as
+texts are (Needleman and Wunsch, 1970): pairs of equal operators in equal order, others
+left over, so that the fewest milliseconds change.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from depthopt.runtimes import LayerTime, Runtime, random_inputs
+
+_PASSES = 3
+_SHOWN = 10
+_SHARE = 0.005
+"""A layer moved if it changed by more than this share of the baseline."""
+
+
+@dataclass(frozen=True, slots=True)
+class LayerDifference:
+    """A layer that is faster, slower, new or gone.
+
+    Attributes:
+        name: in the current network; in the baseline if it is gone.
+        operator: its kind, in the runtime's words.
+        baseline_ms: None if it is new.
+        current_ms: None if it is gone.
+    """
+
+    name: str
+    operator: str
+    baseline_ms: float | None
+    current_ms: float | None
+
+    @property
+    def change_ms(self) -> float:
+        """Milliseconds more than before."""
+        return (self.current_ms or 0.0) - (self.baseline_ms or 0.0)
+
+
+def moved_layers(
+    baseline: Path, current: Path, *, runtime: Runtime, batch: int
+) -> tuple[LayerDifference, ...]:
+    """The layers that moved most, the largest change first; none without a profiler.
+
+    Both are profiled in turn, several times over; a layer's time is its least.
+
+    Raises:
+        ModelError: a network cannot be compiled or run.
+    """
+    inputs = random_inputs(runtime.compile(baseline), batch)
+    passes = [
+        [runtime.layer_times(model, inputs) for model in (baseline, current)]
+        for _ in range(_PASSES)
+    ]
+    before, after = (_least([one[side] for one in passes]) for side in (0, 1))
+    least_ms = _SHARE * sum(layer.median_ms for layer in before)
+    found = [d for d in aligned(before, after) if abs(d.change_ms) > least_ms]
+    return tuple(sorted(found, key=lambda d: -abs(d.change_ms))[:_SHOWN])
+
+
+def aligned(before: Sequence[LayerTime], after: Sequence[LayerTime]) -> list[LayerDifference]:
+    """All layers of both networks, in pairs where they correspond."""
+    cost = np.zeros((len(before) + 1, len(after) + 1))
+    cost[1:, 0] = np.cumsum([layer.median_ms for layer in before])
+    cost[0, 1:] = np.cumsum([layer.median_ms for layer in after])
+    for i, old in enumerate(before, 1):
+        for j, new in enumerate(after, 1):
+            options = [cost[i - 1, j] + old.median_ms, cost[i, j - 1] + new.median_ms]
+            if old.operator == new.operator:
+                options.append(cost[i - 1, j - 1] + abs(new.median_ms - old.median_ms))
+            cost[i, j] = min(options)
+    found = []
+    i, j = len(before), len(after)
+    while i or j:
+        if i and j and before[i - 1].operator == after[j - 1].operator:
+            old, new = before[i - 1], after[j - 1]
+            if cost[i, j] == cost[i - 1, j - 1] + abs(new.median_ms - old.median_ms):
+                pair = LayerDifference(new.name, new.operator, old.median_ms, new.median_ms)
+                found.append(pair)
+                i, j = i - 1, j - 1
+                continue
+        if i and cost[i, j] == cost[i - 1, j] + before[i - 1].median_ms:
+            i -= 1
+            old = before[i]
+            found.append(LayerDifference(old.name, old.operator, old.median_ms, None))
+        else:
+            j -= 1
+            new = after[j]
+            found.append(LayerDifference(new.name, new.operator, None, new.median_ms))
+    return found[::-1]
+
+
+def _least(passes: Sequence[Sequence[LayerTime]]) -> list[LayerTime]:
+    """Each layer with its least time; passes of one model have the same layers."""
+    return [min(same, key=lambda layer: layer.median_ms) for same in zip(*passes, strict=True)]

@@ -1,0 +1,77 @@
+"""The pytest fixture ``assert_latency``, for those who keep their networks under test.
+
+    def test_the_detector_is_as_fast_as_it_was(assert_latency):
+        assert_latency("detector.onnx", baseline="detector-v1.onnx", tolerance=0.05)
+
+Nothing heavy is imported until a test uses it: pytest loads this in every run.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import pytest
+
+if TYPE_CHECKING:
+    from depthopt.check.check import CheckReport
+
+
+class AssertLatency(Protocol):
+    """The fixture's type."""
+
+    def __call__(
+        self,
+        model: str | Path,
+        *,
+        baseline: str | Path,
+        tolerance: float = 0.05,
+        runtime: str = "onnxruntime",
+        threads: int = 1,
+        batch: int = 1,
+        seconds: float = 15.0,
+    ) -> "CheckReport":
+        """Fail the test unless ``model`` passes against ``baseline``."""
+        ...
+
+
+@pytest.fixture
+def assert_latency() -> AssertLatency:
+    """Fails a test whose network became slower or larger, or where that cannot be told.
+
+    Called with the network and ``baseline=``: another network, or a file that ``depthopt
+    check --record`` wrote. It gives the report.
+    """
+    return _assert_latency
+
+
+def _assert_latency(
+    model: str | Path,
+    *,
+    baseline: str | Path,
+    tolerance: float = 0.05,
+    runtime: str = "onnxruntime",
+    threads: int = 1,
+    batch: int = 1,
+    seconds: float = 15.0,
+) -> "CheckReport":
+    __tracebackhide__ = True
+    from depthopt.check.baseline import check_against  # noqa: PLC0415 - torch takes seconds
+    from depthopt.check.check import check  # noqa: PLC0415 - as above
+    from depthopt.check.figures import Tolerances  # noqa: PLC0415 - as above
+    from depthopt.check.formats import figure_line  # noqa: PLC0415 - as above
+    from depthopt.runtimes import get_runtime  # noqa: PLC0415 - as above
+
+    compare = check_against if Path(baseline).suffix == ".json" else check
+    report = compare(
+        Path(baseline),
+        Path(model),
+        runtime=get_runtime(runtime, threads=threads),
+        batch=batch,
+        tolerances=Tolerances(latency=tolerance),
+        seconds=seconds,
+    )
+    if report.outcome != "pass":
+        grown = [figure_line(f) for f in report.figures if f.outcome == "regression"]
+        pytest.fail(
+            f"{report.outcome}: {'; '.join([report.verdict.reason, *grown])}", pytrace=False
+        )
+    return report

@@ -1,0 +1,239 @@
+"""``depthopt check``: whether a network became slower, larger or less accurate."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from depthopt.cli.options import AsJson, err
+from depthopt.cli.show_check import show_check, show_steps
+from depthopt.core.artefacts import save_json, to_json, write_bytes
+from depthopt.errors import UsageError
+
+if TYPE_CHECKING:
+    from depthopt.check.check import CheckReport
+    from depthopt.check.figures import Tolerances
+    from depthopt.runtimes import Runtime
+
+console = Console()
+
+
+def check(
+    models: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="[BASELINE] CURRENT",
+            help="ONNX files, saved networks (folders) or engines. With --against or --record "
+            "only one.",
+            show_default=False,
+        ),
+    ],
+    tolerance: Annotated[str, typer.Option(help="Accepted rise of the latency.")] = "5%",
+    against: Annotated[
+        Path | None,
+        typer.Option(
+            help="Check against a recorded baseline or a latency table.", show_default=False
+        ),
+    ] = None,
+    network: Annotated[
+        str | None,
+        typer.Option(
+            help="Which network of a latency table, if it holds several.", show_default=False
+        ),
+    ] = None,
+    record: Annotated[
+        Path | None,
+        typer.Option(help="Measure the one network and write a baseline file.", show_default=False),
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            help="Data set to test accuracy on, such as digits or folder:PATH.", show_default=False
+        ),
+    ] = None,
+    size_tolerance: Annotated[str, typer.Option(help="Accepted rise of the file's size.")] = "5%",
+    parameters_tolerance: Annotated[str, typer.Option(help="Accepted rise of parameters.")] = "5%",
+    memory_tolerance: Annotated[str, typer.Option(help="Accepted rise of peak memory.")] = "15%",
+    accuracy_tolerance: Annotated[
+        float, typer.Option(help="Accepted loss of accuracy, in points of 100.")
+    ] = 0.5,
+    runtime: Annotated[str, typer.Option(help="What runs them.")] = "onnxruntime",
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    dtype: Annotated[str, typer.Option(help="What it computes in.")] = "float32",
+    threads: Annotated[int, typer.Option(help="Intra-operator threads.")] = 1,
+    batch: Annotated[int, typer.Option(help="Images per inference.")] = 1,
+    seconds: Annotated[
+        float, typer.Option(help="Cap on one measurement; a suspected regression takes two.")
+    ] = 15.0,
+    junit: Annotated[Path | None, typer.Option(help="Write JUnit XML.", show_default=False)] = None,
+    summary: Annotated[
+        Path | None,
+        typer.Option(
+            help="Append Markdown to this file.",
+            envvar="GITHUB_STEP_SUMMARY",
+            show_default=False,
+        ),
+    ] = None,
+    history: Annotated[
+        Path | None,
+        typer.Option(
+            help="Append the check to this file, and show steps in it.", show_default=False
+        ),
+    ] = None,
+    history_plot: Annotated[
+        Path | None, typer.Option(help="Draw the history (.svg).", show_default=False)
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check whether a network became slower, larger or less accurate than a baseline.
+
+    Both are measured in turn in this process, with the baseline against itself as a control.
+    Exit codes: 0 pass, 1 regression, 2 input to be mended, 3 inconclusive, with what would
+    settle it.
+    """
+    if history_plot is not None and history is None:
+        raise UsageError("--history-plot draws what --history FILE keeps; give both")
+    if batch < 1 or seconds <= 0 or accuracy_tolerance < 0:
+        raise UsageError(
+            "--batch and --seconds must be positive, --accuracy-tolerance not negative"
+        )
+    from depthopt.check.figures import Tolerances  # noqa: PLC0415 - torch takes seconds
+    from depthopt.runtimes import get_runtime  # noqa: PLC0415 - as above
+
+    tolerances = Tolerances(
+        latency=fraction(tolerance),
+        size=fraction(size_tolerance),
+        parameters=fraction(parameters_tolerance),
+        memory=fraction(memory_tolerance),
+        accuracy=accuracy_tolerance,
+    )
+    chosen = get_runtime(runtime, threads=threads, device=device, dtype=dtype)
+    if record is not None:
+        _record(models, record, chosen, batch, seconds, data, refused=against or network)
+        return
+    report = _checked(models, against, network, chosen, batch, tolerances, seconds, data)
+    _write(report, junit, summary, history, history_plot)
+    print(to_json(report)) if as_json else show_check(console, report)
+    if history is not None:
+        show_steps(err, history)
+    from depthopt.check.verdict import EXIT_CODES  # noqa: PLC0415 - as above
+
+    raise typer.Exit(EXIT_CODES[report.outcome])
+
+
+def fraction(text: str) -> float:
+    """A tolerance such as ``5%`` or ``0.05``.
+
+    Raises:
+        UsageError: it is neither.
+    """
+    number, percent = text.strip().removesuffix("%"), text.strip().endswith("%")
+    try:
+        value = float(number) / (100 if percent else 1)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < (10 if percent else 1):
+        raise UsageError(f"tolerance {text!r} is no fraction; write for instance 5% or 0.05")
+    return value
+
+
+def _record(
+    models: list[Path],
+    path: Path,
+    runtime: "Runtime",
+    batch: int,
+    seconds: float,
+    data: str | None,
+    *,
+    refused: Path | str | None,
+) -> None:
+    """Write a baseline file."""
+    from depthopt.check.accuracy import accuracy_on  # noqa: PLC0415 - torch takes seconds
+    from depthopt.check.baseline import record  # noqa: PLC0415 - as above
+
+    if len(models) != 1 or refused:
+        raise UsageError("--record measures one network: depthopt check --record FILE MODEL")
+    accuracy = accuracy_on(data, runtime) if data else None
+    found = record(
+        models[0], runtime=runtime, batch=batch, seconds=seconds, data=data or "", accuracy=accuracy
+    )
+    save_json(found, path)
+    print(f"{path}: {found.network.name} takes {found.latency.median_ms:.3f} ms")
+
+
+def _checked(
+    models: list[Path],
+    against: Path | None,
+    network: str | None,
+    runtime: "Runtime",
+    batch: int,
+    tolerances: "Tolerances",
+    seconds: float,
+    data: str | None,
+) -> "CheckReport":
+    from depthopt.check.accuracy import accuracy_on  # noqa: PLC0415 - torch takes seconds
+    from depthopt.check.baseline import check_against  # noqa: PLC0415 - as above
+    from depthopt.check.check import check as check_both  # noqa: PLC0415 - as above
+
+    accuracy = accuracy_on(data, runtime) if data else None
+    with err.status("reading") as status:
+
+        def progress(what: str) -> None:
+            status.update(what)
+
+        if against is not None:
+            if len(models) != 1:
+                raise UsageError("--against takes one network: depthopt check --against FILE MODEL")
+            return check_against(
+                against,
+                models[0],
+                runtime=runtime,
+                batch=batch,
+                network=network,
+                tolerances=tolerances,
+                seconds=seconds,
+                data=data or "",
+                accuracy=accuracy,
+                progress=progress,
+            )
+        if len(models) != 2 or network is not None:
+            raise UsageError(
+                "a check takes two networks, BASELINE and CURRENT, or --against FILE and one; "
+                "--network belongs to --against"
+            )
+        return check_both(
+            models[0],
+            models[1],
+            runtime=runtime,
+            batch=batch,
+            tolerances=tolerances,
+            seconds=seconds,
+            accuracy=accuracy,
+            progress=progress,
+        )
+
+
+def _write(
+    report: "CheckReport",
+    junit: Path | None,
+    summary: Path | None,
+    history: Path | None,
+    history_plot: Path | None,
+) -> None:
+    """All files that were asked for."""
+    from depthopt.check.formats import junit_xml, markdown  # noqa: PLC0415 - as above
+    from depthopt.check.history import append, read, steps  # noqa: PLC0415 - as above
+
+    if junit is not None:
+        write_bytes(junit, junit_xml(report))
+    if summary is not None:
+        with summary.open("a", encoding="utf-8") as file:
+            file.write(markdown(report))
+    if history is not None:
+        append(history, report)
+    if history is not None and history_plot is not None:
+        from depthopt.report import history_svg  # noqa: PLC0415 - matplotlib takes a second
+
+        entries = read(history)
+        write_bytes(history_plot, history_svg(entries, steps(entries)))

@@ -1,0 +1,58 @@
+"""Baselines: recorded ones, and networks of latency tables."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from depthopt.check.baseline import YARDSTICKS, read_baseline, record
+from depthopt.core.artefacts import load_json, save_json
+from depthopt.core.candidate import LatencyKey
+from depthopt.core.tables import LatencyTable
+from depthopt.errors import TableError
+from depthopt.runtimes import get_runtime
+from tests.check.models import convolutions
+
+COMMITTED = next(Path("latency_tables").glob("*/onnxruntime-*-b1.json"))
+
+
+def test_a_baseline_holds_yardsticks_conditions_and_hashes(tmp_path):
+    model = convolutions(tmp_path / "model.onnx", 6)
+    found = record(model, runtime=get_runtime("onnxruntime"), seconds=0.5)
+    save_json(found, tmp_path / "b.json")
+    assert read_baseline(tmp_path / "b.json") == found
+    assert set(found.yardsticks) <= set(map(str, YARDSTICKS))
+    assert min(found.yardsticks.values()) > 0
+    assert found.latency.count >= 9
+    assert len(found.network.sha256) == 64
+
+
+def test_a_committed_tables_network_is_a_baseline():
+    found = read_baseline(COMMITTED, "resnet18 @3x224x224")
+    table = load_json(LatencyTable, COMMITTED)
+    network = table.networks["resnet18 @3x224x224"]
+    assert found.conditions == table.conditions
+    assert found.latency == network.total
+    level_ms = (network.total.median_ms - network.fixed_ms) / network.blocks_share
+    for key, share in found.yardsticks.items():
+        assert str(LatencyKey.parse(key)) == key
+        assert np.isclose(share * level_ms, table.entries[key].median_ms)
+
+
+def test_a_table_is_asked_for_a_network_that_it_holds(tmp_path):
+    with pytest.raises(TableError, match=r"several networks; choose one with --network: eff"):
+        read_baseline(COMMITTED)
+    with pytest.raises(TableError, match="holds no alexnet"):
+        read_baseline(COMMITTED, "alexnet")
+    table = load_json(LatencyTable, COMMITTED)
+    name, network = next(iter(table.networks.items()))
+    only = tmp_path / "only.json"
+    save_json(replace(table, networks={name: network}), only)
+    assert read_baseline(only).latency == network.total
+    save_json(replace(table, networks={name: replace(network, blocks_share=None)}), only)
+    with pytest.raises(TableError, match="profile it"):
+        read_baseline(only)
+    save_json(replace(table, networks={name: network}, entries={}), only)
+    with pytest.raises(TableError, match="no settled entry"):
+        read_baseline(only)

@@ -1,0 +1,92 @@
+"""What a side is: files, engines, saved networks."""
+
+import pytest
+import timm
+import torch
+
+import depthopt
+from depthopt.check.accuracy import accuracy_on
+from depthopt.check.check import batch_of
+from depthopt.check.memory import peak_memory_bytes
+from depthopt.check.sides import side_of
+from depthopt.errors import ModelError, UsageError
+from depthopt.runtimes import get_runtime
+from tests.check.models import convolutions
+from tests.plans import plan_of
+
+RUNTIME = get_runtime("onnxruntime")
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """A classifier of digits with random weights, for four images at once."""
+    torch.manual_seed(0)
+    model = timm.create_model("test_resnet", in_chans=1, num_classes=10)
+    path = tmp_path_factory.mktemp("sides") / "digits.onnx"
+    depthopt.export_onnx(model, path, images=torch.randn(4, 1, 16, 16), batch=4)
+    return model, path
+
+
+def side(path, scratch, batch=1):
+    return side_of(path, runtime=RUNTIME, batch=batch, scratch=scratch)
+
+
+def test_a_file_is_read_with_the_weights_beside_it(tmp_path):
+    path = convolutions(tmp_path / "model.onnx", 3)
+    alone = side(path, tmp_path)
+    assert alone.size_bytes == path.stat().st_size
+    assert alone.parameters >= 3 * 16 * 16 * 9
+    assert alone.input_shapes == {"x": (1, 16, 24, 24)}
+    path.with_name("model.onnx.data").write_bytes(b"more")
+    both = side(path, tmp_path)
+    assert both.size_bytes == alone.size_bytes + 4
+    assert both.sha256 != alone.sha256
+
+
+def test_a_saved_network_is_exported(tmp_path, exported):
+    model, _ = exported
+    chain = depthopt.extract(model, (1, 16, 16), name="test_resnet")
+    plan = plan_of(chain)
+    network = depthopt.apply(model, chain, plan, calibration=[torch.randn(8, 1, 16, 16)])
+    folder = tmp_path / "saved"
+    depthopt.save(network, folder, plan, arguments={"in_chans": 1, "num_classes": 10})
+    found = side(folder, tmp_path, batch=2)
+    assert found.input_shapes == {"image": (2, 1, 16, 16)}
+    assert found.path.suffix == ".onnx"
+    assert batch_of(found, 2) == 2
+
+
+def test_the_batch_is_the_models_own(tmp_path, exported):
+    found = side(exported[1], tmp_path)
+    assert batch_of(found, 1) == batch_of(found, 4) == 4
+    with pytest.raises(UsageError, match="takes 4 images per inference, --batch says 2"):
+        batch_of(found, 2)
+
+
+def test_accuracy_is_that_of_the_network_before_export(tmp_path, exported):
+    model, path = exported
+    data = depthopt.load_dataset("digits", input_size=(1, 16, 16), calibration_images=1, seed=0)
+    images, labels = next(data.test.batches(449))
+    with torch.no_grad():
+        wanted = 100 * float((model.eval()(images).argmax(1) == labels).float().mean())
+    assert accuracy_on("digits", RUNTIME)(side(path, tmp_path)) == pytest.approx(wanted)
+
+
+def test_accuracy_needs_images(tmp_path):
+    builder_input = convolutions(tmp_path / "a.onnx", 1)
+    found = side(builder_input, tmp_path)
+    free = type(found)(found.name, found.path, "", 0, 0, {"x": (1, 7)})
+    with pytest.raises(ModelError, match="leave out --data"):
+        accuracy_on("digits", RUNTIME)(free)
+
+
+def test_peak_memory_holds_the_weights(tmp_path):
+    peak = peak_memory_bytes(convolutions(tmp_path / "a.onnx", 40), RUNTIME, 1)
+    assert peak is None or 40 * 16 * 16 * 9 * 4 < peak < 200 << 20
+
+
+def test_what_does_not_run_in_a_process_of_its_own_is_named(tmp_path):
+    path = tmp_path / "broken.onnx"
+    path.write_bytes(b"no model")
+    with pytest.raises(ModelError, match=r"broken\.onnx"):
+        peak_memory_bytes(path, RUNTIME, 1)
