@@ -177,11 +177,12 @@ class TensorRt:
         from depthopt.runtimes.tensorrt.engine import load_plan  # noqa: PLC0415 - needs TensorRT
         from depthopt.runtimes.tensorrt.session import Execution  # noqa: PLC0415
 
+        plan = self._plan(content)
         try:
-            engine = load_plan(self._plan(content), here=self.here, log=self._log)
-            return Execution(engine, self._scratch)
-        except torch.cuda.OutOfMemoryError as error:
-            raise ModelError(f"{one_line(error)}; lower latency.batch") from error
+            return Execution(load_plan(plan, here=self.here, log=self._log), self._scratch)
+        except (ArtefactError, torch.cuda.OutOfMemoryError) as error:
+            reason = f"the engine does not load ({one_line(error)})"
+            raise ModelError(f"{reason}; lower latency.batch if the GPU is full") from error
 
     def _information(self, content: bytes) -> dict[str, Any]:
         from depthopt.runtimes.tensorrt.engine import information, load_plan  # noqa: PLC0415
