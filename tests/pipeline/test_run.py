@@ -79,6 +79,14 @@ def test_a_run_ends_in_a_checked_result(finished: tuple[Path, Path]) -> None:
     assert not list(folder.glob("*checkpoint*"))
 
 
+def test_a_run_keeps_its_recipe(finished: tuple[Path, Path]) -> None:
+    recipe, folder = finished
+    assert load_recipe(folder / "recipe.yaml") == load_recipe(recipe)
+    again = load_recipe(folder / "recipe.yaml", ["budget={ms: 0.25}"])
+    assert again.budget.ms == 0.25
+    assert again.budget.speedup is None
+
+
 def test_a_finished_run_does_nothing_again(finished: tuple[Path, Path]) -> None:
     recipe, folder = finished
     log = Log()
