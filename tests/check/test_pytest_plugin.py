@@ -23,7 +23,10 @@ def suite(pytester, tmp_path, monkeypatch):
             for name, count in (("baseline", baseline), ("current", current))
         }
         pytester.makepyfile(SUITE.format(**models))
-        return pytester.runpytest_inprocess("-p", "depthopt.check.pytest_plugin")
+        # An installation registers the plugin under its own name; pytest takes it once only.
+        return pytester.runpytest_inprocess(
+            "-p", "depthopt.check.pytest_plugin", "-p", "no:depthopt"
+        )
 
     return run
 

@@ -142,6 +142,14 @@ def test_a_run_is_exported_for_any_batch_openvino_and_in_8_bits(
     )
 
 
+def test_a_run_keeps_its_recipe(finished: tuple[Path, Path]) -> None:
+    recipe, folder = finished
+    assert load_recipe(folder / "recipe.yaml") == load_recipe(recipe)
+    again = load_recipe(folder / "recipe.yaml", ["budget={ms: 0.25}"])
+    assert again.budget.ms == 0.25
+    assert again.budget.speedup is None
+
+
 def test_a_finished_run_does_nothing_again(finished: tuple[Path, Path]) -> None:
     recipe, folder = finished
     log = Log()
