@@ -23,7 +23,7 @@ def suite(pytester, tmp_path, monkeypatch):
             for name, count in (("baseline", baseline), ("current", current))
         }
         pytester.makepyfile(SUITE.format(**models))
-        return pytester.runpytest_inprocess("-p", "depthopt.check.pytest_plugin")
+        return pytester.runpytest_inprocess()
 
     return run
 
