@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from depthopt.check.sides import Side
+from depthopt.check.sides import Side, opened
 from depthopt.errors import ModelError
 from depthopt.runtimes import Runtime, Session
 from depthopt.train.data import load_dataset
@@ -30,7 +30,7 @@ def accuracy_on(source: str, runtime: Runtime) -> Callable[[Side], float]:
         if size not in loaded:
             found = load_dataset(source, input_size=size, calibration_images=1, seed=0)
             loaded[size] = found.test
-        network = _Compiled(runtime.compile(side.path))
+        network = _Compiled(opened(runtime, side.path))
         return evaluate(network, loaded[size].batches(_BATCH)).accuracy
 
     return accuracy

@@ -95,7 +95,7 @@ def record(
     """Measure a network as a baseline for later checks.
 
     Args:
-        model: an ONNX file, a folder from ``depthopt.save``, or an engine.
+        model: an ONNX file, or a folder from ``depthopt.save``.
         runtime: what runs it.
         batch: images per inference, where the model leaves it open.
         seconds: cap on the time of measuring.
@@ -109,6 +109,7 @@ def record(
     with tempfile.TemporaryDirectory() as scratch:
         side = side_of(model, runtime=runtime, batch=batch, scratch=Path(scratch))
         batch = batch_of(side, batch)
+        _refuse_engine(side)
         found = _measured(side.path, YARDSTICKS, runtime, batch, seconds)
         return Baseline(
             network=Network(side.name, side.sha256),
@@ -140,7 +141,7 @@ def check_against(
 
     Args:
         path: the file.
-        model: an ONNX file, a folder from ``depthopt.save``, or an engine.
+        model: an ONNX file, or a folder from ``depthopt.save``.
         runtime: what runs it.
         batch: images per inference, where the model leaves it open.
         network: which of a table's networks; needed where it holds several.
@@ -166,6 +167,7 @@ def check_against(
     with tempfile.TemporaryDirectory() as scratch:
         side = side_of(model, runtime=runtime, batch=batch, scratch=Path(scratch))
         batch = batch_of(side, batch)
+        _refuse_engine(side)
         here = runtime.conditions(batch)
         current = Network(side.name, side.sha256)
         if difference := baseline.conditions.unlike(here):
@@ -182,6 +184,14 @@ def check_against(
     return reported(
         baseline.network, current, here, tolerances, verdict, latency=latency, figures=figures
     )
+
+
+def _refuse_engine(side: Side) -> None:
+    if side.is_engine:
+        raise UsageError(
+            f"{side.name} is an engine; engines are checked against one another, give two, or "
+            "give the ONNX file that it is built from"
+        )
 
 
 def read_baseline(path: Path, network: str | None = None) -> Baseline:

@@ -19,11 +19,12 @@ from depthopt.check.sampling import (
     clocks_for,
     sample,
 )
+from depthopt.check.sides import opened
 from depthopt.check.statistics import Change, change_of
 from depthopt.check.verdict import Verdict, confirmed, judge
 from depthopt.core.tables import LatencySummary
 from depthopt.latency.measure import summarise
-from depthopt.runtimes import Array, Runtime, Session, random_inputs
+from depthopt.runtimes import Array, Runtime, random_inputs
 
 SECONDS = 15.0
 """Cap on one measurement; a suspected regression takes a second one."""
@@ -71,8 +72,8 @@ class LatencyChange:
 
 
 def compare_latency(
-    baseline: bytes | Path,
-    current: bytes | Path,
+    baseline: Path,
+    current: Path,
     *,
     runtime: Runtime,
     batch: int = 1,
@@ -132,19 +133,17 @@ def compare_latency(
     return verdict, _change(samples, count, tolerance)
 
 
-def openers_of(
-    runtime: Runtime, models: Mapping[str, bytes | Path], batch: int
-) -> dict[str, Opener]:
+def openers_of(runtime: Runtime, models: Mapping[str, Path], batch: int) -> dict[str, Opener]:
     """Openers that compile models on a runtime, all fed with equal inputs."""
     kept: dict[str, dict[str, Array]] = {}
 
-    def opened(model: bytes | Path) -> Call:
-        session: Session = runtime.compile(model)
+    def open_(model: Path) -> Call:
+        session = opened(runtime, model)
         if not kept:
             kept["inputs"] = random_inputs(session, batch)
         return partial(session.run, kept["inputs"])
 
-    return {name: partial(opened, model) for name, model in models.items()}
+    return {name: partial(open_, model) for name, model in models.items()}
 
 
 def _judged(samples: Samples, tolerance: float) -> Verdict:

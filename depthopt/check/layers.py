@@ -5,7 +5,7 @@ texts are (Needleman and Wunsch, 1970): pairs of equal operators in equal order,
 left over, so that the fewest milliseconds change.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,7 +46,8 @@ def moved_layers(
 ) -> tuple[LayerDifference, ...]:
     """The layers that moved most, the largest change first; none without a profiler.
 
-    Both are profiled in turn, several times over; a layer's time is its least.
+    New layers of a kind, and gone ones, that are too small each count together. Both
+    networks are profiled in turn, several times over; a layer's time is its least.
 
     Raises:
         ModelError: a network cannot be compiled or run.
@@ -58,7 +59,10 @@ def moved_layers(
     ]
     before, after = (_least([one[side] for one in passes]) for side in (0, 1))
     least_ms = _SHARE * sum(layer.median_ms for layer in before)
-    found = [d for d in aligned(before, after) if abs(d.change_ms) > least_ms]
+    every = aligned(before, after)
+    small = [d for d in every if abs(d.change_ms) <= least_ms]
+    candidates = [*(d for d in every if abs(d.change_ms) > least_ms), *_summed(small)]
+    found = [d for d in candidates if abs(d.change_ms) > least_ms]
     return tuple(sorted(found, key=lambda d: -abs(d.change_ms))[:_SHOWN])
 
 
@@ -92,6 +96,16 @@ def aligned(before: Sequence[LayerTime], after: Sequence[LayerTime]) -> list[Lay
             new = after[j]
             found.append(LayerDifference(new.name, new.operator, None, new.median_ms))
     return found[::-1]
+
+
+def _summed(layers: Sequence[LayerDifference]) -> Iterator[LayerDifference]:
+    """New layers as one per operator, and gone ones likewise; pairs are left out."""
+    for operator in dict.fromkeys(layer.operator for layer in layers):
+        same = [layer for layer in layers if layer.operator == operator]
+        new = [x.current_ms for x in same if x.baseline_ms is None and x.current_ms is not None]
+        gone = [x.baseline_ms for x in same if x.current_ms is None and x.baseline_ms is not None]
+        yield LayerDifference(f"{len(new)} new layers", operator, None, sum(new))
+        yield LayerDifference(f"{len(gone)} layers gone", operator, sum(gone), None)
 
 
 def _least(passes: Sequence[Sequence[LayerTime]]) -> list[LayerTime]:

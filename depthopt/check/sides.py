@@ -4,12 +4,21 @@ import hashlib
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 from depthopt.errors import ModelError, UsageError
-from depthopt.runtimes import Runtime
+from depthopt.runtimes import Runtime, Session
 
 _ENGINES = (".engine", ".plan")
-_ENGINE_RUNTIME = "tensorrt"
+
+
+@runtime_checkable
+class EngineLoader(Protocol):
+    """A runtime that also runs networks which were compiled earlier, such as TensorRT."""
+
+    def load_engine(self, path: Path) -> Session:
+        """The engine in a file, ready to run."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +69,7 @@ def side_of(given: Path, *, runtime: Runtime, batch: int, scratch: Path) -> Side
         path = given
     else:
         raise UsageError(f"{given} is no .onnx file, saved network, .engine or .plan file")
-    if path.suffix in _ENGINES and runtime.name != _ENGINE_RUNTIME:
-        raise UsageError(
-            f"{given} is an engine of TensorRT, {runtime.name} cannot run it; "
-            f"use --runtime {_ENGINE_RUNTIME}"
-        )
-    input_shapes = dict(runtime.compile(path).input_shapes)
+    input_shapes = dict(opened(runtime, path).input_shapes)
     parts = _parts(path)
     return Side(
         name=str(given),
@@ -75,6 +79,22 @@ def side_of(given: Path, *, runtime: Runtime, batch: int, scratch: Path) -> Side
         parameters=None if path.suffix in _ENGINES else _parameters(path),
         input_shapes=input_shapes,
     )
+
+
+def opened(runtime: Runtime, path: Path) -> Session:
+    """A fresh session of an ONNX model or of an engine.
+
+    Raises:
+        UsageError: it is an engine, and the runtime loads none.
+        ModelError: the runtime cannot run it.
+    """
+    if path.suffix not in _ENGINES:
+        return runtime.compile(path)
+    if not isinstance(runtime, EngineLoader):
+        raise UsageError(
+            f"{path} is an engine, {runtime.name} loads none; use --runtime tensorrt --device cuda"
+        )
+    return runtime.load_engine(path)
 
 
 def require_equal_inputs(baseline: Side, current: Side) -> None:

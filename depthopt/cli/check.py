@@ -1,5 +1,6 @@
 """``depthopt check``: whether a network became slower, larger or less accurate."""
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from depthopt.check.figures import Tolerances
     from depthopt.runtimes import Runtime
 
-console = Console()
+console = Console() if sys.stdout.isatty() else Console(width=160)
 
 
 def check(

@@ -32,8 +32,8 @@ def show_check(console: Console, report: "CheckReport") -> None:
     if found is not None:
         changes = {"change": found.change, "control": found.control}
         for line in interval_plot(changes, report.tolerances.latency):
-            console.print(line, highlight=False, markup=False)
-        console.print(_how(report), highlight=False)
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
+        console.print(_how(report), highlight=False, soft_wrap=True)
     if report.layers:
         layers = Table("layer that moved", "kind", "baseline", "current")
         for layer in report.layers:

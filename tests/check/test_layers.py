@@ -1,6 +1,6 @@
 """Layers of two networks side by side."""
 
-from depthopt.check.layers import aligned, moved_layers
+from depthopt.check.layers import LayerDifference, _summed, aligned, moved_layers
 from depthopt.runtimes import LayerTime, get_runtime
 from tests.check.models import convolutions
 
@@ -36,6 +36,15 @@ def test_alignment_explains_the_whole_difference():
     expected = sum(x.median_ms for x in after) - sum(x.median_ms for x in before)
     assert abs(total - expected) < 1e-9
     assert aligned([], []) == []
+
+
+def test_small_new_layers_count_together():
+    small = [LayerDifference(f"conv_{i}", "Conv", None, 0.01) for i in range(5)]
+    pair = LayerDifference("conv", "Conv", 0.02, 0.03)
+    new, gone = _summed([*small, pair])
+    assert (new.name, new.operator, new.baseline_ms) == ("5 new layers", "Conv", None)
+    assert abs(new.change_ms - 0.05) < 1e-9
+    assert gone.change_ms == 0
 
 
 def test_added_convolutions_are_what_moved(tmp_path):

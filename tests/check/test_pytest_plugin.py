@@ -23,10 +23,7 @@ def suite(pytester, tmp_path, monkeypatch):
             for name, count in (("baseline", baseline), ("current", current))
         }
         pytester.makepyfile(SUITE.format(**models))
-        # An installation registers the plugin under its own name; pytest takes it once only.
-        return pytester.runpytest_inprocess(
-            "-p", "depthopt.check.pytest_plugin", "-p", "no:depthopt"
-        )
+        return pytester.runpytest_inprocess()
 
     return run
 

@@ -43,6 +43,25 @@ def test_a_file_is_read_with_the_weights_beside_it(tmp_path):
     assert both.sha256 != alone.sha256
 
 
+class Loader:
+    """A runtime that loads engines, which are ONNX files here."""
+
+    name = "loader"
+
+    def load_engine(self, path):
+        return RUNTIME.compile(path.read_bytes())
+
+
+def test_an_engine_is_loaded_by_a_runtime_that_can(tmp_path):
+    engine = convolutions(tmp_path / "network.engine", 3)
+    found = side_of(engine, runtime=Loader(), batch=1, scratch=tmp_path)
+    assert found.is_engine
+    assert found.parameters is None
+    assert found.input_shapes == {"x": (1, 16, 24, 24)}
+    with pytest.raises(UsageError, match="onnxruntime loads none; use --runtime tensorrt"):
+        side(engine, tmp_path)
+
+
 def test_a_saved_network_is_exported(tmp_path, exported):
     model, _ = exported
     chain = depthopt.extract(model, (1, 16, 16), name="test_resnet")
