@@ -252,7 +252,7 @@ class _Forecast:
         for stage in STAGES:
             folder = self.run.folder
             made_from = folder.digest(stage.settings(self.run.recipe), stage.inputs)
-            done = done and folder.is_done(stage.name, made_from)
+            done = done and folder.is_done(stage.name, made_from, stage.outputs)
             seconds, memory, what = forecasts.get(stage.name, unmeasured)()
             yield StageForecast(stage.name, done, seconds, memory, what)
 

@@ -79,12 +79,16 @@ class RunFolder:
         text = json.dumps([settings, files], sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()
 
-    def is_done(self, stage: str, made_from: str) -> bool:
-        """Whether a stage was finished from just this, and its files are as it left them."""
+    def is_done(self, stage: str, made_from: str, outputs: Iterable[str] = ()) -> bool:
+        """Whether a stage was finished from just this, and its files are as it left them.
+
+        ``outputs`` are those that it must have written; an earlier version may have had fewer.
+        """
         record = self._manifest.stages.get(stage)
         return (
             record is not None
             and record.made_from == made_from
+            and record.outputs.keys() >= set(outputs)
             and all(_file_digest(self.file(f)) == d for f, d in record.outputs.items())
         )
 

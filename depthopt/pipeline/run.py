@@ -60,7 +60,7 @@ def run(
         with processes.together() if stage.shared else processes.main_first():
             context.folder.reload()
             made_from = context.folder.digest(stage.settings(recipe), stage.inputs)
-            if context.folder.is_done(stage.name, made_from):
+            if context.folder.is_done(stage.name, made_from, stage.outputs):
                 reporter.skipped(stage.name)
             else:
                 _carry_out(stage, context, made_from)

@@ -15,6 +15,8 @@ def test_a_stage_is_done_until_something_it_depends_on_changes(tmp_path: Path) -
     again = RunFolder(tmp_path)
     assert again.is_done("stage", again.digest({"epochs": 1}, ["in"]))
     assert not again.is_done("stage", again.digest({"epochs": 2}, ["in"]))
+    assert again.is_done("stage", made_from, ["out"])
+    assert not again.is_done("stage", made_from, ["out", "new in this version"])
     record = again.manifest.stages["stage"]
     assert record.seconds == 1.5
     assert record.versions["timm"] == timm.__version__
