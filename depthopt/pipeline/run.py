@@ -56,8 +56,6 @@ def run(
     reporter = reporter if reporter and processes.is_main else Silent()
     context = Context(recipe, RunFolder(folder), reporter, processes)
     context.runtime  # noqa: B018 - an unknown runtime shall not show after an hour of training
-    if processes.is_main:
-        write_bytes(context.path("recipe.yaml"), recipe_yaml(recipe).encode())
     for stage in STAGES[: STAGE_NAMES.index(until) + 1]:
         with processes.together() if stage.shared else processes.main_first():
             context.folder.reload()
@@ -66,6 +64,8 @@ def run(
                 reporter.skipped(stage.name)
             else:
                 _carry_out(stage, context, made_from)
+            if stage is STAGES[0] and processes.is_main:  # its network and data are there
+                write_bytes(context.path("recipe.yaml"), recipe_yaml(recipe).encode())
     return context
 
 

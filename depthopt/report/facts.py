@@ -72,9 +72,9 @@ def headline(run: RunArtefacts) -> str:
     if run.result is not None:
         result = run.result
         return (
-            f"{result.original.latency.median_ms:.3f} to "
-            f"{result.compressed.latency.median_ms:.3f} ms ({result.speedup:.2f}x) at "
-            f"{result.original.accuracy:.2f} to {result.compressed.accuracy:.2f} % accuracy on "
+            f"{result.speedup:.2f} times as fast: {result.original.latency.median_ms:.3f} to "
+            f"{result.compressed.latency.median_ms:.3f} ms; accuracy "
+            f"{result.original.accuracy:.2f} to {result.compressed.accuracy:.2f} % on "
             f"{result.test_images:,} test images."
         )
     if run.plan is not None:

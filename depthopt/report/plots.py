@@ -43,7 +43,7 @@ def frontier_figure(frontier: Frontier, plan: Plan | None, result: Result | None
     rows = figure.subplots(2 if result else 1, 1, sharex=True, squeeze=False)[:, 0]
     below: Axes = rows[-1]
     costs = [point.cost for point in frontier.points]
-    least = min((cost for cost in costs if cost > 0), default=1e-6) / 2
+    least = max(min((cost for cost in costs if cost > 0), default=1e-6) / 2, max(costs) * 1e-5)
     below.step(
         [point.latency_ms for point in frontier.points],
         [max(cost, least) for cost in costs],

@@ -135,7 +135,10 @@ def _missing(path: Path) -> list[str]:
     absent = [name for name in WRITTEN_BY if not (path / name).exists()]
     notes = [f"{name} is missing: the stage {WRITTEN_BY[name]} is not done yet" for name in absent]
     if not (path / "recipe.yaml").exists():
-        notes.append("recipe.yaml is missing: the run is of an older depthopt; start it again")
+        notes.append(
+            "recipe.yaml is missing: the stage teacher is not done yet, or was done by an older "
+            "depthopt; start the run again"
+        )
     return notes
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import onnx
 import pytest
 import safetensors.torch
+import yaml
 
 from depthopt.cli import main
 from depthopt.core.artefacts import load_json, save_json
@@ -97,7 +98,12 @@ def test_no_file_of_a_run_is_a_pickle(finished: tuple[Path, Path], tmp_path: Pat
             until="finetune",
             reporter=Interrupter(),
         )
-    readers = {".json": json.loads, ".safetensors": safetensors.torch.load, ".onnx": _checked}
+    readers = {
+        ".json": json.loads,
+        ".safetensors": safetensors.torch.load,
+        ".onnx": _checked,
+        ".yaml": yaml.safe_load,
+    }
     read = Counter()
     for path in (p for p in copy.rglob("*") if p.is_file()):
         content = path.read_bytes()
@@ -140,6 +146,14 @@ def test_a_run_is_exported_for_any_batch_openvino_and_in_8_bits(
     assert (copy / "fused/model.int8.onnx").stat().st_size < (
         0.6 * (copy / "fused/model.onnx").stat().st_size
     )
+
+
+def test_a_run_keeps_its_recipe(finished: tuple[Path, Path]) -> None:
+    recipe, folder = finished
+    assert load_recipe(folder / "recipe.yaml") == load_recipe(recipe)
+    again = load_recipe(folder / "recipe.yaml", ["budget={ms: 0.25}"])
+    assert again.budget.ms == 0.25
+    assert again.budget.speedup is None
 
 
 def test_a_finished_run_does_nothing_again(finished: tuple[Path, Path]) -> None:

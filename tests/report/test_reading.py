@@ -45,7 +45,7 @@ def test_a_run_that_was_only_begun_is_shown(tmp_path: Path) -> None:
     run = read_run(tmp_path)
     assert len(run.notes) == len(WRITTEN_BY) + 1
     assert headline(run) == "Not finished: no plan was picked yet."
-    assert "the stage teacher" not in report_page(run)
+    assert "chain.json is missing" in report_page(run)
 
 
 def test_a_partial_table_of_importances_is_shown(tmp_path: Path) -> None:

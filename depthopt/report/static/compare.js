@@ -34,9 +34,7 @@ function traces(run, i, log, least) {
 
 function drawComparison() {
   const log = document.querySelector("input[name=scale]:checked").value === "log";
-  const above = DATA.runs.flatMap((run) => run.frontier.map(([, cost]) => cost))
-    .filter((cost) => cost > 0);
-  const least = above.length ? Math.min(...above) / 2 : 1e-6;
+  const least = floorOf(DATA.runs.flatMap((run) => run.frontier.map(([, cost]) => cost)));
   Plotly.react(byId("plot"), DATA.runs.flatMap((run, i) => traces(run, i, log, least)), layout({
     xaxis: axis("speed-up", { anchor: "y" }),
     yaxis: axis("importance cost", {

@@ -1,12 +1,6 @@
 "use strict";
 // The plots of one run.
 
-// The smallest cost that a logarithmic axis shows: plans that cost nothing lie on its edge.
-function floorOf(costs) {
-  const above = costs.filter((cost) => cost > 0);
-  return above.length ? Math.min(...above) / 2 : 1e-6;
-}
-
 function planHover(point) {
   const lines = point.replaced.slice(0, 12).map((i) => {
     const one = EXPLORER.replacements[i];
@@ -80,7 +74,8 @@ function frontierText() {
   const points = EXPLORER.points, last = points[points.length - 1], measured = DATA.measured;
   const text = `Importance cost by ${DATA.estimator}, falling from ${significant(points[0].cost)} `
     + `at ${ms(points[0].ms)} ms (${speedup(points[0])}x) to ${significant(last.cost)} at `
-    + `${ms(last.ms)} ms; on the logarithmic scale a cost of 0 lies on the lower edge.`;
+    + `${ms(last.ms)} ms; on the logarithmic scale costs below `
+    + `${significant(floorOf(points.map((point) => point.cost)))} lie on the lower edge.`;
   if (!measured) return text;
   return `${text} Measured: the original ${ms(measured.original[0])} ms and `
     + `${measured.original[1].toFixed(2)} %, the run's plan ${ms(measured.finetuned[0])} ms and `

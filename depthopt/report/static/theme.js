@@ -21,6 +21,12 @@ function ms(value) { return value.toFixed(value < 10 ? 3 : 2); }
 
 function whole(value) { return value.toLocaleString("en-GB"); }
 
+// The smallest cost that a logarithmic axis shows: what costs less lies on its edge.
+function floorOf(costs) {
+  const above = costs.filter((cost) => cost > 0);
+  return above.length ? Math.max(Math.min(...above) / 2, Math.max(...above) * 1e-5) : 1e-6;
+}
+
 // Plotly reads markup in names; these are plain text.
 function plain(text) {
   return text.replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");

@@ -1,0 +1,212 @@
+"""The pages in a browser with no network: plans, keyboard, accessibility, console."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+selenium = pytest.importorskip("selenium")
+from selenium.webdriver import Chrome, Keys  # noqa: E402
+from selenium.webdriver.common.by import By  # noqa: E402
+
+from depthopt.core.artefacts import load_json, write_bytes  # noqa: E402
+from depthopt.core.chain import Chain  # noqa: E402
+from depthopt.core.plan import Plan  # noqa: E402
+from depthopt.core.tables import ImportanceTable, LatencyTable  # noqa: E402
+from depthopt.export.saved import create_timm_model  # noqa: E402
+from depthopt.extraction import candidates, extract  # noqa: E402
+from depthopt.report.compare import compare  # noqa: E402
+from depthopt.report.page import comparison_page, report_page  # noqa: E402
+from depthopt.report.reading import read_run  # noqa: E402
+from depthopt.solver import solve  # noqa: E402
+from tests.report.chromium import browser, needs_chromium, open_page  # noqa: E402
+from tests.report.run_folder import small_candidates, small_chain, write_run  # noqa: E402
+
+pytestmark = [pytest.mark.slow, needs_chromium]
+
+VERBS = {"keep": "kept", "drop": "dropped", "fit": "fitted", "merge": "merged"}
+
+
+def write_network(folder: Path, name: str) -> None:
+    """The folder of a run of a timm network, its tables written by code."""
+    chain = extract(create_timm_model(name, {}), (3, 224, 224), name=name)
+    found = candidates(chain, kinds=("drop", "fit", "merge"), max_length=12)
+    write_run(folder, chain, found)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("runs") / "mobilenet"
+    write_network(path, "mobilenetv2_100")
+    write_bytes(path / "report.html", report_page(read_run(path)).encode())
+    return path
+
+
+@pytest.fixture
+def page(folder: Path) -> Iterator[Chrome]:
+    with browser() as driver:
+        open_page(driver, folder / "report.html")
+        yield driver
+        assert driver.get_log("browser") == []
+
+
+def text(page: Chrome, name: str) -> str:
+    return page.find_element(By.ID, name).text
+
+
+def rows(page: Chrome) -> list[list[str]]:
+    found = "return [...document.querySelector('#segments').tBodies[0].rows].map("
+    return page.execute_script(found + "(r) => [...r.cells].map((c) => c.textContent))")
+
+
+def expected(chain: Chain, plan: Plan, latency: LatencyTable) -> list[list[str]]:
+    return [
+        [
+            str(c.start) if c.end == c.start + 1 else f"{c.start} to {c.end - 1}",
+            VERBS[c.kind],
+            " ".join(str(part) for part in (c.spec, c.activation) if part) or "nothing",
+            f"{latency.candidate_ms(chain, c):.3f}",
+        ]
+        for c in plan.choices
+    ]
+
+
+def shows(page: Chrome, folder: Path, plan: Plan) -> None:
+    """Check that the page shows just this plan."""
+    chain, latency = (
+        load_json(Chain, folder / "chain.json"),
+        load_json(LatencyTable, folder / "latency.json"),
+    )
+    *segments, fixed, total = rows(page)
+    assert [[s[0], s[2], s[3], s[5]] for s in segments] == expected(chain, plan, latency)
+    assert fixed[5] == f"{latency.network(chain).fixed_ms:.3f}"
+    assert total[5] == f"{plan.latency_ms:.3f}"
+    assert text(page, "f-ms") == f"{plan.latency_ms:.3f} ms of {plan.original_ms:.3f} ms"
+    assert text(page, "f-speedup") == f"{plan.speedup:.2f}x"
+    replaced = len(plan.replaced)
+    if replaced:
+        assert f"in {replaced} segment" in text(page, "summary")
+
+
+def test_the_slider_shows_the_plans_that_solve_gives(page: Chrome, folder: Path) -> None:
+    chain = load_json(Chain, folder / "chain.json")
+    latency = load_json(LatencyTable, folder / "latency.json")
+    importance = load_json(ImportanceTable, folder / "importance.json")
+    found = candidates(chain, kinds=("drop", "fit", "merge"), max_length=12)
+    frontier = solve(chain, found, latency, importance)
+    slider = page.find_element(By.ID, "slider")
+    assert int(slider.get_attribute("max") or 0) == len(frontier.points) - 1
+    for speedup in (4.0, 2.0, 1.3):
+        plan = frontier.pick(speedup=speedup)
+        index = [p.latency_ms for p in frontier.points].index(plan.latency_ms)
+        page.execute_script(
+            "arguments[0].value = arguments[1];"
+            "arguments[0].dispatchEvent(new Event('input', {bubbles: true}))",
+            slider,
+            index,
+        )
+        shows(page, folder, plan)
+        budget = text(page, "command").rpartition("{ms: ")[2].removesuffix("}'")
+        assert frontier.pick(budget_ms=float(budget)) == plan
+
+
+def test_keys_move_the_slider_and_it_speaks(page: Chrome, folder: Path) -> None:
+    frontier = read_run(folder).frontier
+    assert frontier is not None
+    slider = page.find_element(By.ID, "slider")
+    slider.send_keys(Keys.HOME)
+    shows(page, folder, frontier.plan(0))
+    slider.send_keys(Keys.ARROW_RIGHT)
+    shows(page, folder, frontier.plan(1))
+    plan = frontier.plan(1)
+    said = slider.get_attribute("aria-valuetext") or ""
+    assert said.startswith(f"{plan.latency_ms:.3f} milliseconds, {plan.speedup:.2f} times as fast")
+    slider.send_keys(Keys.END)
+    shows(page, folder, frontier.plan(len(frontier.points) - 1))
+
+
+def test_a_typed_budget_picks_its_plan(page: Chrome, folder: Path) -> None:
+    frontier = read_run(folder).frontier
+    assert frontier is not None
+    wanted = frontier.original_ms / 2
+    budget = page.find_element(By.ID, "budget")
+    budget.clear()
+    budget.send_keys(f"{wanted:.6f}", Keys.TAB)
+    shows(page, folder, frontier.pick(budget_ms=float(f"{wanted:.6f}")))
+    budget.clear()
+    budget.send_keys("0.000001", Keys.TAB)
+    assert "below the fastest plan" in text(page, "budget-note")
+
+
+def test_a_point_of_the_plot_picks_its_plan(page: Chrome, folder: Path) -> None:
+    frontier = read_run(folder).frontier
+    assert frontier is not None
+    page.execute_script(
+        "byId('frontier').emit('plotly_click', {points: [{curveNumber: 0, pointIndex: 3}]})"
+    )
+    shows(page, folder, frontier.plan(3))
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1100, 360])
+def test_no_serious_finding_of_axe(scheme: str, width: int, folder: Path, tmp_path: Path) -> None:
+    for run in ("one", "two"):
+        write_run(tmp_path / run)
+    comparison = compare([read_run(tmp_path / run) for run in ("one", "two")])
+    write_bytes(tmp_path / "compare.html", comparison_page(comparison).encode())
+    (tmp_path / "two" / "result.json").unlink()
+    unfinished = report_page(read_run(tmp_path / "two"))
+    write_bytes(tmp_path / "unfinished.html", unfinished.encode())
+    pages = [folder / "report.html", tmp_path / "compare.html", tmp_path / "unfinished.html"]
+    with browser(width=width, scheme=scheme) as driver:
+        for path in pages:
+            open_page(driver, path)
+            assert findings(driver) == [], path
+            overflow = "return document.documentElement.scrollWidth"
+            assert driver.execute_script(overflow) <= width
+            assert driver.get_log("browser") == []
+
+
+def findings(driver: Chrome) -> list[Any]:
+    """What axe calls serious or critical, and what it is about."""
+    axe = pytest.importorskip("axe_core_python")
+    driver.execute_script((Path(axe.__file__).parent / "axe.min.js").read_text())
+    # What a plot is made of is presentational: the plot itself is one image with a name.
+    found = driver.execute_async_script(
+        "axe.run({exclude: [['.main-svg'], ['#strip > svg']]}, {resultTypes: ['violations']})"
+        ".then(arguments[0])"
+    )
+    assert len(found["passes"]) > 10
+    return [
+        (violation["id"], violation["help"], [node["html"][:200] for node in violation["nodes"]])
+        for violation in found["violations"]
+        if violation["impact"] in {"serious", "critical"}
+    ]
+
+
+def test_markup_in_names_makes_nothing_happen(tmp_path: Path) -> None:
+    name = "<img src=x onerror=document.title='ran'><b>bold</b>"
+    chain = small_chain(name)
+    write_run(tmp_path, chain, small_candidates(chain), data=name)
+    write_bytes(tmp_path / "report.html", report_page(read_run(tmp_path)).encode())
+    with browser() as driver:
+        open_page(driver, tmp_path / "report.html")
+        time.sleep(0.3)
+        assert name in driver.find_element(By.TAG_NAME, "h1").text
+        assert driver.title == f"{name}: depthopt report"
+        assert not driver.find_elements(By.CSS_SELECTOR, "img, b")
+        assert any(name in row[1] for row in rows(driver))
+
+
+def test_a_run_that_was_only_begun_makes_no_error(tmp_path: Path) -> None:
+    write_run(tmp_path)
+    for path in tmp_path.rglob("*.json"):
+        if path.name != "manifest.json":
+            path.unlink()
+    write_bytes(tmp_path / "report.html", report_page(read_run(tmp_path)).encode())
+    with browser() as driver:
+        open_page(driver, tmp_path / "report.html")
+        assert "chain.json is missing" in driver.find_element(By.TAG_NAME, "main").text
+        assert driver.get_log("browser") == []
