@@ -96,7 +96,7 @@ def _show_run(run: "RunArtefacts") -> None:
             (f"{p.latency_ms:.3f}", f"{original / p.latency_ms:.2f}x", f"{p.cost:.4g}")
             for p in _spread(points, 8)
         ]
-        _say(f"{len(points)} plans on the frontier, among them:")
+        _say(f"{facts.frontier_sentence(run.frontier, run.result)} Some of them:")
         _table(("latency, ms", "speed-up", "cost"), rows)
     if run.plan is not None:
         _say(facts.plan_sentence(run.plan, run.chain))
@@ -129,7 +129,9 @@ def _spread(items: Sequence[T], most: int) -> list[T]:
 
 
 def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    table = Table(*headings)
+    table = Table()
+    for heading in headings:
+        table.add_column(heading, overflow="fold")
     for row in rows:
         table.add_row(*(text.replace("[", r"\[") for text in row))
     console.print(table)

@@ -5,7 +5,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from depthopt.core.chain import Chain
-from depthopt.core.plan import Plan
+from depthopt.core.plan import Frontier, Plan
 from depthopt.core.tables import ImportanceTable, LatencySummary, MeasurementConditions, Validation
 from depthopt.core.training import TrainResult
 from depthopt.pipeline.result import Result
@@ -92,6 +92,24 @@ def plan_sentence(plan: Plan, chain: Chain | None) -> str:
         f"the plan is predicted at {plan.latency_ms:.3f} of {plan.original_ms:.3f} ms "
         f"({plan.speedup:.2f}x) with importance cost {plan.cost:.4g}; it replaces {blocks}{of} "
         f"blocks by {len(plan.replaced)} segments: {what}."
+    )
+
+
+def frontier_sentence(frontier: Frontier, result: Result | None) -> str:
+    """What the plot of the frontier shows."""
+    fastest, slowest = frontier.points[0], frontier.points[-1]
+    text = (
+        f"{len(frontier.points)} plans, from {fastest.latency_ms:.3f} ms "
+        f"({frontier.original_ms / fastest.latency_ms:.2f}x) at importance cost "
+        f"{fastest.cost:.4g} to {slowest.latency_ms:.3f} ms at {slowest.cost:.4g}, all predicted."
+    )
+    if result is None:
+        return f"{text} Nothing was measured end to end yet."
+    before, after = result.original, result.compressed
+    return (
+        f"{text} Measured: the original at {before.latency.median_ms:.3f} ms and "
+        f"{before.accuracy:.2f} %; the run's plan at {after.latency.median_ms:.3f} ms and "
+        f"{result.untrained_accuracy:.2f} % before, {after.accuracy:.2f} % after finetuning."
     )
 
 

@@ -25,7 +25,6 @@ def report_page(run: RunArtefacts) -> str:
     data = {
         "explorer": None if found is None else asdict(found),
         "measured": None if run.result is None else _measured(run),
-        "estimator": None if run.importance is None else run.importance.estimator,
         "importance": None if run.importance is None else _cheapest(run.importance),
         "training": None if run.training is None else [asdict(e) for e in run.training.history],
         "validations": [asdict(validation) for validation in run.validations],

@@ -27,7 +27,7 @@ def test_report_writes_a_page_and_plots_and_prints_the_figures(
     }
     assert written == {"report.html"} | plots
     printed = capsys.readouterr().out
-    for text in ("98.12", "97.38", "91.25", "plans on the frontier", "128 steps", "a device"):
+    for text in ("98.12", "97.38", "91.25", "all predicted", "128 steps", "a device"):
         assert text in printed
 
 

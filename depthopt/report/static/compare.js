@@ -34,11 +34,11 @@ function traces(run, i, log, least) {
 
 function drawComparison() {
   const log = document.querySelector("input[name=scale]:checked").value === "log";
-  const least = floorOf(DATA.runs.flatMap((run) => run.frontier.map(([, cost]) => cost)));
+  const costs = DATA.runs.flatMap((run) => run.frontier.map(([, cost]) => cost));
+  const least = floorOf(costs);
   Plotly.react(byId("plot"), DATA.runs.flatMap((run, i) => traces(run, i, log, least)), layout({
     xaxis: axis("speed-up", { anchor: "y" }),
-    yaxis: axis("importance cost", {
-      domain: [0, 0.56], type: log ? "log" : "linear", exponentformat: "power" }),
+    yaxis: costAxis(log, costs.map((cost) => Math.max(cost, least)), [0, 0.56]),
     yaxis2: axis("change of accuracy, points", { domain: [0.64, 1] }),
   }), CONFIG);
 }

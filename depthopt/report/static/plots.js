@@ -32,7 +32,7 @@ function drawFrontier() {
       name: "measured", x: [measured.predicted_ms, measured.finetuned[0]],
       y: [y(measured.cost), y(measured.cost)], mode: "lines+markers",
       line: { color: colour("drop"), dash: "dot", width: 1.5 },
-      marker: { ...mark("diamond", 11, "drop"), size: [0, 11] },
+      marker: { ...mark("diamond", 11, "drop"), size: [0, 11], opacity: 1 },
       hovertemplate: "the run's plan, measured %{x:.4g} ms<extra></extra>",
     });
   }
@@ -43,9 +43,7 @@ function drawFrontier() {
   });
   Plotly.react(holder, [...traces, ...accuracies(measured, mark)], layout({
     xaxis: axis("latency, ms", { anchor: "y", rangemode: "tozero" }),
-    yaxis: axis("importance cost", {
-      type: log ? "log" : "linear", domain: measured ? [0, 0.62] : [0, 1], exponentformat: "power",
-    }),
+    yaxis: costAxis(log, points.map((point) => y(point.cost)), measured ? [0, 0.62] : [0, 1]),
     ...(measured ? { yaxis2: axis("accuracy, %", { domain: [0.7, 1] }) } : {}),
   }), CONFIG);
   if (!holder.listening) {
@@ -68,19 +66,6 @@ function accuracies(measured, mark) {
     one("before finetuning", measured.untrained, mark("triangle-down", 12, "merge")),
     one("finetuned", measured.finetuned, mark("star", 14, "fit")),
   ];
-}
-
-function frontierText() {
-  const points = EXPLORER.points, last = points[points.length - 1], measured = DATA.measured;
-  const text = `Importance cost by ${DATA.estimator}, falling from ${significant(points[0].cost)} `
-    + `at ${ms(points[0].ms)} ms (${speedup(points[0])}x) to ${significant(last.cost)} at `
-    + `${ms(last.ms)} ms; on the logarithmic scale costs below `
-    + `${significant(floorOf(points.map((point) => point.cost)))} lie on the lower edge.`;
-  if (!measured) return text;
-  return `${text} Measured: the original ${ms(measured.original[0])} ms and `
-    + `${measured.original[1].toFixed(2)} %, the run's plan ${ms(measured.finetuned[0])} ms and `
-    + `${measured.untrained[1].toFixed(2)} % before, ${measured.finetuned[1].toFixed(2)} % after `
-    + "finetuning.";
 }
 
 function drawImportance() {
@@ -166,7 +151,6 @@ if (EXPLORER) {
   for (const radio of document.querySelectorAll("input[name=scale]")) {
     radio.addEventListener("change", drawFrontier);
   }
-  byId("frontier-text").textContent = frontierText();
 }
 if (DATA.importance && DATA.importance.length) onTheme(drawImportance);
 else if (byId("importance")) byId("importance").remove();

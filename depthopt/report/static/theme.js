@@ -39,6 +39,15 @@ function axis(title, more) {
   };
 }
 
+// An axis of costs; over several powers of ten, only these are named.
+function costAxis(log, costs, domain) {
+  if (!log) return axis("importance cost", { domain });
+  const wide = Math.max(...costs) > 20 * Math.min(...costs);
+  return axis("importance cost", {
+    domain, type: "log", exponentformat: "power", ...(wide ? { dtick: 1 } : {}),
+  });
+}
+
 function layout(more) {
   return {
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
