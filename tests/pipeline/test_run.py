@@ -14,6 +14,7 @@ from pathlib import Path
 import onnx
 import pytest
 import safetensors.torch
+import yaml
 
 from depthopt.cli import main
 from depthopt.core.artefacts import load_json, save_json
@@ -97,7 +98,12 @@ def test_no_file_of_a_run_is_a_pickle(finished: tuple[Path, Path], tmp_path: Pat
             until="finetune",
             reporter=Interrupter(),
         )
-    readers = {".json": json.loads, ".safetensors": safetensors.torch.load, ".onnx": _checked}
+    readers = {
+        ".json": json.loads,
+        ".safetensors": safetensors.torch.load,
+        ".onnx": _checked,
+        ".yaml": yaml.safe_load,
+    }
     read = Counter()
     for path in (p for p in copy.rglob("*") if p.is_file()):
         content = path.read_bytes()
