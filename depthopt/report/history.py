@@ -1,14 +1,18 @@
 """A network's latency over commits, as a picture."""
 
+from typing import TYPE_CHECKING
+
 from matplotlib.figure import Figure
 
-from depthopt.check.history import Entry, Step
 from depthopt.report.figures import svg
+
+if TYPE_CHECKING:  # torch takes seconds to import, and reports need none of it
+    from depthopt.check.history import Entry, Step
 
 _COLOURS = {"pass": "#2166ac", "regression": "#b2182b", "inconclusive": "#777777"}
 
 
-def history_svg(entries: tuple[Entry, ...], steps: tuple[Step, ...]) -> bytes:
+def history_svg(entries: "tuple[Entry, ...]", steps: "tuple[Step, ...]") -> bytes:
     """Latency over the baseline's, check by check, with the steps in it, as SVG."""
     figure = Figure(figsize=(max(6, len(entries) / 5), 4), layout="constrained")
     axes = figure.add_subplot(

@@ -149,6 +149,22 @@ def test_a_point_of_the_plot_picks_its_plan(page: Chrome, folder: Path) -> None:
     shows(page, folder, frontier.plan(3))
 
 
+def test_the_plot_takes_other_scales(page: Chrome, folder: Path) -> None:
+    result = read_run(folder).result
+    assert result is not None
+    plotted = (
+        "return byId('frontier').data.map((trace) => [trace.name, [...trace.x], [...trace.y]])"
+    )
+    by_ms = {name: x for name, x, _ in page.execute_script(plotted)}
+    assert by_ms["finetuned"] == [result.compressed.latency.median_ms]
+    for choice in ("linear", "speedup"):
+        page.find_element(By.CSS_SELECTOR, f"input[value={choice}]").click()
+    drawn = {name: (x, y) for name, x, y in page.execute_script(plotted)}
+    assert drawn["finetuned"][0][0] == pytest.approx(result.speedup)
+    assert drawn["measured"][0][0] == pytest.approx(result.predicted_speedup)
+    assert drawn["predicted plans"][1][-1] == 0
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1100, 360])
 def test_no_serious_finding_of_axe(scheme: str, width: int, folder: Path, tmp_path: Path) -> None:

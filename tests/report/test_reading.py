@@ -1,6 +1,8 @@
 """Run folders that are finished, unfinished, damaged, or no run folders at all."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,13 @@ from depthopt.report.facts import headline
 from depthopt.report.page import report_page
 from depthopt.report.reading import WRITTEN_BY, read_run
 from tests.report.run_folder import write_run
+
+
+def test_reports_do_not_import_torch() -> None:
+    code = (
+        "import sys, depthopt.report.page, depthopt.report.plots; sys.exit('torch' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_a_finished_run_has_all_and_lacks_nothing(tmp_path: Path) -> None:

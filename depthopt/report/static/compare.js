@@ -33,7 +33,7 @@ function traces(run, i, log, least) {
 }
 
 function drawComparison() {
-  const log = document.querySelector("input[name=scale]:checked").value === "log";
+  const log = chosen("scale") === "log";
   const costs = DATA.runs.flatMap((run) => run.frontier.map(([, cost]) => cost));
   const least = floorOf(costs);
   Plotly.react(byId("plot"), DATA.runs.flatMap((run, i) => traces(run, i, log, least)), layout({
@@ -44,6 +44,6 @@ function drawComparison() {
 }
 
 onTheme(drawComparison);
-for (const radio of document.querySelectorAll("input[name=scale]")) {
+for (const radio of document.querySelectorAll(".switch input")) {
   radio.addEventListener("change", drawComparison);
 }

@@ -12,37 +12,45 @@ function planHover(point) {
 
 function drawFrontier() {
   const holder = byId("frontier"), measured = DATA.measured, points = EXPLORER.points;
-  const log = document.querySelector("input[name=scale]:checked").value === "log";
+  const log = chosen("scale") === "log", fast = chosen("across") === "speedup";
+  // Absolute times drift from process to process; speed-ups are over an original timed beside.
+  const x = (value, original) => (fast ? original / value : value);
   const least = floorOf(points.map((point) => point.cost));
   const y = (cost) => (log ? Math.max(cost, least) : cost);
   const mark = (symbol, size, name) => ({
     symbol, size, color: colour(name), line: { color: colour("text"), width: 1 } });
   const traces = [{
-    name: "predicted plans", x: points.map((p) => p.ms), y: points.map((p) => y(p.cost)),
-    mode: "lines+markers", line: { shape: "hv", color: colour("accent"), width: 1 },
+    name: "predicted plans", x: points.map((p) => x(p.ms, EXPLORER.original_ms)),
+    y: points.map((p) => y(p.cost)),
+    mode: "lines+markers", line: { shape: fast ? "vh" : "hv", color: colour("accent"), width: 1 },
     marker: { size: 5, color: colour("accent") },
     text: points.map(planHover), hovertemplate: "%{text}<extra></extra>",
   }, {
-    name: "original", x: [EXPLORER.original_ms], y: [y(0)], mode: "markers",
+    name: "original", x: [x(EXPLORER.original_ms, EXPLORER.original_ms)], y: [y(0)],
+    mode: "markers",
     marker: mark("square", 11, "keep"), cliponaxis: false,
-    hovertemplate: "original, %{x:.4g} ms<extra></extra>",
+    hovertemplate: `original, ${ms(EXPLORER.original_ms)} ms<extra></extra>`,
   }];
   if (measured && measured.cost !== null) {
     traces.push({
-      name: "measured", x: [measured.predicted_ms, measured.finetuned[0]],
+      name: "measured",
+      x: [x(measured.predicted_ms, EXPLORER.original_ms),
+        x(measured.finetuned[0], measured.original[0])],
       y: [y(measured.cost), y(measured.cost)], mode: "lines+markers",
       line: { color: colour("drop"), dash: "dot", width: 1.5 },
       marker: { ...mark("diamond", 11, "drop"), size: [0, 11], opacity: 1 },
-      hovertemplate: "the run's plan, measured %{x:.4g} ms<extra></extra>",
+      hovertemplate: `the run's plan, measured ${ms(measured.finetuned[0])} ms<extra></extra>`,
     });
   }
   const now = points[Number(byId("slider").value)];
   traces.push({
-    name: "the slider's plan", x: [now.ms], y: [y(now.cost)], mode: "markers", hoverinfo: "skip",
+    name: "the slider's plan", x: [x(now.ms, EXPLORER.original_ms)], y: [y(now.cost)],
+    mode: "markers", hoverinfo: "skip",
     marker: { symbol: "circle-open", size: 16, color: colour("text"), line: { width: 2.5 } },
   });
-  Plotly.react(holder, [...traces, ...accuracies(measured, mark)], layout({
-    xaxis: axis("latency, ms", { anchor: "y", rangemode: "tozero" }),
+  Plotly.react(holder, [...traces, ...accuracies(measured, mark, x)], layout({
+    xaxis: fast ? axis("speed-up, faster to the left", { anchor: "y", autorange: "reversed" })
+      : axis("latency, ms", { anchor: "y", rangemode: "tozero" }),
     yaxis: costAxis(log, points.map((point) => y(point.cost)), measured ? [0, 0.62] : [0, 1]),
     ...(measured ? { yaxis2: axis("accuracy, %", { domain: [0.7, 1] }) } : {}),
   }), CONFIG);
@@ -54,12 +62,12 @@ function drawFrontier() {
   }
 }
 
-// What was measured in the end, above the frontier on the same axis of latency.
-function accuracies(measured, mark) {
+// What was measured in the end, above the frontier on the same axis.
+function accuracies(measured, mark, x) {
   if (!measured) return [];
-  const one = (name, [x, y], marker) => ({
-    name, x: [x], y: [y], yaxis: "y2", mode: "markers", marker, showlegend: name !== "original",
-    cliponaxis: false, hovertemplate: `${name}: %{y:.2f} % at %{x:.4g} ms<extra></extra>`,
+  const one = (name, [time, accuracy], marker) => ({
+    name, x: [x(time, measured.original[0])], y: [accuracy], yaxis: "y2", mode: "markers", marker, showlegend: name !== "original",
+    cliponaxis: false, hovertemplate: `${name}: %{y:.2f} % at ${ms(time)} ms<extra></extra>`,
   });
   return [
     one("original", measured.original, mark("square", 11, "keep")),
@@ -148,7 +156,7 @@ function drawAdditivity() {
 if (EXPLORER) {
   onPlan(drawFrontier);
   onTheme(drawFrontier);
-  for (const radio of document.querySelectorAll("input[name=scale]")) {
+  for (const radio of document.querySelectorAll(".switch input")) {
     radio.addEventListener("change", drawFrontier);
   }
 }

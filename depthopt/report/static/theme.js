@@ -5,6 +5,8 @@ const DATA = JSON.parse(document.getElementById("data").textContent);
 
 function byId(id) { return document.getElementById(id); }
 
+function chosen(name) { return document.querySelector(`input[name=${name}]:checked`).value; }
+
 function colour(name) {
   return getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
 }
