@@ -2,6 +2,7 @@ import json
 import os
 import pickletools
 import random
+import shlex
 import shutil
 import signal
 import subprocess
@@ -26,6 +27,8 @@ from depthopt.pipeline import stages
 from depthopt.pipeline.recipe import load_recipe
 from depthopt.pipeline.result import Result
 from depthopt.pipeline.run import STAGE_NAMES, run
+from depthopt.report.explorer import explorer
+from depthopt.report.reading import read_run
 from tests.pipeline.small_run import write_recipe
 
 WEIGHTS = (
@@ -154,6 +157,22 @@ def test_a_run_keeps_its_recipe(finished: tuple[Path, Path]) -> None:
     again = load_recipe(folder / "recipe.yaml", ["budget={ms: 0.25}"])
     assert again.budget.ms == 0.25
     assert again.budget.speedup is None
+
+
+def test_a_reports_command_makes_the_plan_that_it_shows(
+    finished: tuple[Path, Path], tmp_path: Path
+) -> None:
+    _, folder = finished
+    copy = tmp_path / "a run"
+    shutil.copytree(folder, copy)
+    frontier, shown = load_json(Frontier, copy / "frontier.json"), explorer(read_run(copy))
+    assert shown is not None
+    for index in (0, len(shown.points) // 2):
+        words = shlex.split(shown.points[index].budget.join(shown.command))
+        assert words[:2] == ["depthopt", "run"]
+        assert words[3] == "--run-dir"
+        run(load_recipe(Path(words[2]), words[5:]), Path(words[4]), until="solve")
+        assert load_json(Plan, copy / "plan.json") == frontier.plan(index)
 
 
 def test_a_finished_run_does_nothing_again(finished: tuple[Path, Path]) -> None:
