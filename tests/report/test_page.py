@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
+from depthopt.core.artefacts import save_json
+from depthopt.core.tables import PlanTiming, Validation
 from depthopt.report.page import report_page
 from depthopt.report.reading import read_run
-from tests.report.run_folder import small_candidates, small_chain, write_run
+from tests.report.run_folder import CONDITIONS, small_candidates, small_chain, write_run
 
 
 def shown(page: str) -> str:
@@ -65,6 +67,17 @@ def test_what_is_drawn_comes_from_the_artefacts(tmp_path: Path) -> None:
     assert after["explorer"]["blocks"] == before["explorer"]["blocks"]
     losses = data(changed(tmp_path, "finetuned/history.json", '"loss": 2.0', '"loss": 8.5'))
     assert losses["training"][0]["loss"] == 8.5
+
+
+def test_random_plans_that_were_checked_are_shown(tmp_path: Path) -> None:
+    write_run(tmp_path)
+    assert "No random plans were checked" in shown(report_page(read_run(tmp_path)))
+    timings = (PlanTiming(1.0, 2.0, 2.5, ()), PlanTiming(1.0, 3.0, 2.9, ()))
+    checked = Validation("net @4x16x16", CONDITIONS, 0, 0.98, timings)
+    save_json(checked, tmp_path / "latency.validation-net-4x16x16.json")
+    page = report_page(read_run(tmp_path))
+    assert "2 random plans of net @4x16x16: the median absolute error" in shown(page)
+    assert data(page)["validations"][0]["timings"][1]["measured_speedup"] == 2.9
 
 
 def test_names_with_markup_are_text(tmp_path: Path) -> None:
