@@ -3,6 +3,7 @@
 import math
 from typing import Any
 
+import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes import common
 from onnxscript.rewriter import RewritePass, pattern
@@ -22,12 +23,23 @@ def simplify(model: ir.Model) -> None:
         common.IdentityEliminationPass(),
         common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
         RewritePass(rules),
+    )(model)
+    _make_contiguous(model)
+    ir.passes.Sequential(
         common.DeduplicateHashedInitializersPass(size_limit=2**31),
         common.CommonSubexpressionEliminationPass(),
         common.RemoveUnusedNodesPass(),
         common.RemoveUnusedOpsetsPass(),
         common.ClearMetadataAndDocStringPass(),
     )(model)
+
+
+def _make_contiguous(model: ir.Model) -> None:
+    """Copy tensors that are views, such as transposed ones, which cannot be compared by bytes."""
+    for value in model.graph.initializers.values():
+        array = value.const_value.numpy() if value.const_value is not None else None
+        if array is not None and not array.flags.c_contiguous:
+            value.const_value = ir.Tensor(np.ascontiguousarray(array), name=value.name)
 
 
 def _mean(op: Any, x: Any, axes: Any, keepdims: int) -> Any:
