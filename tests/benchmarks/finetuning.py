@@ -21,20 +21,17 @@ import statistics
 import subprocess
 import sys
 import time
-from copy import deepcopy
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+from contest.race import Contestant, race
 from photographs import measured, photographs
-from torch import nn
 
-from depthopt.core.artefacts import load_json, save_json
 from depthopt.export.saved import create_timm_model
 from depthopt.pipeline.context import BATCH, Context
 from depthopt.pipeline.recipe import load_recipe
 from depthopt.pipeline.run import run
-from depthopt.train import TrainConfig, TrainResult, finetune, load_dataset
+from depthopt.train import TrainConfig, finetune, load_dataset
 from depthopt.train.evaluate import evaluate
 
 
@@ -84,28 +81,6 @@ def processes(options: argparse.Namespace) -> None:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Accuracies:
-    """Accuracies and steps by speed-up and settings, so that a stopped run goes on."""
-
-    of: dict[str, float]
-
-
-@dataclass(frozen=True, slots=True)
-class Contestant:
-    """A network to be finetuned for some minutes.
-
-    Attributes:
-        name: of its results.
-        note: its measured speed-up, and its accuracy with no training.
-        network: untrained; it is copied for each training.
-    """
-
-    name: str
-    note: str
-    network: nn.Module
-
-
 def minutes(options: argparse.Namespace) -> None:
     """Print accuracies of original and plans after the same minutes each."""
     config = TrainConfig(
@@ -118,7 +93,7 @@ def minutes(options: argparse.Namespace) -> None:
         distillation=0.0,  # the head restricted to 20 classes teaches too little
     )
     contestants = [_contestant(options, speedup) for speedup in (1.0, *options.speedups)]
-    race(contestants, _context(options, 1.0), config, options)
+    _race(contestants, _context(options, 1.0), config, options)
 
 
 def forms(options: argparse.Namespace) -> None:
@@ -131,65 +106,17 @@ def forms(options: argparse.Namespace) -> None:
         untrained = evaluate(network, context.data.test.batches(BATCH)).accuracy
         note = f"{form}, {context.plan.speedup:.2f}x predicted ({untrained:.1f} % untrained)"
         contestants.append(Contestant(form, note, network))
-    race(contestants, context, context.train_config(context.recipe.finetune), options)
+    _race(contestants, context, context.train_config(context.recipe.finetune), options)
 
 
-def race(
+def _race(
     contestants: list[Contestant],
     context: Context,
     config: TrainConfig,
     options: argparse.Namespace,
 ) -> None:
-    """Finetune each for the same minutes, with the recipe's teacher if the config has one."""
     path = options.run_dir / "minutes.json"
-    known = load_json(Accuracies, path).of if path.exists() else {}
-    keys = [f"{c.name}, seconds a step" for c in contestants]
-    if any(key not in known for key in keys):
-        networks = [c.network for c in contestants]
-        known |= dict(zip(keys, step_seconds(networks, context, config), strict=True))
-        save_json(Accuracies(known), path)
-    steps = [int(60 * options.minutes / known[key]) for key in keys]
-    found: list[list[float]] = [[] for _ in contestants]
-    for seed in range(options.seeds):
-        for contestant, count, accuracies in zip(contestants, steps, found, strict=True):
-            settings = replace(config, steps=count, seed=seed)
-            name = f"{contestant.name} {settings}"
-            if name not in known:
-                model = deepcopy(contestant.network)
-                train(model, context, settings)
-                known[name] = evaluate(model, context.data.test.batches(BATCH)).accuracy
-                save_json(Accuracies(known), path)
-            accuracies.append(known[name])
-            print(f"{contestant.note}, {count} steps, seed {seed}: {known[name]:.1f} %", flush=True)
-    for contestant, count, accuracies in zip(contestants, steps, found, strict=True):
-        if accuracies:
-            mean = statistics.mean(accuracies)
-            print(
-                f"| {contestant.note} | {count} steps | {mean:.2f} % | {accuracies} |", flush=True
-            )
-
-
-def train(model: nn.Module, context: Context, config: TrainConfig) -> TrainResult:
-    """Finetune, with the original as teacher where the config weighs it."""
-    teacher = context.teacher if config.distillation else None
-    return finetune(model, context.data, teacher=teacher, config=config)
-
-
-def step_seconds(
-    networks: list[nn.Module], context: Context, config: TrainConfig, rounds: int = 3
-) -> list[float]:
-    """Seconds a training step of each takes, in turn, the least of some rounds.
-
-    Of 50 steps the first ten, which wait for the workers that load images, do not count.
-    """
-
-    def seconds(network: nn.Module, steps: int) -> float:
-        result = train(deepcopy(network), context, replace(config, steps=steps))
-        return sum(record.seconds for record in result.history)
-
-    times = [[(seconds(n, 50) - seconds(n, 10)) / 40 for n in networks] for _ in range(rounds)]
-    print("seconds a step, by rounds:", times, flush=True)
-    return [min(column) for column in zip(*times, strict=True)]
+    race(contestants, context, config, path=path, minutes=options.minutes, seeds=options.seeds)
 
 
 def _context(options: argparse.Namespace, speedup: float) -> Context:

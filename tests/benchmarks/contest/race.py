@@ -1,0 +1,189 @@
+"""Networks finetuned for the same minutes each, turned into steps by each one's own speed."""
+
+import math
+import statistics
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from torch import nn
+
+from depthopt.core.artefacts import load_json, save_json
+from depthopt.errors import DepthoptError
+from depthopt.pipeline.context import BATCH, Context
+from depthopt.train import TrainConfig, TrainResult, finetune
+from depthopt.train.evaluate import evaluate
+
+
+@dataclass(frozen=True, slots=True)
+class Accuracies:
+    """What is known of a race, by contestant and settings, so that a stopped one goes on.
+
+    Attributes:
+        of: accuracies, and seconds a step.
+        failed: why a training ended early.
+    """
+
+    of: dict[str, float]
+    failed: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Contestant:
+    """A network to be finetuned for some minutes.
+
+    Attributes:
+        name: of its results.
+        note: its measured speed-up, and its accuracy with no training.
+        network: untrained; it is copied for each training.
+    """
+
+    name: str
+    note: str
+    network: nn.Module
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How the seconds of a training step are measured.
+
+    Attributes:
+        first: steps that do not count; they wait for the workers that load images.
+        counted: steps behind them that do.
+        rounds: of all networks in turn; each one's least counts.
+    """
+
+    first: int = 10
+    counted: int = 40
+    rounds: int = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a contestant.
+
+    Attributes:
+        steps: that its minutes allowed.
+        accuracies: on the test images, one per seed that was trained to the end.
+        failure: why a training ended early, if one did.
+    """
+
+    steps: int
+    accuracies: tuple[float, ...]
+    failure: str = ""
+
+
+def race(
+    contestants: list[Contestant],
+    context: Context,
+    config: TrainConfig,
+    *,
+    path: Path,
+    minutes: float,
+    seeds: int,
+    pace: Pace = Pace(),
+) -> list[Outcome]:
+    """Finetune each for the same minutes, with the recipe's teacher if the config has one.
+
+    Args:
+        contestants: no two of one name.
+        context: of the data and the teacher.
+        config: of all trainings, but for steps and seed.
+        path: of what is known, written after every training.
+        minutes: of each training.
+        seeds: trainings of each.
+        pace: how their speeds are measured.
+    """
+    known = load_json(Accuracies, path) if path.exists() else Accuracies({})
+    known = _paced(contestants, context, config, known, pace)
+    save_json(known, path)
+    steps = [max(1, int(60 * minutes / known.of[_pace_key(c)])) for c in contestants]
+    found: list[list[float]] = [[] for _ in contestants]
+    for seed in range(seeds):
+        for contestant, count, accuracies in zip(contestants, steps, found, strict=True):
+            settings = replace(config, steps=count, seed=seed)
+            key = f"{contestant.name} {settings}"
+            if key not in known.of and key not in known.failed:
+                _run(contestant, key, context, settings, known)
+                save_json(known, path)
+            said = known.failed.get(key)
+            if said is None:
+                accuracies.append(known.of[key])
+                said = f"{known.of[key]:.1f} %"
+            print(f"{contestant.note}, {count} steps, seed {seed}: {said}", flush=True)
+    for contestant, count, accuracies in zip(contestants, steps, found, strict=True):
+        if accuracies:
+            mean = statistics.mean(accuracies)
+            print(
+                f"| {contestant.note} | {count} steps | {mean:.2f} % | {accuracies} |", flush=True
+            )
+    return [
+        Outcome(count, tuple(accuracies), _failure(contestant, known))
+        for contestant, count, accuracies in zip(contestants, steps, found, strict=True)
+    ]
+
+
+def _paced(
+    contestants: list[Contestant],
+    context: Context,
+    config: TrainConfig,
+    known: Accuracies,
+    pace: Pace,
+) -> Accuracies:
+    """With the seconds a step of each; all are measured anew, in turn, if one is not known."""
+    keys = [_pace_key(contestant) for contestant in contestants]
+    if all(key in known.of for key in keys):
+        return known
+    seconds = step_seconds([c.network for c in contestants], context, config, pace)
+    return replace(known, of=known.of | dict(zip(keys, seconds, strict=True)))
+
+
+def _pace_key(contestant: Contestant) -> str:
+    return f"{contestant.name}, seconds a step"
+
+
+def _run(
+    contestant: Contestant, key: str, context: Context, settings: TrainConfig, known: Accuracies
+) -> None:
+    model = deepcopy(contestant.network)
+    try:
+        train(model, context, settings)
+    except DepthoptError as error:
+        known.failed[key] = str(error)
+        return
+    known.of[key] = evaluate(model, context.data.test.batches(BATCH)).accuracy
+
+
+def _failure(contestant: Contestant, known: Accuracies) -> str:
+    mine = (why for key, why in known.failed.items() if key.startswith(f"{contestant.name} "))
+    return next(mine, "")
+
+
+def train(model: nn.Module, context: Context, config: TrainConfig) -> TrainResult:
+    """Finetune, with the original as teacher where the config weighs it."""
+    teacher = context.teacher if config.distillation else None
+    return finetune(model, context.data, teacher=teacher, config=config)
+
+
+def step_seconds(
+    networks: list[nn.Module], context: Context, config: TrainConfig, pace: Pace = Pace()
+) -> list[float]:
+    """Seconds a training step of each takes, in turn, the least of some rounds.
+
+    A network whose training diverges at once counts as one that takes for ever.
+    """
+
+    def seconds(network: nn.Module, steps: int) -> float:
+        result = train(deepcopy(network), context, replace(config, steps=steps))
+        return sum(record.seconds for record in result.history)
+
+    def step(network: nn.Module) -> float:
+        try:
+            every = seconds(network, pace.first + pace.counted)
+            return (every - seconds(network, pace.first)) / pace.counted
+        except DepthoptError:
+            return math.inf
+
+    times = [[step(network) for network in networks] for _ in range(pace.rounds)]
+    print("seconds a step, by rounds:", times, flush=True)
+    return [min(column) for column in zip(*times, strict=True)]

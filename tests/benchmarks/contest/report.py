@@ -1,0 +1,120 @@
+"""What a comparison ends with: rows of figures, a Markdown table and a plot of them."""
+
+import statistics
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One method on one network at one speed-up.
+
+    Attributes:
+        network: its name.
+        runtime: that latencies were measured on.
+        method: its name.
+        asked: the speed-up that was asked for.
+        index: of the network in the method's family; None if there is none.
+        speedup: measured, timed in turn with the original and all other networks.
+        untrained: accuracy with no training, on the test images, points of 100.
+        steps: of finetuning that the minutes allowed.
+        accuracies: after finetuning, one per seed.
+        note: why figures are missing.
+    """
+
+    network: str
+    runtime: str
+    method: str
+    asked: float
+    index: int | None = None
+    speedup: float | None = None
+    untrained: float | None = None
+    steps: int | None = None
+    accuracies: tuple[float, ...] = ()
+    note: str = ""
+
+    @property
+    def key(self) -> str:
+        """What tells it from all others."""
+        return f"{self.network} {self.runtime} {self.method} {self.asked:g}x"
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """All rows by key, and what they were measured on and with.
+
+    Attributes:
+        rows: by ``Row.key``.
+        conditions: device, runtime and date in words, by runtime.
+        settings: of the comparison; only rows of the same settings are in one file.
+    """
+
+    rows: dict[str, Row]
+    conditions: dict[str, str]
+    settings: str
+
+
+def table(results: Results) -> str:
+    """The rows in Markdown, under what they were measured with."""
+    lines = [*results.conditions.values(), "", results.settings, ""]
+    lines += [
+        "| network | runtime | method | asked | measured | untrained | finetuned | steps | |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    lines += [_line(row) for row in results.rows.values()]
+    return "\n".join(lines) + "\n"
+
+
+def _line(row: Row) -> str:
+    cells = [
+        row.network,
+        row.runtime,
+        row.method,
+        f"{row.asked:g}x",
+        "" if row.speedup is None else f"{row.speedup:.2f}x",
+        "" if row.untrained is None else f"{row.untrained:.1f} %",
+        _mean(row.accuracies),
+        "" if row.steps is None else str(row.steps),
+        row.note,
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def _mean(accuracies: tuple[float, ...]) -> str:
+    if not accuracies:
+        return ""
+    spread = f" (sd {statistics.stdev(accuracies):.2f})" if len(accuracies) > 1 else ""
+    return f"{statistics.mean(accuracies):.2f} %{spread}"
+
+
+def plot(results: Results, path: Path) -> None:
+    """Accuracy over measured speed-up, by network and runtime: untrained, and finetuned."""
+    rows = [row for row in results.rows.values() if row.speedup is not None]
+    panels = list(dict.fromkeys((row.network, row.runtime) for row in rows))
+    if not panels:
+        return
+    figure = Figure(figsize=(5 * len(panels), 7), layout="constrained")
+    axes = figure.subplots(2, len(panels), squeeze=False)
+    for column, panel in enumerate(panels):
+        mine = [row for row in rows if (row.network, row.runtime) == panel]
+        for method in dict.fromkeys(row.method for row in mine):
+            points = [row for row in mine if row.method == method]
+            _draw(axes[0, column], method, ((r.speedup, r.untrained) for r in points))
+            means = ((r.speedup, statistics.mean(r.accuracies)) for r in points if r.accuracies)
+            _draw(axes[1, column], method, means)
+        axes[0, column].set_title(f"{panel[0]}, {panel[1]}")
+        axes[1, column].set_xlabel("measured speed-up")
+    axes[0, 0].set_ylabel("accuracy with no training, %")
+    axes[1, 0].set_ylabel("accuracy after finetuning, %")
+    axes[0, 0].legend(fontsize="small")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path)
+
+
+def _draw(axes: object, label: str, points: Iterable[tuple[float | None, float | None]]) -> None:
+    known = sorted(point for point in points if None not in point)
+    if known:
+        axes.plot(*zip(*known, strict=True), marker="o", label=label)  # type: ignore[attr-defined]

