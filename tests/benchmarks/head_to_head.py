@@ -198,9 +198,14 @@ def results_of(path: Path, options: argparse.Namespace) -> Results:
     Raises:
         UsageError: they are of other settings.
     """
-    config = {"teacher": "none"} if options.plain else {"teacher": "as the recipe says"}
-    settings = {"minutes": options.minutes, "score images": options.score_images, **config}
-    words = ", ".join(f"{name} {value}" for name, value in settings.items())
+    teacher = "no teacher" if options.plain else "teacher as the recipe says"
+    words = ", ".join(
+        [
+            f"{options.minutes:g} minutes of finetuning each, {teacher}",
+            f"the papers' importance from {options.score_images} images a candidate",
+            *options.overrides,
+        ]
+    )
     if not path.exists():
         return Results({}, {}, words)
     results = load_json(Results, path)
@@ -249,7 +254,8 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="one network, one speed-up")
     options = parser.parse_args()
     if options.quick:
-        options.networks, options.speedups = options.networks[:1], options.speedups[1:2]
+        options.networks = options.networks[:1]
+        options.speedups = [options.speedups[len(options.speedups) // 2]]
         options.seeds, options.minutes = 1, min(options.minutes, 0.5)
         options.score_images = min(options.score_images, 128)
         options.run_dir = options.run_dir.with_name(f"{options.run_dir.name}-quick")

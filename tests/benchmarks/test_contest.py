@@ -1,0 +1,67 @@
+"""The parts of the head-to-head benchmark that decide what is compared."""
+
+import pytest
+import timm
+import torch
+from contest.family import Family, mildest
+from contest.subsets import subset_merges
+
+from depthopt.core.candidate import kept_blocks
+from depthopt.core.plan import Plan
+from depthopt.extraction import extract
+from depthopt.rewrite import merge
+from depthopt.rewrite.build import build
+
+
+def family(size: int, guess: int) -> Family:
+    return Family(size, torch.nn.Module, torch.nn.Module, lambda _: guess)
+
+
+@pytest.mark.parametrize("guess", [0, 17, 99, 1000])
+def test_the_mildest_network_that_is_fast_enough_is_found_from_any_guess(guess: int) -> None:
+    index, _ = mildest(family(100, guess), lambda i: 1 + i * i, 50)
+
+    assert index == 7
+
+
+def test_a_network_that_is_only_just_faster_than_asked_ends_the_search() -> None:
+    index, _ = mildest(family(1000, 510), lambda i: 1 + i / 1000, 1.5)
+
+    assert index == 510
+
+
+def test_a_speedup_that_none_reaches_gives_the_most_that_was_measured() -> None:
+    assert mildest(family(10, 3), lambda i: 1 + i / 10, 3.0) == (None, 1.9)
+
+
+@pytest.mark.parametrize("name", ["mobilenetv2_035", "resnet18"])
+def test_merges_of_subsets_are_the_same_function_in_either_form(name: str) -> None:
+    torch.manual_seed(0)
+    model = timm.create_model(name, num_classes=4).eval()
+    chain = extract(model, (3, 32, 32), name=name)
+    listed = subset_merges(model, chain, max_length=6, inserted=None)
+    assert listed
+    assert len({c.key for c in listed}) == len(listed)
+    images, blocks = torch.randn(2, 3, 32, 32), kept_blocks(chain)
+    for candidate in listed[:: max(1, len(listed) // 5)]:
+        assert 0 < len(candidate.kept) < candidate.end - candidate.start
+        choices = (*blocks[: candidate.start], candidate, *blocks[candidate.end :])
+        plan = Plan(chain.model, chain.input_size, choices, 0.0, 0.0, 0.0)
+        expanded, _ = build(model, chain, plan, "expanded")
+        with torch.no_grad():
+            torch.testing.assert_close(
+                merge(expanded)(images), expanded(images), rtol=1e-3, atol=1e-4
+            )
+
+
+def test_of_equal_merges_the_one_with_the_largest_weights_is_listed() -> None:
+    model = timm.create_model("resnet18", num_classes=4).eval()
+    chain = extract(model, (3, 32, 32), name="resnet18")
+    first, second = chain.blocks[1:3]
+    with torch.no_grad():
+        model.get_submodule(first.name).weight.mul_(100)
+    kept = [c.kept for c in subset_merges(model, chain, max_length=2, inserted=None)]
+
+    assert (1,) in kept
+    assert (2,) not in kept
+    assert second.spec == first.spec
