@@ -4,6 +4,7 @@ The pick is the mildest network that is as fast as asked *when measured*: predic
 methods differ in kind, and would make unlike things look alike.
 """
 
+import statistics
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 
 from depthopt.export import export_onnx
 from depthopt.graph.network import TracedNetwork
-from depthopt.latency.measure import Effort, time_in_turn
+from depthopt.latency.measure import Effort, sample_in_turn
 from depthopt.pipeline.context import BATCH, Context
 from depthopt.rewrite import merge
 from depthopt.runtimes import random_inputs
@@ -75,22 +76,25 @@ class Stopwatch:
     """
 
     context: Context
-    seconds: float = 4.0
+    seconds: float
 
     def speedup(self, network: nn.Module) -> float:
         """How many times as fast as the original a network is."""
-        return self.speedups({"network": network}, self.seconds)["network"]
+        return self.speedups({"network": network})["network"]
 
-    def speedups(self, networks: Mapping[str, nn.Module], seconds: float) -> dict[str, float]:
-        """The same for several, all timed in turn."""
+    def speedups(self, networks: Mapping[str, nn.Module]) -> dict[str, float]:
+        """The same for several, all timed in turn: medians of the rounds' ratios."""
         with TemporaryDirectory() as folder:
             calls = [self._compiled(original_onnx(self.context))]
             for i, network in enumerate(networks.values()):
                 calls.append(self._call(network, Path(folder) / f"{i}.onnx"))
             named = {str(i): call for i, call in enumerate(calls)}
-            times = time_in_turn(named, effort=Effort(seconds=seconds))
-        original, *others = (times[name].median_ms for name in named)
-        return {name: original / ms for name, ms in zip(networks, others, strict=True)}
+            effort = Effort(seconds=self.seconds * len(networks))
+            originals, *others = sample_in_turn(named, effort=effort).values()
+        return {
+            name: statistics.median(ms / own for ms, own in zip(originals, samples, strict=True))
+            for name, samples in zip(networks, others, strict=True)
+        }
 
     def _call(self, network: nn.Module, path: Path) -> Callable[[], object]:
         final = merge(network) if isinstance(network, TracedNetwork) else network

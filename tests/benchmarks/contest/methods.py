@@ -101,7 +101,7 @@ class Scoring:
         workers: Ray's, to spread the work over; None works in this process.
     """
 
-    images: int = 512
+    images: int
     workers: int | None = None
 
 
