@@ -1,8 +1,8 @@
 """Make a trained convolutional network shallower and faster for one device.
 
-``extract -> candidates -> profile -> estimate -> solve -> apply -> finetune -> merge ->
-export_onnx``; ``save`` and ``load`` keep a compressed network as a folder, ``export_openvino``
-and ``quantise`` go on from its ONNX file.
+``extract -> candidates -> profile -> estimate -> solve -> pick_measured -> apply -> finetune ->
+merge -> export_onnx``; ``save`` and ``load`` keep a compressed network as a folder,
+``export_openvino`` and ``quantise`` go on from its ONNX file.
 
 Names are imported when they are first used: torch and its kin take seconds.
 """
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from depthopt.export import export_onnx, export_openvino, load, quantise, save
     from depthopt.extraction import candidates, extract
     from depthopt.importance import estimate
-    from depthopt.latency import profile, validate
+    from depthopt.latency import pick_measured, profile, validate
     from depthopt.rewrite import apply, merge
     from depthopt.runtimes import get_runtime
     from depthopt.solver import solve
@@ -44,6 +44,7 @@ __all__ = [
     "load",
     "load_dataset",
     "merge",
+    "pick_measured",
     "profile",
     "quantise",
     "save",
@@ -60,7 +61,7 @@ _HOMES = {
     "export": ("export_onnx", "export_openvino", "load", "quantise", "save"),
     "extraction": ("candidates", "extract"),
     "importance": ("estimate",),
-    "latency": ("profile", "validate"),
+    "latency": ("pick_measured", "profile", "validate"),
     "rewrite": ("apply", "merge"),
     "runtimes": ("get_runtime",),
     "solver": ("solve",),

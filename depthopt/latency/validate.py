@@ -5,14 +5,9 @@ networks that nobody picked: the plans are drawn, not solved for.
 """
 
 import random
-import statistics
-import tempfile
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
-from pathlib import Path
+from collections.abc import Callable, Iterable, Sequence
 
-import torch
 from torch import nn
 
 from depthopt.core.candidate import Candidate, kept_blocks
@@ -20,12 +15,10 @@ from depthopt.core.chain import Chain
 from depthopt.core.plan import Plan
 from depthopt.core.tables import LatencyTable, PlanTiming, Validation, network_key
 from depthopt.errors import UsageError
-from depthopt.export.onnx import export_onnx
-from depthopt.latency.measure import Effort, sample_in_turn
+from depthopt.latency.measure import Effort
 from depthopt.latency.select import worthwhile
-from depthopt.rewrite import merge
-from depthopt.rewrite.build import build
-from depthopt.runtimes.base import Runtime, random_inputs
+from depthopt.latency.timing import plan_timer
+from depthopt.runtimes.base import Runtime
 
 EFFORT = Effort(seconds=8.0, tolerance=0.01)
 """Per plan, the original's share included."""
@@ -44,8 +37,6 @@ def validate(
     progress: Callable[[int, int], None] | None = None,
 ) -> Validation:
     """Compare the table's prediction with the measured speed-up of random plans.
-
-    The weights of fitted convolutions are random, which latency does not depend on.
 
     Args:
         model: the original network.
@@ -71,29 +62,16 @@ def validate(
     original_ms = table.network(chain).total.median_ms
     fixed_ms = table.network(chain).fixed_ms
     useful = worthwhile(chain, candidates, table)
-    images = torch.randn(
-        (max(batch, 2), *chain.input_size), generator=torch.Generator().manual_seed(seed)
-    )
     timings = []
-    with tempfile.TemporaryDirectory() as folder:
-
-        def runner(network: nn.Module, name: str) -> Callable[[], object]:
-            path = Path(folder) / f"{name}.onnx"
-            export_onnx(network, path, images=images, batch=batch)
-            session = runtime.compile(path)
-            return partial(session.run, random_inputs(session, batch))
-
-        original = runner(model, "original")
+    with plan_timer(model, chain, runtime=runtime, batch=batch, effort=effort) as timer:
         for i in range(plans):
             if progress is not None:
                 progress(i, plans)
             plan = random_plan(chain, useful, seed=seed * 1_000_003 + i)
             predicted_ms = fixed_ms + sum(table.candidate_ms(chain, c) for c in plan.choices)
-            shallow = merge(build(model, chain, plan)[0])
-            calls = {"original": original, "plan": runner(shallow, "plan")}
-            measured = _speedup(sample_in_turn(calls, effort=effort))
             replaced = tuple(choice.key for choice in plan.replaced)
-            timings.append(PlanTiming(predicted_ms, original_ms / predicted_ms, measured, replaced))
+            predicted = original_ms / predicted_ms
+            timings.append(PlanTiming(predicted_ms, predicted, timer(plan), replaced))
     if progress is not None:
         progress(plans, plans)
     return Validation(
@@ -127,10 +105,3 @@ def random_plan(chain: Chain, candidates: Sequence[Candidate], *, seed: int) -> 
             choices.append(blocks[position])
         position = choices[-1].end
     return Plan(chain.model, chain.input_size, tuple(choices), 0.0, 0.0, 0.0)
-
-
-def _speedup(samples: Mapping[str, Sequence[float]]) -> float:
-    """Median over the rounds of the original's time over the plan's."""
-    return statistics.median(
-        original / plan for original, plan in zip(samples["original"], samples["plan"], strict=True)
-    )

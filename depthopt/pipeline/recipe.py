@@ -137,6 +137,11 @@ class BudgetSection(_Section):
     speedup: PositiveFloat | None = Field(None, description="at least so many times as fast")
     ms: PositiveFloat | None = Field(None, description="at most so many milliseconds")
     cost: PositiveFloat | None = Field(None, description="at most this importance cost")
+    measured: bool = Field(
+        True,
+        description="speedup and ms are kept when plans are built and timed in turn with the "
+        "original; false: as the latency table predicts",
+    )
 
     @model_validator(mode="after")
     def _exactly_one(self) -> "BudgetSection":

@@ -10,6 +10,7 @@ from torch import nn
 
 from depthopt.core.artefacts import load_json, save_json
 from depthopt.core.candidate import latency_keys
+from depthopt.core.plan import Frontier, Plan
 from depthopt.core.table_store import table_path
 from depthopt.core.tables import ImportanceTable, LatencyTable
 from depthopt.errors import CheckFailed
@@ -18,6 +19,7 @@ from depthopt.export.saved import load_saved, load_weights, save, save_weights
 from depthopt.extraction import candidates, extract
 from depthopt.graph.network import TracedNetwork
 from depthopt.importance import Workers, estimate
+from depthopt.latency.pick import pick_measured
 from depthopt.latency.profile import profile
 from depthopt.pipeline.context import BATCH, CandidateList, Context
 from depthopt.pipeline.measure import fused_difference, measure
@@ -213,16 +215,34 @@ def _estimate(run: Context) -> str:
 
 
 def _solve(run: Context) -> str:
-    budget = run.recipe.budget
     frontier = solve(run.chain, run.worthwhile, run.latency, run.importance)
-    plan = frontier.pick(budget_ms=budget.ms, speedup=budget.speedup, cost=budget.cost)
+    plan, measured = _pick(run, frontier)
     save_json(frontier, run.path("frontier.json"))
     save_json(plan, run.path("plan.json"))
     blocks = sum(c.end - c.start for c in plan.replaced)
     return (
         f"{len(frontier.points)} plans on the frontier; picked {plan.latency_ms:.3f} ms "
-        f"({plan.speedup:.2f}x): {len(plan.replaced)} replacements of {blocks} blocks"
+        f"({plan.speedup:.2f}x predicted{measured}): "
+        f"{len(plan.replaced)} replacements of {blocks} blocks"
     )
+
+
+def _pick(run: Context, frontier: Frontier) -> tuple[Plan, str]:
+    """The plan that the budget asks for, and in words how fast it was measured, if it was."""
+    budget = run.recipe.budget
+    if budget.cost is not None or not budget.measured:
+        return frontier.pick(budget_ms=budget.ms, speedup=budget.speedup, cost=budget.cost), ""
+    found = pick_measured(
+        run.teacher,
+        run.chain,
+        frontier,
+        runtime=run.runtime,
+        speedup=budget.speedup,
+        budget_ms=budget.ms,
+        batch=run.recipe.latency.batch,
+        progress=lambda done, most: run.reporter.progress(done, most, "plans timed"),
+    )
+    return found.plan, f", {found.speedup:.2f}x measured, {found.timed} plans timed"
 
 
 def _save(run: Context, network: TracedNetwork, folder: str) -> None:
@@ -360,7 +380,7 @@ STAGES: tuple[Stage, ...] = (
     Stage(
         "solve",
         _of("budget"),
-        ("chain.json", "candidates.json", "latency.json", "importance.json"),
+        ("teacher.safetensors", "chain.json", "candidates.json", "latency.json", "importance.json"),
         ("frontier.json", "plan.json"),
         _solve,
     ),

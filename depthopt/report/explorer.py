@@ -195,4 +195,4 @@ def _picked(frontier: Frontier, plan: Plan | None) -> int | None:
 def _command(run: RunArtefacts) -> tuple[str, str]:
     recipe = "RECIPE" if run.recipe is None else shlex.quote(str(run.path / "recipe.yaml"))
     folder = shlex.quote(str(run.path))
-    return f"depthopt run {recipe} --run-dir {folder} 'budget={{ms: ", "}'"
+    return f"depthopt run {recipe} --run-dir {folder} 'budget={{ms: ", ", measured: false}'"

@@ -1,6 +1,6 @@
 """A plan carried out: new convolutions fitted and kept ones compensated, left to right."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import dropwhile
 
 import torch
@@ -12,13 +12,14 @@ from depthopt.core.heap import kept_heap
 from depthopt.core.plan import Plan
 from depthopt.errors import UsageError
 from depthopt.graph.network import TracedNetwork
-from depthopt.graph.trace import trace
+from depthopt.graph.replay import Replay
+from depthopt.graph.trace import nodes_by_name, trace
 from depthopt.rewrite.build import Form, build, is_regressed
 from depthopt.rewrite.calibration import repeatable
 from depthopt.rewrite.compensate import compensate
 from depthopt.rewrite.fold import fold_norms
 from depthopt.rewrite.inserted import Start, start_as_identity
-from depthopt.rewrite.pairs import Pairs
+from depthopt.rewrite.pairs import accumulate
 from depthopt.rewrite.regression import RIDGES, best_fits, error_of
 
 
@@ -47,7 +48,8 @@ def apply(
         chain: its chain.
         plan: a plan over that chain.
         calibration: batches of images (N, C, H, W), gone through once per regressed
-            convolution; needed if the plan holds a ``fit``. See ``calibration.repeatable``.
+            convolution, or from memory where that suffices (``depthopt.graph.replay``); needed if
+            the plan holds a ``fit``. See ``calibration.repeatable``.
         form: whether a ``merge`` becomes one convolution or stays ``expanded``.
         ridges: relative regularisations to choose from on held-out batches.
         compensated: whether kept convolutions behind the first replacement are regressed
@@ -73,13 +75,14 @@ def apply(
     todo = [c for c in _behind_first(plan) if _is_regressed(c, form, compensated=compensated)]
     if not batches:
         todo = []
+    replay = Replay((graph_module, teacher), batches)
     for done, choice in enumerate(todo):
         if progress is not None:
             progress(done, len(todo))
         if choice.kind != "keep":
-            _refit(graph_module, teacher, chain, choice, names[choice], batches, tuple(ridges))
+            _refit(graph_module, teacher, chain, choice, names[choice], replay, tuple(ridges))
         else:
-            compensate(graph_module, teacher, chain, choice.start, batches)
+            compensate(graph_module, teacher, chain, choice.start, replay)
     if progress is not None:
         progress(len(todo), len(todo))
     return graph_module
@@ -102,21 +105,21 @@ def _refit(
     chain: Chain,
     choice: Candidate,
     name: str,
-    batches: Collection[Tensor],
+    replay: Replay,
     ridges: tuple[float, ...],
 ) -> None:
     """Regress one new convolution in place."""
     assert choice.spec is not None  # noqa: S101 - what is regressed always has one
     node = next(n for n in student.graph.nodes if n.target == name)
-    pairs = Pairs(
-        student,
-        teacher,
+    regression, inputs, wanted = accumulate(
+        replay,
+        choice.spec,
+        name,
         conv=node,
         linear=node,
         adds=len(chain.open_skips(choice.start, choice.end)),
-        wanted=chain.ending(choice.start, choice.end).preactivation,
+        wanted=nodes_by_name(teacher)[chain.ending(choice.start, choice.end).preactivation],
     )
-    regression, inputs, wanted = pairs.accumulate(choice.spec, name, batches)
     fitted = best_fits(regression, choice.spec, inputs, {name: wanted}, ridges)[name]
     conv = student.get_submodule(name)
     assert isinstance(conv, nn.Conv2d) and conv.bias is not None  # noqa: S101, PT018

@@ -10,15 +10,14 @@ A norm behind the convolution keeps its part: its statistics become those of the
 outputs, so that training and evaluation agree.
 """
 
-from collections.abc import Collection
-
 import torch
 from torch import Tensor, fx, nn
 
 from depthopt.core.chain import Block, Chain
+from depthopt.graph.replay import Replay
 from depthopt.graph.trace import nodes_by_name
 from depthopt.rewrite.affine import folded
-from depthopt.rewrite.pairs import Pairs
+from depthopt.rewrite.pairs import accumulate
 from depthopt.rewrite.regression import Regression, best_fits, error_of
 
 RIDGES = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
@@ -30,7 +29,7 @@ def compensate(
     teacher: fx.GraphModule,
     chain: Chain,
     index: int,
-    batches: Collection[Tensor],
+    replay: Replay,
 ) -> None:
     """Regress the convolution of one kept block, in place, if held-out images gain by it.
 
@@ -39,22 +38,21 @@ def compensate(
         teacher: the original, traced, its norms folded.
         chain: the original's chain.
         index: the block's.
-        batches: batches of images (N, C, H, W).
+        replay: runs both on the calibration images.
     """
     block = chain.blocks[index]
     layer, norm = _layers(student, block)
     if not isinstance(layer, nn.Conv2d) or (norm is not None and not norm.affine):
         return  # a norm alone, or one with nothing to adjust
-    nodes = nodes_by_name(student)
-    pairs = Pairs(
-        student,
-        teacher,
+    regression, inputs, wanted = accumulate(
+        replay,
+        block.spec,
+        block.name,
         conv=next(node for node in student.graph.nodes if node.target == block.name),
-        linear=nodes[block.linear],
+        linear=nodes_by_name(student)[block.linear],
         adds=sum(skip.ending is None for skip in chain.skips_to(index + 1)),
-        wanted=block.preactivation,
+        wanted=nodes_by_name(teacher)[block.preactivation],
     )
-    regression, inputs, wanted = pairs.accumulate(block.spec, block.name, batches)
     before = folded(layer, norm)
     prior = {block.name: before[0]}
     fitted = best_fits(regression, block.spec, inputs, {block.name: wanted}, RIDGES, prior)

@@ -2,6 +2,7 @@ import json
 import os
 import pickletools
 import random
+import re
 import shlex
 import shutil
 import signal
@@ -154,7 +155,7 @@ def test_a_run_is_exported_for_any_batch_openvino_and_in_8_bits(
 def test_a_run_keeps_its_recipe(finished: tuple[Path, Path]) -> None:
     recipe, folder = finished
     assert load_recipe(folder / "recipe.yaml") == load_recipe(recipe)
-    again = load_recipe(folder / "recipe.yaml", ["budget={ms: 0.25}"])
+    again = load_recipe(folder / "recipe.yaml", ["budget={ms: 0.25, measured: false}"])
     assert again.budget.ms == 0.25
     assert again.budget.speedup is None
 
@@ -193,6 +194,25 @@ def test_a_changed_recipe_redoes_what_it_affects(finished: tuple[Path, Path]) ->
     log = Log()
     run(load_recipe(recipe), folder, until="apply", reporter=log)
     assert log.done == ["solve", "apply"]
+
+
+def test_a_measured_budget_is_kept_by_plans_that_were_timed(
+    finished: tuple[Path, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    recipe, folder = finished
+    copy = tmp_path / "out"
+    shutil.copytree(folder, copy)
+    caplog.set_level("INFO", "depthopt.latency.pick")
+    changed = load_recipe(recipe, ["budget={speedup: 1.2}"])
+    assert changed.budget.measured, "by default"
+    context = run(changed, copy, until="solve")
+    assert context.plan in [context.frontier.plan(i) for i in range(len(context.frontier.points))]
+    timed = [re.findall(r"[0-9.]+(?=x)", message) for message in caplog.messages]
+    assert any(
+        float(predicted) == pytest.approx(context.plan.speedup, abs=0.005)
+        and float(measured) >= 1.2 - 0.005
+        for predicted, measured in timed
+    )
 
 
 def test_a_budget_below_the_fastest_plan_writes_no_plan(finished: tuple[Path, Path]) -> None:

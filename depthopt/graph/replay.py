@@ -1,0 +1,174 @@
+"""The same batches run through networks again and again, each time from where they last got to."""
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, fx
+
+MOST_BYTES = 2**28
+"""Of the tensors that a network is gone on from, over all batches; and of the images."""
+
+Values = dict[fx.Node, Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a pass shall give of one network.
+
+    Attributes:
+        names: of the nodes whose values are wanted.
+        cut: nothing that runs before this node will change any more, so that later passes
+            may begin here.
+    """
+
+    names: frozenset[str]
+    cut: fx.Node
+
+
+class Replay:
+    """Networks that run on the same batches, pass after pass, ever further.
+
+    What later passes need of earlier nodes is kept in memory if it fits; if not, they begin at an
+    earlier cut or at the images. The values do not depend on that.
+    """
+
+    def __init__(
+        self,
+        networks: Collection[fx.GraphModule],
+        batches: Collection[Tensor],
+        *,
+        most_bytes: int = MOST_BYTES,
+    ) -> None:
+        """Keep nothing yet.
+
+        Args:
+            networks: they run in the mode they are in. Between passes weights may change behind
+                the last cut; their structure may not.
+            batches: batches of images (N, C, H, W), the same every time.
+            most_bytes: that are kept of each network, and of the images.
+        """
+        self._networks = [_Resumed(network, most_bytes) for network in networks]
+        self._batches, self._most_bytes = batches, most_bytes
+        self._images: list[Tensor] | None = None
+
+    def __len__(self) -> int:
+        """Number of batches."""
+        return len(self._batches)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the first network, and what it gives, lies."""
+        return self._networks[0].device
+
+    @torch.no_grad()
+    def __call__(self, *wishes: Wish) -> Iterator[tuple[dict[str, Tensor], ...]]:
+        """Go through all batches once.
+
+        Args:
+            wishes: one for each network.
+
+        Yields:
+            For every batch, of each network, the wanted values by name.
+        """
+        passes = [n.passing(wish) for n, wish in zip(self._networks, wishes, strict=True)]
+        anew = any(each.begins_at_images for each in passes)
+        for index, images in enumerate(self._pass() if anew else [None] * len(self)):
+            yield tuple(each(index, images) for each in passes)
+        for network, each in zip(self._networks, passes, strict=True):
+            network.go_on_from(each)
+
+    def _pass(self) -> Iterator[Tensor]:
+        """The images, from memory if an earlier pass has found that they fit into it."""
+        if self._images is not None:
+            yield from self._images
+            return
+        kept: list[Tensor] = []
+        size = 0
+        for images in self._batches:
+            size += images.nbytes
+            kept = [*kept, images] if size <= self._most_bytes else []
+            yield images
+        if size <= self._most_bytes:
+            self._images = kept
+
+
+class _Resumed:
+    """One network, and for every batch the values that live at its cut.
+
+    Attributes:
+        nodes: the network's, in order.
+        place: of each among them.
+        last_use: the place of the last node that reads each.
+        cut: the place of the first node that is still to run; 0 where nothing is kept.
+        kept: the values, by batch.
+    """
+
+    def __init__(self, network: fx.GraphModule, most_bytes: int) -> None:
+        self.interpreter = fx.Interpreter(network)
+        self.device = next(network.parameters()).device
+        self.most_bytes = most_bytes
+        self.nodes = list(network.graph.nodes)
+        self.place = {node: i for i, node in enumerate(self.nodes)}
+        self.last_use = {
+            node: max((self.place[user] for user in node.users), default=-1) for node in self.nodes
+        }
+        self.cut = 0
+        self.kept: list[Values] = []
+
+    def passing(self, wish: Wish) -> "_Pass":
+        known = {node.name for node in (*self.nodes[self.cut :], *(self.kept or [{}])[0])}
+        return _Pass(self, wish, begins_at_images=self.cut == 0 or not wish.names <= known)
+
+    def go_on_from(self, done: "_Pass") -> None:
+        """Take over what a pass has kept, if that is further on and complete."""
+        if done.fits and done.cut > self.cut:
+            self.cut, self.kept = done.cut, done.kept
+
+
+class _Pass:
+    """One network on its way through all batches."""
+
+    def __init__(self, network: _Resumed, wish: Wish, *, begins_at_images: bool) -> None:
+        self._network, self._names = network, wish.names
+        self.begins_at_images = begins_at_images
+        self.cut, self.kept = network.place[wish.cut], list[Values]()
+        self.fits, self._bytes = True, 0
+
+    def __call__(self, index: int, images: Tensor | None) -> dict[str, Tensor]:
+        """The wanted values of one batch."""
+        network, run = self._network, self._network.interpreter
+        begin, run.env = 0, {}
+        if self.begins_at_images:
+            assert images is not None  # noqa: S101 - of the caller, who asked
+            run.args_iter = iter((images.to(network.device),))
+        else:
+            begin, run.env = network.cut, dict(network.kept[index])
+            weights = (n for n in network.nodes[:begin] if n.op == "get_attr")
+            run.env.update((node, run.run_node(node)) for node in weights)
+        found = {node.name: v for node, v in run.env.items() if node.name in self._names}
+        for place, node in enumerate(network.nodes[begin:], start=begin):
+            if place == self.cut:
+                self._keep(run.env)
+            if place >= self.cut and len(found) == len(self._names):
+                break
+            value = run.env[node] = run.run_node(node)
+            if node.name in self._names:
+                found[node.name] = value
+            for source in node.all_input_nodes:
+                if network.last_use[source] == place:
+                    del run.env[source]
+        run.env = {}
+        return found
+
+    def _keep(self, env: Values) -> None:
+        """Keep what lives at the cut, as long as all batches' fits into memory."""
+        live = {
+            node: value
+            for node, value in env.items()
+            if node.op != "get_attr" and self._network.last_use[node] >= self.cut
+        }
+        too_much = self._network.most_bytes + 1  # what is no tensor is not kept
+        self._bytes += sum(getattr(value, "nbytes", too_much) for value in live.values())
+        self.fits = self.fits and self._bytes <= self._network.most_bytes
+        self.kept = [*self.kept, live] if self.fits else []

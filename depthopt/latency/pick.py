@@ -1,0 +1,141 @@
+"""The mildest plan of a frontier that is as fast as asked when it is measured.
+
+A plan's predicted latency is a sum of entries, and a network is more than that: a shorter one reads
+its weights from nearer caches. So a budget is kept by measuring.
+"""
+
+import logging
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import nn
+
+from depthopt.core.chain import Chain
+from depthopt.core.plan import Frontier, Plan
+from depthopt.errors import InfeasibleBudget, UsageError
+from depthopt.latency.measure import Effort
+from depthopt.latency.timing import Timer, plan_timer
+from depthopt.runtimes.base import Runtime
+
+logger = logging.getLogger(__name__)
+
+EFFORT = Effort(seconds=4.0, tolerance=0.01)
+"""Per plan, the original's share included."""
+
+NEAR = 1.02
+"""A plan is not improved upon if it is faster than asked by no more than this."""
+
+SAME = 1.005
+"""Neither is one if the next milder plans are slower by no more than this, as predicted."""
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredPick:
+    """A plan, and how fast it was.
+
+    Attributes:
+        plan: its latency is the predicted one.
+        speedup: over the original, timed in turn.
+        timed: plans that were, in all.
+    """
+
+    plan: Plan
+    speedup: float
+    timed: int
+
+
+def pick_measured(
+    model: nn.Module,
+    chain: Chain,
+    frontier: Frontier,
+    *,
+    runtime: Runtime,
+    speedup: float | None = None,
+    budget_ms: float | None = None,
+    batch: int = 1,
+    effort: Effort = EFFORT,
+    progress: Callable[[int, int], None] | None = None,
+) -> MeasuredPick:
+    """The mildest plan that keeps a budget when it is built, merged and timed.
+
+    Args:
+        model: the original network.
+        chain: its chain.
+        frontier: what ``solve`` gave.
+        runtime: what its latencies were measured on.
+        speedup: over the original, timed in turn with it.
+        budget_ms: instead of ``speedup``; the plan's time is the original's in the frontier over
+            the measured speed-up, so that the budget means the same on a busy day.
+        batch: images per call.
+        effort: how long each plan is timed.
+        progress: called with the number of plans timed, and at most to be timed.
+
+    Raises:
+        InfeasibleBudget: no plan was that fast; the message says how fast the fastest was.
+        UsageError: not exactly one of ``speedup`` and ``budget_ms``, or not a positive number.
+        ModelError: the runtime cannot run a merged network.
+    """
+    if (speedup is None) == (budget_ms is None):
+        raise UsageError("pick_measured takes exactly one of speedup and budget_ms")
+    asked = speedup if speedup is not None else frontier.original_ms / (budget_ms or float("nan"))
+    if not asked > 0:
+        raise UsageError(f"a budget must be a positive number, got {speedup or budget_ms}")
+    with plan_timer(model, chain, runtime=runtime, batch=batch, effort=effort) as timer:
+        return mildest(frontier, asked, timer, progress=progress)
+
+
+def mildest(
+    frontier: Frontier,
+    asked: float,
+    timer: Timer,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+) -> MeasuredPick:
+    """The mildest plan that ``timer`` finds as fast as asked.
+
+    Each measurement tells how much faster plans are than predicted there, which says where to
+    look next; every third halves what is left. Speed-ups are taken to fall along the frontier,
+    which neighbours may break by what the measurement errs by.
+
+    Raises:
+        InfeasibleBudget: none is.
+    """
+    found: dict[int, float] = {}
+    within, beyond, ratio = -1, len(frontier.points), 1.0
+    most = 3 * math.ceil(math.log2(len(frontier.points) + 1))
+    while beyond - within > 1 and not _settled(frontier, within, beyond, found, asked):
+        index = min(max(_predicted(frontier, asked / ratio), within + 1), beyond - 1)
+        if len(found) % 3 == 2:
+            index = (within + beyond) // 2
+        plan = frontier.plan(index)
+        found[index] = timer(plan) if plan.replaced else 1.0
+        ratio = found[index] / plan.speedup
+        logger.info("%.2fx predicted, %.2fx measured", plan.speedup, found[index])
+        if progress is not None:
+            progress(len(found), most)
+        within, beyond = (index, beyond) if found[index] >= asked else (within, index)
+    if within < 0:
+        raise InfeasibleBudget(
+            f"the fastest plan is {found[0]:.2f} times as fast as the original when measured, "
+            f"{asked:.2f} was asked for; lower the budget or add candidate kinds"
+        )
+    return MeasuredPick(frontier.plan(within), found[within], len(found))
+
+
+def _predicted(frontier: Frontier, speedup: float) -> int:
+    """The mildest plan of such a predicted speed-up, or the fastest."""
+    budget_ms = frontier.original_ms / speedup
+    return max((i for i, p in enumerate(frontier.points) if p.latency_ms <= budget_ms), default=0)
+
+
+def _settled(
+    frontier: Frontier, within: int, beyond: int, found: dict[int, float], asked: float
+) -> bool:
+    """Whether a plan that is fast enough is about as mild as one can be."""
+    if within < 0:
+        return False
+    if found[within] <= asked * NEAR:
+        return True
+    slow = beyond - 1  # the slowest that is not known to be too slow
+    return frontier.points[slow].latency_ms <= frontier.points[within].latency_ms * SAME

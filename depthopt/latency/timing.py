@@ -1,0 +1,62 @@
+"""Plans of one network, built, merged and timed in turn with the original."""
+
+import statistics
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from depthopt.core.chain import Chain
+from depthopt.core.plan import Plan
+from depthopt.export.onnx import export_onnx
+from depthopt.latency.measure import Effort, sample_in_turn
+from depthopt.rewrite import merge
+from depthopt.rewrite.build import build
+from depthopt.runtimes.base import Runtime, random_inputs
+
+Timer = Callable[[Plan], float]
+"""How many times as fast as the original a plan's network is, as measured."""
+
+
+@contextmanager
+def plan_timer(
+    model: nn.Module, chain: Chain, *, runtime: Runtime, batch: int, effort: Effort
+) -> Iterator[Timer]:
+    """What times plans, for as long as the context lasts.
+
+    The weights of fitted convolutions are random, which latency does not depend on.
+
+    Args:
+        model: the original network.
+        chain: its chain.
+        runtime: to measure on.
+        batch: images per call.
+        effort: how long each plan is timed, the original's share included.
+
+    Raises:
+        ModelError: when called, the runtime cannot run a merged network.
+    """
+    images = torch.randn(
+        (max(batch, 2), *chain.input_size), generator=torch.Generator().manual_seed(0)
+    )
+    with tempfile.TemporaryDirectory() as folder:
+
+        def runner(network: nn.Module, name: str) -> Callable[[], object]:
+            path = Path(folder) / f"{name}.onnx"
+            export_onnx(network, path, images=images, batch=batch)
+            session = runtime.compile(path)
+            return partial(session.run, random_inputs(session, batch))
+
+        original = runner(model, "original")
+
+        def speedup(plan: Plan) -> float:
+            shallow = merge(build(model, chain, plan)[0])
+            calls = {"original": original, "plan": runner(shallow, "plan")}
+            originals, plans = sample_in_turn(calls, effort=effort).values()
+            return statistics.median(o / p for o, p in zip(originals, plans, strict=True))
+
+        yield speedup
