@@ -243,6 +243,7 @@ class _Forecast:
             "teacher": self._teacher,
             "profile": self._profile,
             "estimate": self._estimate,
+            "solve": self._solve,
             "apply": self._apply,
             "finetune": partial(self._training, self.run.recipe.finetune, distilled=True),
             "result": self._result,
@@ -307,6 +308,11 @@ class _Forecast:
         return _Estimate(
             macs / self.speed.macs64 + forwards * self.speed.forward_s, 2 * memory / 1e9, what
         )
+
+    def _solve(self) -> _Estimate:
+        budget = self.run.recipe.budget
+        timed = budget.measured and budget.cost is None
+        return _Estimate(None, None, "plans built and timed, seconds each" if timed else "seconds")
 
     def _apply(self) -> _Estimate:
         section = self.run.recipe.apply

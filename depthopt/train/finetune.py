@@ -1,5 +1,6 @@
 """One training loop: a teacher from scratch, or a shallow network from its teacher."""
 
+import copy
 import logging
 import math
 import time
@@ -11,7 +12,7 @@ from torch import nn
 
 from depthopt.core.heap import kept_heap
 from depthopt.core.training import EpochRecord, TrainResult
-from depthopt.errors import DepthoptError
+from depthopt.errors import DepthoptError, UsageError
 from depthopt.rewrite.inserted import come_into_their_own
 from depthopt.train.config import TrainConfig, check_config
 from depthopt.train.dataset import Dataset, Progress, training_steps
@@ -65,12 +66,16 @@ def finetune(
 
     Raises:
         ArtefactError: ``checkpoint`` is damaged or of another training.
-        UsageError: a setting is out of range, or the machine cannot do it.
+        UsageError: a setting is out of range, or the machine cannot do it; or the network, or
+            its teacher, has not one logit for each of the data's classes.
         TrainingDiverged: the loss or a weight became NaN or infinite; ``checkpoint`` holds
             the last good state.
     """
     config = config or TrainConfig()
     check_config(config)
+    for name, network in (("network", model), ("teacher", teacher)):
+        if network is not None:
+            _check_head(name, network, data)
     home = next(model.parameters()).device
     steps = config.steps or config.epochs * training_steps(len(data.train), config.batch_size)
     with torch.random.fork_rng():
@@ -102,6 +107,21 @@ def finetune(
         come_into_their_own(model, 1.0)
     model.eval().to(home).to(memory_format=torch.contiguous_format)
     return TrainResult(tuple(state.history), state.step)
+
+
+@torch.no_grad()
+def _check_head(name: str, network: nn.Module, data: Dataset) -> None:
+    """Refuse, before any step, a network of another number of classes."""
+    like = next(network.parameters())
+    image = torch.zeros((1, *data.input_size), device=like.device, dtype=like.dtype)
+    logits = tuple(copy.deepcopy(network).eval()(image).shape[1:])
+    classes = len(data.class_names)
+    if logits != (classes,):
+        found = "x".join(map(str, logits))
+        raise UsageError(
+            f"the {name}'s head gives {found} numbers for an image, {data.name} has {classes} "
+            f"classes; call reset_classifier({classes}), or create it with num_classes={classes}"
+        )
 
 
 @dataclass(slots=True)

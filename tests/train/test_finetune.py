@@ -285,6 +285,16 @@ def test_the_learning_rate_rises_then_falls_to_zero():
     assert rates[-1] < 1e-4
 
 
+@pytest.mark.parametrize("wrong", ["network", "teacher"])
+def test_a_head_of_the_wrong_size_is_refused_before_any_step(wrong):
+    networks = {"network": make_model(), "teacher": make_model(1)}
+    networks[wrong][-1] = nn.Linear(512, 10)
+    before = weights(networks["network"])
+    with pytest.raises(UsageError, match=f"the {wrong}'s head gives 10 numbers .* 3 classes"):
+        finetune(networks["network"], make_data(), teacher=networks["teacher"], config=CONFIG)
+    assert torch.equal(weights(networks["network"]), before)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
