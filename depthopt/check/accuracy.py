@@ -10,7 +10,7 @@ from depthopt.check.sides import Side, opened
 from depthopt.errors import ModelError
 from depthopt.runtimes import Runtime, Session
 from depthopt.train.data import load_dataset
-from depthopt.train.dataset import Split
+from depthopt.train.dataset import Dataset
 from depthopt.train.evaluate import evaluate
 
 _BATCH = 64
@@ -23,17 +23,33 @@ def accuracy_on(source: str, runtime: Runtime) -> Callable[[Side], float]:
         source: as ``load_dataset`` takes it; loaded once, at the first side's input size.
         runtime: what runs the sides.
     """
-    loaded: dict[tuple[int, int, int], Split] = {}
+    loaded: dict[tuple[int, int, int], Dataset] = {}
 
     def accuracy(side: Side) -> float:
         size = _image_size(side)
         if size not in loaded:
-            found = load_dataset(source, input_size=size, calibration_images=1, seed=0)
-            loaded[size] = found.test
+            loaded[size] = load_dataset(source, input_size=size, calibration_images=1, seed=0)
+        data = loaded[size]
         network = _Compiled(opened(runtime, side.path))
-        return evaluate(network, loaded[size].batches(_BATCH)).accuracy
+        for images, _ in data.test.batches(1):
+            _require_classes(side, network(images), data)
+            break
+        return evaluate(network, data.test.batches(_BATCH)).accuracy
 
     return accuracy
+
+
+def _require_classes(side: Side, logits: Tensor, data: Dataset) -> None:
+    """Refuse a network of other classes.
+
+    Raises:
+        ModelError: an image's output is not one logit for each class.
+    """
+    if logits.shape[1:] != (len(data.class_names),):
+        raise ModelError(
+            f"{side.name} gives {'x'.join(map(str, logits.shape[1:]))} numbers for an image, "
+            f"{data.name} has {len(data.class_names)} classes; leave out --data, or give its own"
+        )
 
 
 class _Compiled(nn.Module):

@@ -9,12 +9,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from depthopt.check.figures import Figure, Tolerances, figures_of
+from depthopt.check.inputs import require_equal_inputs
 from depthopt.check.latency import SECONDS, LatencyChange, Progress, compare_latency
 from depthopt.check.layers import LayerDifference, moved_layers
-from depthopt.check.sides import Side, require_equal_inputs, side_of
+from depthopt.check.sides import Side, batch_of, side_of
 from depthopt.check.verdict import Outcome, Verdict
 from depthopt.core.tables import MeasurementConditions
-from depthopt.errors import UsageError
 from depthopt.runtimes import Runtime
 
 
@@ -24,7 +24,7 @@ class Network:
 
     Attributes:
         name: the path as it was given.
-        sha256: of the file that was run.
+        sha256: of the file that was run, or of what stands for the network.
     """
 
     name: str
@@ -97,8 +97,8 @@ def check(
             side_of(given, runtime=runtime, batch=batch, scratch=Path(scratch))
             for given in (baseline, current)
         )
-        require_equal_inputs(old, new)
-        batch = batch_of(new, batch)
+        require_equal_inputs((old.name, new.name), old.input_shapes, new.input_shapes)
+        batch = batch_of(batch, old, new)
         verdict, latency = compare_latency(
             old.path,
             new.path,
@@ -159,18 +159,6 @@ def reported(
         commit=_commit(),
         time=datetime.now(UTC).isoformat(timespec="seconds"),
     )
-
-
-def batch_of(side: Side, batch: int) -> int:
-    """Images per inference: the model's own where it is fixed.
-
-    Raises:
-        UsageError: the model is fixed to another batch than the one that was asked for.
-    """
-    fixed = next((shape[0] for shape in side.input_shapes.values() if shape), None)
-    if fixed is not None and batch not in {1, fixed}:
-        raise UsageError(f"{side.name} takes {fixed} images per inference, --batch says {batch}")
-    return batch if fixed is None else fixed
 
 
 def _commit() -> str:

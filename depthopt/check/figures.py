@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from depthopt.check.memory import SLACK_BYTES, peak_memory_bytes
 from depthopt.check.sides import Side
 from depthopt.check.verdict import Outcome
+from depthopt.errors import UsageError
 from depthopt.runtimes import Runtime
 
 logger = logging.getLogger(__name__)
@@ -29,6 +30,22 @@ class Tolerances:
     parameters: float = 0.05
     memory: float = 0.15
     accuracy: float = 0.5
+
+
+def fraction(text: str) -> float:
+    """A tolerance such as ``5%`` or ``0.05``.
+
+    Raises:
+        UsageError: it is neither.
+    """
+    number, percent = text.strip().removesuffix("%"), text.strip().endswith("%")
+    try:
+        value = float(number) / (100 if percent else 1)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < (10 if percent else 1):
+        raise UsageError(f"tolerance {text!r} is no fraction; write for instance 5% or 0.05")
+    return value
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,12 +46,12 @@ def markdown(report: CheckReport) -> str:
 
 def _markdown(report: CheckReport) -> Iterator[str]:
     where = report.conditions
-    yield f"### {_MARKS[report.outcome]} {report.current.name}: {report.outcome}"
+    yield f"### {_MARKS[report.outcome]} `{report.current.name}`: {report.outcome}"
     yield ""
-    yield f"{report.verdict.reason}."
+    yield f"{reason(report)}."
     yield ""
     yield (
-        f"Against {report.baseline.name}, on {where.device}, {where.runtime} "
+        f"Against `{report.baseline.name}`, on {where.device}, {where.runtime} "
         f"{where.runtime_version}, {where.dtype}, batch {where.batch}, {where.threads} threads."
     )
     yield ""
@@ -83,7 +83,8 @@ def _markdown(report: CheckReport) -> Iterator[str]:
         yield "|---|---|---|---|"
         for layer in report.layers:
             times = map(milliseconds, (layer.baseline_ms, layer.current_ms))
-            yield f"| {' | '.join((layer.name, layer.operator, *times))} |"
+            name = layer.name.replace("|", r"\|")
+            yield f"| {' | '.join((f'`{name}`', layer.operator, *times))} |"
 
 
 def interval_plot(changes: dict[str, Change], tolerance: float) -> Iterator[str]:
@@ -127,7 +128,17 @@ def figure_line(figure: Figure) -> str:
     """A figure in one line."""
     name, baseline, current, change = figure_cells(figure)
     limit = _value(figure.unit, figure.limit)
-    return f"{name}: {baseline} to {current}, {change}; accepted up to {limit}"
+    way = "down" if figure.limit < figure.baseline else "up"
+    return f"{name}: {baseline} to {current}, {change}; accepted {way} to {limit}"
+
+
+def reason(report: CheckReport) -> str:
+    """Why the outcome is what it is, in one line."""
+    latency = report.verdict.reason
+    regressed = [figure_line(f) for f in report.figures if f.outcome == "regression"]
+    if report.verdict.outcome == report.outcome:
+        return "; ".join([latency, *regressed])
+    return "; ".join([*regressed, f"latency {report.verdict.outcome}: {latency}"])
 
 
 def milliseconds(value: float | None) -> str:

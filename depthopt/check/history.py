@@ -38,7 +38,7 @@ class Entry:
         baseline: SHA-256 of what it was checked against.
         conditions: what it was measured on and how.
         outcome: of the whole check.
-        median_ms: of the network, by the clock.
+        median_ms: of the network, by the clock; in processor time against a recorded baseline.
         ratio: its time over the baseline's.
     """
 

@@ -46,7 +46,7 @@ class LatencyChange:
         by_the_clock: the change by the clock; it differs where other processes interfere.
             None where only ``yardsticks`` compare.
         clock: ``processor``, the time for which this process computed, ``wall``, or
-            ``yardsticks``: see ``depthopt.check.baseline``.
+            ``yardsticks``: see ``depthopt.check.yardsticks``.
         busy: share of the clock's time for which the process had a processor; None where
             that is unknown. Others took the rest.
         sessions: fresh sessions of each network.
@@ -135,13 +135,15 @@ def compare_latency(
 
 def openers_of(runtime: Runtime, models: Mapping[str, Path], batch: int) -> dict[str, Opener]:
     """Openers that compile models on a runtime, all fed with equal inputs."""
-    kept: dict[str, dict[str, Array]] = {}
+    kept: dict[str, Array] = {}
 
     def open_(model: Path) -> Call:
         session = opened(runtime, model)
         if not kept:
-            kept["inputs"] = random_inputs(session, batch)
-        return partial(session.run, kept["inputs"])
+            kept.update(random_inputs(session, batch))
+        same_names = set(kept) == set(session.input_shapes)
+        named = kept if same_names else dict(zip(session.input_shapes, kept.values(), strict=True))
+        return partial(session.run, named)
 
     return {name: partial(open_, model) for name, model in models.items()}
 

@@ -52,10 +52,9 @@ def moved_layers(
     Raises:
         ModelError: a network cannot be compiled or run.
     """
-    inputs = random_inputs(runtime.compile(baseline), batch)
+    sides = [(m, random_inputs(runtime.compile(m), batch)) for m in (baseline, current)]
     passes = [
-        [runtime.layer_times(model, inputs) for model in (baseline, current)]
-        for _ in range(_PASSES)
+        [runtime.layer_times(model, inputs) for model, inputs in sides] for _ in range(_PASSES)
     ]
     before, after = (_least([one[side] for one in passes]) for side in (0, 1))
     least_ms = _SHARE * sum(layer.median_ms for layer in before)

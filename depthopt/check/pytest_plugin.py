@@ -1,7 +1,7 @@
 """The pytest fixture ``assert_latency``, for those who keep their networks under test.
 
     def test_the_detector_is_as_fast_as_it_was(assert_latency):
-        assert_latency("detector.onnx", baseline="detector-v1.onnx", tolerance=0.05)
+        assert_latency("detector.onnx", baseline="detector-v1.onnx", tolerance="5%")
 
 Nothing heavy is imported until a test uses it: pytest loads this in every run.
 """
@@ -23,7 +23,7 @@ class AssertLatency(Protocol):
         model: str | Path,
         *,
         baseline: str | Path,
-        tolerance: float = 0.05,
+        tolerance: float | str = 0.05,
         runtime: str = "onnxruntime",
         threads: int = 1,
         batch: int = 1,
@@ -47,17 +47,17 @@ def _assert_latency(
     model: str | Path,
     *,
     baseline: str | Path,
-    tolerance: float = 0.05,
+    tolerance: float | str = 0.05,
     runtime: str = "onnxruntime",
     threads: int = 1,
     batch: int = 1,
     seconds: float = 15.0,
 ) -> "CheckReport":
     __tracebackhide__ = True
-    from depthopt.check.baseline import check_against  # noqa: PLC0415 - torch takes seconds
+    from depthopt.check.against import check_against  # noqa: PLC0415 - torch takes seconds
     from depthopt.check.check import check  # noqa: PLC0415 - as above
-    from depthopt.check.figures import Tolerances  # noqa: PLC0415 - as above
-    from depthopt.check.formats import figure_line  # noqa: PLC0415 - as above
+    from depthopt.check.figures import Tolerances, fraction  # noqa: PLC0415 - as above
+    from depthopt.check.formats import reason  # noqa: PLC0415 - as above
     from depthopt.runtimes import get_runtime  # noqa: PLC0415 - as above
 
     compare = check_against if Path(baseline).suffix == ".json" else check
@@ -66,12 +66,9 @@ def _assert_latency(
         Path(model),
         runtime=get_runtime(runtime, threads=threads),
         batch=batch,
-        tolerances=Tolerances(latency=tolerance),
+        tolerances=Tolerances(latency=fraction(str(tolerance))),
         seconds=seconds,
     )
     if report.outcome != "pass":
-        grown = [figure_line(f) for f in report.figures if f.outcome == "regression"]
-        pytest.fail(
-            f"{report.outcome}: {'; '.join([report.verdict.reason, *grown])}", pytrace=False
-        )
+        pytest.fail(f"{report.outcome}: {reason(report)}", pytrace=False)
     return report

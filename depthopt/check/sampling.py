@@ -62,6 +62,20 @@ def clocks_for(threads: int) -> Clocks:
     return Clocks(processor=time.process_time if threads == 1 and fine else None)
 
 
+def advancing(clock: Callable[[], float]) -> Callable[[], float]:
+    """The same clock, as one that raises ``ClockFault`` where it goes backwards."""
+    last = -math.inf
+
+    def read() -> float:
+        nonlocal last
+        before, last = last, clock()
+        if last < before:
+            raise ClockFault(f"a clock went back from {before!r} to {last!r} s")
+        return last
+
+    return read
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Samples:
     """Milliseconds per run: the medians of bursts.

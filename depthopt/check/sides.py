@@ -2,12 +2,16 @@
 
 import hashlib
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from depthopt.errors import ModelError, UsageError
-from depthopt.runtimes import Runtime, Session
+import onnx
+
+from depthopt.check.inputs import require_one_size
+from depthopt.errors import CheckFailed, ModelError, UsageError
+from depthopt.runtimes import Runtime, Session, random_inputs
 
 _ENGINES = (".engine", ".plan")
 
@@ -69,15 +73,17 @@ def side_of(given: Path, *, runtime: Runtime, batch: int, scratch: Path) -> Side
         path = given
     else:
         raise UsageError(f"{given} is no .onnx file, saved network, .engine or .plan file")
-    input_shapes = dict(opened(runtime, path).input_shapes)
-    parts = _parts(path)
+    session = opened(runtime, path)
+    _require_runs(given, session, batch)
+    model = None if path.suffix in _ENGINES else _read(path)
+    parts = [path] if model is None else [path, *_weights_beside(path, model)]
     return Side(
         name=str(given),
         path=path,
         sha256=_sha256(parts),
         size_bytes=sum(part.stat().st_size for part in parts),
-        parameters=None if path.suffix in _ENGINES else _parameters(path),
-        input_shapes=input_shapes,
+        parameters=None if model is None else _parameters(model),
+        input_shapes=dict(session.input_shapes),
     )
 
 
@@ -97,24 +103,35 @@ def opened(runtime: Runtime, path: Path) -> Session:
     return runtime.load_engine(path)
 
 
-def require_equal_inputs(baseline: Side, current: Side) -> None:
-    """Refuse sides that cannot be fed with the same inputs.
+def batch_of(batch: int, *sides: Side) -> int:
+    """Images per inference: the networks' own, where one of them fixes it.
+
+    Args:
+        batch: for networks that leave it free.
+        sides: of equal inputs.
 
     Raises:
-        UsageError: names or shapes of their inputs differ.
+        UsageError: a network is fixed to another batch than the one that was asked for.
     """
-    if baseline.input_shapes != current.input_shapes:
-        raise UsageError(
-            f"{baseline.name} takes {_shapes(baseline)}, {current.name} takes "
-            f"{_shapes(current)}; only networks of equal inputs compare"
-        )
+    for side in sides:
+        fixed = next((shape[0] for shape in side.input_shapes.values() if shape), None)
+        if fixed is None:
+            continue
+        if batch not in {1, fixed}:
+            raise UsageError(
+                f"{side.name} takes {fixed} images per inference, --batch says {batch}"
+            )
+        return fixed
+    return batch
 
 
-def _shapes(side: Side) -> str:
-    return ", ".join(
-        f"{name} {'x'.join('?' if n is None else str(n) for n in shape)}"
-        for name, shape in side.input_shapes.items()
-    )
+def _require_runs(given: Path, session: Session, batch: int) -> None:
+    """Refuse what would fail later, or be measured at a size that nobody chose."""
+    require_one_size(str(given), session.input_shapes)
+    try:
+        session.run(random_inputs(session, batch))
+    except ModelError as error:
+        raise ModelError(f"{given} does not run on random float32 inputs: {error}") from error
 
 
 def _exported(folder: Path, batch: int, scratch: Path) -> Path:
@@ -125,22 +142,42 @@ def _exported(folder: Path, batch: int, scratch: Path) -> Path:
     from depthopt.export import export_onnx, load  # noqa: PLC0415 - as above
     from depthopt.export.saved import SavedModel  # noqa: PLC0415 - as above
 
-    network = load(folder)
-    input_size = load_json(SavedModel, folder / "model.json").plan.input_size
-    images = torch.randn(batch, *input_size, generator=torch.Generator().manual_seed(0))
     name = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]
     path = scratch / f"{name}.onnx"
-    export_onnx(network, path, images=images, batch=batch)
+    try:
+        network = load(folder)
+        input_size = load_json(SavedModel, folder / "model.json").input_size
+        images = torch.randn(batch, *input_size, generator=torch.Generator().manual_seed(0))
+        export_onnx(network, path, images=images, batch=batch)
+    except CheckFailed as error:
+        raise ModelError(f"{folder} cannot be checked as ONNX: {error}") from error
     return path
 
 
-def _parts(path: Path) -> list[Path]:
-    """The file, and the file of weights that an ONNX model may have beside it."""
-    weights = path.with_name(path.name + ".data")
-    return [path, weights] if weights.exists() else [path]
+def _read(path: Path) -> onnx.ModelProto:
+    """An ONNX model, less the weights in other files."""
+    try:
+        return onnx.load(path, load_external_data=False)
+    except Exception as error:  # protobuf's exceptions share no base but this one
+        reason = " ".join(str(error).split())
+        raise ModelError(f"{path} is no ONNX model: {reason}") from error
 
 
-def _sha256(parts: list[Path]) -> str:
+def _weights_beside(path: Path, model: onnx.ModelProto) -> list[Path]:
+    """The files of weights that an ONNX model names.
+
+    https://onnx.ai/onnx/repo-docs/ExternalData.html
+    """
+    locations = {
+        entry.value
+        for tensor in model.graph.initializer
+        for entry in tensor.external_data
+        if entry.key == "location"
+    }
+    return [path.parent / location for location in sorted(locations)]
+
+
+def _sha256(parts: Sequence[Path]) -> str:
     digest = hashlib.sha256()
     for part in parts:
         with part.open("rb") as file:
@@ -149,15 +186,8 @@ def _sha256(parts: list[Path]) -> str:
     return digest.hexdigest()
 
 
-def _parameters(path: Path) -> int:
-    """Floating-point numbers that an ONNX model holds."""
-    import onnx  # noqa: PLC0415 - only where it is needed
-
-    try:
-        model = onnx.load(path, load_external_data=False)
-    except Exception as error:  # protobuf's exceptions share no base but this one
-        reason = " ".join(str(error).split())
-        raise ModelError(f"{path} is no ONNX model: {reason}") from error
+def _parameters(model: onnx.ModelProto) -> int:
+    """Floating-point and 8-bit numbers that an ONNX model holds."""
     types = onnx.TensorProto
-    floating = {types.FLOAT, types.FLOAT16, types.BFLOAT16, types.DOUBLE, types.INT8}
-    return sum(math.prod(t.dims) for t in model.graph.initializer if t.data_type in floating)
+    counted = {types.FLOAT, types.FLOAT16, types.BFLOAT16, types.DOUBLE, types.INT8}
+    return sum(math.prod(t.dims) for t in model.graph.initializer if t.data_type in counted)

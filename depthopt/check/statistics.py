@@ -53,10 +53,36 @@ def change_of(log_ratios: Array, *, seed: int = 0) -> Change:
         seed: of the bootstrap.
     """
     drawn = _resampled_medians(log_ratios, np.random.default_rng(seed))
+    return _change(float(np.median(log_ratios)), drawn)
+
+
+def change_by_yardsticks(before: Array, after: Array, *, seed: int = 0) -> Change:
+    """The change of a network, by things that were measured beside it then and now.
+
+    What a yardstick is off by holds for all rounds, and what a round's sessions of the
+    network are off by for all yardsticks. So both are drawn, of each measurement its own
+    rounds (the pigeonhole bootstrap; Owen, Annals of Applied Statistics 1(2), 2007).
+
+    Args:
+        before: (yardsticks, rounds) logarithms of their times over the network's.
+        after: (yardsticks, later rounds) the same, later.
+        seed: of the bootstrap.
+    """
+    generator = np.random.default_rng(seed)
+    yardsticks = generator.integers(len(before), size=(RESAMPLES, len(before), 1))
+    drawn = []
+    for shares in (before, after):
+        rounds = generator.integers(shares.shape[1], size=(RESAMPLES, 1, shares.shape[1]))
+        drawn.append(np.median(shares[yardsticks, rounds], axis=2))
+    estimate = np.median(np.median(before, axis=1) - np.median(after, axis=1))
+    return _change(float(estimate), np.median(drawn[0] - drawn[1], axis=1))
+
+
+def _change(estimate: float, drawn: Array) -> Change:
+    """From logarithms."""
     tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(drawn, [tail, 1 - tail])
-    median = float(np.median(log_ratios))
-    return Change(*(math.expm1(float(value)) for value in (median, low, high)))
+    return Change(*(math.expm1(float(value)) for value in (estimate, low, high)))
 
 
 def _resampled_medians(values: Array, generator: np.random.Generator) -> Array:

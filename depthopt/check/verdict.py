@@ -54,7 +54,7 @@ def judge(change: Change, control: Change, tolerance: float) -> Verdict:
     if floor > tolerance:
         return Verdict(
             "inconclusive",
-            f"the baseline against itself differs by up to {floor:.1%}, more than the tolerance "
+            f"a network against itself differs by up to {floor:.1%}, more than the tolerance "
             f"{tolerance:.1%}; measure on an idle machine, longer (--seconds), or with a "
             "larger --tolerance",
         )

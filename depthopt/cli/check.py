@@ -1,5 +1,6 @@
 """``depthopt check``: whether a network became slower, larger or less accurate."""
 
+import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,9 +11,10 @@ from rich.console import Console
 from depthopt.cli.options import AsJson, err
 from depthopt.cli.show_check import show_check, show_steps
 from depthopt.core.artefacts import save_json, to_json, write_bytes
-from depthopt.errors import UsageError
+from depthopt.errors import DepthoptError, UsageError
 
 if TYPE_CHECKING:
+    from depthopt.check.baseline import Baseline
     from depthopt.check.check import CheckReport
     from depthopt.check.figures import Tolerances
     from depthopt.runtimes import Runtime
@@ -95,11 +97,13 @@ def check(
     """
     if history_plot is not None and history is None:
         raise UsageError("--history-plot draws what --history FILE keeps; give both")
-    if batch < 1 or seconds <= 0 or accuracy_tolerance < 0:
+    if batch < 1 or not 0 < seconds < math.inf or not 0 <= accuracy_tolerance <= 100:
         raise UsageError(
-            "--batch and --seconds must be positive, --accuracy-tolerance not negative"
+            "--batch and --seconds must be positive, --accuracy-tolerance 0 to 100 points"
         )
-    from depthopt.check.figures import Tolerances  # noqa: PLC0415 - torch takes seconds
+    from depthopt.check.figures import Tolerances, fraction  # noqa: PLC0415 - torch takes seconds
+    from depthopt.check.history import read  # noqa: PLC0415 - as above
+    from depthopt.check.verdict import EXIT_CODES  # noqa: PLC0415 - as above
     from depthopt.runtimes import get_runtime  # noqa: PLC0415 - as above
 
     tolerances = Tolerances(
@@ -110,57 +114,46 @@ def check(
         accuracy=accuracy_tolerance,
     )
     chosen = get_runtime(runtime, threads=threads, device=device, dtype=dtype)
-    if record is not None:
-        _record(models, record, chosen, batch, seconds, data, refused=against or network)
-        return
-    report = _checked(models, against, network, chosen, batch, tolerances, seconds, data)
-    _write(report, junit, summary, history, history_plot)
-    print(to_json(report)) if as_json else show_check(console, report)
-    if history is not None:
-        show_steps(err, history)
-    from depthopt.check.verdict import EXIT_CODES  # noqa: PLC0415 - as above
-
+    try:
+        if record is not None:
+            refused = against or network or junit or history
+            found = _recorded(models, chosen, batch, seconds, data, refused=refused)
+            save_json(found, record)
+            line = f"{record}: {found.network.name} takes {found.latency.median_ms:.3f} ms"
+            print(to_json(found) if as_json else line)
+            return
+        if history is not None and history.exists():
+            read(history)  # a damaged one is told before a minute of measuring
+        report = _checked(models, against, network, chosen, batch, tolerances, seconds, data)
+        print(to_json(report)) if as_json else show_check(console, report)
+        _write(report, junit, summary, history, history_plot)
+    except UsageError:
+        raise
+    except (DepthoptError, OSError) as error:  # exit code 1 is a regression and nothing else
+        raise UsageError(str(error)) from error
     raise typer.Exit(EXIT_CODES[report.outcome])
 
 
-def fraction(text: str) -> float:
-    """A tolerance such as ``5%`` or ``0.05``.
-
-    Raises:
-        UsageError: it is neither.
-    """
-    number, percent = text.strip().removesuffix("%"), text.strip().endswith("%")
-    try:
-        value = float(number) / (100 if percent else 1)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value < (10 if percent else 1):
-        raise UsageError(f"tolerance {text!r} is no fraction; write for instance 5% or 0.05")
-    return value
-
-
-def _record(
+def _recorded(
     models: list[Path],
-    path: Path,
     runtime: "Runtime",
     batch: int,
     seconds: float,
     data: str | None,
     *,
     refused: Path | str | None,
-) -> None:
-    """Write a baseline file."""
+) -> "Baseline":
     from depthopt.check.accuracy import accuracy_on  # noqa: PLC0415 - torch takes seconds
-    from depthopt.check.baseline import record  # noqa: PLC0415 - as above
+    from depthopt.check.against import record  # noqa: PLC0415 - as above
 
     if len(models) != 1 or refused:
-        raise UsageError("--record measures one network: depthopt check --record FILE MODEL")
+        raise UsageError(
+            "--record measures one network and checks nothing: depthopt check --record FILE MODEL"
+        )
     accuracy = accuracy_on(data, runtime) if data else None
-    found = record(
+    return record(
         models[0], runtime=runtime, batch=batch, seconds=seconds, data=data or "", accuracy=accuracy
     )
-    save_json(found, path)
-    print(f"{path}: {found.network.name} takes {found.latency.median_ms:.3f} ms")
 
 
 def _checked(
@@ -174,7 +167,7 @@ def _checked(
     data: str | None,
 ) -> "CheckReport":
     from depthopt.check.accuracy import accuracy_on  # noqa: PLC0415 - torch takes seconds
-    from depthopt.check.baseline import check_against  # noqa: PLC0415 - as above
+    from depthopt.check.against import check_against  # noqa: PLC0415 - as above
     from depthopt.check.check import check as check_both  # noqa: PLC0415 - as above
 
     accuracy = accuracy_on(data, runtime) if data else None
@@ -222,19 +215,25 @@ def _write(
     history: Path | None,
     history_plot: Path | None,
 ) -> None:
-    """All files that were asked for."""
+    """All files that were asked for; steps in the history are printed too."""
     from depthopt.check.formats import junit_xml, markdown  # noqa: PLC0415 - as above
     from depthopt.check.history import append, read, steps  # noqa: PLC0415 - as above
 
     if junit is not None:
         write_bytes(junit, junit_xml(report))
     if summary is not None:
+        summary.parent.mkdir(parents=True, exist_ok=True)
         with summary.open("a", encoding="utf-8") as file:
             file.write(markdown(report))
-    if history is not None:
-        append(history, report)
-    if history is not None and history_plot is not None:
+    if history is None:
+        return
+    append(history, report)
+    if not history.exists():  # nothing was ever measured
+        return
+    entries = read(history)
+    found = steps(entries)
+    show_steps(err, history, entries, found)
+    if history_plot is not None:
         from depthopt.report import history_svg  # noqa: PLC0415 - matplotlib takes a second
 
-        entries = read(history)
-        write_bytes(history_plot, history_svg(entries, steps(entries)))
+        write_bytes(history_plot, history_svg(entries, found))

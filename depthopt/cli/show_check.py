@@ -1,5 +1,6 @@
 """Checks as tables for people."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -8,6 +9,7 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from depthopt.check.check import CheckReport
+    from depthopt.check.history import Entry, Step
 
 _STYLES = {"pass": "green", "regression": "bold red", "inconclusive": "yellow"}
 
@@ -18,6 +20,7 @@ def show_check(console: Console, report: "CheckReport") -> None:
         figure_cells,
         interval_plot,
         milliseconds,
+        reason,
     )
 
     table = Table("", "baseline", "current", "change", "", title=_title(report))
@@ -42,18 +45,15 @@ def show_check(console: Console, report: "CheckReport") -> None:
         console.print(layers)
     style = _STYLES[report.outcome]
     console.print(f"[{style}]{report.outcome}[/]: ", end="")
-    console.print(report.verdict.reason, highlight=False, markup=False, soft_wrap=True)
+    console.print(reason(report), highlight=False, markup=False, soft_wrap=True)
 
 
-def show_steps(console: Console, path: Path) -> None:
+def show_steps(
+    console: Console, path: Path, entries: "Sequence[Entry]", steps: "Sequence[Step]"
+) -> None:
     """Print the steps in a history."""
-    from depthopt.check.history import read, steps  # noqa: PLC0415 - torch is behind it
-
-    if not path.exists():
-        return
-    entries = read(path)
-    console.print(f"{path}: {len(entries)} checks of this baseline", highlight=False)
-    for step in steps(entries):
+    console.print(f"{path}: checks of this baseline: {len(entries)}", highlight=False)
+    for step in steps:
         entry = entries[step.index]
         where = f"{entry.commit[:12]} ({entry.time})"
         console.print(f"step of {step.change:+.1%} at {where}", highlight=False)

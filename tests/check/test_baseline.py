@@ -6,7 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from depthopt.check.baseline import YARDSTICKS, read_baseline, record
+from depthopt.check.against import record
+from depthopt.check.baseline import read_baseline
+from depthopt.check.yardsticks import YARDSTICKS
 from depthopt.core.artefacts import load_json, save_json
 from depthopt.core.candidate import LatencyKey
 from depthopt.core.tables import LatencyTable
@@ -23,8 +25,9 @@ def test_a_baseline_holds_yardsticks_conditions_and_hashes(tmp_path):
     save_json(found, tmp_path / "b.json")
     assert read_baseline(tmp_path / "b.json") == found
     assert set(found.yardsticks) <= set(map(str, YARDSTICKS))
-    assert min(found.yardsticks.values()) > 0
+    assert all(len(shares) == 6 and min(shares) > 0 for shares in found.yardsticks.values())
     assert found.latency.count >= 9
+    assert found.input_shapes == {"x": (1, 16, 24, 24)}
     assert len(found.network.sha256) == 64
 
 
@@ -34,10 +37,17 @@ def test_a_committed_tables_network_is_a_baseline():
     network = table.networks["resnet18 @3x224x224"]
     assert found.conditions == table.conditions
     assert found.latency == network.total
+    assert found.input_shapes == {"image": (None, 3, 224, 224)}
     level_ms = (network.total.median_ms - network.fixed_ms) / network.blocks_share
-    for key, share in found.yardsticks.items():
+    for key, (share,) in found.yardsticks.items():
         assert str(LatencyKey.parse(key)) == key
         assert np.isclose(share * level_ms, table.entries[key].median_ms)
+
+
+def test_a_history_tells_a_tables_networks_apart():
+    names = sorted(load_json(LatencyTable, COMMITTED).networks)
+    hashes = {read_baseline(COMMITTED, name).network.sha256 for name in names}
+    assert len(hashes) == len(names) > 1
 
 
 def test_a_table_is_asked_for_a_network_that_it_holds(tmp_path):

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from depthopt.check.statistics import Change, change_of
+from depthopt.check.statistics import Change, change_by_yardsticks, change_of
 from depthopt.check.verdict import Verdict, confirmed, judge
 
 QUIET = Change(0.0, -0.005, 0.005)
@@ -30,6 +30,32 @@ def test_an_interval_covers_the_truth_where_sessions_differ(spread):
         change = change_of(ratios, seed=trial)
         covered += change.low <= 0.05 <= change.high
     assert covered >= 52
+
+
+def shares(generator, drift, rounds=6):
+    """Of 8 yardsticks, each with an offset of its own, in rounds that share theirs."""
+    own = np.linspace(-1, 1, 8)[:, None]
+    common = generator.normal(drift, 0.02, size=(1, rounds))
+    return own + common + generator.normal(0, 0.005, size=(8, rounds))
+
+
+def test_a_change_by_yardsticks_is_that_of_the_network():
+    generator = np.random.default_rng(0)
+    change = change_by_yardsticks(shares(generator, 0.0), shares(generator, -math.log(1.3)))
+    assert change.estimate == pytest.approx(0.3, abs=0.05)
+    assert change.low < change.estimate < change.high
+
+
+@pytest.mark.parametrize("rounds", [1, 6])
+def test_an_interval_by_yardsticks_covers_the_truth_where_rounds_differ(rounds):
+    """48 shares of six rounds are six witnesses: taken for 48, they cover 22 times in 60."""
+    generator = np.random.default_rng(0)
+    covered = 0
+    for trial in range(60):
+        before = shares(generator, 0.0) if rounds > 1 else np.linspace(-1, 1, 8)[:, None]
+        change = change_by_yardsticks(before, shares(generator, 0.0), seed=trial)
+        covered += change.low <= 0 <= change.high
+    assert covered >= 48
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from depthopt.check.sampling import (
     MIN_ROUNDS,
     ClockFault,
     Clocks,
+    advancing,
     clocks_for,
     sample,
 )
@@ -102,6 +103,14 @@ def test_a_clock_that_does_not_advance_is_a_fault(step):
     times = TIMES | {CURRENT: step}
     with pytest.raises(ClockFault, match="must advance"):
         machine.measure(times)
+
+
+def test_a_clock_that_goes_back_between_two_readings_is_a_fault():
+    readings = iter([1.0, 1.0, 2.0, 1.5])
+    clock = advancing(lambda: next(readings))
+    assert [clock(), clock(), clock()] == [1.0, 1.0, 2.0]
+    with pytest.raises(ClockFault, match=r"went back from 2\.0 to 1\.5 s"):
+        clock()
 
 
 def test_processor_time_is_read_where_one_thread_computes():

@@ -1,17 +1,21 @@
 """What a side is: files, engines, saved networks."""
 
+from dataclasses import replace
+
+import numpy as np
+import onnx
 import pytest
 import timm
 import torch
+from onnx import TensorProto
 
 import depthopt
 from depthopt.check.accuracy import accuracy_on
-from depthopt.check.check import batch_of
 from depthopt.check.memory import peak_memory_bytes
-from depthopt.check.sides import side_of
-from depthopt.errors import ModelError, UsageError
+from depthopt.check.sides import batch_of, side_of
+from depthopt.errors import CheckFailed, ModelError, UsageError
 from depthopt.runtimes import get_runtime
-from tests.check.models import convolutions
+from tests.check.models import convolutions, linear
 from tests.plans import plan_of
 
 RUNTIME = get_runtime("onnxruntime")
@@ -31,16 +35,29 @@ def side(path, scratch, batch=1):
     return side_of(path, runtime=RUNTIME, batch=batch, scratch=scratch)
 
 
-def test_a_file_is_read_with_the_weights_beside_it(tmp_path):
+def test_a_file_is_read_with_the_weights_that_it_names(tmp_path):
     path = convolutions(tmp_path / "model.onnx", 3)
     alone = side(path, tmp_path)
     assert alone.size_bytes == path.stat().st_size
     assert alone.parameters >= 3 * 16 * 16 * 9
     assert alone.input_shapes == {"x": (1, 16, 24, 24)}
-    path.with_name("model.onnx.data").write_bytes(b"more")
-    both = side(path, tmp_path)
-    assert both.size_bytes == alone.size_bytes + 4
-    assert both.sha256 != alone.sha256
+    parted, weights = tmp_path / "parted.onnx", tmp_path / "weights.bin"
+    onnx.save(
+        onnx.load(path), parted, save_as_external_data=True, location=weights.name, size_threshold=0
+    )
+    both = side(parted, tmp_path)
+    assert both.size_bytes == parted.stat().st_size + weights.stat().st_size
+    assert both.parameters == alone.parameters
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    assert side(parted, tmp_path).sha256 != both.sha256
+
+
+def test_a_network_that_does_not_run_is_named(tmp_path):
+    integers = linear(tmp_path / "integers.onnx", np.zeros((65, 10)), dtype=TensorProto.INT64)
+    with pytest.raises(ModelError, match=r"integers\.onnx does not run on random float32 inputs"):
+        side(integers, tmp_path)
 
 
 class Loader:
@@ -72,14 +89,16 @@ def test_a_saved_network_is_exported(tmp_path, exported):
     found = side(folder, tmp_path, batch=2)
     assert found.input_shapes == {"image": (2, 1, 16, 16)}
     assert found.path.suffix == ".onnx"
-    assert batch_of(found, 2) == 2
+    assert batch_of(2, found) == 2
 
 
 def test_the_batch_is_the_models_own(tmp_path, exported):
     found = side(exported[1], tmp_path)
-    assert batch_of(found, 1) == batch_of(found, 4) == 4
+    free = replace(found, input_shapes={"image": (None, 1, 16, 16)})
+    assert batch_of(1, found) == batch_of(4, found) == batch_of(1, free, found) == 4
+    assert batch_of(3, free) == 3
     with pytest.raises(UsageError, match="takes 4 images per inference, --batch says 2"):
-        batch_of(found, 2)
+        batch_of(2, found)
 
 
 def test_accuracy_is_that_of_the_network_before_export(tmp_path, exported):
@@ -97,6 +116,23 @@ def test_accuracy_needs_images(tmp_path):
     free = type(found)(found.name, found.path, "", 0, 0, {"x": (1, 7)})
     with pytest.raises(ModelError, match="leave out --data"):
         accuracy_on("digits", RUNTIME)(free)
+
+
+def test_accuracy_needs_the_data_sets_classes(tmp_path):
+    seven = side(linear(tmp_path / "seven.onnx", np.zeros((65, 7))), tmp_path)
+    with pytest.raises(ModelError, match="gives 7 numbers for an image, digits has 10 classes"):
+        accuracy_on("digits", RUNTIME)(seven)
+
+
+def test_a_saved_network_whose_onnx_file_is_wrong_is_no_regression(tmp_path, monkeypatch):
+    def fails(*_, **__):
+        raise CheckFailed("the logits differ")
+
+    monkeypatch.setattr("depthopt.export.load", fails)
+    folder = tmp_path / "saved"
+    folder.mkdir()
+    with pytest.raises(ModelError, match="saved cannot be checked as ONNX: the logits differ"):
+        side(folder, tmp_path)
 
 
 def test_peak_memory_holds_the_weights(tmp_path):

@@ -1,20 +1,25 @@
 """``depthopt check`` on small networks and the real runtime: exit codes, outputs, bad input."""
 
+import itertools
 import json
 import xml.etree.ElementTree as ET
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+import onnx
 import pytest
 import xmlschema
 
 from depthopt.check.baseline import Baseline
 from depthopt.check.check import Network
+from depthopt.check.sampling import Clocks
 from depthopt.cli import main
 from depthopt.core.artefacts import save_json
 from depthopt.core.tables import LatencySummary
 from depthopt.runtimes import get_runtime
-from tests.check.models import convolutions
+from depthopt.train.data import load_dataset
+from tests.check.models import convolutions, linear, with_input
 
 QUICK = ("--seconds", "0.5")
 LOOSE = ("--tolerance", "90%")
@@ -25,7 +30,7 @@ SCHEMA = Path(__file__).parent.parent / "check" / "junit-10.xsd"
 def call(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
-    for module in ("figures", "baseline"):
+    for module in ("figures", "against"):
         monkeypatch.setattr(f"depthopt.check.{module}.peak_memory_bytes", lambda *_: 50 << 20)
 
     def run(*arguments):
@@ -48,9 +53,10 @@ def large(tmp_path):
     return convolutions(tmp_path / "large.onnx", 24)
 
 
-def test_a_network_passes_against_itself(call, small):
-    code, out, _ = call(small, small, *QUICK, *LOOSE)
+def test_a_network_passes_against_itself(call, small, tmp_path):
+    code, out, _ = call(small, small, *QUICK, *LOOSE, "--junit", tmp_path / "j.xml")
     assert code == 0
+    xmlschema.validate(tmp_path / "j.xml", SCHEMA)
     assert "latency" in out
     assert "peak memory" in out
     assert "pass: " in out
@@ -82,7 +88,7 @@ def test_a_slower_network_is_a_regression_in_every_format(call, small, large, tm
     assert "| layer that moved |" in summary
     assert "control" in summary
     assert len(files["history.jsonl"].read_text().splitlines()) == 1
-    assert "1 checks" in " ".join(err.split())
+    assert "checks of this baseline: 1" in " ".join(err.split())
     assert (tmp_path / "plot.svg").read_bytes().startswith(b"<?xml")
 
 
@@ -93,14 +99,86 @@ def test_the_summary_of_a_github_step_is_found_by_itself(call, small, tmp_path, 
     assert (tmp_path / "step.md").read_text().startswith("before\n### ")
 
 
-def test_a_larger_file_alone_is_a_regression(call, small, tmp_path):
-    wide = convolutions(tmp_path / "again.onnx", 4)
-    wide.with_name("again.onnx.data").write_bytes(bytes(1 << 20))
-    code, out, _ = call(small, wide, *QUICK, *LOOSE, "--junit", tmp_path / "j.xml")
+def test_a_larger_file_alone_is_a_regression_and_says_so(call, small, tmp_path):
+    model = onnx.load(small)
+    model.doc_string = " " * (1 << 20)
+    wide = tmp_path / "wide.onnx"
+    onnx.save(model, wide)
+    outputs = ("--junit", tmp_path / "j.xml", "--summary", tmp_path / "made" / "s.md")
+    code, out, _ = call(small, wide, *QUICK, *LOOSE, *outputs)
     assert code == 1
-    assert "size" in out
+    assert "regression: size: " in out
+    assert "latency pass: " in out
+    assert "\nsize: " in (tmp_path / "made" / "s.md").read_text()
     xmlschema.validate(tmp_path / "j.xml", SCHEMA)
     assert call(small, wide, *QUICK, *LOOSE, "--size-tolerance", "1e5%")[0] == 2
+
+
+def test_a_free_batch_and_another_name_of_the_input_are_no_obstacle(call, small, large, tmp_path):
+    free = with_input(small, tmp_path / "free.onnx", "image", 0)
+    assert call(small, free, *QUICK, *LOOSE)[0] == 0
+    slower = with_input(large, tmp_path / "slower.onnx", "image", 0)
+    code, out, _ = call(small, slower, *QUICK, *LOOSE)
+    assert code == 1
+    assert "layer that moved" in out
+
+
+def test_more_noise_than_tolerance_is_inconclusive(call, small, tmp_path):
+    outputs = ("--junit", tmp_path / "j.xml", "--summary", tmp_path / "s.md")
+    code, out, _ = call(small, small, *QUICK, "--tolerance", "0%", *outputs)
+    assert code == 3
+    assert "more than the tolerance 0.0%; measure on an idle machine" in out
+    assert "inconclusive" in (tmp_path / "s.md").read_text()
+    xmlschema.validate(tmp_path / "j.xml", SCHEMA)
+
+
+def test_a_clock_that_goes_backwards_is_inconclusive_everywhere(call, small, tmp_path, monkeypatch):
+    assert call("--record", tmp_path / "b.json", small, *QUICK)[0] == 0
+    for module in ("latency", "yardsticks"):
+        ticks = itertools.count(0, -1)
+        clocks = Clocks(wall=lambda ticks=ticks: float(next(ticks)))
+        monkeypatch.setattr(f"depthopt.check.{module}.clocks_for", lambda _, found=clocks: found)
+    outputs = ("--junit", tmp_path / "j.xml", "--history", "h.jsonl", "--history-plot", "h.svg")
+    for sides in ((small, small), ("--against", tmp_path / "b.json", small)):
+        code, out, _ = call(*sides, *QUICK, *outputs)
+        assert code == 3
+        assert "mend the machine's clock" in out
+        xmlschema.validate(tmp_path / "j.xml", SCHEMA)
+        assert ET.parse(tmp_path / "j.xml").getroot().get("errors") == "1"  # noqa: S314 - our own
+        assert not (tmp_path / "h.jsonl").exists()
+    code, _, err = call("--record", tmp_path / "c.json", small, *QUICK)
+    assert (code, (tmp_path / "c.json").exists()) == (2, False)
+    assert "clock" in err
+
+
+@pytest.fixture
+def classifiers(tmp_path):
+    """Linear classifiers of digits: one that was fitted, and one that answers the opposite."""
+    data = load_dataset("digits", input_size=(1, 8, 8), calibration_images=1, seed=0)
+    images, labels = next(data.train.batches(len(data.train)))
+    pixels = np.hstack([images.flatten(1).numpy(), np.ones((len(labels), 1))])
+    weight = np.linalg.lstsq(pixels, np.eye(10)[labels.numpy()], rcond=None)[0]
+    return linear(tmp_path / "good.onnx", weight), linear(tmp_path / "bad.onnx", -weight)
+
+
+def test_lost_accuracy_is_a_regression(call, classifiers, tmp_path, caplog):
+    good, bad = classifiers
+    digits = ("--data", "digits", *QUICK, "--tolerance", "900%")
+    assert call(good, good, *digits)[0] == 0
+    code, out, _ = call(good, bad, *digits, "--junit", tmp_path / "j.xml")
+    assert code == 1
+    assert "regression: accuracy: " in out
+    assert "accepted down to" in out
+    case = ET.parse(tmp_path / "j.xml").getroot().find(".//testcase[@name='accuracy']")  # noqa: S314
+    assert case.find("failure") is not None
+    assert call(good, bad, *digits, "--accuracy-tolerance", "100")[0] == 0
+    assert call("--record", "b.json", good, *digits)[0] == 0
+    assert call("--against", "b.json", bad, *digits)[0] == 1
+    call("--against", "b.json", bad, *digits[2:])
+    assert "accuracy is not checked: b.json has one on digits, give --data" in caplog.text
+    code, _, err = call("--against", "b.json", bad, "--data", "fashion_mnist")
+    assert code == 2
+    assert "has no accuracy on fashion_mnist, but on digits" in err
 
 
 def test_a_recorded_baseline_is_checked_against(call, small, large, tmp_path):
@@ -111,6 +189,10 @@ def test_a_recorded_baseline_is_checked_against(call, small, large, tmp_path):
     held = json.loads(baseline.read_text())
     assert len(held["yardsticks"]) == 8
     assert held["network"]["sha256"]
+    other = convolutions(tmp_path / "other.onnx", 4, size=12)
+    code, _, err = call("--against", baseline, other, *QUICK)
+    assert code == 2
+    assert "only networks of equal inputs compare" in err
     code, out, _ = call("--against", baseline, large, *QUICK, "--tolerance", "100%", "--json")
     report = json.loads(out)
     assert report["latency"]["clock"] == "yardsticks"
@@ -125,7 +207,9 @@ def test_unlike_conditions_are_inconclusive_and_named(call, small, tmp_path, key
     there = replace(here, **{key: value})
     summary = LatencySummary(1.0, 1.0, 1.0, 9)
     baseline = tmp_path / "baseline.json"
-    save_json(Baseline(Network("old", "0"), there, summary, {"conv 8-8 k1x1 @7x7": 0.1}), baseline)
+    shapes = {"x": (1, 16, 24, 24)}
+    yardsticks = {"conv 8-8 k1x1 @7x7": (0.1,)}
+    save_json(Baseline(Network("old", "0"), there, summary, yardsticks, shapes), baseline)
     junit = tmp_path / "junit.xml"
     code, out, _ = call("--against", baseline, small, *QUICK, "--junit", junit)
     assert code == 3
@@ -149,6 +233,9 @@ def test_bad_input_is_refused_in_one_line(call, small, tmp_path):
     engine = tmp_path / "network.engine"
     engine.write_bytes(b"no engine")
     other = convolutions(tmp_path / "other.onnx", 2, size=12)
+    any_size = with_input(small, tmp_path / "any_size.onnx", "x", 2, 3)
+    damaged = tmp_path / "damaged.jsonl"
+    damaged.write_text("{")
     text = tmp_path / "network.txt"
     text.write_text("a network")
     for arguments, message in [
@@ -161,6 +248,12 @@ def test_bad_input_is_refused_in_one_line(call, small, tmp_path):
         ((small, small, "--tolerance", "5"), "write for instance 5%"),
         ((small, small, "--tolerance", "much"), "write for instance 5%"),
         ((small, small, "--seconds", "0"), "must be positive"),
+        ((small, small, "--seconds", "nan"), "must be positive"),
+        ((small, small, "--seconds", "inf"), "must be positive"),
+        ((small, small, "--accuracy-tolerance", "nan"), "0 to 100 points"),
+        ((small, any_size), "only the batch may be free"),
+        ((small, small, "--history", damaged), "line 1, is no check"),
+        (("--record", "b.json", small, "--junit", "j.xml"), "checks nothing"),
         ((small, small, "--batch", "4"), "takes 1 images"),
         ((small, small, "--history-plot", "plot.svg"), "give both"),
         ((small, small, "--record", "b.json"), "measures one network"),
@@ -173,3 +266,11 @@ def test_bad_input_is_refused_in_one_line(call, small, tmp_path):
         assert code == 2, arguments
         assert message in " ".join(err.split()), err
         assert err.count("\n") == 1, err
+
+
+def test_a_file_that_cannot_be_written_is_no_regression(call, small, tmp_path):
+    (tmp_path / "file").write_text("no folder")
+    code, out, err = call(small, small, *QUICK, *LOOSE, "--junit", tmp_path / "file" / "j.xml")
+    assert code == 2
+    assert "pass: " in out
+    assert err.count("\n") == 1
