@@ -43,7 +43,7 @@ def data() -> Dataset:
 def network(request: pytest.FixtureRequest, data: Dataset) -> tuple[TracedNetwork, list[str]]:
     """One of them, and its operators."""
     options, kinds, operators = NETWORKS[request.param]
-    images = [pixels for pixels, _ in islice(data.train.batches(16), 6)]
+    images = [pixels for pixels, _ in islice(data.train.batches(32), 8)]
     found, plan = compressed(request.param, SIZE, images, **options)
     assert Counter(choice.kind for choice in plan.choices) == kinds
     return found, operators
