@@ -2,7 +2,7 @@
 
 ``extract -> candidates -> profile -> estimate -> solve -> pick_measured -> apply -> finetune ->
 merge -> export_onnx``; ``save`` and ``load`` keep a compressed network as a folder,
-``export_openvino`` and ``quantise`` go on from its ONNX file.
+``export_openvino``, ``export_engine`` and ``quantise`` go on from its ONNX file.
 
 Names are imported when they are first used: torch and its kin take seconds.
 """
@@ -16,7 +16,14 @@ if TYPE_CHECKING:
     from depthopt.core.plan import Frontier, Plan
     from depthopt.core.spec import ConvSpec
     from depthopt.core.tables import ImportanceTable, LatencyTable
-    from depthopt.export import export_onnx, export_openvino, load, quantise, save
+    from depthopt.export import (
+        export_engine,
+        export_onnx,
+        export_openvino,
+        load,
+        quantise,
+        save,
+    )
     from depthopt.extraction import candidates, extract
     from depthopt.importance import estimate
     from depthopt.latency import pick_measured, profile, validate
@@ -36,6 +43,7 @@ __all__ = [
     "apply",
     "candidates",
     "estimate",
+    "export_engine",
     "export_onnx",
     "export_openvino",
     "extract",
@@ -58,7 +66,7 @@ _HOMES = {
     "core.plan": ("Frontier", "Plan"),
     "core.spec": ("ConvSpec",),
     "core.tables": ("ImportanceTable", "LatencyTable"),
-    "export": ("export_onnx", "export_openvino", "load", "quantise", "save"),
+    "export": ("export_engine", "export_onnx", "export_openvino", "load", "quantise", "save"),
     "extraction": ("candidates", "extract"),
     "importance": ("estimate",),
     "latency": ("pick_measured", "profile", "validate"),

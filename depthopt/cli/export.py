@@ -22,6 +22,9 @@ def export(
     int8: Annotated[
         bool, typer.Option("--int8", help="An ONNX file in 8-bit integers too.")
     ] = False,
+    engine: Annotated[
+        bool, typer.Option("--engine", help="A TensorRT engine too, for this GPU alone.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Write the fused network as ONNX, and check its logits on ONNX Runtime.
@@ -30,7 +33,8 @@ def export(
     The stages before it are carried out first, as far as they are not done.
 
     With --int8 the ranges of activations are taken from training images; what it costs in
-    accuracy is not measured here.
+    accuracy is not measured here. --engine is for recipes whose latency.runtime is tensorrt;
+    the engine is of the recipe's batch, latency.dtype and latency.build.
     """
     context = walk(recipe, overrides, run_dir, "export")
     paths = [context.path("fused.onnx"), context.path("fused/model.onnx")]
@@ -38,6 +42,8 @@ def export(
         paths.append(_openvino(context, paths[-1]))
     if int8:
         paths.append(_int8(context, context.path("fused/model.onnx")))
+    if engine:
+        paths.append(_engine(context, paths[0]))
     found = [str(path) for path in paths]
     print(json.dumps({"stage": "export", "artefacts": found}) if as_json else "\n".join(found))
 
@@ -56,4 +62,13 @@ def _int8(context: "Context", model: Path) -> Path:
 
     path = model.with_name("model.int8.onnx")
     quantise(model, path, images=context.train_images(context.recipe.importance.images))
+    return path
+
+
+def _engine(context: "Context", model: Path) -> Path:
+    from depthopt.export import export_engine  # noqa: PLC0415 - torch takes seconds
+
+    path = context.path("fused/model.engine")
+    images, _ = next(context.data.calibration.batches(max(context.recipe.latency.batch, 16)))
+    export_engine(context.network("fused"), model, path, runtime=context.runtime, images=images)
     return path

@@ -24,6 +24,17 @@ from depthopt.rewrite.expanded import ExpandedSegment
 
 Argument = bool | int | float | str | None
 
+_EXPORTS = (
+    "model.onnx",
+    "model.int8.onnx",
+    "model.xml",
+    "model.bin",
+    "model.engine",
+    "model.engine.json",
+    "model.engine.layers.json",
+)
+"""What ``depthopt export`` makes of the network that lies beside them."""
+
 
 @dataclass(frozen=True, slots=True)
 class SavedModel:
@@ -94,6 +105,8 @@ def save(
 ) -> SavedModel:
     """Write ``model.json`` and ``model.safetensors`` into ``folder``.
 
+    What was exported of another network there before is removed.
+
     Args:
         network: what ``apply`` or ``merge`` gave, trained or not.
         folder: made if it does not exist.
@@ -124,9 +137,13 @@ def save(
         interpolation=interpolation,
         crop_pct=crop_pct,
     )
+    stale = {folder / name for name in _EXPORTS}
     if images is not None:
         path = folder / "model.onnx"
         export_onnx(network, path, images=images, batch=None, metadata=saved.metadata())
+        stale.remove(path)
+    for path in stale:
+        path.unlink(missing_ok=True)
     save_weights(network, folder / "model.safetensors")
     save_json(saved, folder / "model.json")
     return saved

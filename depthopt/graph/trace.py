@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import io
 import logging
 import operator
 from collections.abc import Callable, Iterator
@@ -168,10 +169,11 @@ def _propagate_shapes(graph_module: fx.GraphModule, input_size: tuple[int, int, 
     image = torch.zeros((1, *input_size), device=like.device, dtype=like.dtype)
     graph_module.meta["conv_macs"] = 0
     try:
-        with torch.no_grad(), _counting(graph_module):
+        # It prints the traceback of what it raises again.
+        with torch.no_grad(), _counting(graph_module), contextlib.redirect_stderr(io.StringIO()):
             ShapeProp(graph_module).propagate(image)
     except Exception as error:
-        message = str(error).strip().rpartition("\n")[2]
+        message = str(error.__cause__ or error).partition("\n")[0]
         size = "x".join(map(str, input_size))
         raise ModelError(f"the model refuses an input of {size}: {message}") from error
     for node in graph_module.graph.nodes:

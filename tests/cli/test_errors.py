@@ -12,6 +12,7 @@ from torch import nn
 
 from depthopt.cli import main
 from depthopt.export.saved import create_timm_model
+from tests.malicious import write_checkpoint
 
 RECIPE = """
 model: {name: mobilenetv2_035, input_size: [1, 32, 32]}
@@ -73,6 +74,21 @@ def test_weights_that_are_not_numbers(
     code = call("run", str(recipe), "model.checkpoint=weights.safetensors", monkeypatch=monkeypatch)
     assert code == 2
     assert "conv_stem.weight holds NaN or infinite values" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["pickle", "torch"])
+def test_weights_that_are_a_pickle_are_not_read(
+    kind: str,
+    recipe: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    write_checkpoint(tmp_path / "weights.pth", tmp_path / "mark", kind)
+    code = call("run", str(recipe), "model.checkpoint=weights.pth", monkeypatch=monkeypatch)
+    assert code == 2
+    assert "weights.pth is not whole safetensors" in capsys.readouterr().err.splitlines()[-1]
+    assert not (tmp_path / "mark").exists()
 
 
 def _folder(path: Path) -> None:

@@ -69,3 +69,9 @@ def test_a_failed_write_leaves_the_old_file(
         write_bytes(path, b"new")
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_may_be_read_by_whom_any_other_may(tmp_path: Path) -> None:
+    (tmp_path / "other").write_bytes(b"")
+    write_bytes(tmp_path / "file", b"content")
+    assert (tmp_path / "file").stat().st_mode == (tmp_path / "other").stat().st_mode

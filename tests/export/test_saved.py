@@ -1,10 +1,8 @@
 import hashlib
 import json
-import pickle
 import re
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import onnxruntime as ort
@@ -19,6 +17,7 @@ from depthopt.export.onnx import relative_difference
 from depthopt.export.saved import create_timm_model, load_weights, save_weights
 from depthopt.extraction import candidates, extract
 from depthopt.rewrite import apply, merge
+from tests.malicious import read_carelessly, write_checkpoint
 from tests.networks import Residual, randomised
 from tests.plans import random_plan
 from tests.real_images import crops
@@ -68,6 +67,16 @@ def test_it_loads_in_a_process_that_never_saw_the_original(compressed, tmp_path:
         assert torch.equal(logits.images, fused(images))
 
 
+def test_what_was_exported_of_another_network_goes(compressed, tmp_path: Path) -> None:
+    network, plan = compressed
+    for name in ("model.onnx", "model.xml", "model.bin", "model.engine", "notes.txt"):
+        (tmp_path / name).write_text("of another network")
+    save(network, tmp_path, plan, arguments=ARGUMENTS)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "model.json", "model.safetensors", "notes.txt",
+    ]  # fmt: skip
+
+
 class _Holder(nn.Module):
     def __init__(self, images: torch.Tensor) -> None:
         super().__init__()
@@ -113,16 +122,6 @@ def test_with_images_the_folder_holds_an_onnx_file_that_says_what_it_is(
         )
 
 
-class Payload:
-    """Writes a file where it is unpickled."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> tuple[Callable[[str], None], tuple[str]]:
-        return exec, (f"open({str(self.path)!r}, 'w').close()",)
-
-
 @pytest.mark.parametrize("kind", ["pickle", "torch"])
 def test_a_malicious_checkpoint_is_refused_and_not_executed(
     kind: str, compressed, tmp_path: Path
@@ -130,24 +129,20 @@ def test_a_malicious_checkpoint_is_refused_and_not_executed(
     network, plan = compressed
     save(network, tmp_path, plan, arguments=ARGUMENTS)
     weights, mark = tmp_path / "model.safetensors", tmp_path / "mark"
-    if kind == "pickle":
-        weights.write_bytes(pickle.dumps(Payload(mark)))
-    else:
-        torch.save({"weight": Payload(mark)}, weights)
+    write_checkpoint(weights, mark, kind)
     with pytest.raises(
         ArtefactError, match=r"model\.safetensors is not whole safetensors"
     ) as caught:
         load(tmp_path)
     assert "\n" not in str(caught.value)
     assert not mark.exists()
-    function, arguments = Payload(mark).__reduce__()
-    function(*arguments)
-    assert mark.exists(), "the payload would have worked"
+    read_carelessly(weights)
+    assert mark.exists(), "it would have worked"
 
 
 def test_a_folder_that_names_a_checkpoint_of_its_own_is_refused(compressed, tmp_path: Path) -> None:
     network, plan = compressed
-    torch.save(Payload(tmp_path / "mark"), tmp_path / "other.pth")
+    write_checkpoint(tmp_path / "other.pth", tmp_path / "mark", "torch")
     arguments = ARGUMENTS | {"checkpoint_path": str(tmp_path / "other.pth")}
     save(network, tmp_path, plan, arguments=arguments)
     with pytest.raises(ModelError, match="checkpoint_path of mobilenetv2_035 is not read"):

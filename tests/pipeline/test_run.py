@@ -1,3 +1,4 @@
+import io
 import json
 import os
 import pickletools
@@ -11,12 +12,16 @@ import sys
 import time
 import zipfile
 from collections import Counter
+from html.parser import HTMLParser
 from pathlib import Path
+from xml.etree import ElementTree as ET
 
+import numpy as np
 import onnx
 import pytest
 import safetensors.torch
 import yaml
+from PIL import Image
 
 from depthopt.cli import main
 from depthopt.core.artefacts import load_json, save_json
@@ -90,11 +95,16 @@ def test_a_run_ends_in_a_checked_result(finished: tuple[Path, Path]) -> None:
     assert not list(folder.glob("*checkpoint*"))
 
 
-def test_no_file_of_a_run_is_a_pickle(finished: tuple[Path, Path], tmp_path: Path) -> None:
-    """Each is read as what its name says; those of a training that was stopped, too."""
+def test_no_file_of_a_run_is_a_pickle(
+    finished: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each is read as what its name says: exports, reports, and a training that was stopped."""
+    pytest.importorskip("openvino")
     recipe, folder = finished
     copy = tmp_path / "out"
     shutil.copytree(folder, copy)
+    call("export", recipe, "--run-dir", copy, "--openvino", "--int8", monkeypatch=monkeypatch)
+    call("report", copy, monkeypatch=monkeypatch)
     with pytest.raises(Interrupted):
         run(
             load_recipe(recipe, ["finetune.epochs=3"]),
@@ -102,27 +112,41 @@ def test_no_file_of_a_run_is_a_pickle(finished: tuple[Path, Path], tmp_path: Pat
             until="finetune",
             reporter=Interrupter(),
         )
-    readers = {
-        ".json": json.loads,
-        ".safetensors": safetensors.torch.load,
-        ".onnx": _checked,
-        ".yaml": yaml.safe_load,
-    }
     read = Counter()
     for path in (p for p in copy.rglob("*") if p.is_file()):
         content = path.read_bytes()
         assert not zipfile.is_zipfile(path), path
         with pytest.raises((ValueError, IndexError, EOFError)):
             list(pickletools.genops(content))
-        readers[path.suffix](content)
+        READERS[path.suffix](content)
         read[path.suffix] += 1
     assert read[".json"] >= 10
     assert read[".safetensors"] == 5
-    assert read[".onnx"] == 3
+    assert read[".onnx"] == 4
+    assert set(read) == set(READERS), "every kind of file was there"
+
+
+def call(*words: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["depthopt", *map(str, words)])
+    with pytest.raises(SystemExit, match="0"):
+        main()
 
 
 def _checked(content: bytes) -> None:
     onnx.checker.check_model(onnx.load_from_string(content))
+
+
+READERS = {
+    ".json": json.loads,
+    ".safetensors": safetensors.torch.load,
+    ".onnx": _checked,
+    ".yaml": yaml.safe_load,
+    ".xml": ET.fromstring,
+    ".bin": lambda content: np.frombuffer(content, np.uint8),  # OpenVINO's weights, end to end
+    ".html": lambda content: HTMLParser().feed(content.decode()),
+    ".svg": ET.fromstring,
+    ".png": lambda content: Image.open(io.BytesIO(content)).verify(),
+}
 
 
 def test_a_run_is_exported_for_any_batch_openvino_and_in_8_bits(
@@ -135,10 +159,8 @@ def test_a_run_is_exported_for_any_batch_openvino_and_in_8_bits(
     recipe, folder = finished
     copy = tmp_path / "out"
     shutil.copytree(folder, copy)
-    command = ["depthopt", "export", str(recipe), "--run-dir", str(copy), "--json"]
-    monkeypatch.setattr("sys.argv", [*command, "--openvino", "--int8"])
-    with pytest.raises(SystemExit, match="0"):
-        main()
+    words = "export", recipe, "--run-dir", copy, "--json", "--openvino", "--int8"
+    call(*words, monkeypatch=monkeypatch)
     names = ["fused.onnx", "fused/model.onnx", "fused/model.xml", "fused/model.int8.onnx"]
     assert json.loads(capsys.readouterr().out)["artefacts"] == [str(copy / n) for n in names]
     assert all((copy / name).is_file() for name in (*names, "fused/model.bin"))
@@ -150,6 +172,17 @@ def test_a_run_is_exported_for_any_batch_openvino_and_in_8_bits(
     assert (copy / "fused/model.int8.onnx").stat().st_size < (
         0.6 * (copy / "fused/model.onnx").stat().st_size
     )
+
+
+def test_an_engine_needs_a_recipe_for_tensorrt(
+    finished: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe, folder = finished
+    command = ["depthopt", "export", str(recipe), "--run-dir", str(folder), "--engine"]
+    monkeypatch.setattr("sys.argv", command)
+    with pytest.raises(SystemExit, match="2"):
+        main()
+    assert "set latency.runtime=tensorrt" in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_a_run_keeps_its_recipe(finished: tuple[Path, Path]) -> None:

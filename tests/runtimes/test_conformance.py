@@ -10,7 +10,7 @@ from depthopt.core.candidate import LatencyKey
 from depthopt.core.spec import ConvSpec
 from depthopt.errors import ModelError, RuntimeUnavailable
 from depthopt.graph.activations import make_activation
-from depthopt.latency.graphs import entry_graphs, single_graph
+from depthopt.latency.graphs import call_graph, entry_graphs, single_graph
 from depthopt.runtimes import get_runtime, random_inputs, runtime_names
 
 ACTIVATIONS = (
@@ -143,6 +143,16 @@ def test_what_is_no_model_is_refused_in_one_line(runtime, tmp_path):
     assert "\n" not in str(refusal.value)
     with pytest.raises(ModelError, match=r"absent\.onnx"):
         runtime.compile(tmp_path / "absent.onnx")
+
+
+def test_an_unsupported_operator_is_named(runtime):
+    model = onnx.load_from_string(call_graph())
+    node = model.graph.node[0]
+    node.op_type, node.domain = "Abacus", "nowhere"
+    model.opset_import.add(domain="nowhere", version=1)
+    with pytest.raises(ModelError, match=r"cannot run the model.*Abacus") as refusal:
+        runtime.compile(model.SerializeToString())
+    assert "\n" not in str(refusal.value)
 
 
 def test_inputs_that_do_not_fit_are_refused(runtime):

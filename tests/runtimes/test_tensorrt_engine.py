@@ -3,6 +3,7 @@
 import importlib
 import json
 import sys
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from depthopt.core.artefacts import load_json
 from depthopt.errors import ArtefactError, ModelError
 from depthopt.runtimes.tensorrt import origin
+from depthopt.runtimes.tensorrt.network import Network
 from depthopt.runtimes.tensorrt.options import BuildOptions
 from depthopt.runtimes.tensorrt.origin import Origin
 
@@ -207,3 +209,17 @@ def test_layer_times_are_taken_run_by_run():
     reports.report_layer_time("add", 0.5)
     assert reports.take() == [("conv", 1.5), ("add", 0.5)]
     assert reports.take() == []
+
+
+@pytest.mark.usefixtures("trt")
+def test_an_engines_file_has_its_origin_and_its_layers_beside_it(monkeypatch, tmp_path):
+    module = importlib.import_module("depthopt.runtimes.tensorrt.runtime")
+    monkeypatch.setattr(module, "_here", lambda: HERE)
+    monkeypatch.setattr(module, "read", lambda *_: Network(b"onnx", {"x": (1, 3)}, {}))
+    build = BuildOptions(version_compatible=True, timing_cache=tmp_path / "shared.timing")
+    path = tmp_path / "network.engine"
+    module.TensorRt(build=build).save_engine(b"", path)
+    assert path.read_bytes() == b"plan of onnx"
+    made = load_json(Origin, tmp_path / "network.engine.json")
+    assert made == replace(HERE, version_compatible=True)
+    assert json.loads((tmp_path / "network.engine.layers.json").read_text()) == {"Layers": []}

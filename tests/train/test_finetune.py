@@ -24,6 +24,7 @@ from depthopt.train.evaluate import evaluate
 from depthopt.train.finetune import TrainingDiverged, finetune
 from depthopt.train.loss import training_loss
 from depthopt.train.memory import MemorySplit
+from tests.malicious import write_checkpoint
 
 CONFIG = TrainConfig(epochs=3, batch_size=16, ema_decay=0.9, checkpoint_every_s=0)
 
@@ -190,6 +191,15 @@ def test_a_checkpoint_of_another_training_is_refused(tmp_path):
         finetune(make_model(width=4), make_data(), config=CONFIG, checkpoint=path)
     assert path.read_bytes() == before
     train(replace(CONFIG, checkpoint_every_s=60), checkpoint=path)
+
+
+@pytest.mark.parametrize("kind", ["pickle", "torch"])
+def test_a_malicious_checkpoint_is_refused_and_not_executed(kind, tmp_path):
+    path, mark = tmp_path / "checkpoint.safetensors", tmp_path / "mark"
+    write_checkpoint(path, mark, kind)
+    with pytest.raises(ArtefactError, match=r"checkpoint.safetensors is no whole checkpoint"):
+        train(checkpoint=path)
+    assert not mark.exists()
 
 
 @pytest.mark.parametrize("kept_bytes", [0, 100, -10])

@@ -1,5 +1,6 @@
 """TensorRT in float32, TF32 or float16."""
 
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import replace
@@ -110,12 +111,18 @@ class TensorRt:
         return self._information(self._read(model).content)
 
     def save_engine(self, model: bytes | Path, path: Path) -> None:
-        """Write the engine of a model of fixed shapes, and beside it (.json) what it is built for.
+        """Write the engine of a model of fixed shapes.
+
+        Beside it lie what it is built for (``.json``) and what the inspector tells of it
+        (``.layers.json``).
 
         Raises:
             ModelError: as ``compile``.
         """
-        write_bytes(path, self._plan(self._read(model).content))
+        content = self._read(model).content
+        write_bytes(path, self._plan(content))
+        layers = json.dumps(self._information(content), indent=1)
+        write_bytes(path.with_name(f"{path.name}.layers.json"), layers.encode())
         made = replace(self.here, version_compatible=self.build.version_compatible)
         origin.note(path, made)
 

@@ -1,0 +1,35 @@
+"""Networks compressed by a random plan, with what they are made of and what was before."""
+
+from collections.abc import Iterable
+
+import timm
+import torch
+from torch import Tensor
+
+from depthopt.core.plan import Plan
+from depthopt.extraction import candidates, extract
+from depthopt.graph.network import TracedNetwork
+from depthopt.rewrite import apply, merge
+from tests.networks import randomised
+from tests.plans import random_plan
+
+
+def compressed(
+    name: str,
+    size: tuple[int, int, int],
+    images: Iterable[Tensor],
+    *,
+    kernel_sizes: tuple[int, ...],
+    seed: int,
+) -> tuple[TracedNetwork, Plan]:
+    """A timm network of 10 classes under a random plan, regressed on images, and merged.
+
+    Regressed networks answer as unlike images as the original does; those with fresh
+    convolutions answer all alike, and would be equal to much.
+    """
+    torch.manual_seed(0)
+    model = randomised(timm.create_model(name, num_classes=10))
+    chain = extract(model, size, name=name)
+    found = candidates(chain, kinds=("drop", "fit", "merge"), kernel_sizes=kernel_sizes)
+    plan = random_plan(chain, found, seed)
+    return merge(apply(model, chain, plan, calibration=images, compensated=False)), plan
