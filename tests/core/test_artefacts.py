@@ -31,6 +31,13 @@ def test_a_table_has_one_line_per_entry(tmp_path: Path) -> None:
     assert sum("median_ms" in line for line in lines) == 2
 
 
+def test_a_file_may_be_read_by_whom_the_umask_lets(tmp_path: Path) -> None:
+    (tmp_path / "plain").write_bytes(b"")
+    write_bytes(tmp_path / "written", b"")
+    modes = {path.stat().st_mode for path in tmp_path.iterdir()}
+    assert len(modes) == 1
+
+
 def test_a_cut_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "table.json"
     save_json(TABLE, path)
