@@ -53,6 +53,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def page(folder: Path) -> Iterator[Chrome]:
     with browser() as driver:
         open_page(driver, folder / "report.html")
+        assert driver.execute_script("return navigator.onLine") is False
         yield driver
         assert driver.get_log("browser") == []
 
@@ -289,6 +290,13 @@ def test_no_serious_finding_of_axe(scheme: str, width: int, folder: Path, tmp_pa
             overflow = "return document.documentElement.scrollWidth"
             assert driver.execute_script(overflow) <= width
             assert driver.get_log("browser") == []
+
+
+def test_axe_finds_a_slider_without_a_name(page: Chrome) -> None:
+    page.execute_script("document.querySelector('label[for=slider]').remove()")
+    ((name, _, nodes),) = findings(page)
+    assert name == "label"
+    assert 'id="slider"' in nodes[0]
 
 
 def findings(driver: Chrome) -> list[Any]:
