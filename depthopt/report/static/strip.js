@@ -130,7 +130,7 @@ function sizes(picture, explorer, edges, x) {
     if (i < explorer.blocks.length && explorer.blocks[i].size.join("x") === size) continue;
     const left = x(edges[begin]), right = x(edges[i]);
     node(picture, "path", { class: "steps", d: `M${left} ${FOOT + 3}v4H${right}v-4` });
-    if (right - left > 7 * size.length) {
+    if (right - left > 7 * (size.length + 1)) {
       node(picture, "text", { x: (left + right) / 2, y: FOOT + 19, class: "quiet",
         "text-anchor": "middle" }, size);
     }
