@@ -90,6 +90,27 @@ def _show_run(run: "RunArtefacts") -> None:
         rows = [(row.label, row.original, row.compressed) for row in facts.result_rows(run.result)]
         _table(("", "original", "compressed"), rows)
         _say(facts.prediction_sentence(run.result))
+    for validation in run.validations:
+        _say(facts.validation_sentence(validation))
+    if run.result is not None and not run.validations:
+        _say(facts.validation_hint(run))
+    _show_frontier(run)
+    if run.importance is not None:
+        _say(facts.importance_sentence(run.importance))
+    if run.training is not None:
+        _say(facts.training_sentence(run.training))
+    if run.latency is not None:
+        measured = facts.condition_rows(run.latency.conditions)
+        _say("latencies: " + ", ".join(f"{name} {value}" for name, value in measured))
+    _table(("stage", "seconds", "versions"), facts.stage_rows(run))
+    for note in run.notes:
+        _say(f"missing: {note}")
+
+
+def _show_frontier(run: "RunArtefacts") -> None:
+    from depthopt.report import facts  # noqa: PLC0415 - see above
+    from depthopt.report.explorer import explorer  # noqa: PLC0415 - see above
+
     if run.frontier is not None:
         points, original = run.frontier.points, run.frontier.original_ms
         rows = [
@@ -100,17 +121,11 @@ def _show_run(run: "RunArtefacts") -> None:
         _table(("latency, ms", "speed-up", "cost"), rows)
     if run.plan is not None:
         _say(facts.plan_sentence(run.plan, run.chain))
-    if run.importance is not None:
-        _say(facts.importance_sentence(run.importance))
-    if run.training is not None:
-        _say(facts.training_sentence(run.training))
-    for validation in run.validations:
-        _say(facts.validation_sentence(validation))
-    if run.latency is not None:
-        measured = facts.condition_rows(run.latency.conditions)
-        _say("latencies: " + ", ".join(f"{name} {value}" for name, value in measured))
-    for note in run.notes:
-        _say(f"missing: {note}")
+    found = explorer(run)
+    if found is not None:
+        if found.picked is not None:
+            _table(facts.SEGMENT_HEADINGS, facts.segment_rows(found, found.picked))
+        _say(f"another plan: {'MS'.join(found.command)}")
 
 
 def _show_comparison(comparison: "Comparison") -> None:

@@ -1,7 +1,6 @@
 """What the budget slider moves over: the strip of blocks and every plan of the frontier."""
 
 import math
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -129,7 +128,7 @@ def explorer(run: RunArtefacts) -> Explorer | None:
             for point, budget in zip(frontier.points, budgets(frontier), strict=True)
         ),
         picked=_picked(frontier, run.plan),
-        command=_command(run),
+        command=(f"depthopt run {run.arguments} 'budget={{ms: ", ", measured: false}'"),
     )
 
 
@@ -190,9 +189,3 @@ def _picked(frontier: Frontier, plan: Plan | None) -> int | None:
         i for i, point in enumerate(frontier.points) if point.latency_ms == plan.latency_ms
     ]
     return found[0] if found else None
-
-
-def _command(run: RunArtefacts) -> tuple[str, str]:
-    recipe = "RECIPE" if run.recipe is None else shlex.quote(str(run.path / "recipe.yaml"))
-    folder = shlex.quote(str(run.path))
-    return f"depthopt run {recipe} --run-dir {folder} 'budget={{ms: ", ", measured: false}'"

@@ -9,9 +9,15 @@ from depthopt.core.plan import Frontier, Plan
 from depthopt.core.tables import ImportanceTable, LatencySummary, MeasurementConditions, Validation
 from depthopt.core.training import TrainResult
 from depthopt.pipeline.result import Result
+from depthopt.report.explorer import Explorer
 from depthopt.report.reading import RunArtefacts
 
-_VERBS = {"drop": "dropped", "merge": "merged", "fit": "fitted"}
+_VERBS = {"keep": "kept", "drop": "dropped", "merge": "merged", "fit": "fitted"}
+
+SEGMENT_HEADINGS = (
+    "blocks", "names", "becomes", "convolution", "original, ms", "plan, ms", "cost alone",
+)  # fmt: skip
+"""Of the rows that ``segment_rows`` gives."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +45,34 @@ def result_rows(result: Result) -> tuple[Row, ...]:
         Row("fused against trained logits", "", f"within {result.fused_difference:.1e}"),
         Row("ONNX against fused logits", "", f"within {result.onnx_difference:.1e}"),
     )
+
+
+def segment_rows(found: Explorer, index: int) -> tuple[tuple[str, ...], ...]:
+    """What a plan of the frontier runs, segment by segment, under ``SEGMENT_HEADINGS``."""
+    point = found.points[index]
+    chosen = {found.replacements[i].start: found.replacements[i] for i in point.replaced}
+    rows, i = [], 0
+    while i < len(found.blocks):
+        one, block = chosen.get(i), found.blocks[i]
+        end = i + 1 if one is None else one.end
+        what = block if one is None else one
+        before = sum(gone.ms for gone in found.blocks[i:end])
+        rows.append(
+            (
+                str(i) if end == i + 1 else f"{i} to {end - 1}",
+                block.name if end == i + 1 else f"{block.name} to {found.blocks[end - 1].name}",
+                _VERBS["keep" if one is None else one.kind],
+                " ".join(filter(None, (what.spec, what.activation))) or "nothing",
+                f"{before:.3f}",
+                f"{what.ms:.3f}",
+                "" if one is None or one.cost is None else f"{one.cost:.4g}",
+            )
+        )
+        i = end
+    fixed, sums = f"{found.fixed_ms:.3f}", (f"{found.original_ms:.3f}", f"{point.ms:.3f}")
+    rows.append(("", "what no plan touches", "", "", fixed, fixed, ""))
+    rows.append(("", "sum", "", "", *sums, f"{point.cost:.4g}"))
+    return tuple(rows)
 
 
 def condition_rows(conditions: MeasurementConditions) -> tuple[tuple[str, str], ...]:
@@ -150,12 +184,22 @@ def validation_sentence(validation: Validation) -> str:
     )
 
 
+def validation_hint(run: RunArtefacts) -> str:
+    """How to check the predictions of a run on random plans."""
+    return (
+        "No random plans were checked in this run; this does: "
+        f"depthopt profile {run.arguments} --validate 12"
+    )
+
+
 def prediction_sentence(result: Result) -> str:
     """How the picked plan's prediction compares with its measurement."""
     error = 100 * (result.predicted_speedup / result.speedup - 1)
     return (
         f"The picked plan was predicted at {result.predicted_speedup:.2f}x and measured at "
-        f"{result.speedup:.2f}x, an error of {error:+.1f} %."
+        f"{result.speedup:.2f}x, an error of {error:+.1f} %. The original took "
+        f"{result.predicted_ms * result.predicted_speedup:.3f} ms in the latency table, and "
+        f"{result.original.latency.median_ms:.3f} ms when both were measured in turn."
     )
 
 

@@ -17,6 +17,11 @@ def png(figure: Figure) -> bytes:
     return _saved(figure, "png", {"Software": None})
 
 
+def literal(name: str) -> str:
+    """A name as text that matplotlib takes for no formula."""
+    return name.replace("$", r"\$")
+
+
 def _saved(figure: Figure, form: Literal["svg", "png"], metadata: dict[str, None]) -> bytes:
     content = io.BytesIO()
     with rc_context({"svg.hashsalt": "depthopt", "svg.fonttype": "none"}):

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from depthopt.core.candidate import Candidate
 from depthopt.core.tables import ImportanceTable
-from depthopt.report.figures import svg
+from depthopt.report.figures import literal, svg
 
 _LEAST = 1e-4
 """Costs below this are drawn like it: the scale is logarithmic."""
@@ -24,7 +24,8 @@ def importance_figure(table: ImportanceTable) -> Figure:
     for key, entry in table.entries.items():
         candidate = Candidate.parse(key)
         where = candidate.start, candidate.end - candidate.start
-        cheapest[where] = min(entry.cost, cheapest.get(where, math.inf))
+        if math.isfinite(entry.cost):
+            cheapest[where] = min(entry.cost, cheapest.get(where, math.inf))
     starts = max((start for start, _ in cheapest), default=0) + 1
     longest = max((length for _, length in cheapest), default=1)
     costs = [
@@ -33,11 +34,13 @@ def importance_figure(table: ImportanceTable) -> Figure:
     ]
     figure = Figure(figsize=(max(5, starts / 6), max(2.5, longest / 4)), layout="constrained")
     axes = figure.add_subplot(
-        xlabel="first block", ylabel="blocks", title=f"{table.model}: cost by {table.estimator}"
+        xlabel="first block",
+        ylabel="blocks",
+        title=literal(f"{table.model}: cost by {table.estimator}"),
     )
     scale = LogNorm(vmin=_LEAST, vmax=max(1.0, *cheapest.values(), 0.0))
     drawn = axes.pcolormesh(
         range(starts), range(1, longest + 1), costs, norm=scale, cmap="viridis_r"
     )
-    figure.colorbar(drawn, label="cost of the segment's cheapest candidate")
+    figure.colorbar(drawn, label="cheapest candidate's cost")
     return figure

@@ -10,6 +10,7 @@ from depthopt.core.plan import Frontier, Plan
 from depthopt.core.training import TrainResult
 from depthopt.pipeline.result import Result
 from depthopt.report.explorer import BlockBox, Explorer, Replacement, explorer
+from depthopt.report.figures import literal
 from depthopt.report.importance import importance_figure
 from depthopt.report.reading import RunArtefacts
 from depthopt.report.validation import validation_figure
@@ -65,7 +66,7 @@ def frontier_figure(frontier: Frontier, plan: Plan | None, result: Result | None
     below.legend(fontsize="small")
     if result is not None:
         _draw_accuracies(rows[0], result)
-    rows[0].set_title(frontier.model)
+    rows[0].set_title(literal(frontier.model))
     return figure
 
 

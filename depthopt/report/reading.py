@@ -1,5 +1,6 @@
 """A run's folder, finished or not, as values."""
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -70,12 +71,15 @@ class RunArtefacts:
         return self.name if self.chain is None else self.chain.model
 
     @property
+    def arguments(self) -> str:
+        """What a shell command names the run by: its recipe and its folder."""
+        recipe = "RECIPE" if self.recipe is None else shlex.quote(str(self.path / "recipe.yaml"))
+        return f"{recipe} --run-dir {shlex.quote(str(self.path))}"
+
+    @property
     def original_ms(self) -> float | None:
         """The original network's latency in the run's table, if it is there yet."""
-        if self.chain is None or self.latency is None:
-            return None
-        network = self.latency.networks.get(network_key(self.chain))
-        return None if network is None else network.total.median_ms
+        return _original_ms(self.chain, self.latency)
 
 
 def read_run(path: Path) -> RunArtefacts:
@@ -91,9 +95,18 @@ def read_run(path: Path) -> RunArtefacts:
             f"{path} is no folder of a run: no stage was begun in it; make one by "
             f"`depthopt run RECIPE --run-dir {path}`"
         )
+    chain = _read(Chain, path / "chain.json")
+    latency = _read(LatencyTable, path / "latency.json")
+    frontier = _read(Frontier, path / "frontier.json")
     plan = _read(Plan, path / "plan.json")
     result = _read(Result, path / "result.json")
     notes = [*_missing(path), *_begun_anew(manifest)]
+    if frontier and chain and latency and _original_ms(chain, latency) != frontier.original_ms:
+        notes.append(
+            "frontier.json was solved from other latencies than latency.json holds, and is left "
+            "out with its plan; start the run again"
+        )
+        frontier = plan = None
     if plan and result and result.predicted_ms != plan.latency_ms:
         notes.append(
             f"result.json is of another plan, of {result.predicted_ms:.4g} ms predicted, and is "
@@ -106,10 +119,10 @@ def read_run(path: Path) -> RunArtefacts:
         path=path,
         manifest=manifest,
         recipe=_text(recipe) if recipe.exists() else None,
-        chain=_read(Chain, path / "chain.json"),
-        latency=_read(LatencyTable, path / "latency.json"),
+        chain=chain,
+        latency=latency,
         importance=_read(ImportanceTable, path / "importance.json") or partial,
-        frontier=_read(Frontier, path / "frontier.json"),
+        frontier=frontier,
         plan=plan,
         training=_read(TrainResult, path / "finetuned/history.json"),
         result=result,
@@ -118,6 +131,13 @@ def read_run(path: Path) -> RunArtefacts:
         ),
         notes=tuple(notes),
     )
+
+
+def _original_ms(chain: Chain | None, latency: LatencyTable | None) -> float | None:
+    if chain is None or latency is None:
+        return None
+    network = latency.networks.get(network_key(chain))
+    return None if network is None else network.total.median_ms
 
 
 def _read(kind: type[T], path: Path) -> T | None:

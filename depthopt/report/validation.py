@@ -4,7 +4,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, ScalarFormatter
 
 from depthopt.core.tables import Validation
-from depthopt.report.figures import svg
+from depthopt.report.figures import literal, svg
 
 BAND = 0.05
 """The shaded band: predictions within this fraction of the measurement."""
@@ -27,10 +27,9 @@ def validation_figure(*validations: Validation) -> Figure:
         predicted = [timing.predicted_speedup for timing in validation.timings]
         speedups += [*measured, *predicted]
         where = validation.conditions
-        label = (
-            f"{validation.network}, {where.runtime}: {100 * validation.median_error:.1f} % median"
-        )
-        axes.scatter(measured, predicted, s=22, alpha=0.8, label=label)
+        error = f"{100 * validation.median_error:.1f} % median"
+        label = f"{validation.network}, {where.runtime}: {error}"
+        axes.scatter(measured, predicted, s=22, alpha=0.8, label=literal(label))
     ends = min(speedups) * 0.95, max(speedups) * 1.05
     axes.plot(ends, ends, color="#555555", linewidth=0.8)
     lower, upper = ([end * factor for end in ends] for factor in (1 - BAND, 1 + BAND))

@@ -48,7 +48,7 @@ def browser(
 def open_page(driver: webdriver.Chrome, path: Path) -> None:
     """Open a file and wait until its plots are drawn."""
     driver.get(path.resolve().as_uri())
-    driver.set_script_timeout(60)
+    driver.set_script_timeout(300)
     driver.execute_async_script(
         "const done = arguments[0], holders = [...document.querySelectorAll('.plot')];"
         "const look = () => holders.every((h) => h.querySelector('.main-svg')) ? done()"

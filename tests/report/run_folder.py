@@ -59,7 +59,7 @@ def small_candidates(chain: Chain) -> tuple[Candidate, ...]:
         Candidate(0, 1, "fit", ConvSpec(4, 4, (1, 1)), "relu"),
         Candidate(1, 3, "fit", same, "relu"),
         Candidate(1, 3, "merge", five, "relu", (1, 2)),
-        Candidate(3, 5, "fit", chain.blocks[3].spec, "relu"),
+        Candidate(3, 5, "merge", chain.blocks[3].spec, "relu", (3,)),
         Candidate(5, 6, "fit", ConvSpec(8, 8, (1, 1)), "relu"),
         Candidate(4, 5, "merge", deep, None, (4,)),
     )

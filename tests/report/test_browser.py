@@ -1,5 +1,6 @@
 """The pages in a browser with no network: plans, keyboard, accessibility, console."""
 
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 import pytest
 
 selenium = pytest.importorskip("selenium")
-from selenium.webdriver import Chrome, Keys  # noqa: E402
+from selenium.webdriver import ActionChains, Chrome, Keys  # noqa: E402
 from selenium.webdriver.common.by import By  # noqa: E402
 
 from depthopt.core.artefacts import load_json, write_bytes  # noqa: E402
@@ -17,7 +18,9 @@ from depthopt.core.plan import Plan  # noqa: E402
 from depthopt.core.tables import ImportanceTable, LatencyTable  # noqa: E402
 from depthopt.export.saved import create_timm_model  # noqa: E402
 from depthopt.extraction import candidates, extract  # noqa: E402
+from depthopt.report import facts  # noqa: E402
 from depthopt.report.compare import compare  # noqa: E402
+from depthopt.report.explorer import explorer  # noqa: E402
 from depthopt.report.page import comparison_page, report_page  # noqa: E402
 from depthopt.report.reading import read_run  # noqa: E402
 from depthopt.solver import solve  # noqa: E402
@@ -26,6 +29,8 @@ from tests.report.run_folder import small_candidates, small_chain, write_run  # 
 
 pytestmark = [pytest.mark.slow, needs_chromium]
 
+LEAST_COST = 0.005
+"""Where the logarithmic plot draws what costs nothing: half the least cost in the tables."""
 VERBS = {"keep": "kept", "drop": "dropped", "fit": "fitted", "merge": "merged"}
 
 
@@ -48,6 +53,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def page(folder: Path) -> Iterator[Chrome]:
     with browser() as driver:
         open_page(driver, folder / "report.html")
+        assert driver.execute_script("return navigator.onLine") is False
         yield driver
         assert driver.get_log("browser") == []
 
@@ -88,6 +94,13 @@ def shows(page: Chrome, folder: Path, plan: Plan) -> None:
     replaced = len(plan.replaced)
     if replaced:
         assert f"in {replaced} segment" in text(page, "summary")
+    found = explorer(read_run(folder))
+    assert found is not None
+    index = [point.ms for point in found.points].index(plan.latency_ms)
+    assert tuple(map(tuple, rows(page))) == facts.segment_rows(found, index)
+    (ring,) = page.execute_script("return byId('frontier').layout.shapes")
+    assert ring["xanchor"] == plan.latency_ms
+    assert ring["yanchor"] == pytest.approx(plan.cost or LEAST_COST)
 
 
 def test_the_slider_shows_the_plans_that_solve_gives(page: Chrome, folder: Path) -> None:
@@ -149,6 +162,20 @@ def test_a_point_of_the_plot_picks_its_plan(page: Chrome, folder: Path) -> None:
     shows(page, folder, frontier.plan(3))
 
 
+def test_hovering_over_a_point_tells_its_plan(page: Chrome, folder: Path) -> None:
+    frontier = read_run(folder).frontier
+    assert frontier is not None
+    plan = next(p for p in map(frontier.plan, range(len(frontier.points))) if len(p.replaced) == 5)
+    index = [p.latency_ms for p in frontier.points].index(plan.latency_ms)
+    page.execute_script(
+        "Plotly.Fx.hover(byId('frontier'), [{curveNumber: 0, pointNumber: arguments[0]}])", index
+    )
+    said = page.find_element(By.CSS_SELECTOR, "#frontier .hovertext").text
+    assert f"{plan.latency_ms:.3f} milliseconds" in said
+    for choice in plan.replaced:
+        assert f"{choice.kind} {choice.start}:{choice.end} {choice.spec or ''}".strip() in said
+
+
 def test_the_plot_takes_other_scales(page: Chrome, folder: Path) -> None:
     result = read_run(folder).result
     assert result is not None
@@ -163,6 +190,86 @@ def test_the_plot_takes_other_scales(page: Chrome, folder: Path) -> None:
     assert drawn["finetuned"][0][0] == pytest.approx(result.speedup)
     assert drawn["measured"][0][0] == pytest.approx(result.predicted_speedup)
     assert drawn["predicted plans"][1][-1] == 0
+
+
+BOXES = """
+const box = (g) => { const r = g.querySelector("rect.box"); return r && {
+  kind: r.classList[1], title: g.querySelector("title").textContent, left: +r.getAttribute("x"),
+  width: +r.getAttribute("width"), height: +r.getAttribute("height") }; };
+return [...document.querySelectorAll("#strip g")].map(box).filter(Boolean)
+"""
+
+
+def test_the_strip_draws_blocks_skips_barriers_sizes_and_the_plan(tmp_path: Path) -> None:
+    write_run(tmp_path)
+    found = explorer(read_run(tmp_path))
+    assert found is not None
+    write_bytes(tmp_path / "report.html", report_page(read_run(tmp_path)).encode())
+    kinds_seen = set()
+    with browser() as driver:
+        open_page(driver, tmp_path / "report.html")
+        for index, point in enumerate(found.points):
+            driver.execute_script("show(arguments[0])", index)
+            drawn, count = driver.execute_script(BOXES), len(found.blocks)
+            original, plan = drawn[:count], drawn[count + 1 : -1]  # less what no plan touches
+            kinds = ["keep"] * count
+            for i in point.replaced:
+                one = found.replacements[i]
+                kinds[one.start : one.end] = [one.kind] * (one.end - one.start)
+            assert [box["kind"] for box in original] == kinds
+            assert {drawn[count]["kind"], drawn[-1]["kind"]} == {"fixed"}
+            kinds_seen |= set(kinds)
+            a_ms = original[0]["width"] / found.blocks[0].ms
+            for box, block in zip(original, found.blocks, strict=True):
+                assert box["width"] == pytest.approx(a_ms * block.ms)
+                assert block.name in box["title"]
+            total = a_ms * (point.ms - found.fixed_ms)
+            # What takes no time is drawn half a pixel wide.
+            assert sum(box["width"] for box in plan) == pytest.approx(total, abs=len(plan) / 2)
+            assert len(plan) == count - sum(
+                found.replacements[i].end - found.replacements[i].start - 1 for i in point.replaced
+            )
+        assert kinds_seen == {"keep", "drop", "fit", "merge"}
+        heights = [box["height"] for box in original]
+        assert heights[0] == heights[2] > heights[3] == heights[5]
+        (arc,) = driver.find_elements(By.CSS_SELECTOR, "#strip .arc")
+        (barrier,) = driver.find_elements(By.CSS_SELECTOR, "#strip .barrier")
+        drawn_at = [original[i]["left"] for i in (1, 3, 5)]
+        points = [float(x) for x in re.findall(r"[\d.]+", arc.get_attribute("d") or "")]
+        assert [points[0], points[-2]] == pytest.approx(drawn_at[:2])
+        place = re.match(r"M([\d.]+) ", barrier.get_attribute("d") or "")
+        assert place is not None
+        assert float(place[1]) == pytest.approx(drawn_at[2])
+        sizes = [t.text for t in driver.find_elements(By.CSS_SELECTOR, "#strip text.quiet")]
+        assert [size for size in sizes if "x" in size] == ["16x16", "8x8"]
+
+
+def test_pointing_at_the_strip_tells_what_is_there(page: Chrome) -> None:
+    assert text(page, "strip-part") == "Point at a part of the picture to read what it is."
+    (box, *_) = page.find_elements(By.CSS_SELECTOR, "#strip g")
+    page.execute_script("arguments[0].scrollIntoView({block: 'center'})", box)
+    ActionChains(page).move_to_element(box).perform()
+    assert text(page, "strip-part").startswith("block 0, conv_stem: 3-32 k3x3")
+
+
+def test_compared_runs_are_drawn_with_their_figures(tmp_path: Path) -> None:
+    frontiers = [write_run(tmp_path / name) for name in ("one", "two")]
+    comparison = compare([read_run(tmp_path / name) for name in ("one", "two")])
+    write_bytes(tmp_path / "compare.html", comparison_page(comparison).encode())
+    with browser() as driver:
+        open_page(driver, tmp_path / "compare.html")
+        traces = driver.execute_script(
+            "return byId('plot').data.map((t) => [t.name, [...t.x], [...t.y]])"
+        )
+    for name, frontier in zip(("one", "two"), frontiers, strict=True):
+        lines, plan, before, after = (trace[1:] for trace in traces if trace[0] == name)
+        assert lines[0] == [frontier.original_ms / p.latency_ms for p in frontier.points]
+        assert plan == [
+            [frontier.plan(len(lines[0]) // 2).speedup],
+            [frontier.plan(len(lines[0]) // 2).cost],
+        ]
+        assert before[1] == [91.25 - 98.125]
+        assert after[1] == [97.375 - 98.125]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -183,6 +290,13 @@ def test_no_serious_finding_of_axe(scheme: str, width: int, folder: Path, tmp_pa
             overflow = "return document.documentElement.scrollWidth"
             assert driver.execute_script(overflow) <= width
             assert driver.get_log("browser") == []
+
+
+def test_axe_finds_a_slider_without_a_name(page: Chrome) -> None:
+    page.execute_script("document.querySelector('label[for=slider]').remove()")
+    ((name, _, nodes),) = findings(page)
+    assert name == "label"
+    assert 'id="slider"' in nodes[0]
 
 
 def findings(driver: Chrome) -> list[Any]:

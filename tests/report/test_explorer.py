@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from depthopt.core.plan import Frontier, FrontierPoint
 from depthopt.report.explorer import budgets, explorer
+from depthopt.report.facts import segment_rows
 from depthopt.report.reading import read_run
 from tests.report.run_folder import write_run
 
@@ -46,6 +47,25 @@ def test_segments_add_up_to_the_plans(tmp_path: Path) -> None:
         kept = sum(block.ms for i, block in enumerate(found.blocks) if i not in gone)
         assert kept + sum(one.ms for one in chosen) + found.fixed_ms == pytest.approx(point.ms)
     assert found.picked == len(frontier.points) // 2
+
+
+def test_a_plans_rows_name_its_segments_and_add_up(tmp_path: Path) -> None:
+    frontier = write_run(tmp_path)
+    found = explorer(read_run(tmp_path))
+    assert found is not None
+    for index in range(len(frontier.points)):
+        plan = frontier.plan(index)
+        *rows, _, total = segment_rows(found, index)
+        assert [row[0] for row in rows] == [
+            str(c.start) if c.end == c.start + 1 else f"{c.start} to {c.end - 1}"
+            for c in plan.choices
+        ]
+        assert total[4:] == (
+            f"{plan.original_ms:.3f}", f"{plan.latency_ms:.3f}", f"{plan.cost:.4g}"
+        )  # fmt: skip
+        for column in (4, 5):
+            parts = sum(float(row[column]) for row in segment_rows(found, index)[:-1])
+            assert parts == pytest.approx(float(total[column]), abs=0.0005 * (len(rows) + 2))
 
 
 def test_the_command_quotes_what_a_shell_would_read(tmp_path: Path) -> None:

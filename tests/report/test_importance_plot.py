@@ -1,5 +1,7 @@
 """Costs over position and length, drawn."""
 
+import math
+
 from depthopt.core.tables import Importance, ImportanceTable
 from depthopt.report import importance_svg
 
@@ -27,6 +29,12 @@ def test_another_cost_gives_another_picture() -> None:
         "fit 0:2 8-8 k1x1 relu": Importance(0.4),
     })  # fmt: skip
     assert importance_svg(changed) != importance_svg(TABLE)
+
+
+def test_what_breaks_the_network_is_left_out() -> None:
+    broken = {"drop 7:9 identity relu": Importance(math.inf)}
+    drawn = importance_svg(ImportanceTable(TABLE.model, "fit", 64, TABLE.entries | broken))
+    assert drawn == importance_svg(TABLE)
 
 
 def test_an_empty_table_is_drawn_too() -> None:

@@ -65,17 +65,22 @@ def test_what_is_drawn_comes_from_the_artefacts(tmp_path: Path) -> None:
     assert before["explorer"]["points"][0]["cost"] == cost
     assert after["explorer"]["points"][0]["cost"] == 7.7
     assert after["explorer"]["blocks"] == before["explorer"]["blocks"]
+    ms = before["explorer"]["blocks"][0]["ms"]
+    after = data(changed(tmp_path, "latency.json", f'"median_ms": {ms!r}', '"median_ms": 0.625'))
+    assert after["explorer"]["blocks"][0]["ms"] == 0.625
     losses = data(changed(tmp_path, "finetuned/history.json", '"loss": 2.0', '"loss": 8.5'))
     assert losses["training"][0]["loss"] == 8.5
 
 
 def test_random_plans_that_were_checked_are_shown(tmp_path: Path) -> None:
     write_run(tmp_path)
-    assert "No random plans were checked" in shown(report_page(read_run(tmp_path)))
+    command = f"depthopt profile {tmp_path}/recipe.yaml --run-dir {tmp_path} --validate 12"
+    assert command in shown(report_page(read_run(tmp_path)))
     timings = (PlanTiming(1.0, 2.0, 2.5, ()), PlanTiming(1.0, 3.0, 2.9, ()))
     checked = Validation("net @4x16x16", CONDITIONS, 0, 0.98, timings)
     save_json(checked, tmp_path / "latency.validation-net-4x16x16.json")
     page = report_page(read_run(tmp_path))
+    assert command not in shown(page)
     assert "2 random plans of net @4x16x16: the median absolute error" in shown(page)
     assert data(page)["validations"][0]["timings"][1]["measured_speedup"] == 2.9
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from depthopt.core.artefacts import load_json, save_json
-from depthopt.core.tables import ImportanceTable
+from depthopt.core.tables import ImportanceTable, LatencyTable
 from depthopt.errors import ArtefactError, UsageError
 from depthopt.pipeline.folder import Manifest, StageRecord
 from depthopt.pipeline.stages import STAGES
@@ -70,6 +70,20 @@ def test_a_result_of_another_plan_is_left_out(tmp_path: Path) -> None:
     run = read_run(tmp_path)
     assert run.result is None
     assert "result.json is of another plan" in run.notes[0]
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_frontier_of_other_latencies_is_left_out(known: bool, tmp_path: Path) -> None:
+    write_run(tmp_path)
+    table = load_json(LatencyTable, tmp_path / "latency.json")
+    other = {key: network.scaled(2.0) for key, network in table.networks.items()} if known else {}
+    save_json(LatencyTable(table.conditions, {}, other), tmp_path / "latency.json")
+    run = read_run(tmp_path)
+    assert run.frontier is None
+    assert run.plan is None
+    (note,) = run.notes
+    assert note.startswith("frontier.json was solved from other latencies than latency.json holds")
+    assert note in report_page(run)
 
 
 def test_a_stage_begun_anew_is_named(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 
 const EXPLORER = DATA.explorer;
 const SHOWN = [];
+const POINT_AT = "Point at a part of the picture to read what it is.";
 
 // Told of every plan that is shown.
 function onPlan(listener) { SHOWN.push(listener); }
@@ -46,22 +47,25 @@ function show(index) {
   byId("command").textContent = EXPLORER.command.join(point.budget);
   describe(point, runs);
   drawStrip(byId("strip"), EXPLORER, point);
+  byId("strip-part").textContent = POINT_AT;
   for (const listener of SHOWN) listener(point);
+}
+
+function blocks(run) {
+  return run.end - run.start === 1 ? String(run.start) : `${run.start} to ${run.end - 1}`;
 }
 
 // The strip in words, and its table.
 function describe(point, runs) {
-  const gone = runs.filter((run) => run.kind !== "keep").map((run) => {
-    const blocks = run.end - run.start === 1 ? `block ${run.start}`
-      : `blocks ${run.start} to ${run.end - 1}`;
-    return `${blocks} ${VERBS[run.kind]}`;
-  });
+  const gone = ["drop", "fit", "merge"]
+    .map((kind) => [VERBS[kind], runs.filter((run) => run.kind === kind)])
+    .filter(([, found]) => found.length)
+    .map(([verb, found]) => `Blocks ${verb}: ${found.map(blocks).join(", ")}.`);
   byId("strip-text").textContent = "Width is latency, a step down a smaller tensor; the upper row "
     + "is the original with what happens to its blocks, the lower what the plan runs. "
-    + (gone.length ? `${gone.join("; ")}.` : "No block goes.");
+    + (gone.length ? gone.join(" ") : "No block goes.");
   const rows = runs.map((run) => row([
-    run.end - run.start === 1 ? String(run.start) : `${run.start} to ${run.end - 1}`,
-    names(EXPLORER, run.start, run.end), VERBS[run.kind],
+    blocks(run), names(EXPLORER, run.start, run.end), VERBS[run.kind],
     [run.spec, run.activation].filter(Boolean).join(" ") || "nothing",
   ], [ms(run.original), ms(run.ms), run.kind === "keep" ? "" : significant(run.cost)]));
   rows.push(row(["", "what no plan touches", "", ""],
@@ -118,6 +122,11 @@ if (EXPLORER) {
   slider.addEventListener("input", () => show(Number(slider.value)));
   byId("budget").addEventListener("change", typed);
   byId("copy").addEventListener("click", copy);
+  // A browser's own tooltip comes late, and on a touch screen never.
+  byId("strip").addEventListener("pointerover", ({ target }) => {
+    const title = target.closest("g, path")?.querySelector("title");
+    if (title) byId("strip-part").textContent = title.textContent;
+  });
   if (byId("picked")) byId("picked").addEventListener("click", () => show(EXPLORER.picked));
   onTheme(() => show(Number(slider.value)));
   let width = byId("strip").clientWidth;

@@ -10,13 +10,36 @@ function planHover(point) {
   return [spoken(point), planText(point), ...lines].map(plain).join("<br>");
 }
 
+const HOVERS = EXPLORER ? EXPLORER.points.map(planHover) : [];
+const LEAST = EXPLORER ? floorOf(EXPLORER.points.map((point) => point.cost)) : 0;
+
+// Where a time and a cost lie on the plot's chosen axes.
+function scales() {
+  const log = chosen("scale") === "log", fast = chosen("across") === "speedup";
+  return {
+    log, fast,
+    // Absolute times drift from process to process; speed-ups are over an original timed beside.
+    x: (value, original) => (fast ? original / value : value),
+    y: (cost) => (log ? Math.max(cost, LEAST) : cost),
+  };
+}
+
+// A ring around the slider's plan. As a shape it moves without the traces being drawn again;
+// as a path, because a "circle" loses its lower half on a logarithmic axis.
+const CIRCLE = "M-8,0C-8,4.4,-4.4,8,0,8C4.4,8,8,4.4,8,0C8,-4.4,4.4,-8,0,-8C-4.4,-8,-8,-4.4,-8,0Z";
+
+function ring() {
+  const { x, y } = scales(), now = EXPLORER.points[Number(byId("slider").value)];
+  return [{
+    type: "path", path: CIRCLE, xsizemode: "pixel", ysizemode: "pixel",
+    xanchor: x(now.ms, EXPLORER.original_ms), yanchor: y(now.cost),
+    line: { color: colour("text"), width: 2.5 },
+  }];
+}
+
 function drawFrontier() {
   const holder = byId("frontier"), measured = DATA.measured, points = EXPLORER.points;
-  const log = chosen("scale") === "log", fast = chosen("across") === "speedup";
-  // Absolute times drift from process to process; speed-ups are over an original timed beside.
-  const x = (value, original) => (fast ? original / value : value);
-  const least = floorOf(points.map((point) => point.cost));
-  const y = (cost) => (log ? Math.max(cost, least) : cost);
+  const { log, fast, x, y } = scales();
   const mark = (symbol, size, name) => ({
     symbol, size, color: colour(name), line: { color: colour("text"), width: 1 } });
   const traces = [{
@@ -24,7 +47,7 @@ function drawFrontier() {
     y: points.map((p) => y(p.cost)),
     mode: "lines+markers", line: { shape: fast ? "vh" : "hv", color: colour("accent"), width: 1 },
     marker: { size: 5, color: colour("accent") },
-    text: points.map(planHover), hovertemplate: "%{text}<extra></extra>",
+    text: HOVERS, hovertemplate: "%{text}<extra></extra>",
   }, {
     name: "original", x: [x(EXPLORER.original_ms, EXPLORER.original_ms)], y: [y(0)],
     mode: "markers",
@@ -42,16 +65,15 @@ function drawFrontier() {
       hovertemplate: `the run's plan, measured ${ms(measured.finetuned[0])} ms<extra></extra>`,
     });
   }
-  const now = points[Number(byId("slider").value)];
-  traces.push({
-    name: "the slider's plan", x: [x(now.ms, EXPLORER.original_ms)], y: [y(now.cost)],
-    mode: "markers", hoverinfo: "skip",
+  traces.push({ // the ring's place in the legend
+    name: "the slider's plan", x: [null], y: [null], mode: "markers", hoverinfo: "skip",
     marker: { symbol: "circle-open", size: 16, color: colour("text"), line: { width: 2.5 } },
   });
   Plotly.react(holder, [...traces, ...accuracies(measured, mark, x)], layout({
     xaxis: fast ? axis("speed-up, faster to the left", { anchor: "y", autorange: "reversed" })
       : axis("latency, ms", { anchor: "y", rangemode: "tozero" }),
     yaxis: costAxis(log, points.map((point) => y(point.cost)), measured ? [0, 0.62] : [0, 1]),
+    shapes: ring(),
     ...(measured ? { yaxis2: axis("accuracy, %", { domain: [0.7, 1] }) } : {}),
   }), CONFIG);
   if (!holder.listening) {
@@ -154,8 +176,8 @@ function drawAdditivity() {
 }
 
 if (EXPLORER) {
-  onPlan(drawFrontier);
   onTheme(drawFrontier);
+  onPlan(() => Plotly.relayout(byId("frontier"), { shapes: ring() }));
   for (const radio of document.querySelectorAll(".switch input")) {
     radio.addEventListener("change", drawFrontier);
   }

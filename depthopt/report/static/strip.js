@@ -88,8 +88,7 @@ function box(parent, kind, x, y, width, height, title) {
   if (kind === "drop" && width > 5) {
     const right = x + width, foot = y + height;
     node(group, "path", {
-      d: `M${x} ${y}L${right} ${foot}M${right} ${y}L${x} ${foot}`,
-      stroke: colour("drop"), "stroke-width": 0.7,
+      class: "cross", d: `M${x} ${y}L${right} ${foot}M${right} ${y}L${x} ${foot}`,
     });
   }
   node(group, "title", {}, title);
@@ -114,8 +113,9 @@ function original(picture, explorer, runs, edges, x) {
   sizes(picture, explorer, edges, x);
   arcs(picture, explorer, edges, tall, x);
   for (const [position, reason] of explorer.barriers) {
-    const line = node(picture, "path", {
-      class: "barrier", d: `M${x(edges[position])} ${TOP - 12}V${FOOT + 6}` });
+    const line = node(picture, "g", {}), at = `M${x(edges[position])} ${TOP - 12}V`;
+    node(line, "path", { class: "barrier", d: `${at}${FOOT + 6}` });
+    node(line, "path", { class: "reach", d: `${at}${TOP}` });
     node(line, "title", {}, `barrier: ${reason}`);
   }
   node(picture, "text", { x: 1, y: 12, class: "quiet" },
@@ -130,7 +130,7 @@ function sizes(picture, explorer, edges, x) {
     if (i < explorer.blocks.length && explorer.blocks[i].size.join("x") === size) continue;
     const left = x(edges[begin]), right = x(edges[i]);
     node(picture, "path", { class: "steps", d: `M${left} ${FOOT + 3}v4H${right}v-4` });
-    if (right - left > 7 * size.length) {
+    if (right - left > 7 * (size.length + 1)) {
       node(picture, "text", { x: (left + right) / 2, y: FOOT + 19, class: "quiet",
         "text-anchor": "middle" }, size);
     }
@@ -144,10 +144,12 @@ function arcs(picture, explorer, edges, tall, x) {
     const left = x(edges[source]), right = x(edges[target]);
     const from = FOOT - tall[source], to = FOOT - tall[target - 1];
     const high = Math.min(from, to) - Math.min(34, 8 + (right - left) * 0.35);
-    node(picture, "path", {
+    const arc = node(picture, "path", {
       class: projected ? "arc projected" : "arc",
       d: `M${left} ${from}C${left} ${high} ${right} ${high} ${right} ${to}`,
     });
+    node(arc, "title", {}, `skip over blocks ${source} to ${target - 1}`
+      + (projected ? ", with a convolution on it" : ""));
   }
 }
 
@@ -168,10 +170,9 @@ function plan(picture, explorer, runs, x) {
   let at = 0;
   for (const run of runs) {
     const left = x(at), width = x(at + run.ms) - left;
-    const what = run.kind === "keep" ? explorer.blocks[run.start].name
-      : `blocks ${run.start} to ${run.end - 1} ${VERBS[run.kind]}`;
     box(picture, run.kind, left, PLAN, width, PLAN_TALL,
-      `${what}: ${run.spec || "nothing"}, ${ms(run.ms)} ms`);
+      `${names(explorer, run.start, run.end)} ${VERBS[run.kind]}: ${run.spec || "nothing"}, `
+      + `${ms(run.ms)} of ${ms(run.original)} ms`);
     if (run.kind !== "keep" && width > 12) {
       node(picture, "text", {
         x: left + width / 2, y: PLAN + PLAN_TALL / 2 + 4, class: `inside ${run.kind}` },

@@ -11,15 +11,16 @@ function colour(name) {
   return getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
 }
 
-// Four significant digits, as Python's %.4g.
+// Four significant digits.
 function significant(value) {
   if (value === null) return "";
   if (value === 0) return "0";
   const size = Math.abs(value);
-  return size < 1e-4 || size >= 1e5 ? value.toExponential(2) : String(Number(value.toPrecision(4)));
+  const short = Number(value.toPrecision(4));
+  return size < 1e-4 || size >= 1e5 ? short.toExponential() : String(short);
 }
 
-function ms(value) { return value.toFixed(value < 10 ? 3 : 2); }
+function ms(value) { return value.toFixed(3); }
 
 function whole(value) { return value.toLocaleString("en-GB"); }
 
