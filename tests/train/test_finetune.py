@@ -334,7 +334,12 @@ class WithInserted(nn.Module):
 def test_inserted_activations_come_into_their_own(ema_decay):
     model = WithInserted()
     shares = []
-    hook = model.inserted.register_forward_hook(lambda m, _x, _y: shares.append(float(m.share)))
+
+    def remember(module, _inputs, _output):
+        if module.training:
+            shares.append(float(module.share))
+
+    hook = model.inserted.register_forward_hook(remember)
     finetune(model, make_data(), config=replace(CONFIG, ema_decay=ema_decay, anneal=0.5))
     hook.remove()
     assert shares == sorted(shares)
