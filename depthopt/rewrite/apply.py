@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterable, Iterator
 from itertools import dropwhile
 
-import torch
 from torch import Tensor, fx, nn
 
 from depthopt.core.candidate import Candidate
@@ -14,11 +13,13 @@ from depthopt.errors import UsageError
 from depthopt.graph.network import TracedNetwork
 from depthopt.graph.replay import Replay
 from depthopt.graph.trace import nodes_by_name, trace
-from depthopt.rewrite.build import Form, build, is_regressed
+from depthopt.rewrite.affine import folded
+from depthopt.rewrite.build import Form, build, is_regressed, norm_of
 from depthopt.rewrite.calibration import repeatable
 from depthopt.rewrite.compensate import compensate
 from depthopt.rewrite.fold import fold_norms
 from depthopt.rewrite.inserted import Start, start_as_identity
+from depthopt.rewrite.normed import set_weights
 from depthopt.rewrite.pairs import accumulate
 from depthopt.rewrite.regression import RIDGES, best_fits, error_of
 
@@ -110,24 +111,24 @@ def _refit(
 ) -> None:
     """Regress one new convolution in place."""
     assert choice.spec is not None  # noqa: S101 - what is regressed always has one
-    node = next(n for n in student.graph.nodes if n.target == name)
+    nodes = {node.target: node for node in student.graph.nodes if node.op == "call_module"}
     regression, inputs, wanted = accumulate(
         replay,
         choice.spec,
         name,
-        conv=node,
-        linear=node,
+        conv=nodes[name],
+        linear=nodes.get(norm_of(name), nodes[name]),
         adds=len(chain.open_skips(choice.start, choice.end)),
         wanted=nodes_by_name(teacher)[chain.ending(choice.start, choice.end).preactivation],
     )
     fitted = best_fits(regression, choice.spec, inputs, {name: wanted}, ridges)[name]
     conv = student.get_submodule(name)
-    assert isinstance(conv, nn.Conv2d) and conv.bias is not None  # noqa: S101, PT018
-    composed = conv.weight.detach(), conv.bias.detach()
+    assert isinstance(conv, nn.Conv2d)  # noqa: S101 - see ``build``
+    norm = student.get_submodule(norm_of(name)) if norm_of(name) in nodes else None
+    assert norm is None or isinstance(norm, nn.BatchNorm2d)  # noqa: S101 - see ``build``
+    weight, bias = (tensor.to(inputs) for tensor in folded(conv, norm))
     if choice.kind == "merge" and (
-        error_of(inputs, *composed, choice.spec, wanted) <= fitted.error
+        error_of(inputs, weight, bias, choice.spec, wanted) <= fitted.error
     ):
-        return
-    with torch.no_grad():
-        conv.weight.copy_(fitted.weight)
-        conv.bias.copy_(fitted.bias)
+        return  # what is composed is as good
+    set_weights(conv, norm, fitted.weight.double(), fitted.bias.double(), regression)

@@ -33,12 +33,18 @@ def is_regressed(candidate: Candidate, form: Form) -> bool:
     return form == "merged" and Regression.bytes_needed(spec, spec.out_channels) <= _MOST_BYTES
 
 
+def norm_of(name: str) -> str:
+    """The module name of the norm behind a new convolution, if there is one."""
+    return f"{name}_norm"
+
+
 def build(
     model: nn.Module, chain: Chain, plan: Plan, form: Form = "merged"
 ) -> tuple[TracedNetwork, dict[Candidate, str]]:
     """A traced copy of ``model`` with every replacement of ``plan`` in place.
 
-    Kept blocks keep their convolutions and norms. The weights of fitted convolutions are
+    Kept blocks keep their convolutions and norms, and fitted convolutions have norms of their
+    own where the last blocks of their segments have. The weights of fitted convolutions are
     torch's random initialisation; those of merged ones are composed.
 
     Args:
@@ -120,6 +126,7 @@ class _Builder:
         self._chain = chain
         self._form = form
         self._nodes = nodes_by_name(graph_module)
+        self._modules = dict(graph_module.named_modules())
         self._conv_nodes = {
             node.target: node for node in graph_module.graph.nodes if node.op == "call_module"
         }
@@ -135,6 +142,8 @@ class _Builder:
                 name = f"segment_{choice.start}_{choice.end}"
                 self._graph_module.add_submodule(name, self._module(choice))
                 new = self._graph.call_module(name, (self._tensor_at(choice.start),))
+                if choice.kind == "fit":
+                    new = self._normed(choice, name, new)
             for skip in self._chain.open_skips(choice.start, choice.end):
                 new = self._graph.call_function(operator.add, (new, self._operand(skip)))
             if choice.activation is not None and ending.activation is None:
@@ -152,6 +161,22 @@ class _Builder:
             return expanded if self._form == "expanded" else expanded.merged()
         assert choice.spec is not None  # noqa: S101 - only a drop has none
         return make_conv(choice.spec).to(next(self._graph_module.parameters())).eval()
+
+    def _normed(self, choice: Candidate, name: str, new: fx.Node) -> fx.Node:
+        """A norm behind a fitted convolution, where the segment's last block has one.
+
+        It trains as the layers around it do, and is folded in the end as theirs are.
+        """
+        last = self._nodes[self._chain.blocks[choice.end - 1].linear]
+        norm = self._modules.get(str(last.target))
+        if not isinstance(norm, nn.BatchNorm2d) or not norm.affine:
+            return new
+        conv = self._graph_module.get_submodule(name)
+        assert isinstance(conv, nn.Conv2d)  # noqa: S101 - what is fitted is one
+        conv.register_parameter("bias", None)
+        own = nn.BatchNorm2d(conv.out_channels, norm.eps, norm.momentum)
+        self._graph_module.add_submodule(norm_of(name), own.to(conv.weight).eval())
+        return self._graph.call_module(norm_of(name), (new,))
 
     def _dropped(self, choice: Candidate) -> fx.Node:
         (skip,) = (s for s in self._chain.skips_to(choice.end) if s.source == choice.start)

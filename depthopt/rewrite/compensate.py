@@ -5,20 +5,17 @@ the differences pile up. Every kept convolution behind it is therefore drawn to 
 that brings the tensor at its block's end back to the original's:
 ``min |X W - Y|^2 + ridge |W - W0|^2`` over calibration images, with X what it sees now and
 W0 the weight that it has. No labels are needed and nothing is trained.
-
-A norm behind the convolution keeps its part: its statistics become those of the new
-outputs, so that training and evaluation agree.
 """
 
-import torch
-from torch import Tensor, fx, nn
+from torch import fx, nn
 
 from depthopt.core.chain import Block, Chain
 from depthopt.graph.replay import Replay
 from depthopt.graph.trace import nodes_by_name
 from depthopt.rewrite.affine import folded
+from depthopt.rewrite.normed import set_weights
 from depthopt.rewrite.pairs import accumulate
-from depthopt.rewrite.regression import Regression, best_fits, error_of
+from depthopt.rewrite.regression import best_fits, error_of
 
 RIDGES = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
 """Strengths that hold a weight to what it was, relative to the inputs' mean variance."""
@@ -59,7 +56,7 @@ def compensate(
     best = fitted[block.name]
     weight, bias = (tensor.to(inputs.dtype) for tensor in before)
     if best.error < error_of(inputs, weight, bias, block.spec, wanted):
-        _set(layer, norm, best.weight.double(), best.bias.double(), regression)
+        set_weights(layer, norm, best.weight.double(), best.bias.double(), regression)
 
 
 def _layers(student: fx.GraphModule, block: Block) -> tuple[nn.Module, nn.BatchNorm2d | None]:
@@ -67,33 +64,3 @@ def _layers(student: fx.GraphModule, block: Block) -> tuple[nn.Module, nn.BatchN
     layer = student.get_submodule(block.name)
     last = student.get_submodule(str(nodes_by_name(student)[block.linear].target))
     return layer, last if last is not layer and isinstance(last, nn.BatchNorm2d) else None
-
-
-@torch.no_grad()
-def _set(
-    layer: nn.Conv2d,
-    norm: nn.BatchNorm2d | None,
-    weight: Tensor,
-    bias: Tensor,
-    regression: Regression,
-) -> None:
-    """Let convolution and norm together compute ``weight`` and ``bias``, in evaluation mode."""
-    if norm is None:
-        layer.weight.copy_(weight)
-        if layer.bias is None:
-            layer.bias = nn.Parameter(bias.to(layer.weight))
-        else:
-            layer.bias.copy_(bias)
-        return
-    state = {name: tensor.double() for name, tensor in norm.state_dict().items()}
-    scale = state["weight"] / (state["running_var"] + norm.eps).sqrt()
-    dead = scale.abs() < 1e-12  # what such a channel computes is its bias, whatever the weight
-    safe = torch.where(dead, torch.ones_like(scale), scale)[:, None, None, None]
-    raw = torch.where(dead[:, None, None, None], layer.weight.double(), weight / safe)
-    mean, variance = regression.output_moments(raw)
-    layer.weight.copy_(raw)
-    offset = mean if layer.bias is None else mean + layer.bias.double()
-    norm.get_buffer("running_mean").copy_(offset)
-    norm.get_buffer("running_var").copy_(variance)
-    norm.get_parameter("weight").copy_(scale * (variance + norm.eps).sqrt())
-    norm.get_parameter("bias").copy_(bias + scale * mean)

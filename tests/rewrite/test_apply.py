@@ -106,10 +106,41 @@ def test_later_fits_make_up_for_earlier_ones() -> None:
     together = apply(MODEL, CHAIN, plan, calibration=batches)
     apart = apply(MODEL, CHAIN, plan, calibration=batches)
     alone = apply(MODEL, CHAIN, plan_of(CHAIN, plan.replaced[1]), calibration=batches)
-    apart.segment_3_5.load_state_dict(alone.segment_3_5.state_dict())
+    for name in ("segment_3_5", "segment_3_5_norm"):
+        apart.get_submodule(name).load_state_dict(alone.get_submodule(name).state_dict())
     wanted = MODEL(batches[0])
     error = [float((net(batches[0]) - wanted).square().mean()) for net in (together, apart)]
     assert error[0] < error[1]
+
+
+@torch.no_grad()
+def test_a_fitted_convolution_has_a_norm_that_trains_as_it_evaluates() -> None:
+    """On the images that it was fitted to; the last block of the segment has one too."""
+    torch.manual_seed(0)
+    batches = [torch.randn(32, *SIZE, dtype=torch.float64) for _ in range(5)]
+    plan = plan_of(CHAIN, pick("fit", 1, 3, kernel_size=(1, 1)))
+    network = apply(MODEL, CHAIN, plan, calibration=batches, compensated=False)
+    outputs = []
+    norm = network.segment_1_3_norm
+    hook = norm.register_forward_hook(lambda _m, _x, y: outputs.append(y))
+    network(torch.cat(batches[:4]))  # the fifth is held out
+    norm.train()
+    network(torch.cat(batches[:4]))
+    hook.remove()
+    torch.testing.assert_close(*outputs)
+    assert not any("norm" in name for name, _ in merge(network).named_modules())
+
+
+@torch.no_grad()
+def test_where_a_segment_ends_without_a_norm_none_is_put() -> None:
+    plain = Residual().double()
+    plain.a2[1] = torch.nn.Identity()
+    chain = extract(plain, SIZE)
+    fits = candidates(chain, kinds=("fit",), kernel_sizes=(1,), fewer_macs=False)
+    plan = plan_of(chain, next(c for c in fits if c.kind == "fit" and (c.start, c.end) == (1, 3)))
+    network = apply(plain, chain, plan, calibration=[IMAGES.repeat(20, 1, 1, 1)] * 5)
+    assert network.segment_1_3.bias is not None
+    assert "segment_1_3_norm" not in dict(network.named_modules())
 
 
 def test_the_result_trains_and_the_model_is_untouched() -> None:

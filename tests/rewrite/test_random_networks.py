@@ -38,8 +38,8 @@ def forms_agree(model: nn.Module, seed: int) -> None:
         network, names = build(model, chain, plan, form)
         for choice, name in names.items():
             if choice.kind == "fit":
-                network.get_submodule(name).weight.fill_(0.1)
-                network.get_submodule(name).bias.fill_(0.1)
+                for parameter in network.get_submodule(name).parameters():
+                    parameter.fill_(0.1)
         networks.append(network.eval())
     wanted = networks[0](x)
     assert bool(torch.isfinite(wanted).all())

@@ -69,7 +69,8 @@ def built(model: nn.Module, chain: Chain, plan: Plan, form: str) -> TracedNetwor
             fan_in = conv.weight[0].numel()
             weight = torch.randn(conv.weight.shape, generator=generator) * fan_in**-0.5
             conv.weight.copy_(weight)
-            conv.bias.zero_()
+            if conv.bias is not None:
+                conv.bias.zero_()
     return network.eval()
 
 
