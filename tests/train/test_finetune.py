@@ -152,7 +152,7 @@ import sys, time
 from pathlib import Path
 sys.path.insert(0, {here!r})
 import torch
-from test_finetune import LONG, finetune, make_data, make_model
+from tests.train.test_finetune import LONG, finetune, make_data, make_model
 torch.set_num_threads(1)
 finetune(make_model(), make_data(), config=LONG, checkpoint=Path({path!r}),
          progress=lambda *_: time.sleep(0.005))
@@ -161,7 +161,7 @@ finetune(make_model(), make_data(), config=LONG, checkpoint=Path({path!r}),
 
 def kill_a_training(path, *, delay_s):
     """Start a training in a process of its own, and kill it after its next checkpoint."""
-    script = CHILD.format(here=str(Path(__file__).parent), path=str(path))
+    script = CHILD.format(here=str(Path(__file__).parents[2]), path=str(path))
     before = path.stat().st_mtime_ns if path.exists() else None
     with subprocess.Popen([sys.executable, "-c", script]) as child:
         while child.poll() is None and (not path.exists() or path.stat().st_mtime_ns == before):
@@ -462,7 +462,7 @@ from pathlib import Path
 sys.path.insert(0, {here!r})
 import torch
 from safetensors.torch import save_file
-from test_finetune import CONFIG, finetune, make_data, plain_model
+from tests.train.test_finetune import CONFIG, finetune, make_data, plain_model
 torch.set_num_threads(1)
 model = plain_model()
 finetune(model, make_data(), config=CONFIG, checkpoint=Path({path!r}))
@@ -473,7 +473,7 @@ save_file(model.state_dict(), {path!r} + torch.os.environ["RANK"])
 @pytest.mark.slow  # starts two processes, which takes a quarter of a minute
 def test_two_processes_train_as_one(tmp_path):
     script, path = tmp_path / "script.py", str(tmp_path / "out")
-    script.write_text(SHARED.format(here=str(Path(__file__).parent), path=path))
+    script.write_text(SHARED.format(here=str(Path(__file__).parents[2]), path=path))
     launch = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
     subprocess.run([sys.executable, *launch, str(script)], check=True, timeout=120)
     first, second = (load_file(path + rank) for rank in "01")
