@@ -46,7 +46,8 @@ class Replay:
             networks: they run in the mode they are in. Between passes weights may change behind
                 the last cut; their structure may not.
             batches: batches of images (N, C, H, W), the same every time.
-            most_bytes: that are kept of each network, and of the images.
+            most_bytes: that are kept of each network, and of the images; twice that of a network
+                while a pass goes on.
         """
         self._networks = [_Resumed(network, most_bytes) for network in networks]
         self._batches, self._most_bytes = batches, most_bytes
@@ -87,7 +88,10 @@ class Replay:
         size = 0
         for images in self._batches:
             size += images.nbytes
-            kept = [*kept, images] if size <= self._most_bytes else []
+            if size <= self._most_bytes:
+                kept.append(images)
+            else:
+                kept.clear()
             yield images
         if size <= self._most_bytes:
             self._images = kept
@@ -171,4 +175,7 @@ class _Pass:
         too_much = self._network.most_bytes + 1  # what is no tensor is not kept
         self._bytes += sum(getattr(value, "nbytes", too_much) for value in live.values())
         self.fits = self.fits and self._bytes <= self._network.most_bytes
-        self.kept = [*self.kept, live] if self.fits else []
+        if self.fits:
+            self.kept.append(live)
+        else:
+            self.kept.clear()

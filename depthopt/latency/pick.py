@@ -76,11 +76,13 @@ def pick_measured(
         UsageError: not exactly one of ``speedup`` and ``budget_ms``, or not a positive number.
         ModelError: the runtime cannot run a merged network.
     """
-    if (speedup is None) == (budget_ms is None):
-        raise UsageError("pick_measured takes exactly one of speedup and budget_ms")
-    asked = speedup if speedup is not None else frontier.original_ms / (budget_ms or float("nan"))
-    if not asked > 0:
-        raise UsageError(f"a budget must be a positive number, got {speedup or budget_ms}")
+    wishes = [wish for wish in (speedup, budget_ms) if wish is not None]
+    if len(wishes) != 1 or not wishes[0] > 0:
+        raise UsageError(
+            "pick_measured takes exactly one of speedup and budget_ms, a positive number; got "
+            f"speedup={speedup} and budget_ms={budget_ms}"
+        )
+    asked = wishes[0] if budget_ms is None else frontier.original_ms / budget_ms
     with plan_timer(model, chain, runtime=runtime, batch=batch, effort=effort) as timer:
         return mildest(frontier, asked, timer, progress=progress)
 

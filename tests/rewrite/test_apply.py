@@ -1,4 +1,6 @@
+import importlib
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import timm
@@ -7,6 +9,7 @@ import torch
 from depthopt.core.candidate import Candidate
 from depthopt.errors import DataError, ModelError, UsageError
 from depthopt.extraction import candidates, extract
+from depthopt.graph.replay import Replay
 from depthopt.rewrite import apply, merge
 from tests.networks import Residual
 from tests.plans import plan_of, random_plan
@@ -111,6 +114,18 @@ def test_later_fits_make_up_for_earlier_ones() -> None:
     wanted = MODEL(batches[0])
     error = [float((net(batches[0]) - wanted).square().mean()) for net in (together, apart)]
     assert error[0] < error[1]
+
+
+def test_passes_that_go_on_from_earlier_ones_change_no_bit(monkeypatch) -> None:
+    """Against passes that keep nothing and all begin at the images."""
+    torch.manual_seed(0)
+    batches = [torch.randn(32, *SIZE, dtype=torch.float64) for _ in range(5)]
+    plan = plan_of(CHAIN, pick("fit", 1, 3, kernel_size=(1, 1)), pick("drop", 5, 8))
+    kept = apply(MODEL, CHAIN, plan, calibration=batches)
+    module = importlib.import_module("depthopt.rewrite.apply")  # the package's name is the function
+    monkeypatch.setattr(module, "Replay", partial(Replay, most_bytes=-1))
+    anew = apply(MODEL, CHAIN, plan, calibration=batches).state_dict()
+    assert all(torch.equal(value, anew[name]) for name, value in kept.state_dict().items())
 
 
 @torch.no_grad()
