@@ -85,6 +85,7 @@ def finetune(
             config,
             steps=steps,
             classes=len(data.class_names),
+            input_size=data.input_size,
             matched=matched,
             log_dir=log_dir,
         )
