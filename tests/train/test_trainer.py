@@ -1,0 +1,199 @@
+"""Single steps: teachers, mixing, parts of a batch, inserted activations, several processes."""
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from depthopt.errors import UsageError
+from depthopt.rewrite.inserted import InsertedActivation
+from depthopt.train.evaluate import evaluate
+from depthopt.train.finetune import finetune
+from tests.train.training import (
+    CONFIG,
+    Stopped,
+    make_data,
+    make_model,
+    plain_model,
+    stop_at,
+    train,
+    weights,
+)
+
+
+class Undecided(nn.Module):
+    """Cannot be traced: what it does depends on its input."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+
+    def forward(self, images):
+        return self.network(images) if images.isfinite().all() else images
+
+
+@pytest.mark.parametrize("wrapper", [lambda network: network, Undecided])
+def test_a_teacher_is_imitated_and_not_changed(wrapper):
+    teacher = wrapper(train(replace(CONFIG, epochs=15, learning_rate=0.01))[0])
+    teacher.train()
+    before = weights(teacher).clone()
+    data = make_data()
+    strangers = replace(data, train=replace(data.train, labels=data.train.labels.roll(1)))
+    student = make_model(seed=5)
+    config = replace(CONFIG, epochs=15, learning_rate=0.01, distillation=1.0)
+    finetune(student, strangers, teacher=teacher, config=config)
+    assert evaluate(student, data.test.batches(16)).accuracy > 90
+    assert torch.equal(weights(teacher), before)
+    assert teacher.training
+
+
+def test_matched_tensors_come_closer_to_the_teachers():
+    teacher, _ = train(replace(CONFIG, epochs=15, learning_rate=0.01))
+    images = next(make_data().train.batches(64))[0]
+
+    def distance(matching):
+        student = make_model(seed=5)
+        finetune(
+            student,
+            make_data(),
+            teacher=teacher,
+            matched=[("3", "3"), ("7", "7")],
+            config=replace(CONFIG, epochs=15, learning_rate=0.01, matching=matching),
+        )
+        assert not any(module._forward_pre_hooks for module in student.modules())
+        with torch.no_grad():
+            return float((student[:3](images) - teacher[:3](images)).square().mean())
+
+    assert distance(5.0) < 0.5 * distance(0.0)
+
+
+def test_the_learning_rate_rises_then_falls_to_zero():
+    config = replace(CONFIG, epochs=20, warmup=0.25, learning_rate=0.01)
+    rates = [record.learning_rate for record in train(config)[1].history]
+    peak = rates.index(max(rates))
+    assert peak in (4, 5)
+    assert rates[:peak] == sorted(rates[:peak])
+    assert rates[peak:] == sorted(rates[peak:], reverse=True)
+    assert max(rates) <= 0.01
+    assert rates[-1] < 1e-4
+
+
+class WithInserted(nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.inserted = InsertedActivation("relu")
+        self.inserted.share.zero_()
+        self.head = nn.Linear(64, 3)
+
+    def forward(self, x):
+        return self.head(self.inserted(x.flatten(1)))
+
+
+@pytest.mark.parametrize("ema_decay", [None, 0.9])
+def test_inserted_activations_come_into_their_own(ema_decay):
+    model = WithInserted()
+    shares = []
+
+    def remember(module, _inputs, _output):
+        if module.training:
+            shares.append(float(module.share))
+
+    hook = model.inserted.register_forward_hook(remember)
+    finetune(model, make_data(), config=replace(CONFIG, ema_decay=ema_decay, anneal=0.5))
+    hook.remove()
+    assert shares == sorted(shares)
+    assert 0 < shares[0] < 0.2
+    assert shares[len(shares) // 2] == 1.0
+    assert float(model.inserted.share) == 1.0
+
+
+@pytest.mark.parametrize("parts", [2, 3, 16])
+def test_a_batch_in_parts_is_the_same_batch(parts):
+    whole, divided = plain_model(), plain_model()
+    finetune(whole, make_data(), config=CONFIG)
+    finetune(divided, make_data(), config=replace(CONFIG, accumulation=parts))
+    torch.testing.assert_close(weights(divided), weights(whole), rtol=1e-4, atol=1e-5)
+    assert not torch.equal(weights(whole), weights(plain_model()))
+
+
+@pytest.mark.parametrize("changes", [{"mixup": 0.5}, {"cutmix": 1.0}, {"mixup": 0.2, "cutmix": 1}])
+def test_mixed_batches_are_resumed_to_the_bit_and_still_teach(changes, tmp_path):
+    config = replace(CONFIG, epochs=25, learning_rate=0.01, **changes)
+    model, _ = train(config)
+    assert evaluate(model, make_data().test.batches(16)).accuracy > 80
+    assert not torch.equal(weights(model), weights(train(replace(config, mixup=0, cutmix=0))[0]))
+    path = tmp_path / "checkpoint.safetensors"
+    with pytest.raises(Stopped):
+        train(config, checkpoint=path, progress=stop_at(9))
+    assert torch.equal(weights(train(config, checkpoint=path)[0]), weights(model))
+
+
+def test_trackers_are_told(tmp_path):
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    config = replace(CONFIG, trackers=("tensorboard",), evaluate_epochs=True)
+    told, result = train(config, log_dir=tmp_path / "logs")
+    events = EventAccumulator(str(tmp_path / "logs")).Reload()
+    assert len(events.Scalars("loss")) == result.steps
+    assert [e.value for e in events.Scalars("accuracy")] == pytest.approx(
+        [record.accuracy for record in result.history]
+    )
+    assert torch.equal(weights(told), weights(train(replace(config, trackers=()))[0]))
+    with pytest.raises(UsageError, match="tracker 'tensorbord' is unknown or not installed"):
+        train(replace(CONFIG, trackers=("tensorbord",)), log_dir=tmp_path)
+
+
+@pytest.mark.slow
+def test_a_compiled_network_trains_to_the_same_weights_but_for_rounding():
+    config = replace(CONFIG, epochs=1, ema_decay=None)
+    compiled, plain = plain_model(), plain_model()
+    finetune(compiled, make_data(), config=replace(config, compile=True))
+    finetune(plain, make_data(), config=config)
+    torch.testing.assert_close(weights(compiled), weights(plain), rtol=1e-3, atol=1e-4)
+
+
+SHARED = """
+import sys
+from pathlib import Path
+sys.path.insert(0, {here!r})
+import torch
+from safetensors.torch import save_file
+from tests.train.training import CONFIG, finetune, make_data, plain_model
+torch.set_num_threads(1)
+model = plain_model()
+finetune(model, make_data(), config=CONFIG, checkpoint=Path({path!r}))
+save_file(model.state_dict(), {path!r} + torch.os.environ["RANK"])
+"""
+
+
+@pytest.mark.slow  # starts two processes, which takes a quarter of a minute
+def test_two_processes_train_as_one(tmp_path):
+    script, path = tmp_path / "script.py", str(tmp_path / "out")
+    script.write_text(SHARED.format(here=str(Path(__file__).parents[2]), path=path))
+    launch = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
+    subprocess.run([sys.executable, *launch, str(script)], check=True, timeout=120)
+    first, second = (load_file(path + rank) for rank in "01")
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    alone = plain_model()
+    finetune(alone, make_data(), config=CONFIG)
+    torch.testing.assert_close(first, dict(alone.state_dict()), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"accumulation": 17}, "accumulation 17 is more than the 16 images"),
+        ({"mixup": 0.5, "batch_size": 15}, "pair images"),
+        ({"randaugment": "random"}, "TrainConfig.randaugment"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(changes, message):
+    with pytest.raises(UsageError, match=message):
+        train(replace(CONFIG, **changes))
