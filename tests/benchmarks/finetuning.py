@@ -156,7 +156,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=8)
     parser.add_argument("--speedups", type=float, nargs="*", default=[2.0, 3.0])
     parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--learning-rate", type=float, default=1e-3)
+    parser.add_argument("--learning-rate", type=float, default=5e-4)
     parser.add_argument("--ema", type=float, default=None)
     options = parser.parse_args()
     what[options.what](options)
