@@ -40,7 +40,7 @@ class Teacher:
     """What is imitated.
 
     Attributes:
-        network: a copy of the caller's, its norms folded.
+        network: a copy of the caller's, traced and its norms folded where it can be.
         own: the student's tensors that are matched; None where none is.
         wanted: the teacher's.
     """
@@ -239,7 +239,15 @@ def _teacher(
 
 
 def _folded(teacher: nn.Module, input_size: tuple[int, int, int]) -> nn.Module:
-    """A copy in evaluation mode that answers the same, sooner."""
+    """A copy in evaluation mode that answers the same, sooner.
+
+    Its modules have the names that chains know, which those of norms with activations are not in
+    the original.
+
+    Args:
+        teacher: from ``(n, *input_size)`` to logits; it is not changed.
+        input_size: (C, H, W).
+    """
     try:
         network = trace(teacher, input_size)
     except ModelError:  # whatever has logits may teach

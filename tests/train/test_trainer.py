@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from timm.layers import BatchNormAct2d
 from torch import nn
 
 from depthopt.errors import UsageError
+from depthopt.graph.trace import trace
 from depthopt.rewrite.inserted import InsertedActivation
 from depthopt.train.evaluate import evaluate
 from depthopt.train.finetune import finetune
@@ -68,6 +70,25 @@ def test_matched_tensors_come_closer_to_the_teachers():
         assert not any(module._forward_pre_hooks for module in student.modules())
         with torch.no_grad():
             return float((student[:3](images) - teacher[:3](images)).square().mean())
+
+    assert distance(5.0) < 0.5 * distance(0.0)
+
+
+def test_the_input_of_a_norm_with_an_activation_is_matched_by_its_name_in_the_chain():
+    def preactivated(seed):
+        torch.manual_seed(seed)
+        layers = nn.Conv2d(1, 8, 3), nn.ReLU(), BatchNormAct2d(8), nn.Conv2d(8, 8, 3)
+        return nn.Sequential(*layers, nn.Flatten(), nn.Linear(8 * 16, 3))
+
+    teacher, images = preactivated(1).eval(), next(make_data().train.batches(64))[0]
+
+    def distance(matching):
+        student = trace(preactivated(5), (1, 8, 8))
+        config = replace(CONFIG, epochs=5, learning_rate=0.01, matching=matching)
+        finetune(student, make_data(), teacher=teacher, matched=[("2.0", "2.0")], config=config)
+        with torch.no_grad():
+            own = student.get_submodule("0")(images).relu()
+            return float((own - teacher[:2](images)).square().mean())
 
     assert distance(5.0) < 0.5 * distance(0.0)
 
