@@ -28,7 +28,8 @@ from depthopt.pipeline.folder import RunFolder
 from depthopt.pipeline.processes import Processes
 from depthopt.pipeline.recipe import Recipe
 from depthopt.pipeline.run import Silent
-from depthopt.pipeline.stages import STAGES, starting_table, teacher_is_trained
+from depthopt.pipeline.stages import STAGES
+from depthopt.pipeline.work import starting_table, teacher_is_trained
 from depthopt.rewrite.build import is_regressed
 from depthopt.rewrite.regression import Regression
 from depthopt.train.config import TrainConfig

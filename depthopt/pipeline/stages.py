@@ -1,42 +1,12 @@
 """The stages of a run: what each is made from, what it writes, and its work."""
 
-import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import timm
-from torch import nn
-
-from depthopt.core.artefacts import load_json, save_json
-from depthopt.core.candidate import latency_keys
-from depthopt.core.plan import Frontier, Plan
-from depthopt.core.table_store import table_path
-from depthopt.core.tables import ImportanceTable, LatencyTable
-from depthopt.errors import CheckFailed
-from depthopt.export.onnx import export_onnx
-from depthopt.export.saved import load_saved, load_weights, save, save_weights
-from depthopt.extraction import candidates, extract
-from depthopt.graph.network import TracedNetwork
-from depthopt.importance import Workers, estimate
-from depthopt.latency.pick import pick_measured
-from depthopt.latency.profile import profile
-from depthopt.pipeline.context import BATCH, CandidateList, Context
-from depthopt.pipeline.measure import fused_difference, measure
+from depthopt.pipeline import work
+from depthopt.pipeline.context import Context
 from depthopt.pipeline.recipe import Recipe
-from depthopt.rewrite import apply, merge, segment_ends
-from depthopt.solver import solve
-from depthopt.train.evaluate import evaluate
-from depthopt.train.finetune import finetune
-
-logger = logging.getLogger(__name__)
-
-_TEACHER_CHECKPOINT = "teacher.checkpoint.safetensors"
-_ESTIMATE_CHECKPOINT = "importance.partial.json"
-_FINETUNE_CHECKPOINT = "finetune.checkpoint.safetensors"
-
-FUSED_TOLERANCE = 1e-4
-"""Largest relative difference of logits between the fused and the trained network."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,267 +36,6 @@ def _saved(folder: str) -> tuple[str, str]:
     return f"{folder}/model.json", f"{folder}/model.safetensors"
 
 
-def teacher_is_trained(run: Context) -> bool:
-    """Whether the original is trained in the run, and not merely loaded.
-
-    Timm's weights are trained on too, where their head is of another number of classes.
-    """
-    section = run.recipe.model
-    if section.checkpoint is not None:
-        return False
-    if not section.pretrained:
-        return True
-    trained_for = timm.get_pretrained_cfg(section.name).num_classes
-    return bool(trained_for != len(run.data.class_names))
-
-
-def _teacher(run: Context) -> str:
-    section = run.recipe.model
-    model = run.new_model(pretrained=section.pretrained and section.checkpoint is None)
-    trained = teacher_is_trained(run)
-    if section.checkpoint is not None:
-        load_weights(model, section.checkpoint)
-    # Refuses, before any training, the networks that later stages would refuse.
-    extract(model, section.input_size, name=section.name)
-    if trained:
-        finetune(
-            model,
-            run.data,
-            config=run.train_config(run.recipe.teacher),
-            checkpoint=run.path(_TEACHER_CHECKPOINT),
-            log_dir=run.path("logs/teacher"),
-            progress=run.reporter.progress,
-        )
-    if not run.processes.is_main:
-        return ""
-    save_weights(model, run.path("teacher.safetensors"))
-    run.path(_TEACHER_CHECKPOINT).unlink(missing_ok=True)
-    score = evaluate(model, run.data.calibration.batches(BATCH))
-    return f"{'trained' if trained else 'loaded'}, {score.accuracy:.1f} % on held-out images"
-
-
-def _extract(run: Context) -> str:
-    section = run.recipe.candidates
-    chain = extract(run.teacher, run.recipe.model.input_size, name=run.recipe.model.name)
-    found = candidates(
-        chain,
-        kinds=section.kinds,
-        kernel_sizes=section.kernel_sizes,
-        max_length=section.max_length,
-        inserted=section.inserted,
-    )
-    save_json(chain, run.path("chain.json"))
-    save_json(CandidateList(found), run.path("candidates.json"))
-    return (
-        f"{len(chain.blocks)} blocks, {len(chain.skips)} skips, {len(chain.barriers)} barriers, "
-        f"{len(found)} candidates"
-    )
-
-
-def starting_table(run: Context) -> LatencyTable:
-    """What is known of the latencies before any is measured."""
-    section, path = run.recipe.latency, run.path("latency.json")
-    conditions = run.runtime.conditions(section.batch)
-    table = LatencyTable(conditions)
-    if section.table is not None:
-        folder = section.table.is_dir()
-        given = table_path(section.table, conditions) if folder else section.table
-        if given.exists() or not folder:
-            table = table.merged(load_json(LatencyTable, given))
-    if (
-        path.exists()
-        and conditions.unlike((earlier := load_json(LatencyTable, path)).conditions) is None
-    ):
-        table = table.merged(earlier)
-    return table
-
-
-def _profile(run: Context) -> str:
-    section, path = run.recipe.latency, run.path("latency.json")
-    table = starting_table(run)
-    keys = [key for c in run.candidates for key in latency_keys(run.chain, c)]
-    missing = len(table.missing(keys))
-    original = run.path("original.onnx")
-    _export(run, run.teacher, "original.onnx", batch=section.batch)
-    table = profile(
-        run.chain,
-        run.candidates,
-        runtime=run.runtime,
-        network=original,
-        table=table,
-        batch=section.batch,
-        progress=lambda done, total: run.reporter.progress(done, total, "entries"),
-        on_update=lambda partial: save_json(partial, path),
-    )
-    save_json(table, path)
-    total = table.network(run.chain).total
-    return f"{missing} entries measured; original {total.median_ms:.3f} ms"
-
-
-def _export(
-    run: Context,
-    network: nn.Module,
-    name: str,
-    *,
-    batch: int | None,
-    metadata: Mapping[str, str] | None = None,
-) -> float:
-    images, _ = next(run.data.calibration.batches(max(batch or 0, 16)))
-    return export_onnx(network, run.path(name), images=images, batch=batch, metadata=metadata)
-
-
-def _warn_of_missing_classes(run: Context) -> None:
-    seen = set(run.data.calibration.labels.tolist())
-    missing = [name for label, name in enumerate(run.data.class_names) if label not in seen]
-    if missing:
-        logger.warning(
-            "the %d calibration images hold none of %d classes (%s%s), which scores do not see; "
-            "raise data.calibration_images",
-            len(run.data.calibration),
-            len(missing),
-            ", ".join(missing[:3]),
-            ", ..." if len(missing) > 3 else "",
-        )
-
-
-def _estimate(run: Context) -> str:
-    section, checkpoint = run.recipe.importance, run.path(_ESTIMATE_CHECKPOINT)
-    config, data = run.train_config(section.train), run.train_data(section.train_images)
-    _warn_of_missing_classes(run)
-    known = load_json(ImportanceTable, checkpoint) if checkpoint.exists() else None
-    table = estimate(
-        run.teacher,
-        run.chain,
-        run.worthwhile,
-        estimator=section.estimator,
-        fitting=run.train_images(section.images),
-        held_out=run.held_out(),
-        ridges=section.ridges,
-        train=lambda network: finetune(network, data, teacher=run.teacher, config=config),
-        form=run.recipe.apply.form,
-        workers=Workers(section.workers, section.address),
-        table=known,
-        on_update=lambda partial: save_json(partial, checkpoint),
-        progress=lambda done, total: run.reporter.progress(done, total, "candidates"),
-    )
-    save_json(table, run.path("importance.json"))
-    checkpoint.unlink(missing_ok=True)
-    return f"{len(table.entries)} of {len(run.candidates)} candidates are faster and were scored"
-
-
-def _solve(run: Context) -> str:
-    frontier = solve(run.chain, run.worthwhile, run.latency, run.importance)
-    plan, measured = _pick(run, frontier)
-    save_json(frontier, run.path("frontier.json"))
-    save_json(plan, run.path("plan.json"))
-    blocks = sum(c.end - c.start for c in plan.replaced)
-    return (
-        f"{len(frontier.points)} plans on the frontier; picked {plan.latency_ms:.3f} ms "
-        f"({plan.speedup:.2f}x predicted{measured}): "
-        f"{len(plan.replaced)} replacements of {blocks} blocks"
-    )
-
-
-def _pick(run: Context, frontier: Frontier) -> tuple[Plan, str]:
-    """The plan that the budget asks for, and in words how fast it was measured, if it was."""
-    budget = run.recipe.budget
-    if budget.cost is not None or not budget.measured:
-        return frontier.pick(budget_ms=budget.ms, speedup=budget.speedup, cost=budget.cost), ""
-    found = pick_measured(
-        run.teacher,
-        run.chain,
-        frontier,
-        runtime=run.runtime,
-        speedup=budget.speedup,
-        budget_ms=budget.ms,
-        batch=run.recipe.latency.batch,
-        progress=lambda done, most: run.reporter.progress(done, most, "plans timed"),
-    )
-    return found.plan, f", {found.speedup:.2f}x measured, {found.timed} plans timed"
-
-
-def _save(run: Context, network: TracedNetwork, folder: str) -> None:
-    look = run.data.preprocessing
-    save(
-        network,
-        run.path(folder),
-        run.plan,
-        arguments=run.arguments,
-        class_names=run.data.class_names,
-        mean=look.mean,
-        std=look.std,
-        interpolation=look.interpolation,
-        crop_pct=look.crop_pct,
-    )
-
-
-def _apply(run: Context) -> str:
-    section = run.recipe.apply
-    network = apply(
-        run.teacher,
-        run.chain,
-        run.plan,
-        calibration=run.train_images(section.images),
-        form=section.form,
-        ridges=run.recipe.importance.ridges,
-        compensated=section.compensate,
-        start=section.start,
-        progress=lambda done, total: run.reporter.progress(done, total, "layers regressed"),
-    )
-    _save(run, network, "shallow")
-    score = evaluate(network, run.data.calibration.batches(BATCH))
-    return f"{score.accuracy:.1f} % on held-out images with no training"
-
-
-def _finetune(run: Context) -> str:
-    network = run.network("shallow")
-    result = finetune(
-        network,
-        run.data,
-        teacher=run.teacher,
-        matched=segment_ends(run.chain, run.plan),
-        config=run.train_config(run.recipe.finetune),
-        checkpoint=run.path(_FINETUNE_CHECKPOINT),
-        log_dir=run.path("logs/finetune"),
-        progress=run.reporter.progress,
-    )
-    if not run.processes.is_main:
-        return ""
-    _save(run, network, "finetuned")
-    save_json(result, run.path("finetuned/history.json"))
-    run.path(_FINETUNE_CHECKPOINT).unlink(missing_ok=True)
-    score = evaluate(network, run.data.calibration.batches(BATCH))
-    return f"{score.accuracy:.1f} % on held-out images"
-
-
-def _merge(run: Context) -> str:
-    trained = run.network("finetuned")
-    fused = merge(trained)
-    difference = fused_difference(run, trained, fused)
-    if not difference <= FUSED_TOLERANCE:
-        raise CheckFailed(
-            f"the fused model's logits differ from the trained model's by {difference:.1e} "
-            f"relative, more than {FUSED_TOLERANCE:.0e}; nothing was written"
-        )
-    _save(run, fused, "fused")
-    return f"fused logits within {difference:.1e} of the trained network's"
-
-
-def _onnx(run: Context) -> str:
-    network, metadata = run.network("fused"), load_saved(run.path("fused")).metadata()
-    difference = max(
-        _export(run, network, name, batch=batch, metadata=metadata)
-        for name, batch in (("fused.onnx", run.recipe.latency.batch), ("fused/model.onnx", None))
-    )
-    return f"ONNX logits within {difference:.1e} of the fused network's"
-
-
-def _result(run: Context) -> str:
-    result = measure(run)
-    save_json(result, run.path("result.json"))
-    return f"{result.speedup:.2f}x measured, {result.compressed.accuracy:.2f} % on test images"
-
-
 _WITHOUT_EFFECT = {
     "data": {"workers", "check"},
     "importance": {"workers", "address"},
@@ -351,8 +60,8 @@ STAGES: tuple[Stage, ...] = (
         _of(*_DATA, "teacher"),
         (),
         ("teacher.safetensors",),
-        _teacher,
-        _TEACHER_CHECKPOINT,
+        work.make_teacher,
+        work.TEACHER_CHECKPOINT,
         shared=True,
     ),
     Stage(
@@ -360,55 +69,59 @@ STAGES: tuple[Stage, ...] = (
         _of("candidates"),
         ("teacher.safetensors",),
         ("chain.json", "candidates.json"),
-        _extract,
+        work.extract_chain,
     ),
     Stage(
         "profile",
         _of("latency"),
         ("teacher.safetensors", "chain.json", "candidates.json"),
         ("latency.json", "original.onnx"),
-        _profile,
+        work.measure_latencies,
     ),
     Stage(
         "estimate",
         lambda recipe: [_of(*_DATA, "importance")(recipe), recipe.apply.form],
         ("teacher.safetensors", "chain.json", "candidates.json", "latency.json"),
         ("importance.json",),
-        _estimate,
-        _ESTIMATE_CHECKPOINT,
+        work.score_candidates,
+        work.ESTIMATE_CHECKPOINT,
     ),
     Stage(
         "solve",
         _of("budget"),
         ("teacher.safetensors", "chain.json", "candidates.json", "latency.json", "importance.json"),
         ("frontier.json", "plan.json"),
-        _solve,
+        work.pick_plan,
     ),
     Stage(
         "apply",
         lambda recipe: [_of(*_DATA, "apply")(recipe), recipe.importance.ridges],
         ("teacher.safetensors", "chain.json", "plan.json"),
         _saved("shallow"),
-        _apply,
+        work.carry_out,
     ),
     Stage(
         "finetune",
         _of(*_DATA, "finetune"),
         ("teacher.safetensors", "chain.json", "plan.json", *_saved("shallow")),
         (*_saved("finetuned"), "finetuned/history.json"),
-        _finetune,
-        _FINETUNE_CHECKPOINT,
+        work.finetune_shallow,
+        work.FINETUNE_CHECKPOINT,
         shared=True,
     ),
-    Stage("merge", _of(*_DATA), _saved("finetuned"), _saved("fused"), _merge),
+    Stage("merge", _of(*_DATA), _saved("finetuned"), _saved("fused"), work.fuse),
     Stage(
-        "export", _of(*_DATA, "latency"), _saved("fused"), ("fused.onnx", "fused/model.onnx"), _onnx
+        "export",
+        _of(*_DATA, "latency"),
+        _saved("fused"),
+        ("fused.onnx", "fused/model.onnx"),
+        work.export_fused,
     ),
     Stage(
         "result",
         _of(*_DATA, "latency"),
         ("original.onnx", "fused.onnx", *_saved("shallow"), *_saved("fused"), "plan.json"),
         ("result.json",),
-        _result,
+        work.measure_result,
     ),
 )

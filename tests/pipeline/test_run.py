@@ -29,7 +29,7 @@ from depthopt.core.plan import Frontier, Plan
 from depthopt.core.table_store import table_path
 from depthopt.core.tables import LatencyTable
 from depthopt.errors import CheckFailed, InfeasibleBudget
-from depthopt.pipeline import stages
+from depthopt.pipeline import stages, work
 from depthopt.pipeline.recipe import load_recipe
 from depthopt.pipeline.result import Result
 from depthopt.pipeline.run import STAGE_NAMES, run
@@ -264,7 +264,7 @@ def test_a_run_whose_check_fails_ends_with_an_error(
     shutil.copytree(folder, copy)
     for name in ("fused/model.json", "fused/model.safetensors"):
         (copy / name).unlink()
-    monkeypatch.setattr(stages, "FUSED_TOLERANCE", -1.0)
+    monkeypatch.setattr(work, "FUSED_TOLERANCE", -1.0)
     with pytest.raises(CheckFailed, match="fused model's logits differ"):
         run(load_recipe(recipe), copy, until="merge")
     assert not (copy / "fused" / "model.json").exists()
@@ -365,7 +365,7 @@ def test_the_papers_estimator_is_resumed_entry_by_entry(
             "candidates.kinds=[drop]",
         ],
     )
-    real, calls = stages.finetune, []
+    real, calls = work.finetune, []
 
     def stopped(*arguments: object, **options: object) -> object:
         calls.append(1)
@@ -373,7 +373,7 @@ def test_the_papers_estimator_is_resumed_entry_by_entry(
             raise KeyboardInterrupt
         return real(*arguments, **options)
 
-    monkeypatch.setattr(stages, "finetune", stopped)
+    monkeypatch.setattr(work, "finetune", stopped)
     with pytest.raises(KeyboardInterrupt):
         run(changed, tmp_path / "run", until="estimate")
     context = run(changed, tmp_path / "run", until="solve")
