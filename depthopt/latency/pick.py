@@ -76,15 +76,26 @@ def pick_measured(
         UsageError: not exactly one of ``speedup`` and ``budget_ms``, or not a positive number.
         ModelError: the runtime cannot run a merged network.
     """
+    asked = asked_speedup(frontier, speedup=speedup, budget_ms=budget_ms)
+    with plan_timer(model, chain, runtime=runtime, batch=batch, effort=effort) as timer:
+        return mildest(frontier, asked, timer, progress=progress)
+
+
+def asked_speedup(
+    frontier: Frontier, *, speedup: float | None = None, budget_ms: float | None = None
+) -> float:
+    """The speed-up that a budget asks for, over the original in the frontier.
+
+    Raises:
+        UsageError: not exactly one of ``speedup`` and ``budget_ms``, or not a positive number.
+    """
     wishes = [wish for wish in (speedup, budget_ms) if wish is not None]
     if len(wishes) != 1 or not wishes[0] > 0:
         raise UsageError(
             "pick_measured takes exactly one of speedup and budget_ms, a positive number; got "
             f"speedup={speedup} and budget_ms={budget_ms}"
         )
-    asked = wishes[0] if budget_ms is None else frontier.original_ms / budget_ms
-    with plan_timer(model, chain, runtime=runtime, batch=batch, effort=effort) as timer:
-        return mildest(frontier, asked, timer, progress=progress)
+    return wishes[0] if budget_ms is None else frontier.original_ms / budget_ms
 
 
 def mildest(

@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -29,6 +29,7 @@ from depthopt.pipeline.processes import Processes
 from depthopt.pipeline.recipe import Recipe
 from depthopt.pipeline.run import Silent
 from depthopt.pipeline.stages import STAGES
+from depthopt.pipeline.trials import SHARES
 from depthopt.pipeline.work import starting_table, teacher_is_trained
 from depthopt.rewrite.build import is_regressed
 from depthopt.rewrite.regression import Regression
@@ -312,8 +313,17 @@ class _Forecast:
 
     def _solve(self) -> _Estimate:
         budget = self.run.recipe.budget
-        timed = budget.measured and budget.cost is None
-        return _Estimate(None, None, "plans built and timed, seconds each" if timed else "seconds")
+        if not budget.measured or budget.cost is not None:
+            return _Estimate(None, None, "seconds")
+        what = "plans built and timed, seconds each"
+        steps = self.run.recipe.trials.steps
+        if not steps:
+            return _Estimate(None, None, what)
+        config = replace(self.run.recipe.finetune, steps=steps)
+        training, applied = self._training(config, distilled=True), self._apply()
+        what += f"; at most {len(SHARES)} of them carried out and finetuned for {training.what}"
+        each = training.seconds and training.seconds + (applied.seconds or 0.0)
+        return _Estimate(each and len(SHARES) * each, training.memory_gb, what)
 
     def _apply(self) -> _Estimate:
         section = self.run.recipe.apply

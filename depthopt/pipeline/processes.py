@@ -8,6 +8,8 @@ from datetime import timedelta
 import torch
 from accelerate import PartialState
 
+from depthopt.errors import UsageError
+
 _PATIENCE = timedelta(days=7)
 """How long processes wait while the main one measures or estimates."""
 
@@ -25,6 +27,18 @@ class Processes:
     def is_main(self) -> bool:
         """Whether this one writes and reports."""
         return self._state is None or self._state.is_main_process
+
+    def require_one(self, stage: str, what: str) -> None:
+        """Refuse work of the main process alone that would wait for the others.
+
+        Raises:
+            UsageError: the run has several processes.
+        """
+        if self._state is not None:
+            raise UsageError(
+                f"{what} trains in one process, {self._state.num_processes} were launched; "
+                f"run `depthopt {stage}` with the recipe first, and then launch them"
+            )
 
     @contextlib.contextmanager
     def main_first(self) -> Iterator[None]:

@@ -150,6 +150,16 @@ class BudgetSection(_Section):
         return self
 
 
+class TrialsSection(_Section):
+    """Whether a few plans are finetuned a little before one is picked."""
+
+    steps: NonNegativeInt = Field(
+        0,
+        description="that each of about four plans of the asked speed-up is finetuned for; the "
+        "one of least loss on held-out images is picked. 0 picks the plan of least cost",
+    )
+
+
 class ApplySection(_Section):
     """How the plan is carried out."""
 
@@ -173,9 +183,19 @@ class Recipe(_Section):
     candidates: CandidatesSection = CandidatesSection()
     latency: LatencySection = LatencySection()
     importance: ImportanceSection = ImportanceSection()
+    trials: TrialsSection = TrialsSection()
     apply: ApplySection = ApplySection()
     finetune: TrainConfig = TrainConfig()
     seed: int = Field(0, description="of initialisation, order and augmentation")
+
+    @model_validator(mode="after")
+    def _trials_are_timed(self) -> "Recipe":
+        if self.trials.steps and (self.budget.cost is not None or not self.budget.measured):
+            raise ValueError(
+                "trials.steps needs a budget that is kept by measuring: budget.speedup or "
+                "budget.ms, and budget.measured"
+            )
+        return self
 
 
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -234,6 +254,8 @@ def _explain(error: ValidationError) -> str:
         return f"unknown key {where}; {hint}"
     if first["type"] == "missing":
         return f"{where} is missing"
+    if first["type"] == "value_error":  # of a section, which need not be quoted whole
+        return f"{where}: {first['ctx']['error']}".removeprefix(": ")
     return f"{where}: {first['msg']} (got {first['input']!r})"
 
 

@@ -54,6 +54,14 @@ def _of(*sections: str) -> Callable[[Recipe], Any]:
 _DATA = ("model", "data")
 
 
+def _solving(recipe: Recipe) -> Any:
+    """The budget; of a run with trials all that the trainings depend on, too."""
+    if not recipe.trials.steps:
+        return _of("budget")(recipe)
+    sections = _of(*_DATA, "budget", "trials", "apply", "finetune")(recipe)
+    return [sections, recipe.importance.ridges]
+
+
 STAGES: tuple[Stage, ...] = (
     Stage(
         "teacher",
@@ -88,10 +96,11 @@ STAGES: tuple[Stage, ...] = (
     ),
     Stage(
         "solve",
-        _of("budget"),
+        _solving,
         ("teacher.safetensors", "chain.json", "candidates.json", "latency.json", "importance.json"),
         ("frontier.json", "plan.json"),
         work.pick_plan,
+        work.TRIALS,
     ),
     Stage(
         "apply",

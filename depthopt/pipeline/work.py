@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 
 import timm
 from torch import nn
@@ -17,19 +18,22 @@ from depthopt.export.saved import load_saved, load_weights, save, save_weights
 from depthopt.extraction import candidates, extract
 from depthopt.graph.network import TracedNetwork
 from depthopt.importance import Workers, estimate
-from depthopt.latency.pick import pick_measured
+from depthopt.latency.pick import EFFORT, asked_speedup, pick_measured
 from depthopt.latency.profile import profile
+from depthopt.latency.timing import plan_timer
 from depthopt.pipeline.context import BATCH, CandidateList, Context
 from depthopt.pipeline.measure import fused_difference, measure
+from depthopt.pipeline.trials import Trials, contenders, tried
 from depthopt.rewrite import apply, merge, segment_ends
 from depthopt.solver import solve
-from depthopt.train.evaluate import evaluate
+from depthopt.train.evaluate import Evaluation, evaluate
 from depthopt.train.finetune import finetune
 
 logger = logging.getLogger(__name__)
 
 TEACHER_CHECKPOINT = "teacher.checkpoint.safetensors"
 ESTIMATE_CHECKPOINT = "importance.partial.json"
+TRIALS = "trials.json"
 FINETUNE_CHECKPOINT = "finetune.checkpoint.safetensors"
 
 FUSED_TOLERANCE = 1e-4
@@ -165,6 +169,8 @@ def _warn_of_missing_classes(run: Context) -> None:
 def score_candidates(run: Context) -> str:
     """Estimate the importance of every candidate that is faster than what it replaces."""
     section, checkpoint = run.recipe.importance, run.path(ESTIMATE_CHECKPOINT)
+    if section.estimator == "finetune":
+        run.processes.require_one("estimate", "importance.estimator finetune")
     config, data = run.train_config(section.train), run.train_data(section.train_images)
     _warn_of_missing_classes(run)
     known = load_json(ImportanceTable, checkpoint) if checkpoint.exists() else None
@@ -207,6 +213,10 @@ def _pick(run: Context, frontier: Frontier) -> tuple[Plan, str]:
     budget = run.recipe.budget
     if budget.cost is not None or not budget.measured:
         return frontier.pick(budget_ms=budget.ms, speedup=budget.speedup, cost=budget.cost), ""
+    if run.recipe.trials.steps:
+        trials = _tried(run, frontier)
+        words = f", {trials.best.speedup:.2f}x measured, best of {len(trials.trials)} plans tried"
+        return trials.best.plan, words
     found = pick_measured(
         run.teacher,
         run.chain,
@@ -218,6 +228,69 @@ def _pick(run: Context, frontier: Frontier) -> tuple[Plan, str]:
         progress=lambda done, most: run.reporter.progress(done, most, "plans timed"),
     )
     return found.plan, f", {found.speedup:.2f}x measured, {found.timed} plans timed"
+
+
+def _tried(run: Context, frontier: Frontier) -> Trials:
+    """Plans as fast as asked, each finetuned for the recipe's trial steps."""
+    path, budget = run.path(TRIALS), run.recipe.budget
+    run.processes.require_one("solve", "trials.steps")
+    if path.exists():
+        trials = load_json(Trials, path)
+    else:
+        with plan_timer(
+            run.teacher,
+            run.chain,
+            runtime=run.runtime,
+            batch=run.recipe.latency.batch,
+            effort=EFFORT,
+        ) as timer:
+            trials = contenders(
+                run.chain,
+                run.worthwhile,
+                run.latency,
+                run.importance,
+                frontier=frontier,
+                asked=asked_speedup(frontier, speedup=budget.speedup, budget_ms=budget.ms),
+                timer=timer,
+                progress=lambda done, most: run.reporter.progress(done, most, "plans timed"),
+            )
+        save_json(trials, path)
+    config = replace(
+        run.train_config(run.recipe.finetune),
+        steps=run.recipe.trials.steps,
+        evaluate_epochs=False,
+        target_accuracy=None,
+        trackers=(),
+    )
+
+    def attempt(plan: Plan) -> Evaluation:
+        network = _applied(run, plan)
+        finetune(
+            network,
+            run.data,
+            teacher=run.teacher,
+            matched=segment_ends(run.chain, plan),
+            config=config,
+            progress=run.reporter.progress,
+        )
+        return evaluate(network, run.data.calibration.batches(BATCH))
+
+    return tried(trials, attempt, on_update=lambda known: save_json(known, path))
+
+
+def _applied(run: Context, plan: Plan) -> TracedNetwork:
+    section = run.recipe.apply
+    return apply(
+        run.teacher,
+        run.chain,
+        plan,
+        calibration=run.train_images(section.images),
+        form=section.form,
+        ridges=run.recipe.importance.ridges,
+        compensated=section.compensate,
+        start=section.start,
+        progress=lambda done, total: run.reporter.progress(done, total, "layers regressed"),
+    )
 
 
 def _save(run: Context, network: TracedNetwork, folder: str) -> None:
@@ -237,18 +310,7 @@ def _save(run: Context, network: TracedNetwork, folder: str) -> None:
 
 def carry_out(run: Context) -> str:
     """Carry the plan out: the shallow network, not yet trained."""
-    section = run.recipe.apply
-    network = apply(
-        run.teacher,
-        run.chain,
-        run.plan,
-        calibration=run.train_images(section.images),
-        form=section.form,
-        ridges=run.recipe.importance.ridges,
-        compensated=section.compensate,
-        start=section.start,
-        progress=lambda done, total: run.reporter.progress(done, total, "layers regressed"),
-    )
+    network = _applied(run, run.plan)
     _save(run, network, "shallow")
     score = evaluate(network, run.data.calibration.batches(BATCH))
     return f"{score.accuracy:.1f} % on held-out images with no training"

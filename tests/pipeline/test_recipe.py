@@ -58,6 +58,7 @@ def test_overrides_are_yaml_values() -> None:
         ("latency.build.optimization_level=6", r"optimization_level: .*less than or equal to 5"),
         ("modle.name=x", r"unknown key modle; did you mean model\?"),
         ("budget.ms=3", "give exactly one of speedup, ms, cost"),
+        ("trials.steps=-1", "trials.steps: Input should be greater than or equal to 0"),
         ("finetune.epochs=0", r"finetune.epochs: .*greater than 0"),
         ("model.input_size=[1, 32]", r"model.input_size"),
         ("finetune", "not of the form key.path=value"),
@@ -69,6 +70,13 @@ def test_mistakes_are_told_in_one_line(override: str, message: str) -> None:
     with pytest.raises(RecipeError, match=message) as caught:
         load_recipe(QUICKSTART, [override])
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("budget", ["{speedup: 2, measured: false}", "{cost: 0.5}"])
+def test_trials_need_a_budget_that_is_measured(budget: str) -> None:
+    with pytest.raises(RecipeError, match=r"yaml: trials\.steps needs a budget .* by measuring"):
+        load_recipe(QUICKSTART, [f"budget={budget}", "trials.steps=50"])
+    assert load_recipe(QUICKSTART, [f"budget={budget}"]).trials.steps == 0
 
 
 def test_unreadable_recipes_are_refused(tmp_path: Path) -> None:

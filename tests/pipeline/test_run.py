@@ -1,3 +1,4 @@
+import contextlib
 import io
 import json
 import os
@@ -14,6 +15,7 @@ import zipfile
 from collections import Counter
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree as ET
 
 import numpy as np
@@ -33,6 +35,7 @@ from depthopt.pipeline import stages, work
 from depthopt.pipeline.recipe import load_recipe
 from depthopt.pipeline.result import Result
 from depthopt.pipeline.run import STAGE_NAMES, run
+from depthopt.pipeline.trials import Trials
 from depthopt.report.explorer import explorer
 from depthopt.report.reading import read_run
 from tests.pipeline.small_run import write_recipe
@@ -246,6 +249,40 @@ def test_a_measured_budget_is_kept_by_plans_that_were_timed(
         and float(measured) >= 1.2 - 0.005
         for predicted, measured in timed
     )
+
+
+def test_trials_pick_the_plan_that_trains_best_and_go_on_where_they_were_stopped(
+    finished: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe, folder = finished
+    copy = tmp_path / "out"
+    shutil.copytree(folder, copy)
+    changed = load_recipe(recipe, ["budget={speedup: 1.5}", "trials.steps=2"])
+    real, calls = work.finetune, []
+
+    def stopped(*arguments: object, **options: Any) -> object:
+        calls.append(options["config"].steps)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(work, "finetune", stopped)
+    as_predicted = contextlib.nullcontext(lambda plan: plan.speedup**1.2)
+    monkeypatch.setattr(work, "plan_timer", lambda *_, **__: as_predicted)
+    with pytest.raises(KeyboardInterrupt):
+        run(changed, copy, until="solve")
+    begun = load_json(Trials, copy / "trials.json")
+    assert [trial.is_done for trial in begun.trials].count(True) == 1
+    context = run(changed, copy, until="solve")
+    done = load_json(Trials, copy / "trials.json")
+    assert done.trials[0] == begun.trials[0], "what was tried is not tried again"
+    assert calls == [2] * (len(done.trials) + 1)
+    assert len(done.trials) > 1
+    assert all(trial.speedup >= 1.5 and trial.loss for trial in done.trials)
+    assert context.plan == min(done.trials, key=lambda trial: trial.loss).plan
+    run(load_recipe(recipe), copy, until="solve")
+    assert (copy / "plan.json").read_bytes() == (folder / "plan.json").read_bytes()
+    assert not (copy / "trials.json").exists(), "they were of another recipe"
 
 
 def test_a_budget_below_the_fastest_plan_writes_no_plan(finished: tuple[Path, Path]) -> None:

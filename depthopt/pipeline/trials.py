@@ -1,0 +1,183 @@
+"""Picking a plan by trials: a few that are about as fast as asked, each finetuned for some steps.
+
+Costs are of single replacements in the untrained network. How far finetuning brings a network with
+several of them they tell less well, and a short finetune of each of a few plans sees it.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+
+from depthopt.core.candidate import Candidate, LatencyKey, kept_blocks, parameters
+from depthopt.core.chain import Chain
+from depthopt.core.plan import Frontier, Plan
+from depthopt.core.tables import ImportanceTable, LatencySummary, LatencyTable, network_key
+from depthopt.errors import InfeasibleBudget
+from depthopt.latency.pick import mildest
+from depthopt.latency.timing import Timer
+from depthopt.solver import solve
+from depthopt.train.evaluate import Evaluation
+from depthopt.train.finetune import TrainingDiverged
+
+logger = logging.getLogger(__name__)
+
+SHARES = (0.0, 0.15, 0.4, 1.0, 2.0)
+"""What the original's weights are taken to cost, over its latency: one plan for each."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """A plan that is about as fast as asked, and how it did when it was finetuned a little.
+
+    Attributes:
+        weights_share: at which it is the mildest, one of ``SHARES``.
+        plan: with latencies as the table predicts them.
+        speedup: over the original, timed in turn.
+        loss: on held-out images after the finetune, nats; None before it.
+        accuracy: the same in points of 100.
+        failure: why the finetune ended early, if it did.
+    """
+
+    weights_share: float
+    plan: Plan
+    speedup: float
+    loss: float | None = None
+    accuracy: float | None = None
+    failure: str | None = None
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the plan has been tried."""
+        return self.loss is not None or self.failure is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Trials:
+    """The trials of a run; the plan of least cost first."""
+
+    trials: tuple[Trial, ...]
+
+    @property
+    def best(self) -> Trial:
+        """The one of least loss, of equal ones the first; an only one needs no loss.
+
+        Raises:
+            TrainingDiverged: all failed.
+        """
+        if len(self.trials) == 1:
+            return self.trials[0]
+        done = [trial for trial in self.trials if trial.loss is not None]
+        if not done:
+            raise TrainingDiverged(f"all trials failed: {self.trials[0].failure}")
+        return min(done, key=lambda trial: trial.loss or 0.0)
+
+
+def contenders(
+    chain: Chain,
+    candidates: Sequence[Candidate],
+    latency: LatencyTable,
+    importance: ImportanceTable,
+    *,
+    frontier: Frontier,
+    asked: float,
+    timer: Timer,
+    progress: Callable[[int, int], None] | None = None,
+) -> Trials:
+    """Distinct plans that ``timer`` finds as fast as asked, each the mildest in its own way.
+
+    The first is of least cost at the latencies of the table. The others are of least cost
+    where every weight takes time too: networks whose weights fill the caches are faster, once
+    they have fewer, than the sum of their entries says. They touch fewer blocks, of more weights.
+
+    Args:
+        chain: the network.
+        candidates: what was solved for.
+        latency: median milliseconds of all that the candidates run.
+        importance: cost of every candidate but ``keep``.
+        frontier: what ``solve`` gave for them.
+        asked: speed-up over the original.
+        timer: measures a plan's; asked once per plan.
+        progress: called with the number of plans timed, and at most to be timed.
+
+    Raises:
+        InfeasibleBudget: no plan of the frontier is that fast.
+    """
+    known: dict[tuple[Candidate, ...], float] = {}
+
+    def timed(plan: Plan) -> float:
+        if plan.replaced not in known:
+            known[plan.replaced] = timer(plan)
+        return known[plan.replaced]
+
+    found: dict[tuple[Candidate, ...], Trial] = {}
+    for share in SHARES:
+        views = frontier
+        if share:
+            views = solve(chain, candidates, weighted(chain, latency, share), importance)
+        with suppress(*([InfeasibleBudget] if share else [])):
+            pick = mildest(views, asked, timed, progress=progress)
+            plan = _predicted(pick.plan, chain, latency)
+            found.setdefault(plan.replaced, Trial(share, plan, pick.speedup))
+    return Trials(tuple(found.values()))
+
+
+def weighted(chain: Chain, latency: LatencyTable, share: float) -> LatencyTable:
+    """The table where weights take time, those of the original network ``share`` of its latency."""
+    network = latency.network(chain)
+    whole = sum(parameters(chain, block) for block in kept_blocks(chain))
+    added = share * network.total.median_ms
+    entries = {}
+    for text, entry in latency.entries.items():
+        key = LatencyKey.parse(text)
+        weights = 0 if key.spec is None or key.pool else key.spec.parameters
+        entries[text] = _longer(entry, added * weights / whole)
+    slower = replace(network, total=_longer(network.total, added))
+    return replace(latency, entries=entries, networks={network_key(chain): slower})
+
+
+def _longer(entry: LatencySummary, ms: float) -> LatencySummary:
+    return replace(
+        entry, median_ms=entry.median_ms + ms, q1_ms=entry.q1_ms + ms, q3_ms=entry.q3_ms + ms
+    )
+
+
+def _predicted(plan: Plan, chain: Chain, latency: LatencyTable) -> Plan:
+    """The plan with latencies of another table."""
+    network = latency.network(chain)
+    own_ms = sum(latency.candidate_ms(chain, choice) for choice in plan.choices)
+    return replace(plan, latency_ms=network.fixed_ms + own_ms, original_ms=network.total.median_ms)
+
+
+def tried(
+    trials: Trials,
+    attempt: Callable[[Plan], Evaluation],
+    *,
+    on_update: Callable[[Trials], None] | None = None,
+) -> Trials:
+    """The trials, each with how its plan does.
+
+    Args:
+        trials: those that are done are not done again, and an only one is not done at all.
+        attempt: carries a plan out, finetunes it and evaluates it on held-out images. A training
+            that diverges fails its own plan alone.
+        on_update: called with what is known after each.
+    """
+    known = list(trials.trials)
+    if len(known) == 1:
+        return trials
+    for i, trial in enumerate(known):
+        if trial.is_done:
+            continue
+        try:
+            got = attempt(trial.plan)
+            known[i] = replace(trial, loss=got.loss, accuracy=got.accuracy)
+        except TrainingDiverged as error:
+            known[i] = replace(trial, failure=str(error))
+        logger.info(
+            "%.2fx measured, cost %.3f: held-out loss %s", trial.speedup, trial.plan.cost,
+            known[i].failure or known[i].loss,
+        )  # fmt: skip
+        if on_update is not None:
+            on_update(Trials(tuple(known)))
+    return Trials(tuple(known))

@@ -1,0 +1,164 @@
+"""Plans tried out before one is picked: which, how they go, and which is best."""
+
+import random
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from depthopt.core.candidate import kept_blocks, latency_keys
+from depthopt.core.tables import (
+    Importance,
+    ImportanceTable,
+    LatencySummary,
+    LatencyTable,
+    MeasurementConditions,
+    NetworkLatency,
+    network_key,
+)
+from depthopt.errors import InfeasibleBudget
+from depthopt.extraction import candidates, extract
+from depthopt.pipeline.trials import SHARES, Trial, Trials, contenders, tried, weighted
+from depthopt.solver import solve
+from depthopt.train import Evaluation, TrainingDiverged
+from tests.networks import Residual
+
+CHAIN = extract(Residual(), (2, 8, 8), name="Residual")
+FOUND = candidates(CHAIN, kinds=("drop", "fit"), kernel_sizes=(1, 3))
+KEPT = kept_blocks(CHAIN)
+CONDITIONS = MeasurementConditions("cpu", "onnxruntime", "1", 1, "float32", 1)
+
+
+def tables(seed):
+    """A table of latencies and one of costs, both drawn at random."""
+    draw = random.Random(seed)
+    keys = sorted({str(key) for c in FOUND for key in latency_keys(CHAIN, c)})
+    entries = {key: summary(draw.uniform(0.1, 2.0)) for key in keys}
+    table = LatencyTable(CONDITIONS, entries)
+    total = 0.5 + sum(table.candidate_ms(CHAIN, block) for block in KEPT)
+    network = NetworkLatency(summary(total), 0.5)
+    table = replace(table, networks={network_key(CHAIN): network})
+    costs = {c.key: Importance(draw.uniform(0.1, 2.0)) for c in FOUND if c.kind != "keep"}
+    return table, ImportanceTable("Residual", "fit", entries=costs)
+
+
+def summary(ms):
+    return LatencySummary(ms, 0.9 * ms, 1.1 * ms, 5)
+
+
+def contend(latency, importance, asked, timer):
+    return contenders(
+        CHAIN,
+        FOUND,
+        latency,
+        importance,
+        frontier=solve(CHAIN, FOUND, latency, importance),
+        asked=asked,
+        timer=timer,
+    )
+
+
+@settings(deadline=None)  # the first call compiles the solver
+@given(st.integers(0, 10**6), st.floats(1.0, 4.0), st.floats(-0.2, 0.8))
+def test_contenders_are_distinct_as_fast_as_asked_and_predicted_by_the_table(seed, asked, lag):
+    latency, importance = tables(seed)
+    timed = []
+
+    def timer(plan):
+        """Speed-ups that depend on the replacements alone, whatever the table says of them."""
+        timed.append(plan.replaced)
+        return true(plan) ** (1 + lag)
+
+    def true(plan):
+        own = sum(latency.candidate_ms(CHAIN, choice) for choice in plan.choices)
+        return latency.network(CHAIN).total.median_ms / (0.5 + own)
+
+    frontier = solve(CHAIN, FOUND, latency, importance)
+    if frontier.plan(0).speedup ** (1 + lag) < asked:
+        with pytest.raises(InfeasibleBudget):
+            contend(latency, importance, asked, timer)
+        return
+    trials = contend(latency, importance, asked, timer).trials
+    assert trials[0].weights_share == 0
+    points = [frontier.plan(i) for i in range(len(frontier.points))]
+    assert trials[0].plan.replaced in [plan.replaced for plan in points]
+    assert len({trial.plan.replaced for trial in trials}) == len(trials) <= len(SHARES)
+    assert len(timed) == len(set(timed)), "no plan is timed twice"
+    for trial in trials:
+        assert trial.speedup >= asked
+        assert trial.plan.speedup == pytest.approx(true(trial.plan))
+        cost = sum(importance.entries[c.key].cost for c in trial.plan.replaced)
+        assert trial.plan.cost == pytest.approx(cost)
+        assert not trial.is_done
+
+
+@given(st.integers(0, 10**6), st.floats(0.01, 3.0))
+def test_weights_cost_their_share_of_the_original_latency(seed, share):
+    latency, _ = tables(seed)
+    slower = weighted(CHAIN, latency, share)
+    total = latency.network(CHAIN).total.median_ms
+    kept = sum(slower.candidate_ms(CHAIN, c) for c in KEPT)
+    assert slower.network(CHAIN).total.median_ms == pytest.approx((1 + share) * total)
+    assert kept + 0.5 == pytest.approx((1 + share) * total)
+    for candidate in FOUND:
+        added = slower.candidate_ms(CHAIN, candidate) - latency.candidate_ms(CHAIN, candidate)
+        runs = any(key.spec is not None for key in latency_keys(CHAIN, candidate))
+        assert added > 0 if runs else added == 0
+
+
+def trials_of(*losses):
+    """Trials of as many plans; None for one that is to be tried."""
+    latency, importance = tables(0)
+    frontier = solve(CHAIN, FOUND, latency, importance)
+    return Trials(tuple(
+        Trial(0.0, frontier.plan(i), 2.0, loss, None if loss is None else 50.0)
+        for i, loss in enumerate(losses)
+    ))  # fmt: skip
+
+
+def test_the_plan_of_least_loss_is_best_and_of_equal_ones_the_first():
+    trials = trials_of(0.5, 0.25, 0.25, 0.75)
+    assert trials.best is trials.trials[1]
+
+
+def test_only_plans_that_were_not_tried_are_tried():
+    trials, seen, updates = trials_of(0.5, None, 0.25, None), [], []
+
+    def attempt(plan):
+        seen.append(plan)
+        return Evaluation(accuracy=90.0, loss=0.125 * len(seen), images=8)
+
+    done = tried(trials, attempt, on_update=updates.append)
+    assert seen == [trials.trials[1].plan, trials.trials[3].plan]
+    assert [trial.loss for trial in done.trials] == [0.5, 0.125, 0.25, 0.25]
+    assert [sum(t.is_done for t in known.trials) for known in updates] == [3, 4]
+    assert done.best is done.trials[1]
+    assert done.best.accuracy == 90.0
+
+
+def test_a_training_that_diverges_fails_its_own_plan_alone():
+    def attempt(plan):
+        if plan == trials.trials[0].plan:
+            raise TrainingDiverged("loss is NaN")
+        return Evaluation(accuracy=90.0, loss=7.0, images=8)
+
+    trials = trials_of(None, None)
+    done = tried(trials, attempt)
+    assert done.trials[0].failure == "loss is NaN"
+    assert done.trials[0].is_done
+    assert done.best is done.trials[1]
+
+
+def test_nothing_is_best_where_all_failed():
+    def attempt(_plan):
+        raise TrainingDiverged("loss is NaN")
+
+    with pytest.raises(TrainingDiverged, match="all trials failed: loss is NaN"):
+        _ = tried(trials_of(None, None), attempt).best
+
+
+def test_an_only_plan_is_best_without_a_trial():
+    trials = trials_of(None)
+    assert tried(trials, lambda _plan: pytest.fail("was tried")) == trials
+    assert trials.best is trials.trials[0]
