@@ -8,9 +8,10 @@
 ``waiting``: the share of MobileNetV2's training time on digits and Fashion-MNIST in which a step
 waits for its images. ``processes``: ResNet-18 on Fashion-MNIST, trained by one process and by
 two (torch's launcher, gloo, one thread each) with the same batches; accuracy and time, over seeds.
-``minutes``: EfficientNet-Lite0 on photographs (see ``photographs.py``), the original and its plans
-each finetuned for the same minutes, which are turned into steps by each network's measured
-speed, so that other work on the machine changes no result; means over seeds. ``forms``: the same
+``minutes``: EfficientNet-Lite0 on photographs (see ``photographs.py``), the original and its plans,
+each the best of some that were tried for ``--trials`` steps, finetuned for the same minutes, which
+are turned into steps by each network's measured speed, so that other work on the machine changes
+no result; means over seeds. ``forms``: the same
 for a recipe's network, with merges alone, trained merged and expanded.
 """
 
@@ -21,6 +22,7 @@ import statistics
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -83,7 +85,12 @@ def processes(options: argparse.Namespace) -> None:
 
 def minutes(options: argparse.Namespace) -> None:
     """Print accuracies of original and plans after the same minutes each."""
-    config = TrainConfig(
+    contestants = [_contestant(options, speedup) for speedup in (1.0, *options.speedups)]
+    _race(contestants, _context(options, 1.0), _config(options), options)
+
+
+def _config(options: argparse.Namespace) -> TrainConfig:
+    return TrainConfig(
         steps=1,
         batch_size=options.batch,
         learning_rate=options.learning_rate,
@@ -92,8 +99,6 @@ def minutes(options: argparse.Namespace) -> None:
         label_smoothing=0.1,
         distillation=0.0,  # the head restricted to 20 classes teaches too little
     )
-    contestants = [_contestant(options, speedup) for speedup in (1.0, *options.speedups)]
-    _race(contestants, _context(options, 1.0), config, options)
 
 
 def forms(options: argparse.Namespace) -> None:
@@ -128,6 +133,8 @@ def _context(options: argparse.Namespace, speedup: float) -> Context:
         importance={"images": 512},
         apply={"images": 2400},
         budget={"speedup": max(speedup, 1.01)},
+        trials={"steps": options.trials},
+        finetune=asdict(_config(options)),
     )
     return run(recipe, options.run_dir, until="estimate" if speedup == 1 else "apply")
 
@@ -155,6 +162,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--minutes", type=float, default=8)
     parser.add_argument("--speedups", type=float, nargs="*", default=[2.0, 3.0])
+    parser.add_argument("--trials", type=int, default=75, help="0 takes the plan of least cost")
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--learning-rate", type=float, default=5e-4)
     parser.add_argument("--ema", type=float, default=None)

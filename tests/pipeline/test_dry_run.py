@@ -70,6 +70,16 @@ def test_all_problems_are_listed_together(tmp_path: Path) -> None:
     assert stages["estimate"].seconds > 0
 
 
+def test_trials_are_forecast_with_the_plans_that_they_carry_out(tmp_path: Path) -> None:
+    recipe = RECIPES / "quickstart.yaml"
+    found = dry_run(load_recipe(recipe, ["trials.steps=20"]), tmp_path / "run", batch=2)
+    stages = {stage.stage: stage for stage in found.stages}
+    assert stages["solve"].seconds > 5 * stages["apply"].seconds > 0
+    assert "at most 5 of them carried out and finetuned for 20 steps" in stages["solve"].what
+    without = dry_run(load_recipe(recipe), tmp_path / "run", batch=2)
+    assert {stage.stage: stage for stage in without.stages}["solve"].seconds is None
+
+
 def test_finished_stages_are_shown_as_done(tmp_path: Path) -> None:
     recipe = write_recipe(tmp_path)
     run(load_recipe(recipe), tmp_path / "run", until="solve")
