@@ -119,6 +119,8 @@ def _show_frontier(run: "RunArtefacts") -> None:
         ]
         _say(f"{facts.frontier_sentence(run.frontier, run.result)} Some of them:")
         _table(("latency, ms", "speed-up", "cost"), rows)
+    if run.trials is not None:
+        _table(facts.TRIAL_HEADINGS, facts.trial_rows(run))
     if run.plan is not None:
         _say(facts.plan_sentence(run.plan, run.chain))
     found = explorer(run)

@@ -7,12 +7,13 @@ several of them they tell less well, and a short finetune of each of a few plans
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from depthopt.core.candidate import Candidate, LatencyKey, kept_blocks, parameters
 from depthopt.core.chain import Chain
 from depthopt.core.plan import Frontier, Plan
 from depthopt.core.tables import ImportanceTable, LatencySummary, LatencyTable, network_key
+from depthopt.core.trials import Trial, Trials
 from depthopt.errors import InfeasibleBudget
 from depthopt.latency.pick import mildest
 from depthopt.latency.timing import Timer
@@ -24,53 +25,6 @@ logger = logging.getLogger(__name__)
 
 SHARES = (0.0, 0.15, 0.4, 1.0, 2.0)
 """What the original's weights are taken to cost, over its latency: one plan for each."""
-
-
-@dataclass(frozen=True, slots=True)
-class Trial:
-    """A plan that is about as fast as asked, and how it did when it was finetuned a little.
-
-    Attributes:
-        weights_share: at which it is the mildest, one of ``SHARES``.
-        plan: with latencies as the table predicts them.
-        speedup: over the original, timed in turn.
-        loss: on held-out images after the finetune, nats; None before it.
-        accuracy: the same in points of 100.
-        failure: why the finetune ended early, if it did.
-    """
-
-    weights_share: float
-    plan: Plan
-    speedup: float
-    loss: float | None = None
-    accuracy: float | None = None
-    failure: str | None = None
-
-    @property
-    def is_done(self) -> bool:
-        """Whether the plan has been tried."""
-        return self.loss is not None or self.failure is not None
-
-
-@dataclass(frozen=True, slots=True)
-class Trials:
-    """The trials of a run; the plan of least cost first."""
-
-    trials: tuple[Trial, ...]
-
-    @property
-    def best(self) -> Trial:
-        """The one of least loss, of equal ones the first; an only one needs no loss.
-
-        Raises:
-            TrainingDiverged: all failed.
-        """
-        if len(self.trials) == 1:
-            return self.trials[0]
-        done = [trial for trial in self.trials if trial.loss is not None]
-        if not done:
-            raise TrainingDiverged(f"all trials failed: {self.trials[0].failure}")
-        return min(done, key=lambda trial: trial.loss or 0.0)
 
 
 def contenders(

@@ -12,6 +12,7 @@ from depthopt.core.candidate import latency_keys
 from depthopt.core.plan import Frontier, Plan
 from depthopt.core.table_store import table_path
 from depthopt.core.tables import ImportanceTable, LatencyTable
+from depthopt.core.trials import Trial, Trials
 from depthopt.errors import CheckFailed
 from depthopt.export.onnx import export_onnx
 from depthopt.export.saved import load_saved, load_weights, save, save_weights
@@ -23,7 +24,7 @@ from depthopt.latency.profile import profile
 from depthopt.latency.timing import plan_timer
 from depthopt.pipeline.context import BATCH, CandidateList, Context
 from depthopt.pipeline.measure import fused_difference, measure
-from depthopt.pipeline.trials import Trials, contenders, tried
+from depthopt.pipeline.trials import contenders, tried
 from depthopt.rewrite import apply, merge, segment_ends
 from depthopt.solver import solve
 from depthopt.train.evaluate import Evaluation, evaluate
@@ -214,9 +215,8 @@ def _pick(run: Context, frontier: Frontier) -> tuple[Plan, str]:
     if budget.cost is not None or not budget.measured:
         return frontier.pick(budget_ms=budget.ms, speedup=budget.speedup, cost=budget.cost), ""
     if run.recipe.trials.steps:
-        trials = _tried(run, frontier)
-        words = f", {trials.best.speedup:.2f}x measured, best of {len(trials.trials)} plans tried"
-        return trials.best.plan, words
+        best, number = _tried(run, frontier)
+        return best.plan, f", {best.speedup:.2f}x measured, best of {number} plans tried"
     found = pick_measured(
         run.teacher,
         run.chain,
@@ -230,8 +230,8 @@ def _pick(run: Context, frontier: Frontier) -> tuple[Plan, str]:
     return found.plan, f", {found.speedup:.2f}x measured, {found.timed} plans timed"
 
 
-def _tried(run: Context, frontier: Frontier) -> Trials:
-    """Plans as fast as asked, each finetuned for the recipe's trial steps."""
+def _tried(run: Context, frontier: Frontier) -> tuple[Trial, int]:
+    """The best of so many plans as fast as asked, each finetuned for the recipe's trial steps."""
     path, budget = run.path(TRIALS), run.recipe.budget
     run.processes.require_one("solve", "trials.steps")
     if path.exists():
@@ -275,7 +275,8 @@ def _tried(run: Context, frontier: Frontier) -> Trials:
         )
         return evaluate(network, run.data.calibration.batches(BATCH))
 
-    return tried(trials, attempt, on_update=lambda known: save_json(known, path))
+    trials = tried(trials, attempt, on_update=lambda known: save_json(known, path))
+    return trials.best, len(trials.trials)
 
 
 def _applied(run: Context, plan: Plan) -> TracedNetwork:

@@ -109,6 +109,7 @@ def explorer(run: RunArtefacts) -> Explorer | None:
     used = sorted({i for point in frontier.points for i in point.choices})
     taken = [i for i in used if frontier.candidates[i].kind != "keep"]
     place = {index: place for place, index in enumerate(taken)}
+    untried = "" if run.trials is None else " trials.steps=0"
     return Explorer(
         original_ms=frontier.original_ms,
         fixed_ms=latency.network(chain).fixed_ms,
@@ -128,7 +129,10 @@ def explorer(run: RunArtefacts) -> Explorer | None:
             for point, budget in zip(frontier.points, budgets(frontier), strict=True)
         ),
         picked=_picked(frontier, run.plan),
-        command=(f"depthopt run {run.arguments} 'budget={{ms: ", ", measured: false}'"),
+        command=(
+            f"depthopt run {run.arguments} 'budget={{ms: ",
+            f", measured: false}}'{untried}",
+        ),
     )
 
 

@@ -20,6 +20,12 @@ SEGMENT_HEADINGS = (
 """Of the rows that ``segment_rows`` gives."""
 
 
+TRIAL_HEADINGS = (
+    "", "measured", "predicted", "cost", "replacements", "blocks", "held-out loss", "accuracy, %",
+)  # fmt: skip
+"""Of the rows that ``trial_rows`` gives."""
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """A figure of the original network and of the compressed one, as text."""
@@ -73,6 +79,24 @@ def segment_rows(found: Explorer, index: int) -> tuple[tuple[str, ...], ...]:
     rows.append(("", "what no plan touches", "", "", fixed, fixed, ""))
     rows.append(("", "sum", "", "", *sums, f"{point.cost:.4g}"))
     return tuple(rows)
+
+
+def trial_rows(run: RunArtefacts) -> tuple[tuple[str, ...], ...]:
+    """The plans that were finetuned a little, under ``TRIAL_HEADINGS``."""
+    trials = () if run.trials is None else run.trials.trials
+    return tuple(
+        (
+            "picked" if trial.plan == run.plan else "",
+            f"{trial.speedup:.2f}x",
+            f"{trial.plan.speedup:.2f}x",
+            f"{trial.plan.cost:.4g}",
+            str(len(trial.plan.replaced)),
+            str(sum(choice.end - choice.start for choice in trial.plan.replaced)),
+            trial.failure or ("" if trial.loss is None else f"{trial.loss:.4g}"),
+            "" if trial.accuracy is None else f"{trial.accuracy:.2f}",
+        )
+        for trial in trials
+    )
 
 
 def condition_rows(conditions: MeasurementConditions) -> tuple[tuple[str, str], ...]:

@@ -10,6 +10,7 @@ from depthopt.core.chain import Chain
 from depthopt.core.plan import Frontier, Plan
 from depthopt.core.tables import ImportanceTable, LatencyTable, Validation, network_key
 from depthopt.core.training import TrainResult
+from depthopt.core.trials import Trials
 from depthopt.errors import ArtefactError, UsageError
 from depthopt.pipeline.folder import Manifest, RunFolder
 from depthopt.pipeline.result import Result
@@ -41,6 +42,7 @@ class RunArtefacts:
         importance: estimated importances; of a stage at work, those that it has.
         frontier: every Pareto-optimal plan.
         plan: the picked one.
+        trials: plans that were finetuned a little before it was picked, if any were.
         training: the shallow network's finetuning.
         result: what was measured in the end.
         validations: random plans' predictions against measurements, if any were made.
@@ -55,6 +57,7 @@ class RunArtefacts:
     importance: ImportanceTable | None
     frontier: Frontier | None
     plan: Plan | None
+    trials: Trials | None
     training: TrainResult | None
     result: Result | None
     validations: tuple[Validation, ...]
@@ -124,6 +127,7 @@ def read_run(path: Path) -> RunArtefacts:
         importance=_read(ImportanceTable, path / "importance.json") or partial,
         frontier=frontier,
         plan=plan,
+        trials=_read(Trials, path / "trials.json"),
         training=_read(TrainResult, path / "finetuned/history.json"),
         result=result,
         validations=tuple(

@@ -16,6 +16,7 @@ for a recipe's network, with merges alone, trained merged and expanded.
 """
 
 import argparse
+import hashlib
 import json
 import os
 import statistics
@@ -145,7 +146,8 @@ def _contestant(options: argparse.Namespace, speedup: float) -> Contestant:
         return Contestant("1.0x", "original", context.teacher)
     accuracy, times = measured(context)
     note = f"{times:.2f}x measured ({accuracy:.1f} % untrained)"
-    return Contestant(f"{speedup}x", note, context.network("shallow"))
+    plan = hashlib.sha256(context.path("plan.json").read_bytes()).hexdigest()[:8]
+    return Contestant(f"{speedup}x plan {plan}", note, context.network("shallow"))
 
 
 def main() -> None:

@@ -30,12 +30,12 @@ from depthopt.core.artefacts import load_json, save_json
 from depthopt.core.plan import Frontier, Plan
 from depthopt.core.table_store import table_path
 from depthopt.core.tables import LatencyTable
+from depthopt.core.trials import Trials
 from depthopt.errors import CheckFailed, InfeasibleBudget
 from depthopt.pipeline import stages, work
 from depthopt.pipeline.recipe import load_recipe
 from depthopt.pipeline.result import Result
 from depthopt.pipeline.run import STAGE_NAMES, run
-from depthopt.pipeline.trials import Trials
 from depthopt.report.explorer import explorer
 from depthopt.report.reading import read_run
 from tests.pipeline.small_run import write_recipe

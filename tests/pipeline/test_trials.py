@@ -17,9 +17,10 @@ from depthopt.core.tables import (
     NetworkLatency,
     network_key,
 )
-from depthopt.errors import InfeasibleBudget
+from depthopt.core.trials import Trial, Trials
+from depthopt.errors import DepthoptError, InfeasibleBudget
 from depthopt.extraction import candidates, extract
-from depthopt.pipeline.trials import SHARES, Trial, Trials, contenders, tried, weighted
+from depthopt.pipeline.trials import SHARES, contenders, tried, weighted
 from depthopt.solver import solve
 from depthopt.train import Evaluation, TrainingDiverged
 from tests.networks import Residual
@@ -154,8 +155,9 @@ def test_nothing_is_best_where_all_failed():
     def attempt(_plan):
         raise TrainingDiverged("loss is NaN")
 
-    with pytest.raises(TrainingDiverged, match="all trials failed: loss is NaN"):
-        _ = tried(trials_of(None, None), attempt).best
+    done = tried(trials_of(None, None), attempt)
+    with pytest.raises(DepthoptError, match="all trials failed; the first: loss is NaN"):
+        _ = done.best
 
 
 def test_an_only_plan_is_best_without_a_trial():

@@ -8,8 +8,11 @@ from typing import Any
 
 import pytest
 
-from depthopt.core.artefacts import save_json
+from depthopt.core.artefacts import load_json, save_json
+from depthopt.core.plan import Plan
 from depthopt.core.tables import PlanTiming, Validation
+from depthopt.core.trials import Trial, Trials
+from depthopt.report.facts import trial_rows
 from depthopt.report.page import report_page
 from depthopt.report.reading import read_run
 from tests.report.run_folder import CONDITIONS, small_candidates, small_chain, write_run
@@ -83,6 +86,29 @@ def test_random_plans_that_were_checked_are_shown(tmp_path: Path) -> None:
     assert command not in shown(page)
     assert "2 random plans of net @4x16x16: the median absolute error" in shown(page)
     assert data(page)["validations"][0]["timings"][1]["measured_speedup"] == 2.9
+
+
+def test_plans_that_were_tried_are_shown(tmp_path: Path) -> None:
+    frontier = write_run(tmp_path)
+    before = report_page(read_run(tmp_path))
+    assert "Plans that were tried" not in shown(before)
+    assert data(before)["explorer"]["command"][1].endswith("measured: false}'")
+    picked = load_json(Plan, tmp_path / "plan.json")
+    trials = (
+        Trial(0.0, picked, 2.125, 0.8375, 81.25),
+        Trial(1.0, frontier.plan(0), 2.375, failure="loss is NaN"),
+        Trial(2.0, frontier.plan(1), 2.625),
+    )
+    save_json(Trials(trials), tmp_path / "trials.json")
+    run = read_run(tmp_path)
+    assert [(row[0], row[1], row[-2], row[-1]) for row in trial_rows(run)] == [
+        ("picked", "2.12x", "0.8375", "81.25"),
+        ("", "2.38x", "loss is NaN", ""),
+        ("", "2.62x", "", ""),
+    ]
+    page = report_page(run)
+    assert all(cell in shown(page) for row in trial_rows(run) for cell in row)
+    assert data(page)["explorer"]["command"][1].endswith(" trials.steps=0"), "or it were refused"
 
 
 def test_names_with_markup_are_text(tmp_path: Path) -> None:

@@ -1,0 +1,54 @@
+"""Plans that were finetuned a little before one of them was picked."""
+
+from dataclasses import dataclass
+
+from depthopt.core.plan import Plan
+from depthopt.errors import DepthoptError
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """A plan that is about as fast as asked, and how it did when it was finetuned a little.
+
+    Attributes:
+        weights_share: what the original's weights were taken to cost, over its latency, where this
+            is the plan of least cost.
+        plan: with latencies as the table predicts them.
+        speedup: over the original, timed in turn.
+        loss: on held-out images after the finetune, nats; None before it.
+        accuracy: the same in points of 100.
+        failure: why the finetune ended early, if it did.
+    """
+
+    weights_share: float
+    plan: Plan
+    speedup: float
+    loss: float | None = None
+    accuracy: float | None = None
+    failure: str | None = None
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the plan has been tried."""
+        return self.loss is not None or self.failure is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Trials:
+    """The trials of a run; the plan of least cost first."""
+
+    trials: tuple[Trial, ...]
+
+    @property
+    def best(self) -> Trial:
+        """The one of least loss, of equal ones the first; an only one needs no loss.
+
+        Raises:
+            DepthoptError: all failed.
+        """
+        if len(self.trials) == 1:
+            return self.trials[0]
+        done = [trial for trial in self.trials if trial.loss is not None]
+        if not done:
+            raise DepthoptError(f"all trials failed; the first: {self.trials[0].failure}")
+        return min(done, key=lambda trial: trial.loss or 0.0)
