@@ -53,9 +53,9 @@ class Pace:
         rounds: of all networks in turn; each one's least counts.
     """
 
-    first: int = 10
-    counted: int = 40
-    rounds: int = 3
+    first: int = 5
+    counted: int = 15
+    rounds: int = 8
 
 
 @dataclass(frozen=True, slots=True)
