@@ -6,7 +6,6 @@ several of them they tell less well, and a short finetune of each of a few plans
 
 import logging
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import replace
 
 from depthopt.core.candidate import Candidate, LatencyKey, kept_blocks, parameters
@@ -66,13 +65,17 @@ def contenders(
 
     found: dict[tuple[Candidate, ...], Trial] = {}
     for share in SHARES:
-        views = frontier
+        points = frontier
         if share:
-            views = solve(chain, candidates, weighted(chain, latency, share), importance)
-        with suppress(*([InfeasibleBudget] if share else [])):
-            pick = mildest(views, asked, timed, progress=progress)
-            plan = _predicted(pick.plan, chain, latency)
-            found.setdefault(plan.replaced, Trial(share, plan, pick.speedup))
+            points = solve(chain, candidates, weighted(chain, latency, share), importance)
+        try:
+            pick = mildest(points, asked, timed, progress=progress)
+        except InfeasibleBudget:
+            if not found:
+                raise
+            continue  # the fastest plan of this frontier is another one, and not as fast
+        plan = _predicted(pick.plan, chain, latency)
+        found.setdefault(plan.replaced, Trial(share, plan, pick.speedup))
     return Trials(tuple(found.values()))
 
 
