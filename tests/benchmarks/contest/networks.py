@@ -51,7 +51,7 @@ def _photographs(options: argparse.Namespace) -> Recipe:
         apply={"images": 2400},
         finetune={
             "batch_size": 64,
-            "learning_rate": 1e-3,
+            "learning_rate": 5e-4,
             "weight_decay": 0.02,
             "distillation": 0.0,  # the head restricted to 20 classes teaches too little
         },
