@@ -34,6 +34,7 @@ from depthopt.export.saved import create_timm_model
 from depthopt.pipeline.context import BATCH, Context
 from depthopt.pipeline.recipe import load_recipe
 from depthopt.pipeline.run import run
+from depthopt.rewrite import segment_ends
 from depthopt.train import TrainConfig, finetune, load_dataset
 from depthopt.train.evaluate import evaluate
 
@@ -99,6 +100,7 @@ def _config(options: argparse.Namespace) -> TrainConfig:
         weight_decay=0.02,
         label_smoothing=0.1,
         distillation=0.0,  # the head restricted to 20 classes teaches too little
+        matching=options.matching,
     )
 
 
@@ -147,7 +149,8 @@ def _contestant(options: argparse.Namespace, speedup: float) -> Contestant:
     accuracy, times = measured(context)
     note = f"{times:.2f}x measured ({accuracy:.1f} % untrained)"
     plan = hashlib.sha256(context.path("plan.json").read_bytes()).hexdigest()[:8]
-    return Contestant(f"{speedup}x plan {plan}", note, context.network("shallow"))
+    matched = segment_ends(context.chain, context.plan)
+    return Contestant(f"{speedup}x plan {plan}", note, context.network("shallow"), matched)
 
 
 def main() -> None:
@@ -167,6 +170,7 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=75, help="0 takes the plan of least cost")
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--learning-rate", type=float, default=5e-4)
+    parser.add_argument("--matching", type=float, default=0.0, help="of the original's tensors")
     parser.add_argument("--ema", type=float, default=None)
     options = parser.parse_args()
     what[options.what](options)

@@ -1,9 +1,15 @@
 """The parts of the head-to-head benchmark that decide what is compared."""
 
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import contest.race
 import pytest
 import timm
 import torch
 from contest.family import Family, mildest
+from contest.race import Contestant, Pace, race
 from contest.subsets import subset_merges
 
 from depthopt.core.candidate import kept_blocks
@@ -11,6 +17,7 @@ from depthopt.core.plan import Plan
 from depthopt.extraction import extract
 from depthopt.rewrite import merge
 from depthopt.rewrite.build import build
+from depthopt.train import TrainConfig, load_dataset
 
 
 def family(size: int, guess: int) -> Family:
@@ -65,3 +72,36 @@ def test_of_equal_merges_the_one_with_the_largest_weights_is_listed() -> None:
     assert (1,) in kept
     assert (2,) not in kept
     assert second.spec == first.spec
+
+
+def test_a_race_goes_on_where_it_was_stopped_and_teaches_only_who_has_tensors_to_match(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = load_dataset("digits", input_size=(1, 32, 32), calibration_images=64, seed=0)
+    teacher = timm.create_model("mobilenetv2_035", in_chans=1, num_classes=10)
+    context = SimpleNamespace(data=data, teacher=teacher)
+    contestants = [
+        Contestant("original", "the original", teacher),
+        Contestant("plan", "a plan", teacher, (("conv_head", "conv_head"),)),
+    ]
+    seen = []
+    real = contest.race.finetune
+
+    def finetune(*networks: object, **options: Any) -> object:
+        with_teacher = options["teacher"] is not None
+        seen.append((with_teacher, bool(options["matched"]), options["config"].matching))
+        return real(*networks, **options)
+
+    monkeypatch.setattr(contest.race, "finetune", finetune)
+    config = TrainConfig(batch_size=8, distillation=0.0, matching=1.0)
+    settings = {"path": tmp_path / "race.json", "minutes": 1e-6, "pace": Pace(1, 1, 1)}
+    first = race(contestants, context, config, seeds=1, **settings)
+    assert set(seen) == {(False, False, 0.0), (True, True, 1.0)}
+    assert [outcome.steps for outcome in first] == [1, 1]
+    done = len(seen)
+    again = race(contestants, context, config, seeds=2, **settings)
+    assert len(seen) == done + 2, "speeds and the first seed are known"
+    for before, after in zip(first, again, strict=True):
+        assert len(after.accuracies) == 2
+        assert after.accuracies[0] == before.accuracies[0]
+    assert "a plan, 1 steps, seed 1" in capsys.readouterr().out

@@ -13,6 +13,7 @@ from depthopt.errors import DepthoptError
 from depthopt.pipeline.context import BATCH, Context
 from depthopt.train import TrainConfig, TrainResult, finetune
 from depthopt.train.evaluate import evaluate
+from depthopt.train.trainer import Matched
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +37,13 @@ class Contestant:
         name: of its results.
         note: its measured speed-up, and its accuracy with no training.
         network: untrained; it is copied for each training.
+        matched: its tensors and the original's, for a config that weighs them.
     """
 
     name: str
     note: str
     network: nn.Module
+    matched: Matched = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +137,7 @@ def _paced(
     keys = [_pace_key(contestant) for contestant in contestants]
     if all(key in known.of for key in keys):
         return known
-    seconds = step_seconds([c.network for c in contestants], context, config, pace)
+    seconds = step_seconds(contestants, context, config, pace)
     return replace(known, of=known.of | dict(zip(keys, seconds, strict=True)))
 
 
@@ -145,9 +148,8 @@ def _pace_key(contestant: Contestant) -> str:
 def _run(
     contestant: Contestant, key: str, context: Context, settings: TrainConfig, known: Accuracies
 ) -> None:
-    model = deepcopy(contestant.network)
     try:
-        train(model, context, settings)
+        model, _ = train(contestant, context, settings)
     except DepthoptError as error:
         known.failed[key] = str(error)
         return
@@ -159,31 +161,37 @@ def _failure(contestant: Contestant, known: Accuracies) -> str:
     return next(mine, "")
 
 
-def train(model: nn.Module, context: Context, config: TrainConfig) -> TrainResult:
-    """Finetune, with the original as teacher where the config weighs it."""
-    teacher = context.teacher if config.distillation else None
-    return finetune(model, context.data, teacher=teacher, config=config)
+def train(
+    contestant: Contestant, context: Context, config: TrainConfig
+) -> tuple[nn.Module, TrainResult]:
+    """Its network finetuned, with the original as teacher where the config weighs it."""
+    model, matched = deepcopy(contestant.network), contestant.matched
+    if not matched:
+        config = replace(config, matching=0.0)
+    teacher = context.teacher if config.distillation or config.matching else None
+    result = finetune(model, context.data, teacher=teacher, matched=matched, config=config)
+    return model, result
 
 
 def step_seconds(
-    networks: list[nn.Module], context: Context, config: TrainConfig, pace: Pace = Pace()
+    contestants: list[Contestant], context: Context, config: TrainConfig, pace: Pace = Pace()
 ) -> list[float]:
     """Seconds a training step of each takes, in turn, the least of some rounds.
 
-    A network whose training diverges at once counts as one that takes for ever.
+    One whose training diverges at once counts as one that takes for ever.
     """
 
-    def seconds(network: nn.Module, steps: int) -> float:
-        result = train(deepcopy(network), context, replace(config, steps=steps))
+    def seconds(contestant: Contestant, steps: int) -> float:
+        _, result = train(contestant, context, replace(config, steps=steps))
         return sum(record.seconds for record in result.history)
 
-    def step(network: nn.Module) -> float:
+    def step(contestant: Contestant) -> float:
         try:
-            every = seconds(network, pace.first + pace.counted)
-            return (every - seconds(network, pace.first)) / pace.counted
+            every = seconds(contestant, pace.first + pace.counted)
+            return (every - seconds(contestant, pace.first)) / pace.counted
         except DepthoptError:
             return math.inf
 
-    times = [[step(network) for network in networks] for _ in range(pace.rounds)]
+    times = [[step(contestant) for contestant in contestants] for _ in range(pace.rounds)]
     print("seconds a step, by rounds:", times, flush=True)
     return [min(column) for column in zip(*times, strict=True)]
