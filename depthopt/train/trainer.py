@@ -235,7 +235,8 @@ def _teacher(
     if not (config.matching and matched):
         return Teacher(network)
     own, wanted = zip(*matched, strict=True)
-    return Teacher(network, Taps(model, own), Taps(network, wanted))
+    # The copy's first: if these cannot be read, the caller's network is left as it was.
+    return Teacher(network, wanted=Taps(network, wanted), own=Taps(model, own))
 
 
 def _folded(teacher: nn.Module, input_size: tuple[int, int, int]) -> nn.Module:

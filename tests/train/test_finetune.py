@@ -90,6 +90,33 @@ def test_a_head_of_the_wrong_size_is_refused_before_any_step(wrong):
     assert torch.equal(weights(networks["network"]), before)
 
 
+class WithUnused(nn.Module):
+    """One of its modules takes no part."""
+
+    def __init__(self):
+        super().__init__()
+        self.used, self.unused = make_model(), nn.Identity()
+
+    def forward(self, images):
+        return self.used(images)
+
+
+@pytest.mark.parametrize(
+    ("matched", "message"),
+    [
+        ((("used.3", "9"),), "^9 cannot be matched: no module of that name"),
+        ((("whole", "3"),), "^whole cannot be matched: no module of that name"),
+        ((("unused", "3"), ("used.3", "3")), "^unused cannot be matched: no part of the .* pass"),
+    ],
+)
+def test_modules_that_cannot_be_matched_are_named(matched, message):
+    model, teacher = WithUnused(), make_model(1)
+    config = replace(CONFIG, matching=1.0)
+    with pytest.raises(UsageError, match=message):
+        finetune(model, make_data(), teacher=teacher, matched=matched, config=config)
+    assert not any(m._forward_pre_hooks for m in model.modules()), "no hook is left"
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
