@@ -235,7 +235,8 @@ def solve(
     out: Annotated[Path | None, typer.Option(help="Write the plan to this JSON file.")] = None,
     mode: Annotated[str, typer.Option(help="exact, bucketed:MS or epsilon:E.")] = "exact",
     objective: Annotated[
-        str, typer.Option(help="Minimise the cost, or maximise the papers' exp_accuracy.")
+        str,
+        typer.Option(help="Minimise cost or cost_and_loss, or maximise the papers' exp_accuracy."),
     ] = "cost",
     keep: Annotated[list[str] | None, typer.Option(help="A block that must stay.")] = None,
     replace: Annotated[list[str] | None, typer.Option(help="A block that must go.")] = None,

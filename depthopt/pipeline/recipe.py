@@ -155,7 +155,7 @@ class TrialsSection(_Section):
 
     steps: NonNegativeInt = Field(
         0,
-        description="that each of about four plans of the asked speed-up is finetuned for; the "
+        description="that each of a few plans of the asked speed-up is finetuned for; the "
         "one of least loss on held-out images is picked. 0 picks the plan of least cost",
     )
 

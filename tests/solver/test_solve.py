@@ -21,8 +21,20 @@ def figures(frontier: Frontier) -> list[tuple[float, float]]:
     return [(point.latency_ms, point.cost) for point in frontier.points]
 
 
+def worth(candidate: Candidate, importance: ImportanceTable, objective: str) -> float:
+    """What a candidate adds to an objective, in the words of ``solve``'s docstring."""
+    if candidate.kind == "keep":
+        return 0.0
+    entry = importance.entries[candidate.key]
+    if objective == "cost":
+        return entry.cost
+    if objective == "cost_and_loss":
+        return entry.cost + (entry.loss_increase if entry.loss_increase > 0 else 0)
+    return candidate.end - candidate.start - math.exp(entry.accuracy_change)
+
+
 @pytest.mark.parametrize("seed", range(10))
-@pytest.mark.parametrize("objective", ["cost", "exp_accuracy"])
+@pytest.mark.parametrize("objective", ["cost", "cost_and_loss", "exp_accuracy"])
 def test_frontier_of_chains_with_skips_equals_brute_force(seed: int, objective: str) -> None:
     random = np.random.default_rng(seed)
     for _ in range(25):
@@ -30,13 +42,7 @@ def test_frontier_of_chains_with_skips_equals_brute_force(seed: int, objective: 
         candidates = random_candidates(random, chain)
         latency, importance = tables(random, chain, candidates)
         frontier = solve(chain, candidates, latency, importance, objective=objective)
-        cost = {
-            k: importance.cost(c)
-            if objective == "cost"
-            else (c.end - c.start)
-            - (math.exp(importance.entries[c.key].accuracy_change) if c.kind != "keep" else 1)
-            for k, c in enumerate(candidates)
-        }
+        cost = {k: worth(c, importance, objective) for k, c in enumerate(candidates)}
         options = naive_options(chain, candidates, latency, cost)
         expected = reference.brute_force(len(chain.blocks) + 1, options, noise=1e-9)
         assert [p.latency_ms for p in frontier.points] == [p[0] + 3.0 for p in expected]
@@ -193,6 +199,8 @@ def test_gaps_are_named() -> None:
         solve(chain, candidates, latency, replace(importance, model="other"))
     with pytest.raises(TableError, match="holds no accuracy_change"):
         solve(chain, candidates, latency, importance, objective="exp_accuracy")
+    with pytest.raises(TableError, match="holds no loss_increase"):
+        solve(chain, candidates, latency, importance, objective="cost_and_loss")
     with pytest.raises(UsageError, match="objective 'speed' is unknown"):
         solve(chain, candidates, latency, importance, objective="speed")
 
