@@ -92,7 +92,7 @@ def asked_speedup(
     wishes = [wish for wish in (speedup, budget_ms) if wish is not None]
     if len(wishes) != 1 or not wishes[0] > 0:
         raise UsageError(
-            "pick_measured takes exactly one of speedup and budget_ms, a positive number; got "
+            "a budget to measure is exactly one of speedup and budget_ms, a positive number; got "
             f"speedup={speedup} and budget_ms={budget_ms}"
         )
     return wishes[0] if budget_ms is None else frontier.original_ms / budget_ms

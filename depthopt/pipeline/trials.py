@@ -30,7 +30,7 @@ SHARES = (0.0, 0.15, 0.4, 1.0)
 OBJECTIVES: tuple[Objective, ...] = ("cost", "cost_and_loss")
 """Of the solver; a plan for each at each share."""
 
-MOST = len(OBJECTIVES) * len(SHARES)
+MOST_PLANS = len(OBJECTIVES) * len(SHARES)
 """Plans that are tried at most; some are the same."""
 
 
@@ -48,10 +48,10 @@ def contenders(
     """Distinct plans that ``timer`` finds as fast as asked, each the mildest in its own way.
 
     The first is of least cost at the latencies of the table. Others count the increase of the
-    loss on labels too, which foretells better what a finetune leaves of the accuracy, or are of
-    least cost where every weight takes time: networks whose weights fill the caches are faster,
-    once they have fewer, than the sum of their entries says. These touch fewer blocks, of more
-    weights.
+    loss on labels too, which foretells at least as well what a finetune leaves of the accuracy
+    (tests/benchmarks/README.md, "Importance"), or are of least cost where every weight takes
+    time: networks whose weights fill the caches are faster, once they have fewer, than the sum
+    of their entries says. These tend to touch fewer blocks, of more weights.
 
     Args:
         chain: the network.
@@ -97,7 +97,13 @@ def _objectives(importance: ImportanceTable) -> tuple[Objective, ...]:
 
 
 def weighted(chain: Chain, latency: LatencyTable, share: float) -> LatencyTable:
-    """The table where weights take time, those of the original network ``share`` of its latency."""
+    """The table where weights take time: entries in ms, longer by their part of all weights.
+
+    Args:
+        chain: the network.
+        latency: holds its blocks and its end-to-end latency.
+        share: what all weights of the original take, over its latency; 0 changes nothing.
+    """
     network = latency.network(chain)
     whole = sum(parameters(chain, block) for block in kept_blocks(chain))
     added = share * network.total.median_ms

@@ -20,7 +20,7 @@ class Taps:
         Raises:
             UsageError: there is no module of such a name.
         """
-        modules = dict(network.named_modules())
+        modules = dict(network.named_modules(remove_duplicate=False))
         if unknown := [name for name in names if name not in modules]:
             raise UsageError(
                 f"{', '.join(unknown)} cannot be matched: no module of that name; "
