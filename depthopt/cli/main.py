@@ -236,7 +236,7 @@ def solve(
     mode: Annotated[str, typer.Option(help="exact, bucketed:MS or epsilon:E.")] = "exact",
     objective: Annotated[
         str,
-        typer.Option(help="Minimise cost or cost_and_loss, or maximise the papers' exp_accuracy."),
+        typer.Option(help="Minimise cost, or maximise the papers' exp_accuracy."),
     ] = "cost",
     keep: Annotated[list[str] | None, typer.Option(help="A block that must stay.")] = None,
     replace: Annotated[list[str] | None, typer.Option(help="A block that must go.")] = None,

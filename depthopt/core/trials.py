@@ -11,16 +11,15 @@ class Trial:
     """A plan that is about as fast as asked, and how it did when it was finetuned a little.
 
     Attributes:
-        objective: of the solver, of which it has the least.
-        weights_share: what the original's weights were taken to cost meanwhile, over its latency.
-        plan: with latencies as the table predicts them; its cost is the objective's.
+        weights_share: what the original's weights were taken to cost when it was solved for, over
+            the original's latency.
+        plan: with latencies as the table predicts them.
         speedup: over the original, timed in turn.
         loss: on held-out images after the finetune, nats; None before it.
         accuracy: the same in points of 100.
         failure: why the finetune ended early, if it did.
     """
 
-    objective: str
     weights_share: float
     plan: Plan
     speedup: float

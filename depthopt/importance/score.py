@@ -22,6 +22,14 @@ from depthopt.rewrite.regression import convolve
 LabelledOrNot = tuple[Tensor, Tensor | None]
 """Images (N, C, H, W) and their labels (N,), or None."""
 
+LOSS_WEIGHT = 3.0
+"""Of a nat by which the loss on labels rises, against one of divergence, in a cost.
+
+Divergence alone foretells less well how accurate a network with several replacements is once it
+has been finetuned (tests/benchmarks/README.md, "What foretells a finetune"). That a loss falls
+counts for nothing: it does where the original answers too surely, which its finetune mends as well.
+"""
+
 
 @dataclass(slots=True)
 class _Sums:
@@ -130,9 +138,10 @@ def _importance(total: _Sums, original: _Sums, images: int, labelled: bool) -> I
     divergence = total.divergence / images
     if not labelled:
         return Importance(divergence, divergence)
+    loss_increase = (total.loss - original.loss) / images
     return Importance(
-        cost=divergence,
+        cost=divergence + LOSS_WEIGHT * max(0.0, loss_increase),
         divergence=divergence,
-        loss_increase=(total.loss - original.loss) / images,
+        loss_increase=loss_increase,
         accuracy_change=100 * (total.correct - original.correct) / images,
     )

@@ -7,7 +7,6 @@ several of them they tell less well, and a short finetune of each of a few plans
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from itertools import product
 
 from depthopt.core.candidate import Candidate, LatencyKey, kept_blocks, parameters
 from depthopt.core.chain import Chain
@@ -18,20 +17,13 @@ from depthopt.errors import InfeasibleBudget
 from depthopt.latency.pick import mildest
 from depthopt.latency.timing import Timer
 from depthopt.solver import solve
-from depthopt.solver.joins import Objective
 from depthopt.train.evaluate import Evaluation
 from depthopt.train.finetune import TrainingDiverged
 
 logger = logging.getLogger(__name__)
 
 SHARES = (0.0, 0.15, 0.4, 1.0)
-"""What the original's weights are taken to cost, over its latency."""
-
-OBJECTIVES: tuple[Objective, ...] = ("cost", "cost_and_loss")
-"""Of the solver; a plan for each at each share."""
-
-MOST_PLANS = len(OBJECTIVES) * len(SHARES)
-"""Plans that are tried at most; some are the same."""
+"""What the original's weights are taken to cost, over its latency; a plan for each is tried."""
 
 
 def contenders(
@@ -47,11 +39,9 @@ def contenders(
 ) -> Trials:
     """Distinct plans that ``timer`` finds as fast as asked, each the mildest in its own way.
 
-    The first is of least cost at the latencies of the table. Others count the increase of the
-    loss on labels too, which foretells at least as well what a finetune leaves of the accuracy
-    (tests/benchmarks/README.md, "Importance"), or are of least cost where every weight takes
-    time: networks whose weights fill the caches are faster, once they have fewer, than the sum
-    of their entries says. These tend to touch fewer blocks, of more weights.
+    The first is of least cost at the latencies of the table. The others are of least cost where
+    every weight takes time: networks whose weights fill the caches are faster, once they have
+    fewer, than the sum of their entries says. These tend to touch fewer blocks, of more weights.
 
     Args:
         chain: the network.
@@ -74,11 +64,10 @@ def contenders(
         return known[plan.replaced]
 
     found: dict[tuple[Candidate, ...], Trial] = {}
-    for objective, share in product(_objectives(importance), SHARES):
+    for share in SHARES:
         points = frontier
-        if (objective, share) != ("cost", 0.0):
-            table = weighted(chain, latency, share)
-            points = solve(chain, candidates, table, importance, objective=objective)
+        if share:
+            points = solve(chain, candidates, weighted(chain, latency, share), importance)
         try:
             pick = mildest(points, asked, timed, progress=progress)
         except InfeasibleBudget:
@@ -86,14 +75,8 @@ def contenders(
                 raise
             continue  # the fastest plan of this frontier is another one, and not as fast
         plan = _predicted(pick.plan, chain, latency)
-        found.setdefault(plan.replaced, Trial(objective, share, plan, pick.speedup))
+        found.setdefault(plan.replaced, Trial(share, plan, pick.speedup))
     return Trials(tuple(found.values()))
-
-
-def _objectives(importance: ImportanceTable) -> tuple[Objective, ...]:
-    """Those that a table has all numbers for."""
-    labelled = all(entry.loss_increase is not None for entry in importance.entries.values())
-    return OBJECTIVES if labelled else OBJECTIVES[:1]
 
 
 def weighted(chain: Chain, latency: LatencyTable, share: float) -> LatencyTable:

@@ -21,7 +21,7 @@ SEGMENT_HEADINGS = (
 
 
 TRIAL_HEADINGS = (
-    "", "measured", "predicted", "objective", "its value", "replacements", "blocks",
+    "", "measured", "predicted", "cost", "replacements", "blocks",
     "held-out loss", "accuracy, %",
 )  # fmt: skip
 """Of the rows that ``trial_rows`` gives."""
@@ -90,7 +90,6 @@ def trial_rows(run: RunArtefacts) -> tuple[tuple[str, ...], ...]:
             "picked" if trial.plan == run.plan else "",
             f"{trial.speedup:.2f}x",
             f"{trial.plan.speedup:.2f}x",
-            trial.objective,
             f"{trial.plan.cost:.4g}",
             str(len(trial.plan.replaced)),
             str(sum(choice.end - choice.start for choice in trial.plan.replaced)),

@@ -9,7 +9,7 @@ from depthopt.core.chain import Chain
 from depthopt.core.tables import ImportanceTable, LatencyTable
 from depthopt.errors import TableError, UsageError
 
-Objective = Literal["cost", "cost_and_loss", "exp_accuracy"]
+Objective = Literal["cost", "exp_accuracy"]
 
 
 def latencies(chain: Chain, candidates: Sequence[Candidate], table: LatencyTable) -> list[float]:
@@ -46,14 +46,10 @@ def costs(
     _refuse_gaps("importance", "estimate", [c.key for c in replacing if c.key not in table.entries])
     if objective == "cost":
         values = [table.cost(candidate) for candidate in candidates]
-    elif objective == "cost_and_loss":
-        values = [_cost_and_loss(candidate, table) for candidate in candidates]
     elif objective == "exp_accuracy":
         values = [_lack_of_exp_accuracy(candidate, table) for candidate in candidates]
     else:
-        raise UsageError(
-            f"objective {objective!r} is unknown; use 'cost', 'cost_and_loss' or 'exp_accuracy'"
-        )
+        raise UsageError(f"objective {objective!r} is unknown; use 'cost' or 'exp_accuracy'")
     for candidate, value in zip(candidates, values, strict=True):
         if not math.isfinite(value):
             raise TableError(
@@ -61,19 +57,6 @@ def costs(
                 "estimate it anew"
             )
     return values
-
-
-def _cost_and_loss(candidate: Candidate, table: ImportanceTable) -> float:
-    """The cost and, where it rises, by how much the loss does."""
-    if candidate.kind == "keep":
-        return 0.0
-    entry = table.entries[candidate.key]
-    if entry.loss_increase is None:
-        raise TableError(
-            f"importance of {candidate.key} holds no loss_increase, which objective "
-            "'cost_and_loss' needs; estimate with labels or use objective 'cost'"
-        )
-    return entry.cost + max(0.0, entry.loss_increase)
 
 
 def _lack_of_exp_accuracy(candidate: Candidate, table: ImportanceTable) -> float:

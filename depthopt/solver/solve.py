@@ -47,11 +47,10 @@ def solve(
         latency: median milliseconds of all that the candidates run.
         importance: cost of every candidate but ``keep``.
         mode: ``Exact()`` if None, else ``Bucketed(resolution_ms)`` or ``Epsilon(e)``.
-        objective: ``cost`` minimises the sum of the table's costs, ``cost_and_loss`` that of
-            costs and of the increases of the loss on labels, if any. ``exp_accuracy`` is
-            the papers': it maximises the sum of exp(change of accuracy in points),
-            1 for a block that is kept; a plan's cost is then what it lacks of the
-            original network's sum.
+        objective: ``cost`` minimises the sum of the table's costs, ``exp_accuracy``, the
+            papers', maximises the sum of exp(change of accuracy in points), 1 for a
+            block that is kept; a plan's cost is then what it lacks of the original
+            network's sum.
         keep: names of blocks that must stay.
         replace: names of blocks that must not stay.
         caps: further limits that every plan of the frontier respects.

@@ -38,6 +38,9 @@ from depthopt.train.evaluate import evaluate
 
 ORIGINAL = "original"
 FAILED = "failed: "
+SLOW = "slower than asked"
+TRIES = 3
+"""How often networks that all networks' timing in turn finds slow are picked anew."""
 
 Methods = dict[str, Callable[[Context], Family]]
 
@@ -76,9 +79,17 @@ class Match:
         families = {name: cache(partial(make, self.context)) for name, make in methods.items()}
         for name, family in families.items():
             for asked in self.options.speedups:
-                self._enter(self._row(name, asked), family)
-        picked = [row for row in self._rows(methods) if row.index is not None]
-        self._time({row: families[row.method]().structure(row.index) for row in picked})
+                row = self._row(name, asked)
+                if row.untrained is None and (not row.note or row.note.startswith(FAILED)):
+                    self._enter(row, family, asked)
+        for _ in range(TRIES):
+            self._time({row: families[row.method]() for row in self._picked(methods)})
+            slow = [row for row in self._picked(methods) if row.note == SLOW]
+            for row in slow:
+                self._enter(row, families[row.method], row.asked**2 / row.speedup)
+            if not slow:
+                break
+        picked = self._picked(methods)
         self._finetune({row.key: self._network(row, families[row.method]()) for row in picked})
 
     def _original(self) -> None:
@@ -96,27 +107,26 @@ class Match:
         fresh = Row(self.name, self.context.recipe.latency.runtime, method, asked)
         return self.results.rows.get(fresh.key, fresh)
 
-    def _rows(self, methods: Methods) -> list[Row]:
-        return [self._row(name, asked) for name in methods for asked in self.options.speedups]
+    def _picked(self, methods: Methods) -> list[Row]:
+        rows = [self._row(name, asked) for name in methods for asked in self.options.speedups]
+        return [row for row in rows if row.index is not None]
 
     def _keep(self, row: Row) -> None:
         self.results.rows[row.key] = row
         save_json(self.results, self.path)
 
-    def _enter(self, row: Row, family: Callable[[], Family]) -> None:
-        """Pick the network of a row; a row that failed in an earlier run is tried again."""
-        if row.untrained is not None or (row.note and not row.note.startswith(FAILED)):
-            return
+    def _enter(self, row: Row, family: Callable[[], Family], aim: float) -> None:
+        """Pick the network of a row, the mildest that is faster than ``aim`` when timed alone."""
         print(f"{row.key}: picking", flush=True)
-        row = replace(row, note="")
+        row = replace(row, index=None, speedup=None, untrained=None, note="")
         try:
-            row = self._picked(row, family())
+            row = self._with_pick(row, family(), aim)
         except Exception as error:  # whatever a method does wrong is its row's to say
             row = replace(row, index=None, note=_failure(error))
         self._keep(row)
         print(f"{row.key}: {row.note or f'{row.untrained:.1f} % untrained'}", flush=True)
 
-    def _picked(self, row: Row, family: Family) -> Row:
+    def _with_pick(self, row: Row, family: Family, aim: float) -> Row:
         if family.size == 0:
             return replace(row, note="not reached: no plan is faster than the original")
         stopwatch = Stopwatch(self.context, self.options.seconds)
@@ -125,7 +135,7 @@ class Match:
         def speedup(index: int) -> float:
             return stopwatch.speedup(family.structure(index))
 
-        index, most = mildest(family, speedup, row.asked)
+        index, most = mildest(family, speedup, aim)
         if index is None:
             return replace(row, note=f"not reached: at most {most:.2f}x measured")
         row = replace(row, index=index)
@@ -145,17 +155,18 @@ class Match:
     def _accuracy(self, network: nn.Module) -> float:
         return evaluate(network, self.context.data.test.batches(BATCH)).accuracy
 
-    def _time(self, networks: dict[Row, nn.Module]) -> None:
+    def _time(self, families: dict[Row, Family]) -> None:
         """Time all that was picked in turn, if anything has not been."""
-        if all(row.speedup is not None for row in networks):
+        if all(row.speedup is not None for row in families):
             return
         stopwatch = Stopwatch(self.context, 2 * self.options.seconds)
-        structures = {row.key: network for row, network in networks.items()}
+        structures = {row.key: family.structure(row.index) for row, family in families.items()}
         speedups = stopwatch.speedups(structures)
-        for row in networks:
+        for row in families:
             got = speedups[row.key]
-            slow = "slower than when it was picked" if got < row.asked * (1 - TOLERANCE) else ""
-            self._keep(replace(row, speedup=got, note=slow))
+            self._keep(
+                replace(row, speedup=got, note=SLOW if got < row.asked * (1 - TOLERANCE) else "")
+            )
 
     def _finetune(self, networks: dict[str, nn.Module]) -> None:
         if self.options.minutes == 0:

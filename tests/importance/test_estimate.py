@@ -30,7 +30,15 @@ COMPOSED = estimate(
 def test_every_candidate_but_keep_is_scored() -> None:
     assert set(TABLE.entries) == {c.key for c in ALL if c.kind != "keep"}
     assert TABLE.images == 32
-    assert all(entry.cost >= -1e-12 for entry in TABLE.entries.values()), "divergence"
+
+
+def test_a_cost_is_the_divergence_and_thrice_what_the_loss_on_labels_rises_by() -> None:
+    rises = [entry.loss_increase > 0 for entry in TABLE.entries.values()]
+    assert any(rises)
+    assert not all(rises)
+    for entry in TABLE.entries.values():
+        rise = entry.loss_increase if entry.loss_increase > 0 else 0
+        assert entry.cost == pytest.approx(entry.divergence + 3 * rise, rel=1e-12)
 
 
 @pytest.mark.parametrize("kind", ["drop", "merge"])
@@ -94,7 +102,7 @@ def test_labels_are_not_needed() -> None:
     unlabelled = [(x, None) for x, _ in HELD_OUT]
     table = estimate(MODEL, CHAIN, ALL, fitting=FITTING, held_out=unlabelled)
     for key, entry in TABLE.entries.items():
-        assert table.entries[key].cost == entry.cost
+        assert table.entries[key].cost == table.entries[key].divergence == entry.divergence
         assert table.entries[key].accuracy_change is None
         assert table.entries[key].loss_increase is None
     with pytest.raises(DataError, match="16 of 32 held-out images have labels"):

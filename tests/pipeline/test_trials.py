@@ -20,7 +20,7 @@ from depthopt.core.tables import (
 from depthopt.core.trials import Trial, Trials
 from depthopt.errors import DepthoptError, InfeasibleBudget
 from depthopt.extraction import candidates, extract
-from depthopt.pipeline.trials import MOST_PLANS, contenders, tried, weighted
+from depthopt.pipeline.trials import SHARES, contenders, tried, weighted
 from depthopt.solver import solve
 from depthopt.train import Evaluation, TrainingDiverged
 from tests.networks import Residual
@@ -40,11 +40,7 @@ def tables(seed):
     total = 0.5 + sum(table.candidate_ms(CHAIN, block) for block in KEPT)
     network = NetworkLatency(summary(total), 0.5)
     table = replace(table, networks={network_key(CHAIN): network})
-    costs = {
-        c.key: Importance(draw.uniform(0.1, 2.0), loss_increase=draw.uniform(-1.0, 1.0))
-        for c in FOUND
-        if c.kind != "keep"
-    }
+    costs = {c.key: Importance(draw.uniform(0.1, 2.0)) for c in FOUND if c.kind != "keep"}
     return table, ImportanceTable("Residual", "fit", entries=costs)
 
 
@@ -85,28 +81,17 @@ def test_contenders_are_distinct_as_fast_as_asked_and_predicted_by_the_table(see
             contend(latency, importance, asked, timer)
         return
     trials = contend(latency, importance, asked, timer).trials
-    assert (trials[0].objective, trials[0].weights_share) == ("cost", 0.0)
+    assert trials[0].weights_share == 0
     points = [frontier.plan(i) for i in range(len(frontier.points))]
     assert trials[0].plan.replaced in [plan.replaced for plan in points]
-    assert len({trial.plan.replaced for trial in trials}) == len(trials) <= MOST_PLANS
+    assert len({trial.plan.replaced for trial in trials}) == len(trials) <= len(SHARES)
     assert len(timed) == len(set(timed)), "no plan is timed twice"
     for trial in trials:
         assert trial.speedup >= asked
         assert trial.plan.speedup == pytest.approx(true(trial.plan))
-        entries = [importance.entries[c.key] for c in trial.plan.replaced]
-        cost = sum(entry.cost for entry in entries)
-        if trial.objective == "cost_and_loss":
-            cost += sum(max(entry.loss_increase, 0) for entry in entries)
+        cost = sum(importance.cost(choice) for choice in trial.plan.replaced)
         assert trial.plan.cost == pytest.approx(cost)
         assert not trial.is_done
-
-
-def test_without_labels_only_the_cost_counts():
-    latency, importance = tables(0)
-    entries = {key: replace(e, loss_increase=None) for key, e in importance.entries.items()}
-    unlabelled = replace(importance, entries=entries)
-    trials = contend(latency, unlabelled, 1.5, lambda plan: plan.speedup).trials
-    assert {trial.objective for trial in trials} == {"cost"}
 
 
 @given(st.integers(0, 10**6), st.floats(0.01, 3.0))
@@ -128,7 +113,7 @@ def trials_of(*losses):
     latency, importance = tables(0)
     frontier = solve(CHAIN, FOUND, latency, importance)
     return Trials(tuple(
-        Trial("cost", 0.0, frontier.plan(i), 2.0, loss, None if loss is None else 50.0)
+        Trial(0.0, frontier.plan(i), 2.0, loss, None if loss is None else 50.0)
         for i, loss in enumerate(losses)
     ))  # fmt: skip
 

@@ -95,9 +95,9 @@ def test_plans_that_were_tried_are_shown(tmp_path: Path) -> None:
     assert data(before)["explorer"]["command"][1].endswith("measured: false}'")
     picked = load_json(Plan, tmp_path / "plan.json")
     trials = (
-        Trial("cost", 0.0, picked, 2.125, 0.8375, 81.25),
-        Trial("cost", 1.0, frontier.plan(0), 2.375, failure="loss is NaN"),
-        Trial("cost_and_loss", 0.0, frontier.plan(1), 2.625),
+        Trial(0.0, picked, 2.125, 0.8375, 81.25),
+        Trial(1.0, frontier.plan(0), 2.375, failure="loss is NaN"),
+        Trial(0.4, frontier.plan(1), 2.625),
     )
     save_json(Trials(trials), tmp_path / "trials.json")
     run = read_run(tmp_path)

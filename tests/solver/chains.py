@@ -84,11 +84,9 @@ def tables(
     networks = {network_key(chain): NetworkLatency(total, 3.0)}
     costs = {
         c.key: Importance(
-            float(random.integers(0, 6)),
-            loss_increase=float(7 * i % 5 - 2),
-            accuracy_change=-float(random.integers(0, 4)),
+            float(random.integers(0, 6)), accuracy_change=-float(random.integers(0, 4))
         )
-        for i, c in enumerate(candidates)
+        for c in candidates
         if c.kind != "keep"
     }
     return (

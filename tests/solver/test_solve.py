@@ -28,13 +28,11 @@ def worth(candidate: Candidate, importance: ImportanceTable, objective: str) -> 
     entry = importance.entries[candidate.key]
     if objective == "cost":
         return entry.cost
-    if objective == "cost_and_loss":
-        return entry.cost + (entry.loss_increase if entry.loss_increase > 0 else 0)
     return candidate.end - candidate.start - math.exp(entry.accuracy_change)
 
 
 @pytest.mark.parametrize("seed", range(10))
-@pytest.mark.parametrize("objective", ["cost", "cost_and_loss", "exp_accuracy"])
+@pytest.mark.parametrize("objective", ["cost", "exp_accuracy"])
 def test_frontier_of_chains_with_skips_equals_brute_force(seed: int, objective: str) -> None:
     random = np.random.default_rng(seed)
     for _ in range(25):
@@ -199,8 +197,6 @@ def test_gaps_are_named() -> None:
         solve(chain, candidates, latency, replace(importance, model="other"))
     with pytest.raises(TableError, match="holds no accuracy_change"):
         solve(chain, candidates, latency, importance, objective="exp_accuracy")
-    with pytest.raises(TableError, match="holds no loss_increase"):
-        solve(chain, candidates, latency, importance, objective="cost_and_loss")
     with pytest.raises(UsageError, match="objective 'speed' is unknown"):
         solve(chain, candidates, latency, importance, objective="speed")
 
