@@ -82,13 +82,11 @@ class Match:
                 row = self._row(name, asked)
                 if row.untrained is None and (not row.note or row.note.startswith(FAILED)):
                     self._enter(row, family, asked)
-        for _ in range(TRIES):
+        for _ in range(1 + TRIES):
+            for row in self._picked(methods):
+                if row.note == SLOW and not row.accuracies:
+                    self._enter(row, families[row.method], row.asked**2 / row.speedup)
             self._time({row: families[row.method]() for row in self._picked(methods)})
-            slow = [row for row in self._picked(methods) if row.note == SLOW]
-            for row in slow:
-                self._enter(row, families[row.method], row.asked**2 / row.speedup)
-            if not slow:
-                break
         picked = self._picked(methods)
         self._finetune({row.key: self._network(row, families[row.method]()) for row in picked})
 
