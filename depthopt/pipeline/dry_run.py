@@ -126,17 +126,10 @@ def dry_run(recipe: Recipe, folder: Path, *, batch: int = 8) -> DryRun:
     images = {}
     with suppress(DepthoptError):
         images = {s: len(getattr(run.data, s)) for s in ("train", "calibration", "test")}
-    section = recipe.candidates
     classes = len(run.data.class_names) if images else 1000
     model = _untrained(run, classes)
     chain = extract(model, recipe.model.input_size, name=recipe.model.name)
-    found = candidates(
-        chain,
-        kinds=section.kinds,
-        kernel_sizes=section.kernel_sizes,
-        max_length=section.max_length,
-        inserted=section.inserted,
-    )
+    found = candidates(chain, **dict(recipe.candidates))
     entries = None
     with suppress(DepthoptError):
         keys = {key for c in found for key in latency_keys(chain, c)}

@@ -77,7 +77,7 @@ class DataSection(_Section):
 
 
 class CandidatesSection(_Section):
-    """What segments may become."""
+    """What segments may become, by the names that ``extraction.candidates`` takes them by."""
 
     kinds: tuple[Kind, ...] = Field(("drop", "fit"), description="drop, fit, merge")
     kernel_sizes: tuple[PositiveInt, ...] = Field((1, 3, 5), description="that fit tries")

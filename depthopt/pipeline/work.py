@@ -83,15 +83,8 @@ def make_teacher(run: Context) -> str:
 
 def extract_chain(run: Context) -> str:
     """Extract the chain and list its candidates."""
-    section = run.recipe.candidates
     chain = extract(run.teacher, run.recipe.model.input_size, name=run.recipe.model.name)
-    found = candidates(
-        chain,
-        kinds=section.kinds,
-        kernel_sizes=section.kernel_sizes,
-        max_length=section.max_length,
-        inserted=section.inserted,
-    )
+    found = candidates(chain, **dict(run.recipe.candidates))
     save_json(chain, run.path("chain.json"))
     save_json(CandidateList(found), run.path("candidates.json"))
     return (
