@@ -5,11 +5,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import contest.race
+import head_to_head
 import pytest
 import timm
 import torch
 from contest.family import Family, mildest
 from contest.race import Contestant, Pace, race
+from contest.report import Results
 from contest.subsets import subset_merges
 
 from depthopt.core.candidate import kept_blocks
@@ -105,3 +107,47 @@ def test_a_race_goes_on_where_it_was_stopped_and_teaches_only_who_has_tensors_to
         assert len(after.accuracies) == 2
         assert after.accuracies[0] == before.accuracies[0]
     assert "a plan, 1 steps, seed 1" in capsys.readouterr().out
+
+
+def test_a_network_that_is_slow_when_all_are_timed_in_turn_is_picked_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Alone every network seems a tenth faster than it is, and its index is its speed."""
+
+    class Network(torch.nn.Module):
+        def __init__(self, index: int) -> None:
+            super().__init__()
+            self.index = index
+
+    class Stopwatch:
+        def __init__(self, *_options: object) -> None: ...
+
+        def speedup(self, network: Network) -> float:
+            return 1.1 * self.speedups({"": network})[""]
+
+        def speedups(self, networks: dict[str, Network]) -> dict[str, float]:
+            return {key: 1 + network.index / 100 for key, network in networks.items()}
+
+    monkeypatch.setattr(head_to_head, "Stopwatch", Stopwatch)
+    monkeypatch.setattr(head_to_head.Match, "_accuracy", lambda _match, _network: 50.0)
+    conditions = SimpleNamespace(
+        device="", runtime="fake", runtime_version="1", threads=1, batch=1, dtype="float32"
+    )
+    context = SimpleNamespace(
+        teacher=Network(0),
+        recipe=SimpleNamespace(latency=SimpleNamespace(runtime="fake")),
+        runtime=SimpleNamespace(conditions=lambda _batch: conditions),
+        path=lambda name: tmp_path / name,
+    )
+    (tmp_path / "entries").mkdir()
+    options = SimpleNamespace(speedups=[1.5, 2.0, 9.0], seconds=1.0, minutes=0)
+    results = Results({}, {}, "")
+    match = head_to_head.Match("net", context, results, tmp_path / "results.json", options)
+    match.play({"fake": lambda _context: Family(200, Network, Network, lambda _asked: 100)})
+    rows = {row.asked: row for row in results.rows.values() if row.method == "fake"}
+    for asked in (1.5, 2.0):
+        assert 0.97 * asked <= rows[asked].speedup <= 1.04 * asked
+        assert rows[asked].speedup == 1 + rows[asked].index / 100
+        assert rows[asked].note == ""
+    assert rows[9.0].index is None
+    assert rows[9.0].note == "not reached: at most 3.29x measured"
