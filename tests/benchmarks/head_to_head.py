@@ -258,13 +258,14 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=2.0, help="to time one network for")
     parser.add_argument("--rounds", type=int, default=2, help="to measure training speeds in")
     parser.add_argument("--ablations", action="store_true", help="the default's instead of rivals")
-    parser.add_argument("--quick", action="store_true", help="one network, one speed-up")
+    parser.add_argument("--quick", action="store_true", help="one network, one epoch, one speed-up")
     options = parser.parse_args()
     if options.quick:
         options.networks = options.networks[:1]
         options.speedups = [options.speedups[len(options.speedups) // 2]]
         options.seeds, options.minutes = 1, min(options.minutes, 0.5)
         options.score_images = min(options.score_images, 128)
+        options.overrides = ["teacher.epochs=1", *options.overrides]
         options.run_dir = options.run_dir.with_name(f"{options.run_dir.name}-quick")
     return options
 
