@@ -259,7 +259,8 @@ class Importance:
     """What one candidate alone costs on held-out calibration images.
 
     Attributes:
-        cost: the number that the solver adds up and minimises.
+        cost: the number that the solver adds up and minimises; of ``fit`` the divergence and,
+            with labels, three times what the loss rises by, in nats.
         divergence: mean KL divergence of the outputs from the original's, in nats;
             None where the estimator does not measure it.
         loss_increase: change of the mean cross-entropy, in nats; None without labels.

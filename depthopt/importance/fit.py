@@ -5,7 +5,7 @@ equations of all ends and kernels at once (``depthopt.importance.regress``), and
 them. The second runs the original on held-out images, puts each candidate's output
 in the place of the segment's, and runs only the rest of the network
 (``depthopt.importance.score``): the divergence of its outputs from the original's is the
-candidate's cost.
+candidate's cost, and with labels also what the loss on them rises by.
 
 Every regression and every score is worked at on one thread, several of them at a time, so
 that the table's bits depend neither on the number of cores nor on that of workers.

@@ -27,7 +27,7 @@ LOSS_WEIGHT = 3.0
 
 Divergence alone foretells less well how accurate a network with several replacements is once it
 has been finetuned (tests/benchmarks/README.md, "What foretells a finetune"). That a loss falls
-counts for nothing: it does where the original answers too surely, which its finetune mends as well.
+counts for nothing: a falling one may only say that the original answered too surely.
 """
 
 

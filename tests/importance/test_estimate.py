@@ -30,6 +30,7 @@ COMPOSED = estimate(
 def test_every_candidate_but_keep_is_scored() -> None:
     assert set(TABLE.entries) == {c.key for c in ALL if c.kind != "keep"}
     assert TABLE.images == 32
+    assert all(entry.divergence >= -1e-12 for entry in TABLE.entries.values())
 
 
 def test_a_cost_is_the_divergence_and_thrice_what_the_loss_on_labels_rises_by() -> None:
