@@ -19,7 +19,7 @@ from depthopt.rewrite.calibration import repeatable
 from depthopt.rewrite.compensate import compensate
 from depthopt.rewrite.fold import fold_norms
 from depthopt.rewrite.inserted import Start, start_as_identity
-from depthopt.rewrite.normed import set_weights
+from depthopt.rewrite.normed import fresh_lengths, set_weights
 from depthopt.rewrite.pairs import accumulate
 from depthopt.rewrite.regression import RIDGES, best_fits, error_of
 
@@ -131,4 +131,5 @@ def _refit(
         error_of(inputs, weight, bias, choice.spec, wanted) <= fitted.error
     ):
         return  # what is composed is as good
-    set_weights(conv, norm, fitted.weight.double(), fitted.bias.double(), regression)
+    new = fitted.weight.double(), fitted.bias.double()
+    set_weights(conv, norm, *new, regression, fresh_lengths(conv))

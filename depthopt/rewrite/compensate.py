@@ -13,7 +13,7 @@ from depthopt.core.chain import Block, Chain
 from depthopt.graph.replay import Replay
 from depthopt.graph.trace import nodes_by_name
 from depthopt.rewrite.affine import folded
-from depthopt.rewrite.normed import set_weights
+from depthopt.rewrite.normed import own_lengths, set_weights
 from depthopt.rewrite.pairs import accumulate
 from depthopt.rewrite.regression import best_fits, error_of
 
@@ -56,7 +56,8 @@ def compensate(
     best = fitted[block.name]
     weight, bias = (tensor.to(inputs.dtype) for tensor in before)
     if best.error < error_of(inputs, weight, bias, block.spec, wanted):
-        set_weights(layer, norm, best.weight.double(), best.bias.double(), regression)
+        new = best.weight.double(), best.bias.double()
+        set_weights(layer, norm, *new, regression, own_lengths(layer))
 
 
 def _layers(student: fx.GraphModule, block: Block) -> tuple[nn.Module, nn.BatchNorm2d | None]:

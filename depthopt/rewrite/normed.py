@@ -1,8 +1,14 @@
 """A convolution and the norm behind it, set to compute given weights together.
 
 The norm keeps its part: its statistics become those of the new outputs, so that training, which
-normalises by the batch's, and evaluation agree.
+normalises by the batch's, and evaluation agree. It also leaves the length of each output channel's
+weight free, and with it how far a step of Adam turns the weight: by the learning rate over its
+root mean square (van Laarhoven 2017, "L2 Regularization versus Batch and Weight Normalization",
+arXiv 1706.05350). Lengths are therefore given, so that all layers learn at the pace of those that
+were trained.
 """
+
+import math
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +23,7 @@ def set_weights(
     weight: Tensor,
     bias: Tensor,
     regression: Regression,
+    lengths: Tensor,
 ) -> None:
     """Let convolution and norm together compute ``weight`` and ``bias``, in evaluation mode.
 
@@ -26,6 +33,8 @@ def set_weights(
         weight: (out_channels, in_channels // groups, kH, kW), in float64.
         bias: (out_channels,), in float64.
         regression: has seen the convolution's inputs.
+        lengths: (out_channels,), Euclidean norms that the convolution's weight gets, per output
+            channel, if there is a norm.
     """
     if norm is None:
         layer.weight.copy_(weight)
@@ -34,15 +43,31 @@ def set_weights(
         else:
             layer.bias.copy_(bias)
         return
-    state = {name: tensor.double() for name, tensor in norm.state_dict().items()}
-    scale = state["weight"] / (state["running_var"] + norm.eps).sqrt()
-    dead = scale.abs() < 1e-12  # what such a channel computes is its bias, whatever the weight
-    safe = torch.where(dead, torch.ones_like(scale), scale)[:, None, None, None]
-    raw = torch.where(dead[:, None, None, None], layer.weight.double(), weight / safe)
+    gain = norm.get_parameter("weight")
+    wanted = weight.flatten(1).norm(dim=1)
+    dead = (wanted == 0) | (lengths == 0)  # of no direction, or of no length: set as it is
+    scale = torch.where(dead, 1.0, wanted / lengths.double()).copysign(gain.double())
+    raw = weight / scale[:, None, None, None]
     mean, variance = regression.output_moments(raw)
     layer.weight.copy_(raw)
     offset = mean if layer.bias is None else mean + layer.bias.double()
     norm.get_buffer("running_mean").copy_(offset)
     norm.get_buffer("running_var").copy_(variance)
-    norm.get_parameter("weight").copy_(scale * (variance + norm.eps).sqrt())
+    gain.copy_(scale * (variance + norm.eps).sqrt())
     norm.get_parameter("bias").copy_(bias + scale * mean)
+
+
+def own_lengths(layer: nn.Conv2d) -> Tensor:
+    """The lengths that a trained convolution's weights have, (out_channels,)."""
+    return layer.weight.detach().double().flatten(1).norm(dim=1)
+
+
+def fresh_lengths(layer: nn.Conv2d) -> Tensor:
+    """The lengths that weights begin a training with, (out_channels,).
+
+    Kaiming's initialisation by outputs, as timm's convolutional networks use it: a variance of
+    2 / (kH kW out_channels / groups). Those of trained networks stay near it.
+    """
+    fan_in = layer.weight[0].numel()
+    fan_out = math.prod(layer.kernel_size) * layer.out_channels // layer.groups
+    return layer.weight.new_full((layer.out_channels,), math.sqrt(2 * fan_in / fan_out)).double()
