@@ -53,7 +53,7 @@ class Pace:
     Attributes:
         first: steps that do not count; they wait for the workers that load images.
         counted: steps behind them that do.
-        rounds: of all networks in turn; each one's least counts.
+        rounds: of all networks in turn; each one's median counts.
     """
 
     first: int = 5
@@ -176,7 +176,7 @@ def train(
 def step_seconds(
     contestants: list[Contestant], context: Context, config: TrainConfig, pace: Pace = Pace()
 ) -> list[float]:
-    """Seconds a training step of each takes, in turn, the least of some rounds.
+    """Seconds a training step of each takes, in turn, the median of some rounds.
 
     One whose training diverges at once counts as one that takes for ever.
     """
@@ -194,4 +194,4 @@ def step_seconds(
 
     times = [[step(contestant) for contestant in contestants] for _ in range(pace.rounds)]
     print("seconds a step, by rounds:", times, flush=True)
-    return [min(column) for column in zip(*times, strict=True)]
+    return [statistics.median(column) for column in zip(*times, strict=True)]
