@@ -19,6 +19,7 @@ import argparse
 import hashlib
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -37,6 +38,9 @@ from depthopt.pipeline.run import run
 from depthopt.rewrite import segment_ends
 from depthopt.train import TrainConfig, finetune, load_dataset
 from depthopt.train.evaluate import evaluate
+
+RACE = "minutes.json"
+"""What is known of a race, in its folder: the same command goes on from there."""
 
 
 def waiting(_options: argparse.Namespace) -> None:
@@ -123,7 +127,7 @@ def _race(
     config: TrainConfig,
     options: argparse.Namespace,
 ) -> None:
-    path = options.run_dir / "minutes.json"
+    path = options.run_dir / RACE
     race(contestants, context, config, path=path, minutes=options.minutes, seeds=options.seeds)
 
 
@@ -139,7 +143,12 @@ def _context(options: argparse.Namespace, speedup: float) -> Context:
         trials={"steps": options.trials},
         finetune=asdict(_config(options)),
     )
-    return run(recipe, options.run_dir, until="estimate" if speedup == 1 else "apply")
+    if speedup == 1:
+        return run(recipe, options.run_dir, until="estimate")
+    folder = options.run_dir / f"{speedup:g}x"  # of its own, so that a stopped race finds its plan
+    if not folder.exists():
+        shutil.copytree(options.run_dir, folder, ignore=shutil.ignore_patterns("*x", RACE))
+    return run(recipe, folder, until="apply")
 
 
 def _contestant(options: argparse.Namespace, speedup: float) -> Contestant:
@@ -169,7 +178,7 @@ def main() -> None:
     parser.add_argument("--speedups", type=float, nargs="*", default=[2.0, 3.0])
     parser.add_argument("--trials", type=int, default=75, help="0 takes the plan of least cost")
     parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--learning-rate", type=float, default=5e-4)
+    parser.add_argument("--learning-rate", type=float, default=1e-3)
     parser.add_argument("--matching", type=float, default=0.0, help="of the original's tensors")
     parser.add_argument("--ema", type=float, default=None)
     options = parser.parse_args()
