@@ -59,7 +59,8 @@ def set_weights(
 
 def own_lengths(layer: nn.Conv2d) -> Tensor:
     """The lengths that a trained convolution's weights have, (out_channels,)."""
-    return layer.weight.detach().double().flatten(1).norm(dim=1)
+    lengths: Tensor = layer.weight.detach().double().flatten(1).norm(dim=1)
+    return lengths
 
 
 def fresh_lengths(layer: nn.Conv2d) -> Tensor:
