@@ -147,7 +147,7 @@ def _context(options: argparse.Namespace, speedup: float) -> Context:
         return run(recipe, options.run_dir, until="estimate")
     folder = options.run_dir / f"{speedup:g}x"  # of its own, so that a stopped race finds its plan
     if not folder.exists():
-        shutil.copytree(options.run_dir, folder, ignore=shutil.ignore_patterns("*x", RACE))
+        shutil.copytree(options.run_dir, folder, ignore=shutil.ignore_patterns("[0-9]*x", RACE))
     return run(recipe, folder, until="apply")
 
 
