@@ -131,5 +131,4 @@ def _refit(
         error_of(inputs, weight, bias, choice.spec, wanted) <= fitted.error
     ):
         return  # what is composed is as good
-    new = fitted.weight.double(), fitted.bias.double()
-    set_weights(conv, norm, *new, regression, fresh_lengths(conv))
+    set_weights(conv, norm, fitted.weight, fitted.bias, regression, fresh_lengths(conv))

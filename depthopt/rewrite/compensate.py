@@ -56,8 +56,7 @@ def compensate(
     best = fitted[block.name]
     weight, bias = (tensor.to(inputs.dtype) for tensor in before)
     if best.error < error_of(inputs, weight, bias, block.spec, wanted):
-        new = best.weight.double(), best.bias.double()
-        set_weights(layer, norm, *new, regression, own_lengths(layer))
+        set_weights(layer, norm, best.weight, best.bias, regression, own_lengths(layer))
 
 
 def _layers(student: fx.GraphModule, block: Block) -> tuple[nn.Module, nn.BatchNorm2d | None]:

@@ -30,8 +30,8 @@ def set_weights(
     Args:
         layer: the convolution; changed in place.
         norm: behind it, if there is one; changed in place.
-        weight: (out_channels, in_channels // groups, kH, kW), in float64.
-        bias: (out_channels,), in float64.
+        weight: (out_channels, in_channels // groups, kH, kW).
+        bias: (out_channels,).
         regression: has seen the convolution's inputs.
         lengths: (out_channels,), Euclidean norms that the convolution's weight gets, per output
             channel, if there is a norm.
@@ -43,6 +43,7 @@ def set_weights(
         else:
             layer.bias.copy_(bias)
         return
+    weight, bias = weight.double(), bias.double()
     gain = norm.get_parameter("weight")
     wanted = weight.flatten(1).norm(dim=1)
     dead = (wanted == 0) | (lengths == 0)  # of no direction, or of no length: set as it is
@@ -67,7 +68,8 @@ def fresh_lengths(layer: nn.Conv2d) -> Tensor:
     """The lengths that weights begin a training with, (out_channels,).
 
     Kaiming's initialisation by outputs, as timm's convolutional networks use it: a variance of
-    2 / (kH kW out_channels / groups). Those of trained networks stay near it.
+    2 / (kH kW out_channels / groups). Most layers of trained
+    networks lie within a factor of two of it.
     """
     fan_in = layer.weight[0].numel()
     fan_out = math.prod(layer.kernel_size) * layer.out_channels // layer.groups
