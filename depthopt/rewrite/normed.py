@@ -68,8 +68,8 @@ def fresh_lengths(layer: nn.Conv2d) -> Tensor:
     """The lengths that weights begin a training with, (out_channels,).
 
     Kaiming's initialisation by outputs, as timm's convolutional networks use it: a variance of
-    2 / (kH kW out_channels / groups). Most layers of trained
-    networks lie within a factor of two of it.
+    2 / (kH kW out_channels / groups). Most layers of trained networks lie within a factor of
+    two of it.
     """
     fan_in = layer.weight[0].numel()
     fan_out = math.prod(layer.kernel_size) * layer.out_channels // layer.groups
