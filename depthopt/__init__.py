@@ -1,8 +1,9 @@
 """Make a trained convolutional network shallower and faster for one device.
 
-``extract -> candidates -> profile -> estimate -> solve -> pick_measured -> apply -> finetune ->
-merge -> export_onnx``; ``save`` and ``load`` keep a compressed network as a folder,
-``export_openvino``, ``export_engine`` and ``quantise`` go on from its ONNX file.
+``extract -> candidates -> profile -> estimate -> solve -> pick_measured -> apply ->
+regress_classifier -> finetune -> merge -> export_onnx``; ``save`` and ``load`` keep a compressed
+network as a folder, ``export_openvino``, ``export_engine`` and ``quantise`` go on from its ONNX
+file.
 
 Names are imported when they are first used: torch and its kin take seconds.
 """
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from depthopt.extraction import candidates, extract
     from depthopt.importance import estimate
     from depthopt.latency import pick_measured, profile, validate
-    from depthopt.rewrite import apply, merge
+    from depthopt.rewrite import apply, merge, regress_classifier
     from depthopt.runtimes import get_runtime
     from depthopt.solver import solve
     from depthopt.train import finetune, load_dataset
@@ -55,6 +56,7 @@ __all__ = [
     "pick_measured",
     "profile",
     "quantise",
+    "regress_classifier",
     "save",
     "solve",
     "validate",
@@ -70,7 +72,7 @@ _HOMES = {
     "extraction": ("candidates", "extract"),
     "importance": ("estimate",),
     "latency": ("pick_measured", "profile", "validate"),
-    "rewrite": ("apply", "merge"),
+    "rewrite": ("apply", "merge", "regress_classifier"),
     "runtimes": ("get_runtime",),
     "solver": ("solve",),
     "train": ("finetune", "load_dataset"),

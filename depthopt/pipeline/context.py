@@ -179,8 +179,8 @@ class Context:
         chosen, _ = stratified(split.labels, images, seed=self.recipe.seed)
         return replace(self.data, train=split.subset(chosen))
 
-    def train_images(self, images: int) -> Repeated[Tensor]:
-        """Batches of training images (N, C, H, W), not augmented, the same every time."""
+    def train_batches(self, images: int) -> Repeated[Batch]:
+        """Batches of training images and labels, not augmented, the same every time."""
         split = self.data.train
         count = min(-(-images // BATCH), training_steps(len(split), BATCH))
         order = batch_indices(
@@ -188,7 +188,12 @@ class Context:
         )[:count]
         # A pass that is gone through to its end leaves no worker process at its work.
         chosen = split.subset(torch.cat(list(order)))
-        return Repeated(lambda: (pixels for pixels, _ in chosen.batches(BATCH)), count)
+        return Repeated(partial(chosen.batches, BATCH), count)
+
+    def train_images(self, images: int) -> Repeated[Tensor]:
+        """Batches of the same images (N, C, H, W) alone."""
+        batches = self.train_batches(images)
+        return Repeated(lambda: (pixels for pixels, _ in batches), len(batches))
 
     def held_out(self) -> Repeated[Batch]:
         """Batches of calibration images and labels."""

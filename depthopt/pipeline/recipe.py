@@ -171,6 +171,7 @@ class ApplySection(_Section):
     compensate: bool = Field(
         True, description="regress the kept convolutions behind a replacement too"
     )
+    classifier: bool = Field(True, description="regress the classifier on the images' labels")
 
 
 class Recipe(_Section):

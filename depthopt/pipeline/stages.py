@@ -104,7 +104,11 @@ STAGES: tuple[Stage, ...] = (
     ),
     Stage(
         "apply",
-        lambda recipe: [_of(*_DATA, "apply")(recipe), recipe.importance.ridges],
+        lambda recipe: [
+            _of(*_DATA, "apply")(recipe),
+            recipe.importance.ridges,
+            recipe.finetune.label_smoothing,
+        ],
         ("teacher.safetensors", "chain.json", "plan.json"),
         _saved("shallow"),
         work.carry_out,

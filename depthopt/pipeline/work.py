@@ -25,7 +25,7 @@ from depthopt.latency.timing import plan_timer
 from depthopt.pipeline.context import BATCH, CandidateList, Context
 from depthopt.pipeline.measure import fused_difference, measure
 from depthopt.pipeline.trials import contenders, tried
-from depthopt.rewrite import apply, merge, segment_ends
+from depthopt.rewrite import apply, merge, regress_classifier, segment_ends
 from depthopt.solver import solve
 from depthopt.train.evaluate import Evaluation, evaluate
 from depthopt.train.finetune import finetune
@@ -274,7 +274,7 @@ def _tried(run: Context, frontier: Frontier) -> tuple[Trial, int]:
 
 def _applied(run: Context, plan: Plan) -> TracedNetwork:
     section = run.recipe.apply
-    return apply(
+    network = apply(
         run.teacher,
         run.chain,
         plan,
@@ -285,6 +285,14 @@ def _applied(run: Context, plan: Plan) -> TracedNetwork:
         start=section.start,
         progress=lambda done, total: run.reporter.progress(done, total, "layers regressed"),
     )
+    if section.classifier:
+        regress_classifier(
+            network,
+            run.train_batches(section.images),
+            run.held_out(),
+            label_smoothing=run.recipe.finetune.label_smoothing,
+        )
+    return network
 
 
 def _save(run: Context, network: TracedNetwork, folder: str) -> None:

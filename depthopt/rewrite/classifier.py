@@ -1,0 +1,166 @@
+"""The classifier regressed on labels, for the features that a shallow network has.
+
+``min mean cross entropy(y, W x + b) + ridge s |W - W0|^2`` over training images, with y their
+smoothed labels, x the features as they are now, s the features' mean square, and W0 the weight
+that the classifier has: multinomial logistic regression drawn to the original's answer, a convex
+problem. Finetuning that begins from there does not tear the features about for the sake of a
+classifier that does not suit them (Kumar et al., "Fine-Tuning can Distort Pretrained Features and
+Underperform Out-of-Distribution", ICLR 2022, https://arxiv.org/abs/2202.10054).
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - its usual name
+from torch import Tensor, fx, nn
+
+from depthopt.core.heap import kept_heap
+from depthopt.errors import DataError
+
+RIDGES = (1.0, 0.3, 0.1, 0.03, 0.01, 3e-3)
+"""Strengths that hold the weight to what it was, strongest first."""
+
+_ITERATIONS = 200
+
+Batches = Iterable[tuple[Tensor, Tensor]]
+_Linear = tuple[Tensor, Tensor]
+
+
+@kept_heap()
+def regress_classifier(
+    network: fx.GraphModule,
+    fitting: Batches,
+    held_out: Batches,
+    *,
+    label_smoothing: float = 0.1,
+    ridges: Iterable[float] = RIDGES,
+) -> float | None:
+    """Regress the classifier of a network on labels, in place, if held-out images gain by it.
+
+    Nothing but this one layer changes, and no step of a training is done.
+
+    Args:
+        network: a traced network; its features are read in eval mode. Where what it returns is
+            not what one linear layer gives, nothing is done.
+        fitting: batches of images (N, C, H, W) and labels (N,) to regress on.
+        held_out: batches to choose the ridge on, by the same cross entropy.
+        label_smoothing: of the labels, in [0, 1): that of the training before or behind it.
+        ridges: strengths to try, strongest first, until held-out images gain no more.
+
+    Returns:
+        The ridge chosen; None where the classifier is left as it was.
+
+    Raises:
+        DataError: there are no images.
+    """
+    layer = _classifier(network)
+    if layer is None:
+        return None
+    features, labels = _features(network, layer, fitting)
+    seen, wanted = _features(network, layer, held_out)
+    if not len(labels) or not len(wanted):
+        raise DataError("the classifier is regressed on no images; give fitting and held_out some")
+    biased = layer.bias is not None
+    best = solution = _linear(layer)
+    problem = _Problem(features, labels, label_smoothing, solution[0], biased=biased)
+    least, chosen = _loss(seen, wanted, solution, label_smoothing), None
+    for ridge in sorted(ridges, reverse=True):
+        solution = problem.solve(ridge, begin=solution)
+        loss = _loss(seen, wanted, solution, label_smoothing)
+        if not loss < least:
+            break
+        best, least, chosen = solution, loss, ridge
+    if chosen is not None:
+        _set(layer, *best)
+    return chosen
+
+
+def _classifier(network: fx.GraphModule) -> nn.Linear | None:
+    """The linear layer whose output is the network's."""
+    output = next(node for node in network.graph.nodes if node.op == "output").args[0]
+    if not isinstance(output, fx.Node) or output.op != "call_module":
+        return None
+    layer = network.get_submodule(str(output.target))
+    return layer if isinstance(layer, nn.Linear) else None
+
+
+def _linear(layer: nn.Linear) -> _Linear:
+    """Its weight and bias, in float64."""
+    weight = layer.weight.detach().double()
+    bias = weight.new_zeros(len(weight)) if layer.bias is None else layer.bias.detach().double()
+    return weight, bias
+
+
+@torch.no_grad()
+def _features(network: nn.Module, layer: nn.Linear, batches: Batches) -> _Linear:
+    """What the classifier sees (N, features), and the labels (N,)."""
+    was_training, device = network.training, layer.weight.device
+    network.eval()
+    found: list[Tensor] = []
+    hook = layer.register_forward_pre_hook(lambda _, args: found.append(args[0].double()))
+    try:
+        labels = []
+        for images, answers in batches:
+            network(images.to(device))
+            labels.append(answers.to(device))
+    finally:
+        hook.remove()
+        network.train(was_training)
+    if not labels:
+        return layer.weight.new_zeros(0, layer.in_features), torch.zeros(0, device=device)
+    return torch.cat(found), torch.cat(labels)
+
+
+def _loss(features: Tensor, labels: Tensor, linear: _Linear, smoothing: float) -> Tensor:
+    return F.cross_entropy(F.linear(features, *linear), labels, label_smoothing=smoothing)
+
+
+@dataclass(frozen=True, slots=True)
+class _Problem:
+    """The regression, but for its ridge.
+
+    Attributes:
+        features: (N, features).
+        labels: (N,).
+        smoothing: of the labels.
+        prior: the weight that the solution is drawn to.
+        biased: whether there is a bias; nothing draws it.
+    """
+
+    features: Tensor
+    labels: Tensor
+    smoothing: float
+    prior: Tensor
+    biased: bool
+
+    def solve(self, ridge: float, *, begin: _Linear) -> _Linear:
+        """The minimum, by L-BFGS; where the iterations run out, what they came to."""
+        weight, bias = begin[0].clone().requires_grad_(), begin[1].clone()
+        variables = [weight, bias.requires_grad_()] if self.biased else [weight]
+        strength = ridge * self.features.square().mean()
+        optimizer = torch.optim.LBFGS(
+            variables,
+            max_iter=_ITERATIONS,
+            history_size=20,
+            tolerance_grad=1e-8,
+            tolerance_change=1e-14,
+            line_search_fn="strong_wolfe",
+        )
+
+        def objective() -> Tensor:
+            optimizer.zero_grad()
+            loss = _loss(self.features, self.labels, (weight, bias), self.smoothing)
+            loss = loss + strength * (weight - self.prior).square().sum()
+            loss.backward()  # type: ignore[no-untyped-call]
+            return loss
+
+        optimizer.step(objective)  # type: ignore[no-untyped-call]
+        return weight.detach(), bias.detach()
+
+
+@torch.no_grad()
+def _set(layer: nn.Linear, weight: Tensor, bias: Tensor) -> None:
+    layer.weight.copy_(weight)
+    if layer.bias is not None:
+        layer.bias.copy_(bias)
