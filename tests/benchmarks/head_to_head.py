@@ -20,7 +20,7 @@ from functools import cache, partial
 from pathlib import Path
 
 from contest.family import TOLERANCE, Family, Stopwatch, mildest
-from contest.methods import ABLATIONS, DEFAULT, METHODS, Scoring, solved
+from contest.methods import ABLATIONS, DEFAULT, METHODS, Scoring, solved, with_classifier
 from contest.networks import NAMES, recipe_of
 from contest.race import Contestant, Pace, race
 from contest.report import Results, Row, plot, table
@@ -32,11 +32,12 @@ from depthopt.cli.progress import ConsoleReporter
 from depthopt.core.artefacts import load_json, save_json, write_bytes
 from depthopt.errors import UsageError
 from depthopt.export.saved import load_weights, save_weights
+from depthopt.graph.trace import trace
 from depthopt.pipeline.context import BATCH, Context
 from depthopt.pipeline.run import run
 from depthopt.train.evaluate import evaluate
 
-ORIGINAL = "original"
+ORIGINAL, REGRESSED = "original", "original, classifier regressed"
 FAILED = "failed: "
 SLOW = "slower than asked"
 TRIES = 3
@@ -75,7 +76,7 @@ class Match:
 
     def play(self, methods: Methods) -> None:
         """Fill in all rows."""
-        self._original()
+        self._originals()
         families = {name: cache(partial(make, self.context)) for name, make in methods.items()}
         for name, family in families.items():
             for asked in self.options.speedups:
@@ -90,16 +91,29 @@ class Match:
         picked = self._picked(methods)
         self._finetune({row.key: self._network(row, families[row.method]()) for row in picked})
 
-    def _original(self) -> None:
-        row = self._row(ORIGINAL, 1.0)
-        if row.untrained is None:
-            self._keep(replace(row, speedup=1.0, untrained=self._accuracy(self.context.teacher)))
+    def _originals(self) -> None:
+        for name in (ORIGINAL, REGRESSED):
+            row = self._row(name, 1.0)
+            if row.untrained is None:
+                network = self._original(row, begins=True)
+                self._keep(replace(row, speedup=1.0, untrained=self._accuracy(network)))
         conditions = self.context.runtime.conditions(1)
         self.results.conditions[conditions.runtime] = (
             f"{conditions.device}, {conditions.runtime} {conditions.runtime_version}, "
             f"{conditions.threads} thread, batch {conditions.batch}, {conditions.dtype}; "
             f"finetuned on {os.cpu_count()} cores; {time.strftime('%Y-%m-%d')}"
         )
+
+    def _original(self, row: Row, *, begins: bool = False) -> nn.Module:
+        """The original as it is, or with its classifier regressed as the default's plans have."""
+        if row.method == ORIGINAL:
+            return self.context.teacher
+        network = trace(self.context.teacher, self.context.chain.input_size)
+        if begins:
+            with_classifier(network, self.context)
+            save_weights(network, self._weights(row))
+        load_weights(network, self._weights(row))
+        return network
 
     def _row(self, method: str, asked: float) -> Row:
         fresh = Row(self.name, self.context.recipe.latency.runtime, method, asked)
@@ -169,8 +183,8 @@ class Match:
     def _finetune(self, networks: dict[str, nn.Module]) -> None:
         if self.options.minutes == 0:
             return
-        original = self._row(ORIGINAL, 1.0)
-        networks = {original.key: self.context.teacher, **networks}
+        originals = [self._row(name, 1.0) for name in (ORIGINAL, REGRESSED)]
+        networks = {row.key: self._original(row) for row in originals} | networks
         rows = {key: self.results.rows[key] for key in networks}
         contestants = [
             Contestant(f"{row.key} network {row.index}", row.key, networks[key])
@@ -187,10 +201,17 @@ class Match:
             minutes=self.options.minutes,
             seeds=self.options.seeds,
             pace=Pace(first=5, counted=20, rounds=self.options.rounds),
+            rates=self.options.rates,
         )
         for row, outcome in zip(rows.values(), outcomes, strict=True):
             note = f"{FAILED}{outcome.failure}" if outcome.failure else row.note
-            done = replace(row, steps=outcome.steps, accuracies=outcome.accuracies, note=note)
+            done = replace(
+                row,
+                steps=outcome.steps,
+                learning_rate=outcome.learning_rate,
+                accuracies=outcome.accuracies,
+                note=note,
+            )
             self._keep(done)
 
 
@@ -209,6 +230,7 @@ def results_of(path: Path, options: argparse.Namespace) -> Results:
     words = ", ".join(
         [
             f"{options.minutes:g} minutes of finetuning each, {teacher}",
+            f"learning rate of {', '.join(map('{:g}'.format, options.rates)) or 'the recipe'}",
             f"the papers' importance from {options.score_images} images a candidate",
             *options.overrides,
         ]
@@ -252,6 +274,13 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--run-dir", type=Path, default=Path("runs/head_to_head"))
     parser.add_argument("--minutes", type=float, default=1.0, help="of finetuning, each; 0: none")
     parser.add_argument("--seeds", type=int, default=1, help="of finetuning")
+    parser.add_argument(
+        "--rates",
+        type=float,
+        nargs="*",
+        default=[3e-4, 1e-3],
+        help="learning rates; all get the one that serves the original best; none: the recipe's",
+    )
     parser.add_argument("--plain", action="store_true", help="finetune without a teacher")
     parser.add_argument("--score-images", type=int, default=256, help="of the papers' importance")
     parser.add_argument("--workers", type=int, help="Ray's, for the papers' importance")

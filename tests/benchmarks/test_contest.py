@@ -109,6 +109,33 @@ def test_a_race_goes_on_where_it_was_stopped_and_teaches_only_who_has_tensors_to
     assert "a plan, 1 steps, seed 1" in capsys.readouterr().out
 
 
+def test_all_race_at_the_learning_rate_that_serves_the_first_best(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    losses = {1e-3: 0.3, 3e-4: 0.2, 1e-4: 0.4}
+    trained = []
+
+    def train(contestant: Contestant, _context: object, config: TrainConfig) -> object:
+        trained.append((contestant.name, config.learning_rate))
+        history = [SimpleNamespace(seconds=float(config.steps))]
+        return config.learning_rate, SimpleNamespace(history=history)
+
+    def evaluated(rate: float, _batches: object) -> object:
+        return SimpleNamespace(loss=losses[rate], accuracy=50.0)
+
+    monkeypatch.setattr(contest.race, "train", train)
+    monkeypatch.setattr(contest.race, "evaluate", evaluated)
+    test = SimpleNamespace(batches=lambda _size: [])
+    context = SimpleNamespace(data=SimpleNamespace(test=test), held_out=list)
+    contestants = [Contestant(name, name, torch.nn.Identity()) for name in ("original", "plan")]
+    settings = {"path": tmp_path / "race.json", "minutes": 1, "seeds": 1}
+    for _ in range(2):  # the second finds all of it done
+        outcomes = race(contestants, context, TrainConfig(), rates=tuple(losses), **settings)
+        assert {outcome.learning_rate for outcome in outcomes} == {3e-4}
+    in_turn = [("original", rate) for rate in losses]
+    assert trained[-5:] == [*in_turn, ("original", 3e-4), ("plan", 3e-4)]
+
+
 def test_a_network_that_is_slow_when_all_are_timed_in_turn_is_picked_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -130,6 +157,7 @@ def test_a_network_that_is_slow_when_all_are_timed_in_turn_is_picked_anew(
 
     monkeypatch.setattr(head_to_head, "Stopwatch", Stopwatch)
     monkeypatch.setattr(head_to_head.Match, "_accuracy", lambda _match, _network: 50.0)
+    monkeypatch.setattr(head_to_head.Match, "_original", lambda _match, _row, **_begins: Network(0))
     conditions = SimpleNamespace(
         device="", runtime="fake", runtime_version="1", threads=1, batch=1, dtype="float32"
     )

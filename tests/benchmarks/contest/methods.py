@@ -5,6 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
+from torch.fx import GraphModule
+
 from contest.family import Family, original_onnx
 from contest.subsets import subset_merges
 from depthopt.core.artefacts import load_json, save_json
@@ -17,7 +19,7 @@ from depthopt.importance.estimate import Estimator
 from depthopt.latency import profile
 from depthopt.latency.select import worthwhile
 from depthopt.pipeline.context import Context
-from depthopt.rewrite import apply
+from depthopt.rewrite import apply, regress_classifier
 from depthopt.rewrite.build import Form, build
 from depthopt.rewrite.inserted import Start
 from depthopt.solver import solve
@@ -39,6 +41,7 @@ class Method:
         objective: that the solver adds up.
         form: how merges are trained.
         compensate: regress the kept convolutions too.
+        classifier: regress the classifier on labels.
         start: of inserted activations.
         bucket: the solver's resolution, as a share of the original's latency; 0 is exact.
     """
@@ -51,6 +54,7 @@ class Method:
     objective: Objective = "cost"
     form: Form | None = None
     compensate: bool | None = None
+    classifier: bool | None = None
     start: Start | None = None
     bucket: float = 0.0
 
@@ -66,6 +70,7 @@ LAYER_MERGE = Method(
     objective="exp_accuracy",
     form="expanded",
     compensate=False,
+    classifier=False,
     start="at_once",
 )
 
@@ -74,7 +79,7 @@ METHODS = (
     LAYER_MERGE,
     replace(LAYER_MERGE, name="no convolution removed", kinds=("merge",), subsets=False,
             inserted=False),
-    Method("block dropping", kinds=("drop",), compensate=False),
+    Method("block dropping", kinds=("drop",), compensate=False, classifier=False),
 )  # fmt: skip
 
 _MERGES: tuple[Kind, ...] = ("drop", "merge")
@@ -83,13 +88,15 @@ ABLATIONS = (
     Method("merges regressed, not fits", kinds=_MERGES),
     Method("merges composed, expanded", kinds=_MERGES, form="expanded"),
     Method("kept layers not compensated", compensate=False),
+    Method("classifier left alone", classifier=False),
     Method("activations inserted", inserted=True),
     Method("bucketed at 1/100", bucket=0.01),
     Method("bucketed at 1/1000", bucket=0.001),
     Method("importance by magnitude", estimator="magnitude"),
     Method("importance by the papers'", estimator="finetune", objective="exp_accuracy"),
+    replace(LAYER_MERGE, name="LayerMerge, classifier regressed", classifier=True),
 )
-"""This project's default with one thing changed."""
+"""This project's default with one thing changed, and one thing of it given to a rival."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +139,7 @@ def planned(plans: tuple[Plan, ...], method: Method, context: Context) -> Family
     section = context.recipe.apply
 
     def started(index: int) -> object:
-        return apply(
+        network = apply(
             context.teacher,
             context.chain,
             plans[index],
@@ -142,6 +149,9 @@ def planned(plans: tuple[Plan, ...], method: Method, context: Context) -> Family
             compensated=_or(method.compensate, section.compensate),
             start=method.start or section.start,
         )
+        if _or(method.classifier, section.classifier):
+            with_classifier(network, context)
+        return network
 
     def structure(index: int) -> object:
         form = method.form or section.form
@@ -152,6 +162,16 @@ def planned(plans: tuple[Plan, ...], method: Method, context: Context) -> Family
         return min(slower, len(plans) - 1)
 
     return Family(len(plans), structure, started, guess)
+
+
+def with_classifier(network: GraphModule, context: Context) -> None:
+    """Regress a network's classifier as a run does, in place."""
+    regress_classifier(
+        network,
+        context.train_batches(context.recipe.apply.images),
+        context.held_out(),
+        label_smoothing=context.recipe.finetune.label_smoothing,
+    )
 
 
 def _or(value: bool | None, default: bool) -> bool:

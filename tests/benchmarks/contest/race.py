@@ -2,6 +2,7 @@
 
 import math
 import statistics
+from collections.abc import Collection
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,7 +22,7 @@ class Accuracies:
     """What is known of a race, by contestant and settings, so that a stopped one goes on.
 
     Attributes:
-        of: accuracies, and seconds a step.
+        of: accuracies, seconds a step, and held-out losses by learning rate.
         failed: why a training ended early.
     """
 
@@ -67,11 +68,13 @@ class Outcome:
 
     Attributes:
         steps: that its minutes allowed.
+        learning_rate: of all contestants.
         accuracies: on the test images, one per seed that was trained to the end.
         failure: why a training ended early, if one did.
     """
 
     steps: int
+    learning_rate: float
     accuracies: tuple[float, ...]
     failure: str = ""
 
@@ -85,6 +88,7 @@ def race(
     minutes: float,
     seeds: int,
     pace: Pace = Pace(),
+    rates: Collection[float] = (),
 ) -> list[Outcome]:
     """Finetune each for the same minutes, with the recipe's teacher if the config has one.
 
@@ -96,11 +100,17 @@ def race(
         minutes: of each training.
         seeds: trainings of each.
         pace: how their speeds are measured.
+        rates: learning rates, of which all get the one that serves the first contestant best on
+            held-out images; none: the config's.
     """
     known = load_json(Accuracies, path) if path.exists() else Accuracies({})
     known = _paced(contestants, context, config, known, pace)
     save_json(known, path)
     steps = [max(1, int(60 * minutes / known.of[_pace_key(c)])) for c in contestants]
+    if rates:
+        tried = replace(config, steps=steps[0])
+        rate = _best_rate(contestants[0], context, tried, rates, known, path)
+        config = replace(config, learning_rate=rate)
     found: list[list[float]] = [[] for _ in contestants]
     for seed in range(seeds):
         for contestant, count, accuracies in zip(contestants, steps, found, strict=True):
@@ -121,7 +131,7 @@ def race(
                 f"| {contestant.note} | {count} steps | {mean:.2f} % | {accuracies} |", flush=True
             )
     return [
-        Outcome(count, tuple(accuracies), _failure(contestant, known))
+        Outcome(count, config.learning_rate, tuple(accuracies), _failure(contestant, known))
         for contestant, count, accuracies in zip(contestants, steps, found, strict=True)
     ]
 
@@ -143,6 +153,28 @@ def _paced(
 
 def _pace_key(contestant: Contestant) -> str:
     return f"{contestant.name}, seconds a step"
+
+
+def _best_rate(
+    contestant: Contestant,
+    context: Context,
+    config: TrainConfig,
+    rates: Collection[float],
+    known: Accuracies,
+    path: Path,
+) -> float:
+    """The learning rate that ends at the least loss on held-out images."""
+    losses = {}
+    for rate in rates:
+        key = f"{contestant.name}, held-out loss at {rate:g} for {config.steps} steps"
+        if key not in known.of:
+            model, _ = train(contestant, context, replace(config, learning_rate=rate))
+            known.of[key] = evaluate(model, context.held_out()).loss
+            save_json(known, path)
+        losses[rate] = known.of[key]
+    best = min(losses, key=losses.__getitem__)
+    print(f"held-out loss by learning rate: {losses}; all train at {best:g}", flush=True)
+    return best
 
 
 def _run(

@@ -21,6 +21,7 @@ class Row:
         speedup: measured, timed in turn with the original and all other networks.
         untrained: accuracy with no training, on the test images, points of 100.
         steps: of finetuning that the minutes allowed.
+        learning_rate: of it.
         accuracies: after finetuning, one per seed.
         note: why figures are missing.
     """
@@ -33,6 +34,7 @@ class Row:
     speedup: float | None = None
     untrained: float | None = None
     steps: int | None = None
+    learning_rate: float | None = None
     accuracies: tuple[float, ...] = ()
     note: str = ""
 
@@ -61,8 +63,8 @@ def table(results: Results) -> str:
     """The rows in Markdown, under what they were measured with."""
     lines = [*results.conditions.values(), "", results.settings, ""]
     lines += [
-        "| network | runtime | method | asked | measured | untrained | finetuned | steps | |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| network | runtime | method | asked | measured | untrained | finetuned | steps | at | |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     lines += [_line(row) for row in results.rows.values()]
     return "\n".join(lines) + "\n"
@@ -78,6 +80,7 @@ def _line(row: Row) -> str:
         "" if row.untrained is None else f"{row.untrained:.1f} %",
         _mean(row.accuracies),
         "" if row.steps is None else str(row.steps),
+        "" if row.learning_rate is None else f"{row.learning_rate:g}",
         row.note,
     ]
     return f"| {' | '.join(cells)} |"

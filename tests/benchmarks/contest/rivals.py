@@ -39,7 +39,7 @@ def fewer_blocks(context: Context) -> Family:
         _without(chain, [c for stage in stages for c in stage[: round(len(stage) * k / levels)]])
         for k in range(1, levels + 1)
     ]
-    return planned(tuple(plans), Method(DEPTH, compensate=False), context)
+    return planned(tuple(plans), Method(DEPTH, compensate=False, classifier=False), context)
 
 
 def _stages(chain: Chain) -> list[list[Candidate]]:
