@@ -328,6 +328,8 @@ class _Forecast:
             for (spec, pixels), need in zip(specs, needed, strict=True)
         )
         forwards = 2 * section.images * len(blocks)
+        if section.classifier:
+            forwards += section.images + self.images.get("calibration", 0)
         seconds = macs / self.speed.macs64 + forwards * self.speed.forward_s
         return _Estimate(seconds, 2 * max(needed) / 1e9, f"at most {len(blocks)} layers to regress")
 

@@ -98,6 +98,21 @@ def test_a_run_ends_in_a_checked_result(finished: tuple[Path, Path]) -> None:
     assert not list(folder.glob("*checkpoint*"))
 
 
+@pytest.mark.parametrize("regressed", [True, False])
+def test_the_classifier_is_regressed_unless_that_is_not_wanted(
+    finished: tuple[Path, Path], tmp_path: Path, regressed: bool
+) -> None:
+    recipe, folder = finished
+    copy = shutil.copytree(folder, tmp_path / "out")
+    override = f"apply.classifier={str(regressed).lower()}"
+    run(load_recipe(recipe, [override]), copy, until="apply", reporter=Log())
+    before, after = (
+        safetensors.torch.load_file(copy / name)["classifier.weight"]
+        for name in ("teacher.safetensors", "shallow/model.safetensors")
+    )
+    assert (before != after).any() == regressed
+
+
 def test_no_file_of_a_run_is_a_pickle(
     finished: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
