@@ -187,7 +187,7 @@ class Match:
         networks = {row.key: self._original(row) for row in originals} | networks
         rows = {key: self.results.rows[key] for key in networks}
         contestants = [
-            Contestant(f"{row.key} network {row.index}", row.key, networks[key])
+            Contestant(f"{row.key} network {row.index}", row.key, networks[key], group=row.method)
             for key, row in rows.items()
         ]
         config = self.context.train_config(self.context.recipe.finetune)
@@ -230,7 +230,7 @@ def results_of(path: Path, options: argparse.Namespace) -> Results:
     words = ", ".join(
         [
             f"{options.minutes:g} minutes of finetuning each, {teacher}",
-            f"learning rate of {', '.join(map('{:g}'.format, options.rates)) or 'the recipe'}",
+            f"learning rate {' or '.join(map('{:g}'.format, options.rates)) or 'of the recipe'}",
             f"the papers' importance from {options.score_images} images a candidate",
             *options.overrides,
         ]
@@ -279,7 +279,8 @@ def parsed() -> argparse.Namespace:
         type=float,
         nargs="*",
         default=[3e-4, 1e-3],
-        help="learning rates; all get the one that serves the original best; none: the recipe's",
+        help="learning rates; each method gets the one that serves it best on held-out images; "
+        "none: the recipe's",
     )
     parser.add_argument("--plain", action="store_true", help="finetune without a teacher")
     parser.add_argument("--score-images", type=int, default=256, help="of the papers' importance")

@@ -20,6 +20,7 @@ from depthopt.extraction import extract
 from depthopt.rewrite import merge
 from depthopt.rewrite.build import build
 from depthopt.train import TrainConfig, load_dataset
+from depthopt.train.finetune import TrainingDiverged
 
 
 def family(size: int, guess: int) -> Family:
@@ -109,31 +110,38 @@ def test_a_race_goes_on_where_it_was_stopped_and_teaches_only_who_has_tensors_to
     assert "a plan, 1 steps, seed 1" in capsys.readouterr().out
 
 
-def test_all_race_at_the_learning_rate_that_serves_the_first_best(
+def test_each_group_races_at_the_learning_rate_that_serves_its_middle_one_best(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    losses = {1e-3: 0.3, 3e-4: 0.2, 1e-4: 0.4}
+    losses = {"a": {1e-3: 0.3, 3e-4: 0.2}, "b": {1e-3: 0.1, 3e-4: 0.2}, "c": {3e-4: 0.9}}
     trained = []
 
     def train(contestant: Contestant, _context: object, config: TrainConfig) -> object:
-        trained.append((contestant.name, config.learning_rate))
+        if config.steps > 20:
+            trained.append((contestant.name, config.learning_rate))
+            if config.learning_rate not in losses[contestant.group]:
+                raise TrainingDiverged("too fast")
         history = [SimpleNamespace(seconds=float(config.steps))]
-        return config.learning_rate, SimpleNamespace(history=history)
+        return (contestant.group, config.learning_rate), SimpleNamespace(history=history)
 
-    def evaluated(rate: float, _batches: object) -> object:
-        return SimpleNamespace(loss=losses[rate], accuracy=50.0)
+    def evaluated(model: tuple[str, float], _batches: object) -> object:
+        group, rate = model
+        return SimpleNamespace(loss=losses[group][rate], accuracy=50.0)
 
     monkeypatch.setattr(contest.race, "train", train)
     monkeypatch.setattr(contest.race, "evaluate", evaluated)
-    test = SimpleNamespace(batches=lambda _size: [])
-    context = SimpleNamespace(data=SimpleNamespace(test=test), held_out=list)
-    contestants = [Contestant(name, name, torch.nn.Identity()) for name in ("original", "plan")]
+    split = SimpleNamespace(batches=lambda _size: [])
+    context = SimpleNamespace(data=SimpleNamespace(test=split, calibration=split))
+    contestants = [
+        Contestant(name, name, torch.nn.Identity(), group=name[0])
+        for name in ("a1", "a2", "a3", "b1", "c1")
+    ]
     settings = {"path": tmp_path / "race.json", "minutes": 1, "seeds": 1}
     for _ in range(2):  # the second finds all of it done
-        outcomes = race(contestants, context, TrainConfig(), rates=tuple(losses), **settings)
-        assert {outcome.learning_rate for outcome in outcomes} == {3e-4}
-    in_turn = [("original", rate) for rate in losses]
-    assert trained[-5:] == [*in_turn, ("original", 3e-4), ("plan", 3e-4)]
+        outcomes = race(contestants, context, TrainConfig(), rates=(1e-3, 3e-4), **settings)
+        assert [outcome.learning_rate for outcome in outcomes] == [3e-4] * 3 + [1e-3, 3e-4]
+    tried = [(name, rate) for name in ("a2", "b1", "c1") for rate in (1e-3, 3e-4)]
+    assert trained == [*tried, ("a1", 3e-4), ("a3", 3e-4)]
 
 
 def test_a_network_that_is_slow_when_all_are_timed_in_turn_is_picked_anew(

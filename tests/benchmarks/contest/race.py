@@ -22,11 +22,13 @@ class Accuracies:
     """What is known of a race, by contestant and settings, so that a stopped one goes on.
 
     Attributes:
-        of: accuracies, seconds a step, and held-out losses by learning rate.
+        of: accuracies on test images, and seconds a step.
+        held_out: losses on held-out images.
         failed: why a training ended early.
     """
 
     of: dict[str, float]
+    held_out: dict[str, float] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
 
 
@@ -39,12 +41,14 @@ class Contestant:
         note: its measured speed-up, and its accuracy with no training.
         network: untrained; it is copied for each training.
         matched: its tensors and the original's, for a config that weighs them.
+        group: those of one group train at one learning rate.
     """
 
     name: str
     note: str
     network: nn.Module
     matched: Matched = ()
+    group: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +72,7 @@ class Outcome:
 
     Attributes:
         steps: that its minutes allowed.
-        learning_rate: of all contestants.
+        learning_rate: that it was trained at.
         accuracies: on the test images, one per seed that was trained to the end.
         failure: why a training ended early, if one did.
     """
@@ -100,40 +104,45 @@ def race(
         minutes: of each training.
         seeds: trainings of each.
         pace: how their speeds are measured.
-        rates: learning rates, of which all get the one that serves the first contestant best on
-            held-out images; none: the config's.
+        rates: learning rates, of which each group gets the one that serves it best on held-out
+            images; none: the config's.
     """
     known = load_json(Accuracies, path) if path.exists() else Accuracies({})
     known = _paced(contestants, context, config, known, pace)
     save_json(known, path)
-    steps = [max(1, int(60 * minutes / known.of[_pace_key(c)])) for c in contestants]
-    if rates:
-        tried = replace(config, steps=steps[0])
-        rate = _best_rate(contestants[0], context, tried, rates, known, path)
-        config = replace(config, learning_rate=rate)
-    found: list[list[float]] = [[] for _ in contestants]
-    for seed in range(seeds):
-        for contestant, count, accuracies in zip(contestants, steps, found, strict=True):
-            settings = replace(config, steps=count, seed=seed)
-            key = f"{contestant.name} {settings}"
-            if key not in known.of and key not in known.failed:
-                _run(contestant, key, context, settings, known)
-                save_json(known, path)
-            said = known.failed.get(key)
-            if said is None:
-                accuracies.append(known.of[key])
-                said = f"{known.of[key]:.1f} %"
-            print(f"{contestant.note}, {count} steps, seed {seed}: {said}", flush=True)
-    for contestant, count, accuracies in zip(contestants, steps, found, strict=True):
-        if accuracies:
-            mean = statistics.mean(accuracies)
-            print(
-                f"| {contestant.note} | {count} steps | {mean:.2f} % | {accuracies} |", flush=True
-            )
-    return [
-        Outcome(count, config.learning_rate, tuple(accuracies), _failure(contestant, known))
-        for contestant, count, accuracies in zip(contestants, steps, found, strict=True)
+    configs = [
+        replace(config, steps=max(1, int(60 * minutes / known.of[_pace_key(c)])))
+        for c in contestants
     ]
+    if rates:
+        best = _best_rates(contestants, configs, context, rates, known, path)
+        configs = [
+            replace(mine, learning_rate=best[contestant.group])
+            for mine, contestant in zip(configs, contestants, strict=True)
+        ]
+    keys: list[list[str]] = [[] for _ in contestants]
+    for seed in range(seeds):
+        for contestant, mine, done in zip(contestants, configs, keys, strict=True):
+            key = _trained(contestant, context, replace(mine, seed=seed), known, path)
+            said = known.failed.get(key) or f"{known.of[key]:.1f} %"
+            print(f"{contestant.note}, {mine.steps} steps, seed {seed}: {said}", flush=True)
+            done.append(key)
+    outcomes = [_outcome(c, done, known) for c, done in zip(configs, keys, strict=True)]
+    for contestant, outcome in zip(contestants, outcomes, strict=True):
+        if outcome.accuracies:
+            mean = statistics.mean(outcome.accuracies)
+            print(
+                f"| {contestant.note} | {outcome.steps} steps | {mean:.2f} % "
+                f"| {list(outcome.accuracies)} |",
+                flush=True,
+            )
+    return outcomes
+
+
+def _outcome(config: TrainConfig, keys: list[str], known: Accuracies) -> Outcome:
+    accuracies = tuple(known.of[key] for key in keys if key in known.of)
+    failure = next((known.failed[key] for key in keys if key in known.failed), "")
+    return Outcome(config.steps or 0, config.learning_rate, accuracies, failure)
 
 
 def _paced(
@@ -155,42 +164,45 @@ def _pace_key(contestant: Contestant) -> str:
     return f"{contestant.name}, seconds a step"
 
 
-def _best_rate(
-    contestant: Contestant,
+def _best_rates(
+    contestants: list[Contestant],
+    configs: list[TrainConfig],
     context: Context,
-    config: TrainConfig,
     rates: Collection[float],
     known: Accuracies,
     path: Path,
-) -> float:
-    """The learning rate that ends at the least loss on held-out images."""
-    losses = {}
-    for rate in rates:
-        key = f"{contestant.name}, held-out loss at {rate:g} for {config.steps} steps"
-        if key not in known.of:
-            model, _ = train(contestant, context, replace(config, learning_rate=rate))
-            known.of[key] = evaluate(model, context.held_out()).loss
-            save_json(known, path)
-        losses[rate] = known.of[key]
-    best = min(losses, key=losses.__getitem__)
-    print(f"held-out loss by learning rate: {losses}; all train at {best:g}", flush=True)
-    return best
+) -> dict[str, float]:
+    """By group, the learning rate at which its middle one ends at the least held-out loss."""
+    chosen: dict[str, float] = {}
+    for group in dict.fromkeys(contestant.group for contestant in contestants):
+        mine = [i for i, contestant in enumerate(contestants) if contestant.group == group]
+        middle = mine[len(mine) // 2]
+        losses = {}
+        for rate in rates:
+            config = replace(configs[middle], learning_rate=rate, seed=0)
+            key = _trained(contestants[middle], context, config, known, path)
+            losses[rate] = known.held_out.get(key, math.inf)
+        chosen[group] = min(losses, key=losses.__getitem__)
+        print(f"{contestants[middle].name}: held-out loss by learning rate {losses}", flush=True)
+    return chosen
 
 
-def _run(
-    contestant: Contestant, key: str, context: Context, settings: TrainConfig, known: Accuracies
-) -> None:
+def _trained(
+    contestant: Contestant, context: Context, config: TrainConfig, known: Accuracies, path: Path
+) -> str:
+    """The key of a training's results, which are known behind this call."""
+    key = f"{contestant.name} {config}"
+    if key in known.of or key in known.failed:
+        return key
     try:
-        model, _ = train(contestant, context, settings)
+        model, _ = train(contestant, context, config)
     except DepthoptError as error:
         known.failed[key] = str(error)
-        return
-    known.of[key] = evaluate(model, context.data.test.batches(BATCH)).accuracy
-
-
-def _failure(contestant: Contestant, known: Accuracies) -> str:
-    mine = (why for key, why in known.failed.items() if key.startswith(f"{contestant.name} "))
-    return next(mine, "")
+    else:
+        known.of[key] = evaluate(model, context.data.test.batches(BATCH)).accuracy
+        known.held_out[key] = evaluate(model, context.data.calibration.batches(BATCH)).loss
+    save_json(known, path)
+    return key
 
 
 def train(
