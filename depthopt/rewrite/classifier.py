@@ -21,7 +21,7 @@ from depthopt.errors import DataError
 RIDGES = (1.0, 0.3, 0.1, 0.03, 0.01, 3e-3)
 """Strengths that hold the weight to what it was, strongest first."""
 
-_ITERATIONS = 200
+_ITERATIONS = 100
 
 Batches = Iterable[tuple[Tensor, Tensor]]
 _Linear = tuple[Tensor, Tensor]
@@ -142,9 +142,9 @@ class _Problem:
         optimizer = torch.optim.LBFGS(
             variables,
             max_iter=_ITERATIONS,
-            history_size=20,
-            tolerance_grad=1e-8,
-            tolerance_change=1e-14,
+            history_size=10,
+            tolerance_grad=1e-6,
+            tolerance_change=1e-10,
             line_search_fn="strong_wolfe",
         )
 

@@ -64,7 +64,7 @@ def test_the_solution_is_where_the_objective_has_no_slope() -> None:
     objective = F.cross_entropy(F.linear(seen, weight, bias), labels, label_smoothing=0.2)
     objective = objective + 0.1 * seen.square().mean() * (weight - prior).square().sum()
     for slope in torch.autograd.grad(objective, (weight, bias)):
-        assert slope.abs().max() < 1e-6
+        assert slope.abs().max() < 1e-5
 
 
 def test_held_out_images_that_lose_by_it_leave_it_as_it_was() -> None:
