@@ -186,15 +186,20 @@ class Match:
         originals = [self._row(name, 1.0) for name in (ORIGINAL, REGRESSED)]
         networks = {row.key: self._original(row) for row in originals} | networks
         rows = {key: self.results.rows[key] for key in networks}
-        contestants = [
-            Contestant(f"{row.key} network {row.index}", row.key, networks[key], group=row.method)
+        contestants = {  # a network that is the answer at several speed-ups races once
+            (row.method, row.index): Contestant(
+                f"{row.method} on {row.runtime}, network {row.index}",
+                row.key,
+                networks[key],
+                group=row.method,
+            )
             for key, row in rows.items()
-        ]
+        }
         config = self.context.train_config(self.context.recipe.finetune)
         if self.options.plain:
             config = replace(config, distillation=0.0)
         outcomes = race(
-            contestants,
+            list(contestants.values()),
             self.context,
             config,
             path=self.context.path("race.json"),
@@ -203,7 +208,9 @@ class Match:
             pace=Pace(first=5, counted=20, rounds=self.options.rounds),
             rates=self.options.rates,
         )
-        for row, outcome in zip(rows.values(), outcomes, strict=True):
+        by_network = dict(zip(contestants, outcomes, strict=True))
+        for row in rows.values():
+            outcome = by_network[row.method, row.index]
             note = f"{FAILED}{outcome.failure}" if outcome.failure else row.note
             done = replace(
                 row,
