@@ -1,17 +1,20 @@
 """The parts of the head-to-head benchmark that decide what is compared."""
 
+from collections import defaultdict
+from collections.abc import Iterable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import contest.race
+import contest.report
 import head_to_head
 import pytest
 import timm
 import torch
 from contest.family import Family, mildest
 from contest.race import Contestant, Pace, race
-from contest.report import Results
+from contest.report import Results, Row, plot
 from contest.subsets import subset_merges
 
 from depthopt.core.candidate import kept_blocks
@@ -142,6 +145,29 @@ def test_each_group_races_at_the_learning_rate_that_serves_its_middle_one_best(
         assert [outcome.learning_rate for outcome in outcomes] == [3e-4] * 3 + [1e-3, 3e-4]
     tried = [(name, rate) for name in ("a2", "b1", "c1") for rate in (1e-3, 3e-4)]
     assert trained == [*tried, ("a1", 3e-4), ("a3", 3e-4)]
+
+
+def test_a_method_has_one_colour_in_all_panels_of_the_plot(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where an earlier method has no point."""
+    drawn = defaultdict(set)
+
+    def draw(_axes: object, colour: str, points: Iterable[tuple[float, float]]) -> None:
+        for speedup, _ in points:
+            drawn[speedup].add(colour)
+
+    monkeypatch.setattr(contest.report, "_draw", draw)
+    rows = [
+        Row("net", "fake", "reaches", 2.0, 0, 2.0, 50.0, 1, None, (60.0,)),
+        Row("net", "fake", "other", 2.0, 0, 3.0, 50.0, 1, None, (60.0,)),
+        Row("second", "fake", "reaches", 2.0, note="not reached"),
+        Row("second", "fake", "other", 2.0, 0, 4.0, 50.0, 1, None, (60.0,)),
+    ]
+    plot(Results({row.key: row for row in rows}, {}, ""), tmp_path / "plot.svg")
+    assert drawn[3.0] == drawn[4.0] != drawn[2.0]
+    assert len(drawn[3.0]) == 1
+    assert (tmp_path / "plot.svg").is_file()
 
 
 def test_a_network_that_is_slow_when_all_are_timed_in_turn_is_picked_anew(

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,23 +102,26 @@ def plot(results: Results, path: Path) -> None:
         return
     figure = Figure(figsize=(5 * len(panels), 7), layout="constrained")
     axes = figure.subplots(2, len(panels), squeeze=False)
+    methods = list(dict.fromkeys(row.method for row in rows))
+    colours = {method: f"C{i}" for i, method in enumerate(methods)}
     for column, panel in enumerate(panels):
         mine = [row for row in rows if (row.network, row.runtime) == panel]
-        for method in dict.fromkeys(row.method for row in mine):
+        for method, colour in colours.items():
             points = [row for row in mine if row.method == method]
-            _draw(axes[0, column], method, ((r.speedup, r.untrained) for r in points))
+            _draw(axes[0, column], colour, ((r.speedup, r.untrained) for r in points))
             means = ((r.speedup, statistics.mean(r.accuracies)) for r in points if r.accuracies)
-            _draw(axes[1, column], method, means)
+            _draw(axes[1, column], colour, means)
         axes[0, column].set_title(f"{panel[0]}, {panel[1]}")
         axes[1, column].set_xlabel("measured speed-up")
     axes[0, 0].set_ylabel("accuracy with no training, %")
     axes[1, 0].set_ylabel("accuracy after finetuning, %")
-    axes[0, 0].legend(fontsize="small")
+    lines = [Line2D([], [], color=colour, marker="o") for colour in colours.values()]
+    figure.legend(lines, methods, loc="outside lower center", ncols=4, fontsize="small")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path)
 
 
-def _draw(axes: object, label: str, points: Iterable[tuple[float | None, float | None]]) -> None:
+def _draw(axes: object, colour: str, points: Iterable[tuple[float | None, float | None]]) -> None:
     known = sorted(point for point in points if None not in point)
     if known:
-        axes.plot(*zip(*known, strict=True), marker="o", label=label)  # type: ignore[attr-defined]
+        axes.plot(*zip(*known, strict=True), marker="o", color=colour)  # type: ignore[attr-defined]
