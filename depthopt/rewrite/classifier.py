@@ -16,7 +16,7 @@ import torch.nn.functional as F  # noqa: N812 - its usual name
 from torch import Tensor, fx, nn
 
 from depthopt.core.heap import kept_heap
-from depthopt.errors import DataError
+from depthopt.errors import DataError, UsageError
 
 RIDGES = (1.0, 0.3, 0.1, 0.03, 0.01, 3e-3)
 """Strengths that hold the weight to what it was, strongest first."""
@@ -25,6 +25,7 @@ _ITERATIONS = 100
 
 Batches = Iterable[tuple[Tensor, Tensor]]
 _Linear = tuple[Tensor, Tensor]
+"""Weight (classes, features) and bias (classes,)."""
 
 
 @kept_heap()
@@ -52,8 +53,13 @@ def regress_classifier(
         The ridge chosen; None where the classifier is left as it was.
 
     Raises:
+        UsageError: the network is not a traced one.
         DataError: there are no images.
     """
+    if not isinstance(network, fx.GraphModule):
+        raise UsageError(
+            f"regress_classifier got a {type(network).__name__}; give it what apply returns"
+        )
     layer = _classifier(network)
     if layer is None:
         return None
@@ -93,7 +99,7 @@ def _linear(layer: nn.Linear) -> _Linear:
 
 
 @torch.no_grad()
-def _features(network: nn.Module, layer: nn.Linear, batches: Batches) -> _Linear:
+def _features(network: nn.Module, layer: nn.Linear, batches: Batches) -> tuple[Tensor, Tensor]:
     """What the classifier sees (N, features), and the labels (N,)."""
     was_training, device = network.training, layer.weight.device
     network.eval()

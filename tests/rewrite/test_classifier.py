@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
-from depthopt.errors import DataError
+from depthopt.errors import DataError, UsageError
 from depthopt.graph.trace import trace
 from depthopt.rewrite import regress_classifier
 
@@ -95,6 +95,11 @@ def test_a_network_in_training_mode_stays_in_it_and_keeps_its_statistics() -> No
     regress_classifier(network, FITTING, HELD_OUT)
     assert network.training
     assert torch.equal(network.bn1.running_mean, mean)
+
+
+def test_a_network_that_is_not_traced_is_an_error() -> None:
+    with pytest.raises(UsageError, match="got a Sequential"):
+        regress_classifier(nn.Sequential(nn.Flatten()), FITTING, HELD_OUT)
 
 
 @pytest.mark.parametrize("empty", [0, 1])

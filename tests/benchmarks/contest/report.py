@@ -64,7 +64,7 @@ def table(results: Results) -> str:
     """The rows in Markdown, under what they were measured with."""
     lines = [*results.conditions.values(), "", results.settings, ""]
     lines += [
-        "| network | runtime | method | asked | measured | untrained | finetuned | steps | at | |",
+        "| network | runtime | method | asked | measured | untrained | finetuned | steps | lr | |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     lines += [_line(row) for row in results.rows.values()]
