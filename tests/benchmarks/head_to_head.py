@@ -14,8 +14,9 @@ in the run's folder, and a stopped run goes on; a method that fails is a row tha
 import argparse
 import os
 import time
+from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from pathlib import Path
 
@@ -40,8 +41,10 @@ from depthopt.train.evaluate import evaluate
 ORIGINAL, REGRESSED = "original", "original, classifier regressed"
 FAILED = "failed: "
 SLOW = "slower than asked"
-TRIES = 3
-"""How often networks that all networks' timing in turn finds slow are picked anew."""
+TRIES = 2
+"""How often networks that turn out slow when all are timed in turn are picked anew."""
+TIMINGS, PAUSE = 2, 60.0
+"""How often all are timed in turn, seconds apart; caches shared with others have bad minutes."""
 
 Methods = dict[str, Callable[[Context], Family]]
 
@@ -66,6 +69,8 @@ class Match:
         results: of all matches, written to ``path`` whenever a figure has come in.
         path: of the results.
         options: the command line's.
+        began: by the monotonic clock, less what earlier runs took.
+        alone: speed-ups of networks timed alone, by method and index.
     """
 
     name: str
@@ -73,9 +78,17 @@ class Match:
     results: Results
     path: Path
     options: argparse.Namespace
+    began: float
+    alone: dict[str, dict[int, float]] = field(default_factory=lambda: defaultdict(dict))
 
     def play(self, methods: Methods) -> None:
         """Fill in all rows."""
+        try:
+            self._fill(methods)
+        finally:
+            self._save()
+
+    def _fill(self, methods: Methods) -> None:
         self._originals()
         families = {name: cache(partial(make, self.context)) for name, make in methods.items()}
         for name, family in families.items():
@@ -83,11 +96,11 @@ class Match:
                 row = self._row(name, asked)
                 if row.untrained is None and (not row.note or row.note.startswith(FAILED)):
                     self._enter(row, family, asked)
-        for _ in range(1 + TRIES):
+        for attempt in range(1 + TRIES):
             for row in self._picked(methods):
-                if row.note == SLOW and not row.accuracies:
+                if attempt and row.note == SLOW and not row.accuracies:
                     self._enter(row, families[row.method], row.asked**2 / row.speedup)
-            self._time({row: families[row.method]() for row in self._picked(methods)})
+            self._time(families, methods)
         picked = self._picked(methods)
         self._finetune({row.key: self._network(row, families[row.method]()) for row in picked})
 
@@ -96,7 +109,7 @@ class Match:
             row = self._row(name, 1.0)
             if row.untrained is None:
                 network = self._original(row, begins=True)
-                self._keep(replace(row, speedup=1.0, untrained=self._accuracy(network)))
+                self._keep(replace(row, speedups=(1.0,), untrained=self._accuracy(network)))
         conditions = self.context.runtime.conditions(1)
         self.results.conditions[conditions.runtime] = (
             f"{conditions.device}, {conditions.runtime} {conditions.runtime_version}, "
@@ -125,12 +138,16 @@ class Match:
 
     def _keep(self, row: Row) -> None:
         self.results.rows[row.key] = row
+        self._save()
+
+    def _save(self) -> None:
+        self.results.minutes[self.name] = (time.monotonic() - self.began) / 60
         save_json(self.results, self.path)
 
     def _enter(self, row: Row, family: Callable[[], Family], aim: float) -> None:
         """Pick the network of a row, the mildest that is faster than ``aim`` when timed alone."""
         print(f"{row.key}: picking", flush=True)
-        row = replace(row, index=None, speedup=None, untrained=None, note="")
+        row = replace(row, index=None, speedups=(), untrained=None, note="")
         try:
             row = self._with_pick(row, family(), aim)
         except Exception as error:  # whatever a method does wrong is its row's to say
@@ -143,11 +160,10 @@ class Match:
             return replace(row, note="not reached: no plan is faster than the original")
         stopwatch = Stopwatch(self.context, self.options.seconds)
 
-        @cache
         def speedup(index: int) -> float:
             return stopwatch.speedup(family.structure(index))
 
-        index, most = mildest(family, speedup, aim)
+        index, most = mildest(family, speedup, aim, self.alone[row.method])
         if index is None:
             return replace(row, note=f"not reached: at most {most:.2f}x measured")
         row = replace(row, index=index)
@@ -167,18 +183,21 @@ class Match:
     def _accuracy(self, network: nn.Module) -> float:
         return evaluate(network, self.context.data.test.batches(BATCH)).accuracy
 
-    def _time(self, families: dict[Row, Family]) -> None:
-        """Time all that was picked in turn, if anything has not been."""
-        if all(row.speedup is not None for row in families):
-            return
-        stopwatch = Stopwatch(self.context, 2 * self.options.seconds)
-        structures = {row.key: family.structure(row.index) for row, family in families.items()}
-        speedups = stopwatch.speedups(structures)
-        for row in families:
-            got = speedups[row.key]
-            self._keep(
-                replace(row, speedup=got, note=SLOW if got < row.asked * (1 - TOLERANCE) else "")
+    def _time(self, families: dict[str, Callable[[], Family]], methods: Methods) -> None:
+        """Time all that was picked in turn, until each has been timed some times."""
+        stopwatch = Stopwatch(self.context, self.options.seconds)
+        picked = self._picked(methods)
+        while any(len(row.speedups) < TIMINGS for row in picked):
+            if any(row.speedups for row in picked):
+                time.sleep(PAUSE)
+            measured = stopwatch.speedups(
+                {row.key: families[row.method]().structure(row.index) for row in picked}
             )
+            for row in picked:
+                timed = replace(row, speedups=(*row.speedups, measured[row.key]))
+                slow = timed.speedup < row.asked * (1 - TOLERANCE)
+                self._keep(replace(timed, note=SLOW if slow else ""))
+            picked = self._picked(methods)
 
     def _finetune(self, networks: dict[str, nn.Module]) -> None:
         if self.options.minutes == 0:
@@ -261,9 +280,10 @@ def main() -> None:
     with ConsoleReporter(Console()) as reporter:
         for name in options.networks:
             for runtime in options.runtimes:
+                began = time.monotonic() - 60 * results.minutes.get(name, 0.0)
                 recipe = recipe_of(name, runtime, options)
                 context = run(recipe, options.run_dir / name, until="extract", reporter=reporter)
-                Match(name, context, results, path, options).play(methods)
+                Match(name, context, results, path, options, began).play(methods)
     write_bytes(options.run_dir / "table.md", table(results).encode())
     plot(results, options.run_dir / "accuracy.svg")
     print(table(results))

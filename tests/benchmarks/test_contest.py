@@ -1,5 +1,6 @@
 """The parts of the head-to-head benchmark that decide what is compared."""
 
+import time
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
@@ -32,19 +33,36 @@ def family(size: int, guess: int) -> Family:
 
 @pytest.mark.parametrize("guess", [0, 17, 99, 1000])
 def test_the_mildest_network_that_is_fast_enough_is_found_from_any_guess(guess: int) -> None:
-    index, _ = mildest(family(100, guess), lambda i: 1 + i * i, 50)
+    index, _ = mildest(family(100, guess), lambda i: 1 + i * i, 50, {})
 
     assert index == 7
 
 
 def test_a_network_that_is_only_just_faster_than_asked_ends_the_search() -> None:
-    index, _ = mildest(family(1000, 510), lambda i: 1 + i / 1000, 1.5)
+    index, _ = mildest(family(1000, 510), lambda i: 1 + i / 1000, 1.5, {})
 
     assert index == 510
 
 
+def test_what_was_measured_before_is_not_measured_again() -> None:
+    """Nor is what lies outside of it."""
+    known = {20: 1.2, 60: 1.6, 90: 1.9}
+    measured = []
+
+    def speedup(index: int) -> float:
+        measured.append(index)
+        return 1 + index / 100
+
+    index, _ = mildest(family(100, 95), speedup, 1.5, known)
+    assert index in (50, 51, 52, 53, 54)
+    assert all(20 < i < 60 for i in measured)
+    again = len(measured)
+    assert mildest(family(100, 95), speedup, 1.5, known)[0] == index
+    assert len(measured) == again
+
+
 def test_a_speedup_that_none_reaches_gives_the_most_that_was_measured() -> None:
-    assert mildest(family(10, 3), lambda i: 1 + i / 10, 3.0) == (None, 1.9)
+    assert mildest(family(10, 3), lambda i: 1 + i / 10, 3.0, {}) == (None, 1.9)
 
 
 @pytest.mark.parametrize("name", ["mobilenetv2_035", "resnet18"])
@@ -159,10 +177,10 @@ def test_a_method_has_one_colour_in_all_panels_of_the_plot(
 
     monkeypatch.setattr(contest.report, "_draw", draw)
     rows = [
-        Row("net", "fake", "reaches", 2.0, 0, 2.0, 50.0, 1, None, (60.0,)),
-        Row("net", "fake", "other", 2.0, 0, 3.0, 50.0, 1, None, (60.0,)),
+        Row("net", "fake", "reaches", 2.0, 0, (2.0,), 50.0, 1, None, (60.0,)),
+        Row("net", "fake", "other", 2.0, 0, (3.0, 3.0), 50.0, 1, None, (60.0,)),
         Row("second", "fake", "reaches", 2.0, note="not reached"),
-        Row("second", "fake", "other", 2.0, 0, 4.0, 50.0, 1, None, (60.0,)),
+        Row("second", "fake", "other", 2.0, 0, (4.0,), 50.0, 1, None, (60.0,)),
     ]
     plot(Results({row.key: row for row in rows}, {}, ""), tmp_path / "plot.svg")
     assert drawn[3.0] == drawn[4.0] != drawn[2.0]
@@ -190,6 +208,7 @@ def test_a_network_that_is_slow_when_all_are_timed_in_turn_is_picked_anew(
             return {key: 1 + network.index / 100 for key, network in networks.items()}
 
     monkeypatch.setattr(head_to_head, "Stopwatch", Stopwatch)
+    monkeypatch.setattr(head_to_head, "PAUSE", 0.0)
     monkeypatch.setattr(head_to_head.Match, "_accuracy", lambda _match, _network: 50.0)
     monkeypatch.setattr(head_to_head.Match, "_original", lambda _match, _row, **_begins: Network(0))
     conditions = SimpleNamespace(
@@ -204,7 +223,9 @@ def test_a_network_that_is_slow_when_all_are_timed_in_turn_is_picked_anew(
     (tmp_path / "entries").mkdir()
     options = SimpleNamespace(speedups=[1.5, 2.0, 9.0], seconds=1.0, minutes=0)
     results = Results({}, {}, "")
-    match = head_to_head.Match("net", context, results, tmp_path / "results.json", options)
+    match = head_to_head.Match(
+        "net", context, results, tmp_path / "results.json", options, time.monotonic()
+    )
     match.play({"fake": lambda _context: Family(200, Network, Network, lambda _asked: 100)})
     rows = {row.asked: row for row in results.rows.values() if row.method == "fake"}
     for asked in (1.5, 2.0):

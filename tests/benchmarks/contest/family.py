@@ -42,7 +42,7 @@ class Family:
 
 
 def mildest(
-    family: Family, speedup: Callable[[int], float], asked: float
+    family: Family, speedup: Callable[[int], float], asked: float, known: dict[int, float]
 ) -> tuple[int | None, float]:
     """The mildest network at least so fast, found by bisection, and the fastest seen.
 
@@ -50,20 +50,23 @@ def mildest(
         family: whose speed-ups rise with the index, measuring errors aside.
         speedup: measures the one of an index.
         asked: the speed-up.
+        known: speed-ups by index, measured before; what is measured is added.
     """
-    slow, fast, most = -1, family.size, 0.0
-    index = min(max(family.guess(asked), 0), family.size - 1)
-    while fast - slow > 1:
-        measured = speedup(index)
-        most = max(most, measured)
-        if measured >= asked:
+    slow = max((i for i, measured in known.items() if measured < asked), default=-1)
+    fast = min((i for i in known if i > slow), default=family.size)
+    index = min(max(family.guess(asked), slow + 1), fast - 1)
+    while fast - slow > 1 and not _just_faster(known.get(fast), asked):
+        known[index] = speedup(index)
+        if known[index] >= asked:
             fast = index
-            if measured <= asked * (1 + TOLERANCE):
-                break
         else:
             slow = index
         index = (slow + fast) // 2
-    return (fast if fast < family.size else None), most
+    return (fast if fast < family.size else None), max(known.values())
+
+
+def _just_faster(speedup: float | None, asked: float) -> bool:
+    return speedup is not None and asked <= speedup <= asked * (1 + TOLERANCE)
 
 
 @dataclass(frozen=True, slots=True)

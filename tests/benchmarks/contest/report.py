@@ -2,7 +2,7 @@
 
 import statistics
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -19,7 +19,7 @@ class Row:
         method: its name.
         asked: the speed-up that was asked for.
         index: of the network in the method's family; None if there is none.
-        speedup: measured, timed in turn with the original and all other networks.
+        speedups: measured, in turn with the original and all other networks, minutes apart.
         untrained: accuracy with no training, on the test images, points of 100.
         steps: of finetuning that the minutes allowed.
         learning_rate: of it.
@@ -32,7 +32,7 @@ class Row:
     method: str
     asked: float
     index: int | None = None
-    speedup: float | None = None
+    speedups: tuple[float, ...] = ()
     untrained: float | None = None
     steps: int | None = None
     learning_rate: float | None = None
@@ -44,6 +44,11 @@ class Row:
         """What tells it from all others."""
         return f"{self.network} {self.runtime} {self.method} {self.asked:g}x"
 
+    @property
+    def speedup(self) -> float | None:
+        """The median of those measured."""
+        return statistics.median(self.speedups) if self.speedups else None
+
 
 @dataclass(frozen=True, slots=True)
 class Results:
@@ -53,16 +58,19 @@ class Results:
         rows: by ``Row.key``.
         conditions: device, runtime and date in words, by runtime.
         settings: of the comparison; only rows of the same settings are in one file.
+        minutes: that each network took in all, over all runs that were stopped.
     """
 
     rows: dict[str, Row]
     conditions: dict[str, str]
     settings: str
+    minutes: dict[str, float] = field(default_factory=dict)
 
 
 def table(results: Results) -> str:
     """The rows in Markdown, under what they were measured with."""
-    lines = [*results.conditions.values(), "", results.settings, ""]
+    took = ", ".join(f"{name} {minutes:.0f} min" for name, minutes in results.minutes.items())
+    lines = [*results.conditions.values(), "", results.settings, "", f"Took: {took}", ""]
     lines += [
         "| network | runtime | method | asked | measured | untrained | finetuned | steps | lr | |",
         "|---|---|---|---|---|---|---|---|---|---|",
