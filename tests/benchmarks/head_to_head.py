@@ -50,13 +50,20 @@ Methods = dict[str, Callable[[Context], Family]]
 
 
 def methods_of(options: argparse.Namespace) -> Methods:
-    """The methods to compare, by name."""
+    """The methods to compare, by name.
+
+    Raises:
+        UsageError: one that is asked for does not exist.
+    """
     scoring = Scoring(options.score_images, options.workers)
     chosen = (DEFAULT, *ABLATIONS) if options.ablations else METHODS
     found: Methods = {m.name: partial(solved, m, scoring=scoring) for m in chosen}
     if not options.ablations:
         found |= {DEPTH: fewer_blocks, CHANNELS: narrower}
-    return found
+    unknown = [name for name in options.methods if name not in found]
+    if unknown:
+        raise UsageError(f"--methods {unknown[0]!r} is none of {', '.join(map(repr, found))}")
+    return {name: make for name, make in found.items() if name in (options.methods or found)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,6 +301,7 @@ def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("overrides", nargs="*", help="KEY.PATH=VALUE of the recipes")
     parser.add_argument("--networks", nargs="+", choices=NAMES, default=list(NAMES[:3]))
+    parser.add_argument("--methods", nargs="+", default=[], help="by name; none: all")
     parser.add_argument("--runtimes", nargs="+", default=["onnxruntime"])
     parser.add_argument("--speedups", type=float, nargs="+", default=[1.5, 2.0, 3.0])
     parser.add_argument("--data", type=Path, help="tar of photographs, for efficientnet_lite0")

@@ -20,6 +20,7 @@ from contest.subsets import subset_merges
 
 from depthopt.core.candidate import kept_blocks
 from depthopt.core.plan import Plan
+from depthopt.errors import UsageError
 from depthopt.extraction import extract
 from depthopt.rewrite import merge
 from depthopt.rewrite.build import build
@@ -234,3 +235,14 @@ def test_a_network_that_is_slow_when_all_are_timed_in_turn_is_picked_anew(
         assert rows[asked].note == ""
     assert rows[9.0].index is None
     assert rows[9.0].note == "not reached: at most 3.29x measured"
+
+
+def test_methods_are_chosen_by_name_and_a_wrong_one_is_told_the_right_ones() -> None:
+    def chosen(methods: list[str]) -> list[str]:
+        options = SimpleNamespace(score_images=1, workers=None, ablations=False, methods=methods)
+        return list(head_to_head.methods_of(options))
+
+    assert len(chosen([])) == 6
+    assert chosen(["uniform depth", "depthopt"]) == ["depthopt", "uniform depth"]
+    with pytest.raises(UsageError, match=r"'layermerge' is none of 'depthopt', 'LayerMerge'"):
+        chosen(["layermerge"])
