@@ -20,7 +20,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from pathlib import Path
 
-from contest.family import TOLERANCE, Family, Stopwatch, mildest
+from contest.family import ORIGINAL, TOLERANCE, Family, Stopwatch, mildest
 from contest.methods import ABLATIONS, DEFAULT, METHODS, Scoring, solved, with_classifier
 from contest.networks import NAMES, recipe_of
 from contest.race import Contestant, Pace, race
@@ -38,7 +38,7 @@ from depthopt.pipeline.context import BATCH, Context
 from depthopt.pipeline.run import run
 from depthopt.train.evaluate import evaluate
 
-ORIGINAL, REGRESSED = "original", "original, classifier regressed"
+REGRESSED = f"{ORIGINAL}, classifier regressed"
 FAILED = "failed: "
 SLOW = "slower than asked"
 TRIES = 2
@@ -76,6 +76,7 @@ class Match:
         results: of all matches, written to ``path`` whenever a figure has come in.
         path: of the results.
         options: the command line's.
+        stopwatch: of its original.
         began: by the monotonic clock, less what earlier runs took.
         alone: speed-ups of networks timed alone, by method and index.
     """
@@ -85,6 +86,7 @@ class Match:
     results: Results
     path: Path
     options: argparse.Namespace
+    stopwatch: Stopwatch
     began: float
     alone: dict[str, dict[int, float]] = field(default_factory=lambda: defaultdict(dict))
 
@@ -165,10 +167,10 @@ class Match:
     def _with_pick(self, row: Row, family: Family, aim: float) -> Row:
         if family.size == 0:
             return replace(row, note="not reached: no plan is faster than the original")
-        stopwatch = Stopwatch(self.context, self.options.seconds)
 
         def speedup(index: int) -> float:
-            return stopwatch.speedup(family.structure(index))
+            network = partial(family.structure, index)
+            return self.stopwatch.speedup((row.method, index), network)
 
         index, most = mildest(family, speedup, aim, self.alone[row.method])
         if index is None:
@@ -192,16 +194,19 @@ class Match:
 
     def _time(self, families: dict[str, Callable[[], Family]], methods: Methods) -> None:
         """Time all that was picked in turn, until each has been timed some times."""
-        stopwatch = Stopwatch(self.context, self.options.seconds)
         picked = self._picked(methods)
         while any(len(row.speedups) < TIMINGS for row in picked):
             if any(row.speedups for row in picked):
                 time.sleep(PAUSE)
-            measured = stopwatch.speedups(
-                {row.key: families[row.method]().structure(row.index) for row in picked}
+            measured = self.stopwatch.speedups(
+                {
+                    (row.method, row.index): partial(families[row.method]().structure, row.index)
+                    for row in picked
+                }
             )
             for row in picked:
-                timed = replace(row, speedups=(*row.speedups, measured[row.key]))
+                got = measured[row.method, row.index]
+                timed = replace(row, speedups=(*row.speedups, got))
                 slow = timed.speedup < row.asked * (1 - TOLERANCE)
                 self._keep(replace(timed, note=SLOW if slow else ""))
             picked = self._picked(methods)
@@ -290,7 +295,8 @@ def main() -> None:
                 began = time.monotonic() - 60 * results.minutes.get(name, 0.0)
                 recipe = recipe_of(name, runtime, options)
                 context = run(recipe, options.run_dir / name, until="extract", reporter=reporter)
-                Match(name, context, results, path, options, began).play(methods)
+                stopwatch = Stopwatch(context, options.seconds)
+                Match(name, context, results, path, options, stopwatch, began).play(methods)
     write_bytes(options.run_dir / "table.md", table(results).encode())
     plot(results, options.run_dir / "accuracy.svg")
     print(table(results))

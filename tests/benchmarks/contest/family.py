@@ -5,8 +5,8 @@ methods differ in kind, and would make unlike things look alike.
 """
 
 import statistics
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,6 +22,9 @@ from depthopt.runtimes import random_inputs
 
 TOLERANCE = 0.03
 """A network is not searched further if it is faster than asked by no more than this share."""
+ORIGINAL = "original"
+GUESSES = 3
+"""How many networks are tried where predictions lead, before the rest is halved."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +47,10 @@ class Family:
 def mildest(
     family: Family, speedup: Callable[[int], float], asked: float, known: dict[int, float]
 ) -> tuple[int | None, float]:
-    """The mildest network at least so fast, found by bisection, and the fastest seen.
+    """The mildest network at least so fast, and the fastest speed-up seen.
+
+    Each of the first measurements tells how much faster networks are than predicted, which says
+    where to look next; then what is left is halved.
 
     Args:
         family: whose speed-ups rise with the index, measuring errors aside.
@@ -54,14 +60,16 @@ def mildest(
     """
     slow = max((i for i, measured in known.items() if measured < asked), default=-1)
     fast = min((i for i in known if i > slow), default=family.size)
-    index = min(max(family.guess(asked), slow + 1), fast - 1)
+    target, guesses = asked, GUESSES
     while fast - slow > 1 and not _just_faster(known.get(fast), asked):
+        index = family.guess(target) if guesses else (slow + fast) // 2
+        index, guesses = min(max(index, slow + 1), fast - 1), max(guesses - 1, 0)
         known[index] = speedup(index)
+        target *= asked / known[index]
         if known[index] >= asked:
             fast = index
         else:
             slow = index
-        index = (slow + fast) // 2
     return (fast if fast < family.size else None), max(known.values())
 
 
@@ -76,33 +84,42 @@ class Stopwatch:
     Attributes:
         context: of the original.
         seconds: cap on the time for one network and the original in turn.
+        compiled: networks that were timed before, by what names them.
     """
 
     context: Context
     seconds: float
+    compiled: dict[Hashable, Callable[[], object]] = field(default_factory=dict)
 
-    def speedup(self, network: nn.Module) -> float:
-        """How many times as fast as the original a network is."""
-        return self.speedups({"network": network})["network"]
+    def speedup(self, name: Hashable, network: Callable[[], nn.Module]) -> float:
+        """How many times as fast as the original a network is, which is made if it is new."""
+        return self.speedups({name: network})[name]
 
-    def speedups(self, networks: Mapping[str, nn.Module]) -> dict[str, float]:
+    def speedups(
+        self, networks: Mapping[Hashable, Callable[[], nn.Module]]
+    ) -> dict[Hashable, float]:
         """The same for several, all timed in turn: medians of the rounds' ratios."""
-        with TemporaryDirectory() as folder:
-            calls = [self._compiled(original_onnx(self.context))]
-            for i, network in enumerate(networks.values()):
-                calls.append(self._call(network, Path(folder) / f"{i}.onnx"))
-            named = {str(i): call for i, call in enumerate(calls)}
-            effort = Effort(seconds=self.seconds * len(networks))
-            originals, *others = sample_in_turn(named, effort=effort).values()
+        names = [ORIGINAL, *networks]
+        for name in names:
+            if name not in self.compiled:
+                self.compiled[name] = self._call(networks.get(name))
+        calls = {str(i): self.compiled[name] for i, name in enumerate(names)}
+        effort = Effort(seconds=self.seconds * len(networks))
+        originals, *others = sample_in_turn(calls, effort=effort).values()
         return {
             name: statistics.median(ms / own for ms, own in zip(originals, samples, strict=True))
             for name, samples in zip(networks, others, strict=True)
         }
 
-    def _call(self, network: nn.Module, path: Path) -> Callable[[], object]:
+    def _call(self, make: Callable[[], nn.Module] | None) -> Callable[[], object]:
+        if make is None:
+            return self._compiled(original_onnx(self.context))
+        network = make()
         final = merge(network) if isinstance(network, TracedNetwork) else network
-        export_onnx(final, path, images=_images(self.context))
-        return self._compiled(path)
+        with TemporaryDirectory() as folder:
+            path = Path(folder) / "network.onnx"
+            export_onnx(final, path, images=_images(self.context))
+            return self._compiled(path)
 
     def _compiled(self, path: Path) -> Callable[[], object]:
         session = self.context.runtime.compile(path)

@@ -2,10 +2,11 @@
 
 import math
 import statistics
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from time import perf_counter
 
 from torch import nn
 
@@ -206,14 +207,20 @@ def _trained(
 
 
 def train(
-    contestant: Contestant, context: Context, config: TrainConfig
+    contestant: Contestant,
+    context: Context,
+    config: TrainConfig,
+    *,
+    progress: Callable[..., None] | None = None,
 ) -> tuple[nn.Module, TrainResult]:
     """Its network finetuned, with the original as teacher where the config weighs it."""
     model, matched = deepcopy(contestant.network), contestant.matched
     if not matched:
         config = replace(config, matching=0.0)
     teacher = context.teacher if config.distillation or config.matching else None
-    result = finetune(model, context.data, teacher=teacher, matched=matched, config=config)
+    result = finetune(
+        model, context.data, teacher=teacher, matched=matched, config=config, progress=progress
+    )
     return model, result
 
 
@@ -225,16 +232,14 @@ def step_seconds(
     One whose training diverges at once counts as one that takes for ever.
     """
 
-    def seconds(contestant: Contestant, steps: int) -> float:
-        _, result = train(contestant, context, replace(config, steps=steps))
-        return sum(record.seconds for record in result.history)
-
     def step(contestant: Contestant) -> float:
+        ends: list[float] = []
+        every = replace(config, steps=pace.first + pace.counted)
         try:
-            every = seconds(contestant, pace.first + pace.counted)
-            return (every - seconds(contestant, pace.first)) / pace.counted
+            train(contestant, context, every, progress=lambda *_: ends.append(perf_counter()))
         except DepthoptError:
             return math.inf
+        return (ends[-1] - ends[-1 - pace.counted]) / pace.counted
 
     times = [[step(contestant) for contestant in contestants] for _ in range(pace.rounds)]
     print("seconds a step, by rounds:", times, flush=True)
