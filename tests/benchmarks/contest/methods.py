@@ -234,7 +234,7 @@ def _importances(
         ridges=section.ridges,
         train=_short_training(context, scoring),
         form=form,
-        workers=scoring.workers if estimator == "finetune" else None,
+        workers=scoring.workers,
         table=load_json(ImportanceTable, path) if path.exists() else None,
         on_update=lambda table: save_json(table, path),
         progress=lambda done, total: context.reporter.progress(done, total, "candidates"),
