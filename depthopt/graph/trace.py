@@ -28,7 +28,7 @@ _OUT_OF_PLACE: dict[object, Callable[..., Any]] = {
 class _Tracer(fx.Tracer):
     """Traces with timm's no-trace modules as leaves, and knows where it is."""
 
-    def __init__(self, opaque: frozenset[str]) -> None:
+    def __init__(self, opaque: frozenset[str] = frozenset()) -> None:
         super().__init__(autowrap_functions=tuple(get_notrace_functions()))
         self._leaves = tuple(get_notrace_modules())
         self._opaque = opaque

@@ -238,6 +238,7 @@ class Match:
             seeds=self.options.seeds,
             pace=Pace(first=5, counted=20, rounds=self.options.rounds),
             rates=self.options.rates,
+            workers=self.options.workers,
         )
         by_network = dict(zip(contestants, outcomes, strict=True))
         for row in rows.values():
@@ -325,7 +326,9 @@ def parsed() -> argparse.Namespace:
     )
     parser.add_argument("--plain", action="store_true", help="finetune without a teacher")
     parser.add_argument("--score-images", type=int, default=256, help="of the papers' importance")
-    parser.add_argument("--workers", type=int, help="Ray's, for importances; none: here")
+    parser.add_argument(
+        "--workers", type=int, help="Ray's, for importances and trainings; none: here"
+    )
     parser.add_argument("--seconds", type=float, default=2.0, help="to time one network for")
     parser.add_argument("--rounds", type=int, default=2, help="to measure training speeds in")
     parser.add_argument("--ablations", action="store_true", help="the default's instead of rivals")

@@ -145,7 +145,7 @@ def test_a_race_goes_on_where_it_was_stopped_and_teaches_only_who_has_tensors_to
     for before, after in zip(first, again, strict=True):
         assert len(after.accuracies) == 2
         assert after.accuracies[0] == before.accuracies[0]
-    assert "a plan, 1 steps, seed 1" in capsys.readouterr().out
+    assert "a plan, 1 steps at 0.002, seed 1" in capsys.readouterr().out
 
 
 def test_each_group_races_at_the_learning_rate_that_serves_its_middle_one_best(
@@ -176,7 +176,7 @@ def test_each_group_races_at_the_learning_rate_that_serves_its_middle_one_best(
     monkeypatch.setattr(contest.race, "evaluate", evaluated)
     monkeypatch.setattr(contest.race, "perf_counter", partial(next, count()))
     split = SimpleNamespace(batches=lambda _size: [])
-    context = SimpleNamespace(data=SimpleNamespace(test=split, calibration=split))
+    context = SimpleNamespace(data=SimpleNamespace(test=split, calibration=split), teacher=None)
     contestants = [
         Contestant(name, name, torch.nn.Identity(), group=name[0])
         for name in ("a1", "a2", "a3", "b1", "c1")

@@ -1,6 +1,7 @@
 """A shallow network still answers as its timm model."""
 
 import copy
+import pickle
 from pathlib import Path
 
 import pytest
@@ -85,3 +86,12 @@ def test_what_the_model_did_not_have_is_not_there() -> None:
     assert not hasattr(network, "num_classes")
     with pytest.raises(ModelError, match="no linear classifier"):
         network.reset_classifier(3)
+
+
+def test_a_traced_network_can_be_sent_to_another_process() -> None:
+    model = timm.create_model("mobilenetv2_035", num_classes=3).eval()
+    network = trace(model, (3, 32, 32))
+    sent = pickle.loads(pickle.dumps(network))  # noqa: S301 - its own bytes
+    images = torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        assert torch.equal(sent(images), network(images))

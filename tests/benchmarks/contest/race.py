@@ -12,8 +12,9 @@ from torch import nn
 
 from depthopt.core.artefacts import load_json, save_json
 from depthopt.errors import DepthoptError
+from depthopt.importance.workers import Workers
 from depthopt.pipeline.context import BATCH, Context
-from depthopt.train import TrainConfig, TrainResult, finetune
+from depthopt.train import Dataset, TrainConfig, TrainResult, finetune
 from depthopt.train.evaluate import evaluate
 from depthopt.train.trainer import Matched
 
@@ -31,6 +32,17 @@ class Accuracies:
     of: dict[str, float]
     held_out: dict[str, float] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
+
+    def has(self, key: str) -> bool:
+        """Whether a training's end is known."""
+        return key in self.of or key in self.failed
+
+    def enter(self, key: str, found: tuple[float, float] | str) -> None:
+        """Keep what became of a training: accuracy and held-out loss, or why it ended early."""
+        if isinstance(found, str):
+            self.failed[key] = found
+        else:
+            self.of[key], self.held_out[key] = found
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +62,9 @@ class Contestant:
     network: nn.Module
     matched: Matched = ()
     group: str = ""
+
+
+Entry = tuple[Contestant, TrainConfig]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +99,28 @@ class Outcome:
     failure: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Course:
+    """What all are trained on, and scored.
+
+    Attributes:
+        data: of the run.
+        teacher: the original.
+    """
+
+    data: Dataset
+    teacher: nn.Module
+
+    def __call__(self, entry: Entry) -> tuple[float, float] | str:
+        """Accuracy on test images and loss on held-out ones behind a training, or why it ended."""
+        try:
+            model, _ = train(entry[0], self, entry[1])
+        except DepthoptError as error:
+            return str(error)
+        accuracy = evaluate(model, self.data.test.batches(BATCH)).accuracy
+        return accuracy, evaluate(model, self.data.calibration.batches(BATCH)).loss
+
+
 def race(
     contestants: list[Contestant],
     context: Context,
@@ -94,6 +131,7 @@ def race(
     seeds: int,
     pace: Pace = Pace(),
     rates: Collection[float] = (),
+    workers: int | None = None,
 ) -> list[Outcome]:
     """Finetune each for the same minutes, with the recipe's teacher if the config has one.
 
@@ -102,33 +140,41 @@ def race(
         context: of the data and the teacher.
         config: of all trainings, but for steps and seed.
         path: of what is known, written after every training.
-        minutes: of each training.
+        minutes: of each training, by the pace that it has with all cores to itself.
         seeds: trainings of each.
         pace: how their speeds are measured.
         rates: learning rates, of which each group gets the one that serves it best on held-out
             images; none: the config's.
+        workers: trainings at a time, of one core each, by Ray; None: one, of all cores, here.
     """
+    course = Course(context.data, context.teacher)
     known = load_json(Accuracies, path) if path.exists() else Accuracies({})
-    known = _paced(contestants, context, config, known, pace)
+    known = _paced(contestants, course, config, known, pace)
     save_json(known, path)
     configs = [
         replace(config, steps=max(1, int(60 * minutes / known.of[_pace_key(c)])))
         for c in contestants
     ]
+
+    def trained(entries: list[Entry]) -> None:
+        """All entries' results are known behind this call."""
+        todo = {_key(*e): e for e in entries if not known.has(_key(*e))}
+        for entry, found in Workers(workers).each(course, list(todo.values())):
+            known.enter(_key(*entry), found)
+            save_json(known, path)
+            print(f"{entry[0].note}, {_said(entry[1])}: {_result(found)}", flush=True)
+
     if rates:
-        best = _best_rates(contestants, configs, context, rates, known, path)
-        configs = [
-            replace(mine, learning_rate=best[contestant.group])
-            for mine, contestant in zip(configs, contestants, strict=True)
-        ]
-    keys: list[list[str]] = [[] for _ in contestants]
-    for seed in range(seeds):
-        for contestant, mine, done in zip(contestants, configs, keys, strict=True):
-            key = _trained(contestant, context, replace(mine, seed=seed), known, path)
-            said = known.failed.get(key) or f"{known.of[key]:.1f} %"
-            print(f"{contestant.note}, {mine.steps} steps, seed {seed}: {said}", flush=True)
-            done.append(key)
-    outcomes = [_outcome(c, done, known) for c, done in zip(configs, keys, strict=True)]
+        configs = _at_best_rates(contestants, configs, rates, known, trained)
+    entries = [
+        [(contestant, replace(mine, seed=seed)) for seed in range(seeds)]
+        for contestant, mine in zip(contestants, configs, strict=True)
+    ]
+    trained([row[seed] for seed in range(seeds) for row in entries])
+    outcomes = [
+        _outcome(mine, [_key(*entry) for entry in row], known)
+        for mine, row in zip(configs, entries, strict=True)
+    ]
     for contestant, outcome in zip(contestants, outcomes, strict=True):
         if outcome.accuracies:
             mean = statistics.mean(outcome.accuracies)
@@ -140,6 +186,18 @@ def race(
     return outcomes
 
 
+def _key(contestant: Contestant, config: TrainConfig) -> str:
+    return f"{contestant.name} {config}"
+
+
+def _said(config: TrainConfig) -> str:
+    return f"{config.steps} steps at {config.learning_rate:g}, seed {config.seed}"
+
+
+def _result(found: tuple[float, float] | str) -> str:
+    return found if isinstance(found, str) else f"{found[0]:.1f} %, held-out loss {found[1]:.4f}"
+
+
 def _outcome(config: TrainConfig, keys: list[str], known: Accuracies) -> Outcome:
     accuracies = tuple(known.of[key] for key in keys if key in known.of)
     failure = next((known.failed[key] for key in keys if key in known.failed), "")
@@ -148,7 +206,7 @@ def _outcome(config: TrainConfig, keys: list[str], known: Accuracies) -> Outcome
 
 def _paced(
     contestants: list[Contestant],
-    context: Context,
+    course: Course,
     config: TrainConfig,
     known: Accuracies,
     pace: Pace,
@@ -157,7 +215,7 @@ def _paced(
     keys = [_pace_key(contestant) for contestant in contestants]
     if all(key in known.of for key in keys):
         return known
-    seconds = step_seconds(contestants, context, config, pace)
+    seconds = step_seconds(contestants, course, config, pace)
     return replace(known, of=known.of | dict(zip(keys, seconds, strict=True)))
 
 
@@ -165,50 +223,41 @@ def _pace_key(contestant: Contestant) -> str:
     return f"{contestant.name}, seconds a step"
 
 
-def _best_rates(
+def _at_best_rates(
     contestants: list[Contestant],
     configs: list[TrainConfig],
-    context: Context,
     rates: Collection[float],
     known: Accuracies,
-    path: Path,
-) -> dict[str, float]:
-    """By group, the learning rate at which its middle one ends at the least held-out loss."""
-    chosen: dict[str, float] = {}
-    for group in dict.fromkeys(contestant.group for contestant in contestants):
+    trained: Callable[[list[Entry]], None],
+) -> list[TrainConfig]:
+    """The configs with the learning rates at which their groups' middle ones end best."""
+    groups = list(dict.fromkeys(contestant.group for contestant in contestants))
+    trials: dict[str, dict[float, Entry]] = {}
+    for group in groups:
         mine = [i for i, contestant in enumerate(contestants) if contestant.group == group]
         middle = mine[len(mine) // 2]
-        losses = {}
-        for rate in rates:
-            config = replace(configs[middle], learning_rate=rate, seed=0)
-            key = _trained(contestants[middle], context, config, known, path)
-            losses[rate] = known.held_out.get(key, math.inf)
-        chosen[group] = min(losses, key=losses.__getitem__)
-        print(f"{contestants[middle].name}: held-out loss by learning rate {losses}", flush=True)
-    return chosen
+        trials[group] = {
+            rate: (contestants[middle], replace(configs[middle], learning_rate=rate, seed=0))
+            for rate in rates
+        }
+    trained([entry for by_rate in trials.values() for entry in by_rate.values()])
 
+    def loss(entry: Entry) -> float:
+        return known.held_out.get(_key(*entry), math.inf)
 
-def _trained(
-    contestant: Contestant, context: Context, config: TrainConfig, known: Accuracies, path: Path
-) -> str:
-    """The key of a training's results, which are known behind this call."""
-    key = f"{contestant.name} {config}"
-    if key in known.of or key in known.failed:
-        return key
-    try:
-        model, _ = train(contestant, context, config)
-    except DepthoptError as error:
-        known.failed[key] = str(error)
-    else:
-        known.of[key] = evaluate(model, context.data.test.batches(BATCH)).accuracy
-        known.held_out[key] = evaluate(model, context.data.calibration.batches(BATCH)).loss
-    save_json(known, path)
-    return key
+    best = {
+        group: min(by_rate, key=lambda rate, of=by_rate: loss(of[rate]))
+        for group, by_rate in trials.items()
+    }
+    return [
+        replace(config, learning_rate=best[contestant.group])
+        for config, contestant in zip(configs, contestants, strict=True)
+    ]
 
 
 def train(
     contestant: Contestant,
-    context: Context,
+    course: Course,
     config: TrainConfig,
     *,
     progress: Callable[..., None] | None = None,
@@ -217,15 +266,15 @@ def train(
     model, matched = deepcopy(contestant.network), contestant.matched
     if not matched:
         config = replace(config, matching=0.0)
-    teacher = context.teacher if config.distillation or config.matching else None
+    teacher = course.teacher if config.distillation or config.matching else None
     result = finetune(
-        model, context.data, teacher=teacher, matched=matched, config=config, progress=progress
+        model, course.data, teacher=teacher, matched=matched, config=config, progress=progress
     )
     return model, result
 
 
 def step_seconds(
-    contestants: list[Contestant], context: Context, config: TrainConfig, pace: Pace = Pace()
+    contestants: list[Contestant], course: Course, config: TrainConfig, pace: Pace = Pace()
 ) -> list[float]:
     """Seconds a training step of each takes, in turn, the median of some rounds.
 
@@ -236,7 +285,7 @@ def step_seconds(
         ends: list[float] = []
         every = replace(config, steps=pace.first + pace.counted)
         try:
-            train(contestant, context, every, progress=lambda *_: ends.append(perf_counter()))
+            train(contestant, course, every, progress=lambda *_: ends.append(perf_counter()))
         except DepthoptError:
             return math.inf
         return (ends[-1] - ends[-1 - pace.counted]) / pace.counted
