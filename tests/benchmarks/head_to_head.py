@@ -5,8 +5,8 @@ For each network, runtime and speed-up: each method's mildest network that is as
 into steps by its own speed). ONNX Runtime or OpenVINO, one thread, batch 1. What is done is kept
 in the run's folder, and a stopped run goes on; a method that fails is a row that says so.
 
-    pip install torch-pruning
-    python tests/benchmarks/head_to_head.py --data tiny_imagenet_20.tar --weights WHEEL
+    pip install torch-pruning "ray>=2.40"
+    python tests/benchmarks/head_to_head.py --data tiny_imagenet_20.tar --weights WHEEL --workers 2
     python tests/benchmarks/head_to_head.py --quick --networks resnet18
     python tests/benchmarks/head_to_head.py --ablations --networks mobilenetv2 --speedups 2
 """
