@@ -20,6 +20,7 @@ from contest.race import Contestant, Pace, race
 from contest.report import Results, Row, plot
 from contest.subsets import subset_merges
 
+from depthopt.core.artefacts import load_json
 from depthopt.core.candidate import kept_blocks
 from depthopt.core.plan import Plan
 from depthopt.errors import UsageError
@@ -245,8 +246,9 @@ def test_a_network_that_is_slow_when_all_are_timed_in_turn_is_picked_anew(
     (tmp_path / "entries").mkdir()
     options = SimpleNamespace(speedups=[1.5, 2.0, 9.0], seconds=1.0, minutes=0)
     results = Results({}, {}, "")
+    began = time.monotonic() - 120  # two minutes before this run
     match = head_to_head.Match(
-        "net", context, results, tmp_path / "r.json", options, Stopwatch(), time.monotonic()
+        "net", context, results, tmp_path / "r.json", options, Stopwatch(), began
     )
     match.play({"fake": lambda _context: Family(200, Network, Network, lambda _asked: 100)})
     rows = {row.asked: row for row in results.rows.values() if row.method == "fake"}
@@ -256,6 +258,7 @@ def test_a_network_that_is_slow_when_all_are_timed_in_turn_is_picked_anew(
         assert rows[asked].note == ""
     assert rows[9.0].index is None
     assert rows[9.0].note == "not reached: at most 3.29x measured"
+    assert load_json(Results, tmp_path / "r.json").minutes["net"] >= 2
 
 
 def test_methods_are_chosen_by_name_and_a_wrong_one_is_told_the_right_ones() -> None:

@@ -22,9 +22,10 @@ from depthopt.runtimes import random_inputs
 
 TOLERANCE = 0.03
 """A network is not searched further if it is faster than asked by no more than this share."""
-ORIGINAL = "original"
 GUESSES = 3
 """How many networks are tried where predictions lead, before the rest is halved."""
+ORIGINAL = "original"
+"""Names the network that all are compared with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,11 +100,12 @@ class Stopwatch:
         self, networks: Mapping[Hashable, Callable[[], nn.Module]]
     ) -> dict[Hashable, float]:
         """The same for several, all timed in turn: medians of the rounds' ratios."""
-        names = [ORIGINAL, *networks]
-        for name in names:
+        if ORIGINAL not in self.compiled:
+            self.compiled[ORIGINAL] = self._compiled(original_onnx(self.context))
+        for name, make in networks.items():
             if name not in self.compiled:
-                self.compiled[name] = self._call(networks.get(name))
-        calls = {str(i): self.compiled[name] for i, name in enumerate(names)}
+                self.compiled[name] = self._exported(make())
+        calls = {str(i): self.compiled[name] for i, name in enumerate((ORIGINAL, *networks))}
         effort = Effort(seconds=self.seconds * len(networks))
         originals, *others = sample_in_turn(calls, effort=effort).values()
         return {
@@ -111,10 +113,7 @@ class Stopwatch:
             for name, samples in zip(networks, others, strict=True)
         }
 
-    def _call(self, make: Callable[[], nn.Module] | None) -> Callable[[], object]:
-        if make is None:
-            return self._compiled(original_onnx(self.context))
-        network = make()
+    def _exported(self, network: nn.Module) -> Callable[[], object]:
         final = merge(network) if isinstance(network, TracedNetwork) else network
         with TemporaryDirectory() as folder:
             path = Path(folder) / "network.onnx"

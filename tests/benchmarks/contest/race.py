@@ -65,6 +65,7 @@ class Contestant:
 
 
 Entry = tuple[Contestant, TrainConfig]
+"""One training: of whom, and how."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +102,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Course:
-    """What all are trained on, and scored.
+    """What all are trained and scored on; called with an entry, it trains it.
 
     Attributes:
         data: of the run.
