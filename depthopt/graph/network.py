@@ -1,5 +1,6 @@
 """A traced network that still answers as the timm model it came from."""
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -24,6 +25,11 @@ class TracedNetwork(fx.GraphModule):
         if name in attributes:
             return attributes[name]
         return super().__getattr__(name)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Sent to another process with its graph; ``GraphModule`` would send code to trace anew."""
+        graph = copy.deepcopy(self.graph)  # of no owner, who would be sent along
+        return _with_state, (graph, {k: v for k, v in vars(self).items() if k != "_graph"})
 
     @property
     def forward_features(self) -> Callable[[Tensor], Tensor]:
@@ -87,6 +93,14 @@ class TracedNetwork(fx.GraphModule):
         name = self._classifier()
         classifier: fx.Node = next(n for n in self.graph.nodes if n.target == name)
         return classifier.all_input_nodes[0]
+
+
+def _with_state(graph: fx.Graph, state: dict[str, Any]) -> TracedNetwork:
+    root = nn.Module()
+    vars(root).update(state)
+    network = TracedNetwork(root, graph)
+    vars(network).update(state)
+    return network
 
 
 def keep_interface(network: TracedNetwork, model: nn.Module, features: fx.Node | None) -> None:

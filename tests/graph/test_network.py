@@ -95,3 +95,10 @@ def test_a_traced_network_can_be_sent_to_another_process() -> None:
     images = torch.randn(2, 3, 32, 32)
     with torch.no_grad():
         assert torch.equal(sent(images), network(images))
+        assert torch.equal(sent.forward_features(images), network.forward_features(images))
+    assert sent.num_classes == 3
+    assert sent.get_classifier() is sent.get_submodule("classifier")
+    assert sent.meta["conv_macs"] == network.meta["conv_macs"]
+    assert [n.meta.get("shape") for n in sent.graph.nodes] == [
+        n.meta.get("shape") for n in network.graph.nodes
+    ]
