@@ -53,12 +53,11 @@ class Workers:
             DepthoptError: what ``work`` raised, or a part's workers died time and again.
         """
         if self.count is None:
-            for part in parts:
-                yield part, work(part)
-            return
-        ray = _ray()
-        with self._session(ray):
-            yield from _on_ray(ray, work, parts, self.count)
+            yield from ((part, work(part)) for part in parts)
+        elif parts:
+            ray = _ray()
+            with self._session(ray):
+                yield from _on_ray(ray, work, parts, self.count)
 
     @contextlib.contextmanager
     def _session(self, ray: Any) -> Iterator[None]:

@@ -78,6 +78,7 @@ def test_ray_is_named_if_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(RuntimeUnavailable, match="run: pip install ray"):
         estimate(MODEL, CHAIN, ALL, workers=2, **DATA)
+    assert list(Workers(2).each(str, [])) == [], "nothing to do needs no workers"
     with pytest.raises(UsageError, match="0 workers"):
         Workers(0)
     with pytest.raises(UsageError, match="how many workers of the cluster auto"):
