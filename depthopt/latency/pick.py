@@ -5,7 +5,6 @@ its weights from nearer caches. So a budget is kept by measuring.
 """
 
 import logging
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -15,6 +14,7 @@ from depthopt.core.chain import Chain
 from depthopt.core.plan import Frontier, Plan
 from depthopt.errors import InfeasibleBudget, UsageError
 from depthopt.latency.measure import Effort
+from depthopt.latency.search import mildest_index, most_measured
 from depthopt.latency.timing import Timer, plan_timer
 from depthopt.runtimes.base import Runtime
 
@@ -22,12 +22,6 @@ logger = logging.getLogger(__name__)
 
 EFFORT = Effort(seconds=4.0, tolerance=0.01)
 """Per plan, the original's share included."""
-
-NEAR = 1.02
-"""A plan is not improved upon if it is faster than asked by no more than this."""
-
-SAME = 1.005
-"""Neither is one if the next milder plans are slower by no more than this, as predicted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,50 +99,27 @@ def mildest(
     *,
     progress: Callable[[int, int], None] | None = None,
 ) -> MeasuredPick:
-    """The mildest plan that ``timer`` finds as fast as asked.
-
-    Each measurement tells how much faster plans are than predicted there, which says where to
-    look next; every third halves what is left. Speed-ups are taken to fall along the frontier,
-    which neighbours may break by what the measurement errs by.
+    """The mildest plan that ``timer`` finds as fast as asked (``depthopt.latency.search``).
 
     Raises:
         InfeasibleBudget: none is.
     """
+    last = len(frontier.points) - 1
+    predicted = [frontier.original_ms / point.latency_ms for point in reversed(frontier.points)]
     found: dict[int, float] = {}
-    within, beyond, ratio = -1, len(frontier.points), 1.0
-    most = 3 * math.ceil(math.log2(len(frontier.points) + 1))
-    while beyond - within > 1 and not _settled(frontier, within, beyond, found, asked):
-        index = min(max(_predicted(frontier, asked / ratio), within + 1), beyond - 1)
-        if len(found) % 3 == 2:
-            index = (within + beyond) // 2
-        plan = frontier.plan(index)
-        found[index] = timer(plan) if plan.replaced else 1.0
-        ratio = found[index] / plan.speedup
-        logger.info("%.2fx predicted, %.2fx measured", plan.speedup, found[index])
+
+    def measure(index: int) -> float:
+        plan = frontier.plan(last - index)
+        speedup = timer(plan) if plan.replaced else 1.0
+        logger.info("%.2fx predicted, %.2fx measured", plan.speedup, speedup)
         if progress is not None:
-            progress(len(found), most)
-        within, beyond = (index, beyond) if found[index] >= asked else (within, index)
-    if within < 0:
+            progress(len(found) + 1, most_measured(last + 1))
+        return speedup
+
+    index = mildest_index(predicted, measure, asked, known=found)
+    if index is None:
         raise InfeasibleBudget(
-            f"the fastest plan is {found[0]:.2f} times as fast as the original when measured, "
+            f"the fastest plan is {found[last]:.2f} times as fast as the original when measured, "
             f"{asked:.2f} was asked for; lower the budget or add candidate kinds"
         )
-    return MeasuredPick(frontier.plan(within), found[within], len(found))
-
-
-def _predicted(frontier: Frontier, speedup: float) -> int:
-    """The mildest plan of such a predicted speed-up, or the fastest."""
-    budget_ms = frontier.original_ms / speedup
-    return max((i for i, p in enumerate(frontier.points) if p.latency_ms <= budget_ms), default=0)
-
-
-def _settled(
-    frontier: Frontier, within: int, beyond: int, found: dict[int, float], asked: float
-) -> bool:
-    """Whether a plan that is fast enough is about as mild as one can be."""
-    if within < 0:
-        return False
-    if found[within] <= asked * NEAR:
-        return True
-    slow = beyond - 1  # the slowest that is not known to be too slow
-    return frontier.points[slow].latency_ms <= frontier.points[within].latency_ms * SAME
+    return MeasuredPick(frontier.plan(last - index), found[index], len(found))

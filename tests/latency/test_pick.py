@@ -10,7 +10,8 @@ from depthopt.errors import InfeasibleBudget, UsageError
 from depthopt.extraction import candidates, extract
 from depthopt.latency import pick_measured
 from depthopt.latency.measure import Effort
-from depthopt.latency.pick import NEAR, SAME, mildest
+from depthopt.latency.pick import mildest
+from depthopt.latency.search import NEAR, SAME
 from depthopt.runtimes import get_runtime
 from tests.networks import Residual
 

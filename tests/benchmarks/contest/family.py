@@ -1,7 +1,8 @@
 """What a method offers: networks from the mildest to the fastest, one of which is picked.
 
-The pick is the mildest network that is as fast as asked *when measured*: predictions of the
-methods differ in kind, and would make unlike things look alike.
+The pick is the mildest network that is as fast as asked *when measured* (as in
+``depthopt.latency.search``): predictions of the methods differ in kind, and would make unlike
+things look alike.
 """
 
 import statistics
@@ -20,62 +21,23 @@ from depthopt.pipeline.context import BATCH, Context
 from depthopt.rewrite import merge
 from depthopt.runtimes import random_inputs
 
-TOLERANCE = 0.03
-"""A network is not searched further if it is faster than asked by no more than this share."""
-GUESSES = 3
-"""How many networks are tried where predictions lead, before the rest is halved."""
 ORIGINAL = "original"
 """Names the network that all are compared with."""
 
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """Networks 0 .. size - 1, each milder than the next.
+    """Networks, each milder than the next.
 
     Attributes:
-        size: how many there are.
+        predicted: speed-ups, for each network's measuring to begin from.
         structure: a network with any weights, for timing and for loading weights into.
         started: the network as its finetuning starts.
-        guess: the index at which to begin the search for a speed-up.
     """
 
-    size: int
+    predicted: tuple[float, ...]
     structure: Callable[[int], nn.Module]
     started: Callable[[int], nn.Module]
-    guess: Callable[[float], int]
-
-
-def mildest(
-    family: Family, speedup: Callable[[int], float], asked: float, known: dict[int, float]
-) -> tuple[int | None, float]:
-    """The mildest network at least so fast, and the fastest speed-up seen.
-
-    Each of the first measurements tells how much faster networks are than predicted, which says
-    where to look next; then what is left is halved.
-
-    Args:
-        family: whose speed-ups rise with the index, measuring errors aside.
-        speedup: measures the one of an index.
-        asked: the speed-up.
-        known: speed-ups by index, measured before; what is measured is added.
-    """
-    slow = max((i for i, measured in known.items() if measured < asked), default=-1)
-    fast = min((i for i in known if i > slow), default=family.size)
-    target, guesses = asked, GUESSES
-    while fast - slow > 1 and not _just_faster(known.get(fast), asked):
-        index = family.guess(target) if guesses else (slow + fast) // 2
-        index, guesses = min(max(index, slow + 1), fast - 1), max(guesses - 1, 0)
-        known[index] = speedup(index)
-        target *= asked / known[index]
-        if known[index] >= asked:
-            fast = index
-        else:
-            slow = index
-    return (fast if fast < family.size else None), max(known.values())
-
-
-def _just_faster(speedup: float | None, asked: float) -> bool:
-    return speedup is not None and asked <= speedup <= asked * (1 + TOLERANCE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -157,11 +157,7 @@ def planned(plans: tuple[Plan, ...], method: Method, context: Context) -> Family
         form = method.form or section.form
         return build(context.teacher, context.chain, plans[index], form)[0]
 
-    def guess(asked: float) -> int:
-        slower = sum(plan.latency_ms * asked > plan.original_ms for plan in plans)
-        return min(slower, len(plans) - 1)
-
-    return Family(len(plans), structure, started, guess)
+    return Family(tuple(plan.speedup for plan in plans), structure, started)
 
 
 def with_classifier(network: GraphModule, context: Context) -> None:

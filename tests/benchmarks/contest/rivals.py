@@ -73,7 +73,7 @@ def narrower(context: Context) -> Family:
     def pruned(index: int) -> nn.Module:
         return _pruned(context.teacher, context.chain.input_size, RATIOS[index])
 
-    return Family(len(RATIOS), pruned, pruned, lambda asked: round(64 * (1 - asked**-0.5)) - 1)
+    return Family(tuple((1 - ratio) ** -2 for ratio in RATIOS), pruned, pruned)
 
 
 def _pruned(model: nn.Module, input_size: tuple[int, int, int], ratio: float) -> nn.Module:
