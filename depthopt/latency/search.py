@@ -30,9 +30,9 @@ def mildest_index(
     index too, which neighbours may break by what the measurement errs by.
 
     Args:
-        predicted: speed-ups of the networks, rising: the mildest first.
+        predicted: the networks' speed-ups over the original, rising: the mildest first.
         measure: gives the speed-up of the one of an index.
-        asked: the speed-up.
+        asked: the speed-up to reach.
         known: speed-ups by index, measured before; what is measured is added.
     """
     slow = max((i for i, speedup in known.items() if speedup < asked), default=-1)

@@ -30,7 +30,7 @@ class Family:
     """Networks, each milder than the next.
 
     Attributes:
-        predicted: speed-ups, for each network's measuring to begin from.
+        predicted: speed-ups over the original, rising, where the search begins.
         structure: a network with any weights, for timing and for loading weights into.
         started: the network as its finetuning starts.
     """
