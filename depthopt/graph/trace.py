@@ -177,7 +177,8 @@ def _propagate_shapes(graph_module: fx.GraphModule, input_size: tuple[int, int, 
         size = "x".join(map(str, input_size))
         raise ModelError(f"the model refuses an input of {size}: {message}") from error
     for node in graph_module.graph.nodes:
-        shape = getattr(node.meta.get("tensor_meta"), "shape", None)
+        # Popped, for ``torch.save`` cannot pickle the memory format in it.
+        shape = getattr(node.meta.pop("tensor_meta", None), "shape", None)
         if shape is not None:
             node.meta["shape"] = tuple(shape)
 

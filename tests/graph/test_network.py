@@ -88,10 +88,12 @@ def test_what_the_model_did_not_have_is_not_there() -> None:
         network.reset_classifier(3)
 
 
-def test_a_traced_network_can_be_sent_to_another_process() -> None:
+@pytest.mark.parametrize("protocol", [2, pickle.DEFAULT_PROTOCOL])
+def test_a_traced_network_can_be_sent_to_another_process(protocol: int) -> None:
+    """``torch.save`` takes protocol 2."""
     model = timm.create_model("mobilenetv2_035", num_classes=3).eval()
     network = trace(model, (3, 32, 32))
-    sent = pickle.loads(pickle.dumps(network))  # noqa: S301 - its own bytes
+    sent = pickle.loads(pickle.dumps(network, protocol))  # noqa: S301 - its own bytes
     images = torch.randn(2, 3, 32, 32)
     with torch.no_grad():
         assert torch.equal(sent(images), network(images))
