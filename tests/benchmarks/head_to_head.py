@@ -117,8 +117,7 @@ class Match:
         self._finetune({row.key: self._network(row, families[row.method]()) for row in picked})
 
     def _originals(self) -> None:
-        for name in (ORIGINAL, REGRESSED):
-            row = self._row(name, 1.0)
+        for row in self._of_originals():
             if row.untrained is None:
                 network = self._original(row, begins=True)
                 self._keep(replace(row, speedups=(1.0,), untrained=self._accuracy(network)))
@@ -128,6 +127,11 @@ class Match:
             f"{conditions.threads} thread, batch {conditions.batch}, {conditions.dtype}; "
             f"finetuned on {os.cpu_count()} cores; {time.strftime('%Y-%m-%d')}"
         )
+
+    def _of_originals(self) -> list[Row]:
+        """The original's row, and where the default's parts are told apart, that of one of them."""
+        names = (ORIGINAL, REGRESSED) if self.options.ablations else (ORIGINAL,)
+        return [self._row(name, 1.0) for name in names]
 
     def _original(self, row: Row, *, begins: bool = False) -> nn.Module:
         """The original as it is, or with its classifier regressed as the default's plans have."""
@@ -219,8 +223,7 @@ class Match:
     def _finetune(self, networks: dict[str, nn.Module]) -> None:
         if self.options.minutes == 0:
             return
-        originals = [self._row(name, 1.0) for name in (ORIGINAL, REGRESSED)]
-        networks = {row.key: self._original(row) for row in originals} | networks
+        networks = {row.key: self._original(row) for row in self._of_originals()} | networks
         rows = {key: self.results.rows[key] for key in networks}
         contestants = {  # a network that is the answer at several speed-ups races once
             (row.method, row.index): Contestant(
@@ -241,7 +244,7 @@ class Match:
             path=self.context.path("race.json"),
             minutes=self.options.minutes,
             seeds=self.options.seeds,
-            pace=Pace(first=5, counted=20, rounds=self.options.rounds),
+            pace=Pace(first=3, counted=10, rounds=self.options.rounds),
             rates=self.options.rates,
             workers=self.options.workers,
         )

@@ -192,7 +192,7 @@ def test_a_network_that_is_slow_when_all_are_timed_in_turn_is_picked_anew(
         path=lambda name: tmp_path / name,
     )
     (tmp_path / "entries").mkdir()
-    options = SimpleNamespace(speedups=[1.5, 2.0, 9.0], seconds=1.0, minutes=0)
+    options = SimpleNamespace(speedups=[1.5, 2.0, 9.0], seconds=1.0, minutes=0, ablations=False)
     results = Results({}, {}, "")
     began = time.monotonic() - 120  # two minutes before this run
     match = head_to_head.Match(
