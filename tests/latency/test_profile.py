@@ -219,8 +219,8 @@ def test_a_noisy_machine_is_reported_with_the_spread(bench, caplog):
 
 
 def test_on_a_real_runtime_more_work_takes_longer():
-    network = single_graph(LatencyKey(STEM, (8, 8), "relu"))
     heavy = ConvSpec(256, 256, (3, 3), padding=(1, 1, 1, 1))
+    network = single_graph(LatencyKey(heavy, (16, 16), "relu"))
     block = Block("b", heavy, (16, 16), (16, 16), "relu", "x", "c", "c", "y")
     chain = Chain("toy", (256, 16, 16), (block,), (), (), ())
     light = Candidate(0, 1, "fit", ConvSpec(256, 256, (1, 1), groups=256), "relu")
