@@ -117,7 +117,7 @@ class Match:
         self._finetune({row.key: self._network(row, families[row.method]()) for row in picked})
 
     def _originals(self) -> None:
-        for row in self._of_originals():
+        for row in self._original_rows():
             if row.untrained is None:
                 network = self._original(row, begins=True)
                 self._keep(replace(row, speedups=(1.0,), untrained=self._accuracy(network)))
@@ -128,8 +128,8 @@ class Match:
             f"finetuned on {os.cpu_count()} cores; {time.strftime('%Y-%m-%d')}"
         )
 
-    def _of_originals(self) -> list[Row]:
-        """The original's row, and where the default's parts are told apart, that of one of them."""
+    def _original_rows(self) -> list[Row]:
+        """The original's row; with ``--ablations`` also that with its classifier regressed."""
         names = (ORIGINAL, REGRESSED) if self.options.ablations else (ORIGINAL,)
         return [self._row(name, 1.0) for name in names]
 
@@ -223,7 +223,7 @@ class Match:
     def _finetune(self, networks: dict[str, nn.Module]) -> None:
         if self.options.minutes == 0:
             return
-        networks = {row.key: self._original(row) for row in self._of_originals()} | networks
+        networks = {row.key: self._original(row) for row in self._original_rows()} | networks
         rows = {key: self.results.rows[key] for key in networks}
         contestants = {  # a network that is the answer at several speed-ups races once
             (row.method, row.index): Contestant(
