@@ -26,7 +26,7 @@ import numpy as np
 from depthopt.core.candidate import Candidate, LatencyKey, kept_blocks, latency_keys
 from depthopt.core.chain import Chain
 from depthopt.core.tables import LatencySummary, LatencyTable, NetworkLatency, network_key
-from depthopt.errors import ModelError
+from depthopt.errors import ModelError, TableError
 from depthopt.latency.bench import TOLERANCE, Bench, Group
 from depthopt.latency.measure import summarise
 from depthopt.runtimes.base import Runtime
@@ -81,7 +81,8 @@ def profile(
         The table with the missing entries and the network added.
 
     Raises:
-        TableError: ``table`` was measured under other conditions.
+        TableError: ``table`` was measured under other conditions, or the network took no longer
+            than a call that does nothing.
         ModelError: the runtime cannot run the network, or one of its blocks.
     """
     empty = LatencyTable(runtime.conditions(batch))
@@ -138,6 +139,7 @@ def _gauged(
 
     Raises:
         ModelError: one of the network's blocks could not be measured.
+        TableError: the network took no longer than a call that does nothing.
     """
     for group in groups:
         for key, reason in group.failed.items():
@@ -161,6 +163,12 @@ def _gauged(
     left_over_ms = (1 - blocks - SHRINKING) * network.median_ms
     fixed_ms = max(call_ms, left_over_ms)
     if not levels:
+        if blocks <= 0 or network.median_ms <= call_ms:
+            raise TableError(
+                f"{chain.model} took {network.median_ms:.4g} ms on {table.conditions.runtime}, "
+                f"a call that does nothing {call_ms:.4g} ms: what its layers take cannot be told; "
+                "measure on an idle machine, or larger batches"
+            )
         level_ms = (network.median_ms - fixed_ms) / blocks
     fresh = {k: v for g in groups for k, v in _entries(g, level_ms).items()}
     table = replace(table, entries=fresh | table.entries)

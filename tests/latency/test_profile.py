@@ -210,6 +210,18 @@ def test_a_table_of_other_conditions_is_refused(bench):
     assert bench.log == []
 
 
+@pytest.mark.parametrize(
+    "change", [{"call_ms": 9.5}, {"times_ms": dict.fromkeys(FakeBench.times_ms, 0.0)}]
+)
+def test_a_network_that_cannot_be_told_from_its_call_is_refused(bench, change):
+    for name, value in change.items():
+        setattr(bench, name, value)
+    updates = []
+    with pytest.raises(TableError, match=r"toy took 9 ms on runtime .* cannot be told"):
+        measured(on_update=updates.append)
+    assert updates == []
+
+
 def test_a_noisy_machine_is_reported_with_the_spread(bench, caplog):
     bench.scatter = (0.2, 1.0, 1.8)
     with caplog.at_level(logging.WARNING):
