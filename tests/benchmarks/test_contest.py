@@ -4,7 +4,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from functools import partial
-from itertools import count
+from itertools import count, product
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -100,7 +100,11 @@ def test_a_race_goes_on_where_it_was_stopped_and_teaches_only_who_has_tensors_to
 def test_each_group_races_at_the_learning_rate_that_serves_its_middle_one_best(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    losses = {"a": {1e-3: 0.3, 3e-4: 0.2}, "b": {1e-3: 0.1, 3e-4: 0.2}, "c": {3e-4: 0.9}}
+    losses = {
+        "a": {1e-3: (0.2, 0.5), 3e-4: (0.3, 0.3)},  # the better of the first seed is not the best
+        "b": {1e-3: (0.1, 0.1), 3e-4: (0.2, 0.2)},
+        "c": {3e-4: (0.9, 0.9)},
+    }
     trained = []
 
     def train(
@@ -110,16 +114,16 @@ def test_each_group_races_at_the_learning_rate_that_serves_its_middle_one_best(
         progress: Callable[..., None] | None = None,
     ) -> object:
         if progress is None:
-            trained.append((contestant.name, config.learning_rate))
+            trained.append((contestant.name, config.learning_rate, config.seed))
             if config.learning_rate not in losses[contestant.group]:
                 raise TrainingDiverged("too fast")
         for step in range(config.steps if progress else 0):
             progress(step, config.steps, "")
-        return (contestant.group, config.learning_rate), None
+        return (contestant.group, config.learning_rate, config.seed), None
 
-    def evaluated(model: tuple[str, float], _batches: object) -> object:
-        group, rate = model
-        return SimpleNamespace(loss=losses[group][rate], accuracy=50.0)
+    def evaluated(model: tuple[str, float, int], _batches: object) -> object:
+        group, rate, seed = model
+        return SimpleNamespace(loss=losses[group][rate][seed], accuracy=50.0)
 
     monkeypatch.setattr(contest.race, "train", train)
     monkeypatch.setattr(contest.race, "evaluate", evaluated)
@@ -130,13 +134,13 @@ def test_each_group_races_at_the_learning_rate_that_serves_its_middle_one_best(
         Contestant(name, name, torch.nn.Identity(), group=name[0])
         for name in ("a1", "a2", "a3", "b1", "c1")
     ]
-    settings = {"path": tmp_path / "race.json", "minutes": 1, "seeds": 1}
+    settings = {"path": tmp_path / "race.json", "minutes": 1, "seeds": 2}
     for _ in range(2):  # the second finds all of it done
         outcomes = race(contestants, context, TrainConfig(), rates=(1e-3, 3e-4), **settings)
         assert [outcome.steps for outcome in outcomes] == [60] * 5, "a step took one second"
         assert [outcome.learning_rate for outcome in outcomes] == [3e-4] * 3 + [1e-3, 3e-4]
-    tried = [(name, rate) for name in ("a2", "b1", "c1") for rate in (1e-3, 3e-4)]
-    assert trained == [*tried, ("a1", 3e-4), ("a3", 3e-4)]
+    tried = list(product(("a2", "b1", "c1"), (1e-3, 3e-4), (0, 1)))
+    assert trained == [*tried, *((name, 3e-4, seed) for seed in (0, 1) for name in ("a1", "a3"))]
 
 
 def test_a_method_has_one_colour_in_all_panels_of_the_plot(

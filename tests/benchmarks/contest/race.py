@@ -145,7 +145,7 @@ def race(
         seeds: trainings of each.
         pace: how their speeds are measured.
         rates: learning rates, of which each group gets the one that serves it best on held-out
-            images; none: the config's.
+            images, in the mean over the seeds; none: the config's.
         workers: trainings at a time, of one core each, by Ray; None: one, of all cores, here.
     """
     course = Course(context.data, context.teacher)
@@ -166,9 +166,9 @@ def race(
             print(f"{entry[0].note}, {_said(entry[1])}: {_result(found)}", flush=True)
 
     if rates:
-        configs = _at_best_rates(contestants, configs, rates, known, trained)
+        configs = _at_best_rates(contestants, configs, rates, seeds, known, trained)
     entries = [
-        [(contestant, replace(mine, seed=seed)) for seed in range(seeds)]
+        _seeded(contestant, mine, seeds)
         for contestant, mine in zip(contestants, configs, strict=True)
     ]
     trained([row[seed] for seed in range(seeds) for row in entries])
@@ -185,6 +185,10 @@ def race(
                 flush=True,
             )
     return outcomes
+
+
+def _seeded(contestant: Contestant, config: TrainConfig, seeds: int) -> list[Entry]:
+    return [(contestant, replace(config, seed=seed)) for seed in range(seeds)]
 
 
 def _key(contestant: Contestant, config: TrainConfig) -> str:
@@ -228,23 +232,24 @@ def _at_best_rates(
     contestants: list[Contestant],
     configs: list[TrainConfig],
     rates: Collection[float],
+    seeds: int,
     known: Accuracies,
     trained: Callable[[list[Entry]], None],
 ) -> list[TrainConfig]:
-    """The configs with the learning rates at which their groups' middle ones end best."""
+    """The configs with the learning rates that serve their groups' middle ones best in the mean."""
     groups = list(dict.fromkeys(contestant.group for contestant in contestants))
-    trials: dict[str, dict[float, Entry]] = {}
+    trials: dict[str, dict[float, list[Entry]]] = {}
     for group in groups:
         mine = [i for i, contestant in enumerate(contestants) if contestant.group == group]
         middle = mine[len(mine) // 2]
         trials[group] = {
-            rate: (contestants[middle], replace(configs[middle], learning_rate=rate, seed=0))
+            rate: _seeded(contestants[middle], replace(configs[middle], learning_rate=rate), seeds)
             for rate in rates
         }
-    trained([entry for by_rate in trials.values() for entry in by_rate.values()])
+    trained([e for by_rate in trials.values() for entries in by_rate.values() for e in entries])
 
-    def loss(entry: Entry) -> float:
-        return known.held_out.get(_key(*entry), math.inf)
+    def loss(entries: list[Entry]) -> float:
+        return statistics.mean(known.held_out.get(_key(*entry), math.inf) for entry in entries)
 
     best = {
         group: min(by_rate, key=lambda rate, of=by_rate: loss(of[rate]))
