@@ -8,7 +8,7 @@ from depthopt.errors import DepthoptError
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """A plan that is about as fast as asked, and how it did when it was finetuned a little.
+    """A plan that is as fast as asked, and how it did when it was finetuned a little.
 
     Attributes:
         weights_share: what the original's weights were taken to cost when it was solved for, over

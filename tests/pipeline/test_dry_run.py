@@ -74,8 +74,8 @@ def test_trials_are_forecast_with_the_plans_that_they_carry_out(tmp_path: Path) 
     recipe = RECIPES / "quickstart.yaml"
     found = dry_run(load_recipe(recipe, ["trials.steps=20"]), tmp_path / "run", batch=2)
     stages = {stage.stage: stage for stage in found.stages}
-    assert stages["solve"].seconds > 4 * stages["apply"].seconds > 0
-    assert "at most 4 of them carried out and finetuned for 20 steps" in stages["solve"].what
+    assert stages["solve"].seconds > 5 * stages["apply"].seconds > 0
+    assert "at most 5 of them carried out and finetuned for 20 steps" in stages["solve"].what
     without = dry_run(load_recipe(recipe), tmp_path / "run", batch=2)
     assert {stage.stage: stage for stage in without.stages}["solve"].seconds is None
 
