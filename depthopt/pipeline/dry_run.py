@@ -29,7 +29,7 @@ from depthopt.pipeline.processes import Processes
 from depthopt.pipeline.recipe import Recipe
 from depthopt.pipeline.run import Silent
 from depthopt.pipeline.stages import STAGES
-from depthopt.pipeline.trials import MOST
+from depthopt.pipeline.trials import MOST_TRIED
 from depthopt.pipeline.work import starting_table, teacher_is_trained
 from depthopt.rewrite.build import is_regressed
 from depthopt.rewrite.regression import Regression
@@ -314,9 +314,9 @@ class _Forecast:
             return _Estimate(None, None, what)
         config = replace(self.run.recipe.finetune, steps=steps)
         training, applied = self._training(config, distilled=True), self._apply()
-        what += f"; at most {MOST} of them carried out and finetuned for {training.what}"
+        what += f"; at most {MOST_TRIED} of them carried out and finetuned for {training.what}"
         each = training.seconds and training.seconds + (applied.seconds or 0.0)
-        return _Estimate(each and MOST * each, training.memory_gb, what)
+        return _Estimate(each and MOST_TRIED * each, training.memory_gb, what)
 
     def _apply(self) -> _Estimate:
         section = self.run.recipe.apply

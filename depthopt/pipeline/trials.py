@@ -26,9 +26,9 @@ SHARES = (0.0, 0.15, 0.4, 1.0)
 """What the original's weights are taken to cost, over its latency; a plan for each is tried."""
 
 FASTER = 4 / 3
-"""How many times as fast as asked one more plan is, which is tried lest it is better too."""
+"""One more plan that is tried is this many times as fast as asked: it may be the better one too."""
 
-MOST = len(SHARES) + 1
+MOST_TRIED = len(SHARES) + 1
 """Plans that are tried at most."""
 
 
@@ -48,8 +48,8 @@ def contenders(
     The first is of least cost at the latencies of the table. Others are of least cost where
     every weight takes time: networks whose weights fill the caches are faster, once they have
     fewer, than the sum of their entries says. These tend to touch fewer blocks, of more weights.
-    The last is ``FASTER`` than asked: costs do not see that regressing more layers can serve a
-    network better than keeping them, where it was trained for other images.
+    The last is ``FASTER`` times as fast as asked: costs do not see that regressing more layers can
+    serve a network better than keeping them, where it was trained for other images.
 
     Args:
         chain: the network.

@@ -20,7 +20,7 @@ from depthopt.core.tables import (
 from depthopt.core.trials import Trial, Trials
 from depthopt.errors import DepthoptError, InfeasibleBudget
 from depthopt.extraction import candidates, extract
-from depthopt.pipeline.trials import FASTER, MOST, contenders, tried, weighted
+from depthopt.pipeline.trials import FASTER, MOST_TRIED, contenders, tried, weighted
 from depthopt.solver import solve
 from depthopt.train import Evaluation, TrainingDiverged
 from tests.networks import Residual
@@ -84,7 +84,7 @@ def test_contenders_are_distinct_as_fast_as_asked_and_predicted_by_the_table(see
     assert trials[0].weights_share == 0
     points = [frontier.plan(i) for i in range(len(frontier.points))]
     assert trials[0].plan.replaced in [plan.replaced for plan in points]
-    assert len({trial.plan.replaced for trial in trials}) == len(trials) <= MOST
+    assert len({trial.plan.replaced for trial in trials}) == len(trials) <= MOST_TRIED
     assert len(timed) == len(set(timed)), "no plan is timed twice"
     can_be_faster = points[0].speedup ** (1 + lag) >= FASTER * asked
     assert any(trial.speedup >= FASTER * asked for trial in trials) == can_be_faster
