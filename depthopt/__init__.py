@@ -14,29 +14,33 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from depthopt.core.candidate import Candidate
     from depthopt.core.chain import Chain
+    from depthopt.core.operators import Convolution
     from depthopt.core.plan import Frontier, Plan
-    from depthopt.core.spec import ConvSpec
-    from depthopt.core.tables import ImportanceTable, LatencyTable
-    from depthopt.export import (
-        export_engine,
-        export_onnx,
-        export_openvino,
-        load,
-        quantise,
-        save,
-    )
-    from depthopt.extraction import candidates, extract
-    from depthopt.importance import estimate
-    from depthopt.latency import pick_measured, profile, validate
-    from depthopt.rewrite import apply, merge, regress_classifier
-    from depthopt.runtimes import get_runtime
-    from depthopt.solver import solve
-    from depthopt.train import finetune, load_dataset
+    from depthopt.data.load import load_dataset
+    from depthopt.export.engine import export_engine
+    from depthopt.export.onnx import export_onnx
+    from depthopt.export.openvino import export_openvino
+    from depthopt.export.quantise import quantise
+    from depthopt.export.saved import load, save
+    from depthopt.extraction.extract import extract
+    from depthopt.frontier.solve import solve
+    from depthopt.importance.estimate import estimate
+    from depthopt.kinds.candidates import candidates
+    from depthopt.latency.pick import pick_measured
+    from depthopt.latency.profile import profile
+    from depthopt.latency.validate import validate
+    from depthopt.rewrite.classifier import regress_classifier
+    from depthopt.runtimes.registry import get_runtime
+    from depthopt.shallow.apply import apply
+    from depthopt.shallow.merge import merge
+    from depthopt.tables.importance import ImportanceTable
+    from depthopt.tables.latency import LatencyTable
+    from depthopt.train.finetune import finetune
 
 __all__ = [
     "Candidate",
     "Chain",
-    "ConvSpec",
+    "Convolution",
     "Frontier",
     "ImportanceTable",
     "LatencyTable",
@@ -66,7 +70,7 @@ _HOMES = {
     "core.candidate": ("Candidate",),
     "core.chain": ("Chain",),
     "core.plan": ("Frontier", "Plan"),
-    "core.spec": ("ConvSpec",),
+    "core.spec": ("Convolution",),
     "core.tables": ("ImportanceTable", "LatencyTable"),
     "export": ("export_engine", "export_onnx", "export_openvino", "load", "quantise", "save"),
     "extraction": ("candidates", "extract"),

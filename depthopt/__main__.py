@@ -1,5 +1,5 @@
 """``python -m depthopt``, which ``accelerate launch -m depthopt`` needs."""
 
-from depthopt.cli import main
+from depthopt.cli.main import main
 
 main()

@@ -7,9 +7,11 @@ import torch
 from torch import Tensor
 
 from depthopt.core.plan import Plan
-from depthopt.extraction import candidates, extract
+from depthopt.extraction.extract import extract
 from depthopt.graph.network import TracedNetwork
-from depthopt.rewrite import apply, merge
+from depthopt.kinds.candidates import candidates
+from depthopt.shallow.apply import apply
+from depthopt.shallow.merge import merge
 from tests.networks import randomised
 from tests.plans import random_plan
 

@@ -11,7 +11,7 @@ def test_the_public_names_are_there_and_sorted() -> None:
     fixed = {
         "extract", "candidates", "profile", "estimate", "solve", "apply", "finetune", "merge",
         "export_onnx", "save", "load", "Chain", "Candidate", "LatencyTable", "ImportanceTable",
-        "Frontier", "Plan", "ConvSpec",
+        "Frontier", "Plan", "Convolution",
     }  # fmt: skip
     assert fixed <= set(depthopt.__all__)
     assert sorted(depthopt.__all__) == depthopt.__all__

@@ -6,12 +6,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from depthopt.check.sides import Side, opened
+from depthopt.check.network_files import Side, opened
+from depthopt.data.dataset import Dataset
+from depthopt.data.load import load_dataset
 from depthopt.errors import ModelError
-from depthopt.runtimes import Runtime, Session
-from depthopt.train.data import load_dataset
-from depthopt.train.dataset import Dataset
-from depthopt.train.evaluate import evaluate
+from depthopt.runtimes.base import Runtime, Session
+from depthopt.tasks.evaluate import evaluate
 
 _BATCH = 64
 

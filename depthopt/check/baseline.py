@@ -11,8 +11,9 @@ from pathlib import Path
 
 from depthopt.check.check import Network
 from depthopt.core.artefacts import load_json
-from depthopt.core.tables import LatencySummary, LatencyTable, MeasurementConditions
+from depthopt.core.operators import Convolution
 from depthopt.errors import ArtefactError, TableError
+from depthopt.tables.latency import LatencySummary, LatencyTable, MeasurementConditions
 
 _FROM_TABLE = 12
 _FAST_MS, _SLOW_MS = 0.05, 3.0
@@ -67,21 +68,24 @@ def read_baseline(path: Path, network: str | None = None) -> Baseline:
 
 
 def _of_table(path: Path, table: LatencyTable, name: str | None) -> Baseline:
-    known = ", ".join(sorted(table.networks)) or "none"
-    if name is None and len(table.networks) == 1:
-        name = next(iter(table.networks))
-    if name is None or name not in table.networks:
+    networks = {str(key): key for key in table.networks}
+    known = ", ".join(sorted(networks)) or "none"
+    if name is None and len(networks) == 1:
+        (name,) = networks
+    if name is None or name not in networks:
         what = "several networks" if name is None else f"no {name}"
         raise TableError(f"{path} holds {what}; choose one with --network: {known}")
-    found = table.networks[name]
+    found = table.networks[networks[name]]
     if found.blocks_share is None:
         raise TableError(f"{path} does not say what share of {name} its blocks took; profile it")
     # Entries were brought to a scale on which the network's blocks add up to it.
     level_ms = (found.total.median_ms - found.fixed_ms) / found.blocks_share
     settled = {
-        key: entry.median_ms
+        str(key): entry.median_ms
         for key, entry in table.entries.items()
-        if entry.settled and key.startswith("conv") and _FAST_MS < entry.median_ms < _SLOW_MS
+        if entry.settled
+        and isinstance(key.operator, Convolution)
+        and _FAST_MS < entry.median_ms < _SLOW_MS
     }
     if not settled:
         raise TableError(f"{path} holds no settled entry of {_FAST_MS} to {_SLOW_MS} ms")
@@ -93,13 +97,8 @@ def _of_table(path: Path, table: LatencyTable, name: str | None) -> Baseline:
         conditions=table.conditions,
         latency=found.total,
         yardsticks=shares,
-        input_shapes={"image": (None, *_input_size(name))},
+        input_shapes={"image": (None, *networks[name].input_size)},
     )
-
-
-def _input_size(network: str) -> tuple[int, ...]:
-    """(channels, height, width) that a key such as ``resnet18 @3x224x224`` ends in."""
-    return tuple(int(n) for n in network.rpartition("@")[2].split("x"))
 
 
 def _sha256(table: Path, network: str) -> str:

@@ -12,10 +12,10 @@ from depthopt.check.figures import Figure, Tolerances, figures_of
 from depthopt.check.inputs import require_equal_inputs
 from depthopt.check.latency import SECONDS, LatencyChange, Progress, compare_latency
 from depthopt.check.layers import LayerDifference, moved_layers
-from depthopt.check.sides import Side, batch_of, side_of
+from depthopt.check.network_files import Side, batch_of, side_of
 from depthopt.check.verdict import Outcome, Verdict
-from depthopt.core.tables import MeasurementConditions
-from depthopt.runtimes import Runtime
+from depthopt.runtimes.base import Runtime
+from depthopt.tables.latency import MeasurementConditions
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,10 +5,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from depthopt.check.memory import SLACK_BYTES, peak_memory_bytes
-from depthopt.check.sides import Side
+from depthopt.check.network_files import Side
 from depthopt.check.verdict import Outcome
 from depthopt.errors import UsageError
-from depthopt.runtimes import Runtime
+from depthopt.runtimes.base import Runtime
 
 logger = logging.getLogger(__name__)
 

@@ -18,8 +18,8 @@ from pydantic import TypeAdapter, ValidationError
 from depthopt.check.check import CheckReport
 from depthopt.check.verdict import Outcome
 from depthopt.core.artefacts import SCHEMA_VERSION
-from depthopt.core.tables import MeasurementConditions
 from depthopt.errors import ArtefactError
+from depthopt.tables.latency import MeasurementConditions
 
 PENALTY = 4.0
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from depthopt.check.network_files import opened
 from depthopt.check.sampling import (
     BASELINE,
     CONTROL,
@@ -19,12 +20,11 @@ from depthopt.check.sampling import (
     clocks_for,
     sample,
 )
-from depthopt.check.sides import opened
 from depthopt.check.statistics import Change, change_of
 from depthopt.check.verdict import Verdict, confirmed, judge
-from depthopt.core.tables import LatencySummary
 from depthopt.latency.measure import summarise
-from depthopt.runtimes import Array, Runtime, random_inputs
+from depthopt.runtimes.base import Array, Runtime, random_inputs
+from depthopt.tables.latency import LatencySummary
 
 SECONDS = 15.0
 """Cap on one measurement; a suspected regression takes a second one."""

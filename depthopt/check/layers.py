@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from depthopt.runtimes import LayerTime, Runtime, random_inputs
+from depthopt.runtimes.base import LayerTime, Runtime, random_inputs
 
 _PASSES = 3
 _SHOWN = 10

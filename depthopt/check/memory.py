@@ -13,7 +13,8 @@ import sys
 from pathlib import Path
 
 from depthopt.errors import ModelError
-from depthopt.runtimes import Runtime, get_runtime, random_inputs
+from depthopt.runtimes.base import Runtime, random_inputs
+from depthopt.runtimes.registry import get_runtime
 
 _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 _RESET_PEAK = "5"
@@ -33,7 +34,7 @@ def peak_memory_bytes(model: Path, runtime: Runtime, batch: int) -> int | None:
         ModelError: the network does not run there.
     """
     where = runtime.conditions(batch)
-    if where.threads == 0 or not _CLEAR.exists():
+    if where.threads is None or not _CLEAR.exists():
         return None
     settings = (runtime.name, str(where.threads), where.dtype, str(batch), str(model))
     return min(_in_a_process(settings) for _ in range(_PROCESSES))

@@ -54,11 +54,11 @@ def _assert_latency(
     seconds: float = 15.0,
 ) -> "CheckReport":
     __tracebackhide__ = True
-    from depthopt.check.against import check_against  # noqa: PLC0415 - torch takes seconds
     from depthopt.check.check import check  # noqa: PLC0415 - as above
     from depthopt.check.figures import Tolerances, fraction  # noqa: PLC0415 - as above
     from depthopt.check.formats import reason  # noqa: PLC0415 - as above
-    from depthopt.runtimes import get_runtime  # noqa: PLC0415 - as above
+    from depthopt.check.recorded import check_against  # noqa: PLC0415 - torch takes seconds
+    from depthopt.runtimes.registry import get_runtime  # noqa: PLC0415 - as above
 
     compare = check_against if Path(baseline).suffix == ".json" else check
     report = compare(

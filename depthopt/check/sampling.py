@@ -56,8 +56,8 @@ class Clocks:
     processor: Callable[[], float] | None = None
 
 
-def clocks_for(threads: int) -> Clocks:
-    """The clocks for a runtime with so many threads; 0 stands for another device."""
+def clocks_for(threads: int | None) -> Clocks:
+    """The clocks for a runtime with so many threads; None stands for another device."""
     fine = time.get_clock_info("process_time").resolution <= _FINE_S
     return Clocks(processor=time.process_time if threads == 1 and fine else None)
 

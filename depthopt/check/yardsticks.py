@@ -23,12 +23,11 @@ from depthopt.check.latency import LatencyChange, Progress
 from depthopt.check.sampling import ClockFault, advancing, clocks_for
 from depthopt.check.statistics import Change, change_by_yardsticks
 from depthopt.check.verdict import Verdict, confirmed, judge
-from depthopt.core.candidate import LatencyKey
-from depthopt.core.tables import LatencySummary
 from depthopt.errors import TableError
 from depthopt.latency.bench import Bench
 from depthopt.latency.measure import summarise
-from depthopt.runtimes import Runtime
+from depthopt.runtimes.base import Runtime
+from depthopt.tables.latency import LatencyKey, LatencySummary
 
 YARDSTICKS = tuple(
     LatencyKey.parse(text)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from depthopt.check.baseline import Baseline
     from depthopt.check.check import CheckReport
     from depthopt.check.figures import Tolerances
-    from depthopt.runtimes import Runtime
+    from depthopt.runtimes.base import Runtime
 
 console = Console() if sys.stdout.isatty() else Console(width=160)
 
@@ -104,7 +104,7 @@ def check(
     from depthopt.check.figures import Tolerances, fraction  # noqa: PLC0415 - torch takes seconds
     from depthopt.check.history import read  # noqa: PLC0415 - as above
     from depthopt.check.verdict import EXIT_CODES  # noqa: PLC0415 - as above
-    from depthopt.runtimes import get_runtime  # noqa: PLC0415 - as above
+    from depthopt.runtimes.registry import get_runtime  # noqa: PLC0415 - as above
 
     tolerances = Tolerances(
         latency=fraction(tolerance),
@@ -144,7 +144,7 @@ def _recorded(
     refused: Path | str | None,
 ) -> "Baseline":
     from depthopt.check.accuracy import accuracy_on  # noqa: PLC0415 - torch takes seconds
-    from depthopt.check.against import record  # noqa: PLC0415 - as above
+    from depthopt.check.recorded import record  # noqa: PLC0415 - as above
 
     if len(models) != 1 or refused:
         raise UsageError(
@@ -167,8 +167,8 @@ def _checked(
     data: str | None,
 ) -> "CheckReport":
     from depthopt.check.accuracy import accuracy_on  # noqa: PLC0415 - torch takes seconds
-    from depthopt.check.against import check_against  # noqa: PLC0415 - as above
     from depthopt.check.check import check as check_both  # noqa: PLC0415 - as above
+    from depthopt.check.recorded import check_against  # noqa: PLC0415 - as above
 
     accuracy = accuracy_on(data, runtime) if data else None
     with err.status("reading") as status:
@@ -234,6 +234,6 @@ def _write(
     found = steps(entries)
     show_steps(err, history, entries, found)
     if history_plot is not None:
-        from depthopt.report import history_svg  # noqa: PLC0415 - matplotlib takes a second
+        from depthopt.report.history import history_svg  # noqa: PLC0415 - matplotlib takes a second
 
         write_bytes(history_plot, history_svg(entries, found))

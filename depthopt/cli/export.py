@@ -49,7 +49,7 @@ def export(
 
 
 def _openvino(context: "Context", model: Path) -> Path:
-    from depthopt.export import export_openvino  # noqa: PLC0415 - torch takes seconds
+    from depthopt.export.openvino import export_openvino  # noqa: PLC0415 - torch takes seconds
 
     path = model.with_suffix(".xml")
     images, _ = next(context.data.calibration.batches(16))
@@ -58,7 +58,7 @@ def _openvino(context: "Context", model: Path) -> Path:
 
 
 def _int8(context: "Context", model: Path) -> Path:
-    from depthopt.export import quantise  # noqa: PLC0415 - torch takes seconds
+    from depthopt.export.quantise import quantise  # noqa: PLC0415 - torch takes seconds
 
     path = model.with_name("model.int8.onnx")
     quantise(model, path, images=context.train_images(context.recipe.importance.images))
@@ -66,7 +66,7 @@ def _int8(context: "Context", model: Path) -> Path:
 
 
 def _engine(context: "Context", model: Path) -> Path:
-    from depthopt.export import export_engine  # noqa: PLC0415 - torch takes seconds
+    from depthopt.export.engine import export_engine  # noqa: PLC0415 - torch takes seconds
 
     path = context.path("fused/model.engine")
     images, _ = next(context.data.calibration.batches(max(context.recipe.latency.batch, 16)))

@@ -128,7 +128,7 @@ def extract(
 def _draw(chain: Chain, dot: Path | None, svg: Path | None) -> None:
     if dot is None and svg is None:
         return
-    from depthopt.report import chain_dot, chain_svg  # noqa: PLC0415 - matplotlib takes a second
+    from depthopt.report.drawing import chain_dot, chain_svg  # noqa: PLC0415 - matplotlib takes a second
 
     if dot is not None:
         write_bytes(dot, chain_dot(chain).encode())
@@ -137,7 +137,8 @@ def _draw(chain: Chain, dot: Path | None, svg: Path | None) -> None:
 
 
 def _show_chain(chain: Chain) -> None:
-    from depthopt.extraction import candidates, reducible_share  # noqa: PLC0415 - as above
+    from depthopt.extraction.coverage import reducible_share  # noqa: PLC0415 - as above
+    from depthopt.kinds.candidates import candidates  # noqa: PLC0415 - as above
 
     shares = reducible_share(chain, merging=True), reducible_share(chain)
     show_chain(console, chain, candidates(chain, kinds=("drop", "fit", "merge")), shares)
@@ -207,7 +208,7 @@ def estimate(
     overrides = [*(overrides or []), *given]
     context = walk(recipe, overrides, run_dir, "estimate")
     if plot is not None:
-        from depthopt.report import importance_svg  # noqa: PLC0415 - matplotlib takes a second
+        from depthopt.report.importance import importance_svg  # noqa: PLC0415 - matplotlib takes a second
 
         write_bytes(plot, importance_svg(context.importance))
     path = str(context.path("importance.json"))

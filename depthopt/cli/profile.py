@@ -2,7 +2,7 @@
 
 import json
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -23,16 +23,17 @@ from depthopt.cli.options import (
 from depthopt.cli.progress import ConsoleReporter
 from depthopt.cli.show import show_layers, show_validation
 from depthopt.core.artefacts import save_json, write_bytes
-from depthopt.core.table_store import store, stored, table_path
-from depthopt.core.tables import LatencyTable, Validation
 from depthopt.errors import TableError, UsageError
+from depthopt.tables.latency import LatencyTable, NetworkKey
+from depthopt.tables.store import store, stored, table_path
+from depthopt.tables.validation import Validation
 
 if TYPE_CHECKING:  # torch takes seconds to import, and a full table needs none of it
     from torch import nn
 
     from depthopt.core.candidate import Candidate
     from depthopt.core.chain import Chain
-    from depthopt.runtimes import LayerTime, Runtime
+    from depthopt.runtimes.base import LayerTime, Runtime
 
 
 def profile(
@@ -97,7 +98,7 @@ def profile(
     else:
         if overrides:
             raise UsageError(f"{overrides[0]!r} changes a recipe; {model} is a model's name")
-        from depthopt.runtimes import get_runtime  # noqa: PLC0415 - only when it is needed
+        from depthopt.runtimes.registry import get_runtime  # noqa: PLC0415 - only when it is needed
         from depthopt.runtimes.tensorrt.options import parse  # noqa: PLC0415
 
         options = parse(build or ())
@@ -149,9 +150,9 @@ class _Job:
         self.known: tuple[nn.Module, Chain, tuple[Candidate, ...]] | None = None
 
     @property
-    def key(self) -> str:
-        """The network's name in tables."""
-        return f"{self.name} @{'x'.join(map(str, self.input_size))}"
+    def key(self) -> NetworkKey:
+        """The network's key in tables."""
+        return NetworkKey(self.name, self.input_size)
 
     @property
     def covers(self) -> str:
@@ -165,8 +166,9 @@ class _Job:
     def network(self) -> "tuple[nn.Module, Chain, tuple[Candidate, ...]]":
         """The network, its chain and its candidates."""
         if self.known is None:
-            from depthopt.export.saved import create_timm_model  # noqa: PLC0415
-            from depthopt.extraction import candidates, extract  # noqa: PLC0415
+            from depthopt.extraction.extract import extract  # noqa: PLC0415
+            from depthopt.kinds.candidates import candidates  # noqa: PLC0415
+            from depthopt.models.timm import create_timm_model  # noqa: PLC0415
 
             channels = self.input_size[0]
             model = create_timm_model(self.name, {} if channels == 3 else {"in_chans": channels})
@@ -184,7 +186,7 @@ class _Job:
         """The network as an ONNX file in ``folder``."""
         import torch  # noqa: PLC0415
 
-        from depthopt.export import export_onnx  # noqa: PLC0415
+        from depthopt.export.onnx import export_onnx  # noqa: PLC0415
 
         path = Path(folder) / "original.onnx"
         images = torch.randn(batch, *self.input_size, generator=torch.Generator().manual_seed(0))
@@ -193,7 +195,7 @@ class _Job:
 
     def layers(self, batch: int) -> "tuple[LayerTime, ...]":
         """The network's layers by the runtime's profiler."""
-        from depthopt.runtimes import random_inputs  # noqa: PLC0415
+        from depthopt.runtimes.base import random_inputs  # noqa: PLC0415
 
         with tempfile.TemporaryDirectory() as folder:
             path = self.exported(folder, batch)
@@ -205,7 +207,7 @@ def _filled(
     job: _Job, table: LatencyTable, path: Path, batch: int, entry_seconds: float
 ) -> LatencyTable:
     """The table with all of the job's entries, stored as they come."""
-    from depthopt.latency import profile as measure  # noqa: PLC0415 - torch takes seconds
+    from depthopt.latency.profile import profile as measure  # noqa: PLC0415 - torch takes seconds
 
     def keep(so_far: LatencyTable) -> None:
         store(path, so_far)
@@ -222,7 +224,7 @@ def _filled(
             table=table,
             batch=batch,
             entry_seconds=entry_seconds,
-            progress=_to(reporter, "entries"),
+            progress=reporter.progress,
             on_update=keep,
         )
     return store(path, table.covering(job.key, job.covers))
@@ -232,7 +234,7 @@ def _validated(
     job: _Job, table: LatencyTable, path: Path, plans: int, seed: int, plot: Path | None
 ) -> Validation:
     """Random plans' predictions against measurements, stored beside the table."""
-    from depthopt.latency import validate  # noqa: PLC0415 - torch takes seconds
+    from depthopt.latency.validate import validate  # noqa: PLC0415 - torch takes seconds
 
     model, chain, found = job.network()
     with ConsoleReporter(err) as reporter:
@@ -245,12 +247,12 @@ def _validated(
             runtime=job.runtime,
             plans=plans,
             seed=seed,
-            progress=_to(reporter, "plans"),
+            progress=reporter.progress,
         )
-    name = job.key.replace(" @", "-")
+    name = str(job.key).replace(" @", "-")
     save_json(result, path.with_name(f"{path.stem}.validation-{name}.json"))
     if plot is not None:
-        from depthopt.report import validation_svg  # noqa: PLC0415 - matplotlib takes a second
+        from depthopt.report.validation import validation_svg  # noqa: PLC0415 - matplotlib takes a second
 
         write_bytes(plot, validation_svg(result))
     return result
@@ -269,21 +271,20 @@ def _summary(
         "table": str(path),
         "entries": len(table.entries),
         "settled": sum(entry.settled is True for entry in table.entries.values()),
-        "network": job.key,
+        "network": str(job.key),
         "total_ms": network.total.median_ms,
         "fixed_ms": network.fixed_ms,
         "blocks_share": network.blocks_share,
     }
     if validation is not None:
-        timings = [{**asdict(t), "error": t.error} for t in validation.timings]
+        timings = [
+            {**asdict(t), "replaced": [c.key for c in t.replaced], "error": t.error}
+            for t in validation.timings
+        ]
         found["validation"] = {"median_error": validation.median_error, "plans": timings}
     if layers is not None:
         found["layers"] = [asdict(layer) for layer in layers]
     return found
-
-
-def _to(reporter: ConsoleReporter, what: str) -> Callable[[int, int], None]:
-    return lambda done, total: reporter.progress(done, total, what)
 
 
 def _whole(text: str) -> int:

@@ -14,13 +14,15 @@ from rich.table import Table
 from depthopt.core.artefacts import write_bytes
 from depthopt.core.candidate import Candidate
 from depthopt.core.chain import Barrier, Chain
+from depthopt.core.operators import AveragePooling, Operator
 from depthopt.core.plan import Frontier, Plan
-from depthopt.core.tables import LatencySummary, Validation
 from depthopt.pipeline.result import Result
+from depthopt.tables.latency import LatencySummary
+from depthopt.tables.validation import Validation
 
 if TYPE_CHECKING:
     from depthopt.pipeline.dry_run import DryRun
-    from depthopt.runtimes import LayerTime
+    from depthopt.runtimes.base import LayerTime
     from depthopt.train.predict import Prediction
 
 
@@ -46,17 +48,16 @@ def show_chain(
     barriers = {barrier.position: _barrier(barrier) for barrier in chain.barriers}
     for i, block in enumerate(chain.blocks):
         skips = ", ".join(
-            f"{s.target}{' pooled' if s.pool else ''}"
-            f"{' by ' + str(s.projection) if s.projection else ''}"
+            " ".join((str(s.target), *(_on_skip(layer.operator) for layer in s.branch)))
             for s in chain.skips
             if s.source == i
         )
         table.add_row(
             str(i),
             block.name,
-            str(block.spec),
-            "{}x{}".format(*block.input_size),
-            block.activation or "",
+            str(block.operator),
+            "{}x{}".format(*block.layout.input_size),
+            str(block.activation or ""),
             skips,
             barriers.get(i, ""),
         )
@@ -75,6 +76,10 @@ def show_chain(
         console.print(f"not used: {unused.node}: {unused.reason}", highlight=False)
 
 
+def _on_skip(operator: Operator) -> str:
+    return "pooled" if isinstance(operator, AveragePooling) else f"by {operator}"
+
+
 def _barrier(barrier: Barrier) -> str:
     if barrier.region is None:
         return barrier.reason
@@ -91,8 +96,8 @@ def show_plan(console: Console, plan: Plan, chain: Chain) -> None:
             f"[{choice.start}, {choice.end})".replace("[", r"\["),
             first if choice.end - choice.start == 1 else f"{first} to {last}",
             choice.kind,
-            "" if choice.spec is None else str(choice.spec),
-            choice.activation or "",
+            " + ".join(map(str, choice.operators)),
+            str(choice.activation or ""),
         )
     console.print(table)
     console.print(
@@ -130,7 +135,7 @@ def show_result(console: Console, result: Result) -> None:
     where = result.conditions
     console.print(
         f"{where.device}, {where.runtime} {where.runtime_version}, {where.dtype}, "
-        f"batch {where.batch}, {where.threads} thread(s); {result.test_images} test images",
+        f"batch {where.batch}, {where.threads or 0} thread(s); {result.test_images} test images",
         highlight=False,
     )
     console.print(f"fused model: {result.fused}\nONNX file:   {result.onnx}", highlight=False)

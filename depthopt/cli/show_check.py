@@ -63,7 +63,7 @@ def _title(report: "CheckReport") -> str:
     where = report.conditions
     return (
         f"{report.current.name} against {report.baseline.name}: {where.device}, {where.runtime} "
-        f"{where.runtime_version}, {where.dtype}, batch {where.batch}, {where.threads} threads"
+        f"{where.runtime_version}, {where.dtype}, batch {where.batch}, {where.threads or 0} threads"
     )
 
 

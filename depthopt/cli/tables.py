@@ -13,13 +13,15 @@ from depthopt.core.artefacts import load_json, save_json
 from depthopt.core.candidate import Candidate, kept_blocks
 from depthopt.core.chain import Chain
 from depthopt.core.plan import Frontier
-from depthopt.core.published import import_tables, read_importances, read_latencies
-from depthopt.core.tables import ImportanceTable, LatencyTable, MeasurementConditions
 from depthopt.errors import TableError, UsageError
+from depthopt.frontier.published import import_tables, read_importances, read_latencies
+from depthopt.tables.importance import ImportanceTable
+from depthopt.tables.latency import LatencyTable, MeasurementConditions
 
 if TYPE_CHECKING:  # the solver's compiler takes a second to import
-    from depthopt.solver import Cap, Mode
-    from depthopt.solver.joins import Objective
+    from depthopt.frontier.caps import Cap
+    from depthopt.frontier.lookup import Objective
+    from depthopt.solver.stages import Mode
 
 app = typer.Typer(help="Latency and importance tables as files.", no_args_is_help=True)
 
@@ -31,8 +33,8 @@ def _tables() -> None:
 
 def chain_of(model: str, input_size: tuple[int, int, int]) -> Chain:
     """The chain of a timm model by name."""
-    from depthopt.export.saved import create_timm_model  # noqa: PLC0415 - torch takes seconds
-    from depthopt.extraction import extract  # noqa: PLC0415 - as above
+    from depthopt.extraction.extract import extract  # noqa: PLC0415 - as above
+    from depthopt.models.timm import create_timm_model  # noqa: PLC0415 - torch takes seconds
 
     channels = input_size[0]
     network = create_timm_model(model, {} if channels == 3 else {"in_chans": channels})
@@ -41,7 +43,7 @@ def chain_of(model: str, input_size: tuple[int, int, int]) -> Chain:
 
 def mode(text: str) -> "Mode":
     """A solver's mode from ``exact``, ``bucketed:MS`` or ``epsilon:E``."""
-    from depthopt.solver import Bucketed, Epsilon, Exact  # noqa: PLC0415 - see above
+    from depthopt.solver.stages import Bucketed, Epsilon, Exact  # noqa: PLC0415 - see above
 
     if text == "exact":
         return Exact()
@@ -64,7 +66,7 @@ def caps(
     Raises:
         UsageError: not as many budgets as tables.
     """
-    from depthopt.solver import LatencyCap, MemoryCap, ParameterCap  # noqa: PLC0415 - see above
+    from depthopt.frontier.caps import LatencyCap, MemoryCap, ParameterCap  # noqa: PLC0415 - see above
 
     if len(tables) != len(budgets_ms):
         raise UsageError(
@@ -108,7 +110,7 @@ def frontier_of(
     Raises:
         TableError: the tables do not fit each other or the chain.
     """
-    from depthopt.solver import solve  # noqa: PLC0415 - see above
+    from depthopt.frontier.solve import solve  # noqa: PLC0415 - see above
 
     times, costs = load_json(LatencyTable, latency), load_json(ImportanceTable, importance)
     if chain_path is not None:
@@ -131,31 +133,24 @@ def frontier_of(
 
 def _input_size(table: LatencyTable, model: str, path: Path) -> tuple[int, int, int]:
     """The size at which the table holds the model, if it is only one."""
-    names = [key.rpartition(" @") for key in table.networks]
-    sizes = [text for name, _, text in names if name == model]
+    sizes = [key.input_size for key in table.networks if key.model == model]
     if len(sizes) != 1:
-        held = ", ".join(table.networks) or "none"
+        held = ", ".join(map(str, table.networks)) or "none"
         raise TableError(
             f"{path} should hold {model} at one input size; its networks: {held}; "
             "name the chain by --chain, or profile the model"
         )
-    return input_size_of(sizes[0])
+    return sizes[0]
 
 
 def _candidates(chain: Chain, table: ImportanceTable, path: Path) -> list[Candidate]:
-    found = []
-    for key in table.entries:
-        try:
-            candidate = Candidate.parse(key)
-        except ValueError as error:
-            raise TableError(f"{path}: {error}") from None
+    for candidate in table.entries:
         if reason := chain.why_illegal(candidate.start, candidate.end):
             raise TableError(
-                f"{path}: {key} does not fit {chain.model} at "
+                f"{path}: {candidate} does not fit {chain.model} at "
                 f"{'x'.join(map(str, chain.input_size))}: {reason}; was it another network's?"
             )
-        found.append(candidate)
-    return found
+    return list(table.entries)
 
 
 @app.command("import")
@@ -196,7 +191,7 @@ def import_(
         device=_asked("device", device),
         runtime=_asked("runtime", runtime),
         runtime_version=_asked("runtime-version", runtime_version),
-        threads=threads,
+        threads=threads or None,
         dtype=_asked("dtype", dtype),
         batch=batch if batch is not None else _whole(_asked("batch", None)),
         date=datetime.now(UTC).date().isoformat(),

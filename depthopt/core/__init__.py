@@ -1,1 +1,1 @@
-"""The data that stages pass to one another: frozen values, no torch."""
+"""The values that stages pass to one another: frozen, without torch."""

@@ -8,11 +8,12 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
+from depthopt.core.version_1 import upgraded
 from depthopt.errors import ArtefactError
 
 T = TypeVar("T")
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Raised when a change makes older readers misread a file."""
 
 
@@ -66,18 +67,28 @@ def load_json(kind: type[T], path: Path) -> T:
             "upgrade depthopt"
         )
     try:
-        return TypeAdapter(kind).validate_python(content)
+        return TypeAdapter(kind).validate_python(upgraded(content) if version == 1 else content)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise ArtefactError(f"{path}: {where}: {first['msg']}") from None
+        raise ArtefactError(f"{path}: {_explain(error)}") from None
+    except (KeyError, TypeError, ValueError) as error:
+        raise ArtefactError(
+            f"{path} is not a {kind.__name__} of schema version 1 ({error})"
+        ) from None
+
+
+def _explain(error: ValidationError) -> str:
+    """One line on the first mistake; text that is no value's says so itself."""
+    first = error.errors()[0]
+    if first["type"] == "value_error":
+        return str(first["ctx"]["error"])
+    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
 
 
 def _lines(body: dict[str, Any]) -> str:
     """JSON with one line per element of each top-level list or dictionary."""
     fields = []
     for name, value in body.items():
-        if isinstance(value, list) and value and isinstance(value[0], dict):
+        if isinstance(value, list) and value and isinstance(value[0], dict | str):
             inner = ",\n".join(f"    {json.dumps(element)}" for element in value)
             text = f"[\n{inner}\n  ]"
         elif isinstance(value, dict) and value:

@@ -8,7 +8,38 @@ chain to the traced model; tracing is deterministic, so they stay valid.
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from depthopt.core.spec import ConvSpec, Pair
+from depthopt.core.operators import Activation, Convolution, Operator
+from depthopt.core.shapes import Pair
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The tensors that a block reads and writes.
+
+    Attributes:
+        in_channels: channels of the input.
+        input_size: (height, width) of the input.
+        out_channels: channels of the output.
+        output_size: (height, width) of the output.
+    """
+
+    in_channels: int
+    input_size: Pair
+    out_channels: int
+    output_size: Pair
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """An operator with the module that holds its weights.
+
+    Attributes:
+        name: path of the module, for instance ``layer1.0.downsample.0``.
+        operator: what it computes, its norm folded in.
+    """
+
+    name: str
+    operator: Operator
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,10 +55,9 @@ class Block:
     Attributes:
         name: path of the convolution's module, for instance ``layer1.0.conv1``; of the
             norm's, where there is no convolution.
-        spec: the convolution with its norm folded in.
-        input_size: (height, width) of the input.
-        output_size: (height, width) of the output.
-        activation: canonical name (``relu``, ``relu6``, ``silu``, ...) or None.
+        operator: the convolution with its norm folded in.
+        layout: the tensors before and behind it.
+        activation: what follows, or None.
         input: fx node whose value is the tensor at the block's position.
         linear: fx node of the convolution's or its norm's output, before any add.
         preactivation: fx node behind the adds, before the activation.
@@ -35,14 +65,18 @@ class Block:
     """
 
     name: str
-    spec: ConvSpec
-    input_size: Pair
-    output_size: Pair
-    activation: str | None
+    operator: Convolution
+    layout: Layout
+    activation: Activation | None
     input: str
     linear: str
     preactivation: str
     output: str
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates for one image."""
+        return self.operator.macs(self.layout.input_size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,14 +85,14 @@ class Ending:
 
     Attributes:
         preactivation: fx node of the tensor before the activation.
-        activation: canonical name of the activation that follows, or None.
+        activation: what follows, or None.
         output: fx node behind the activation.
         channels: channels of either.
         size: (height, width) of either.
     """
 
     preactivation: str
-    activation: str | None
+    activation: Activation | None
     output: str
     channels: int
     size: Pair
@@ -72,13 +106,9 @@ class Skip:
         source: position of the tensor that is added.
         target: position of the sum (after the activation that follows the add).
         add: fx node of the addition.
-        branch: fx node of the added operand: the tensor at ``source``, or the
-            projection's output.
-        projection: the linear convolution on the skip, or None for an identity; a norm
-            alone is a depthwise 1x1 convolution.
-        projection_name: path of that convolution's (or norm's) module, or None.
-        pool: the average pooling before the projection, as a depthwise convolution, or None.
-        pool_name: path of the pooling's module, or None.
+        operand: fx node of what is added: the tensor at ``source``, or the branch's output.
+        branch: the linear layers on the skip, none for an identity: a pooling if any, then a
+            convolution; a norm alone is a depthwise 1x1 convolution.
         ending: where the add does not lie between the last block's norm and activation, but
             behind the activation or a gate: the sum's own tensors; else None.
         gated: whether something that is no block lies between the source and the add,
@@ -88,11 +118,8 @@ class Skip:
     source: int
     target: int
     add: str
-    branch: str
-    projection: ConvSpec | None = None
-    projection_name: str | None = None
-    pool: ConvSpec | None = None
-    pool_name: str | None = None
+    operand: str
+    branch: tuple[Layer, ...] = ()
     ending: Ending | None = None
     gated: bool = False
 
@@ -203,9 +230,29 @@ class Chain:
             last.preactivation,
             last.activation,
             last.output,
-            last.spec.out_channels,
-            last.output_size,
+            last.layout.out_channels,
+            last.layout.output_size,
         )
+
+    def segment_macs(self, start: int, end: int) -> int:
+        """Multiply-accumulates of the segment's blocks and of the branches that it covers."""
+        blocks = sum(block.macs for block in self.blocks[start:end])
+        return blocks + sum(self.branch_macs(skip) for skip in self.covered(start, end))
+
+    def branch_macs(self, skip: Skip) -> int:
+        """Multiply-accumulates of the convolutions on a skip."""
+        return sum(
+            layer.operator.macs(size)
+            for layer, size in self.branch_layers(skip)
+            if isinstance(layer.operator, Convolution)
+        )
+
+    def branch_layers(self, skip: Skip) -> Iterator[tuple[Layer, Pair]]:
+        """The layers on a skip, each with the (height, width) of its input."""
+        size = self.blocks[skip.source].layout.input_size
+        for layer in skip.branch:
+            yield layer, size
+            size = layer.operator.output_size(size)
 
     def skips_to(self, end: int) -> tuple[Skip, ...]:
         """The skips that are added at ``end``, in the order of the additions."""

@@ -10,7 +10,9 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from depthopt.core.chain import Chain, Skip
-from depthopt.core.spec import ConvSpec, Pair, Sides
+from depthopt.core.fold import Edge, edges_of, fold
+from depthopt.core.operators import AveragePooling, Convolution, Operator
+from depthopt.core.shapes import Pair, Sides
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +38,13 @@ class Window:
         return cls((1, 1), (0, 0), (1, 1), channels)
 
     @classmethod
-    def of(cls, spec: ConvSpec) -> "Window":
-        """The window of one convolution."""
-        left, _, top, _ = spec.padding
-        return cls(spec.stride, (-top, -left), spec.effective_kernel_size, spec.groups)
+    def of(cls, operator: Operator) -> "Window":
+        """The window of one operator."""
+        if not isinstance(operator, (Convolution, AveragePooling)):
+            return cls.identity(operator.channels)
+        left, _, top, _ = operator.padding
+        size = operator.effective_kernel_size
+        return cls(operator.stride, (-top, -left), size, operator.groups)
 
     def then(self, after: "Window") -> "Window":
         """The window of ``after`` applied to this operator's output."""
@@ -89,11 +94,11 @@ class Window:
         left, right = _sides(1, self, input_size, output_size)
         return left, right, top, bottom
 
-    def spec(
+    def convolution(
         self, in_channels: int, out_channels: int, input_size: Pair, output_size: Pair
-    ) -> ConvSpec:
+    ) -> Convolution:
         """The convolution that has this window."""
-        return ConvSpec(
+        return Convolution(
             in_channels,
             out_channels,
             self.size,
@@ -113,7 +118,8 @@ def segment_window(
     chain: Chain,
     start: int,
     end: int,
-    kept: Collection[int] | None = None,
+    *,
+    composed: Collection[int] | None = None,
     skips: Collection[Skip] | None = None,
 ) -> Window:
     """The window of a segment whose activations are removed.
@@ -122,25 +128,18 @@ def segment_window(
         chain: the network.
         start: first block.
         end: one past the last block.
-        kept: the blocks whose convolutions stay, the others being identities; all if None.
+        composed: the blocks whose convolutions stay, the others being identities; all if None.
         skips: the skips that are merged with it; those that it covers if None.
     """
-    merged = chain.covered(start, end) if skips is None else skips
-    at = {start: Window.identity(chain.blocks[start].spec.in_channels)}
-    for position in range(start + 1, end + 1):
-        block = position - 1
-        window = at[block]
-        if kept is None or block in kept:
-            window = window.then(Window.of(chain.blocks[block].spec))
-        for skip in merged:
-            if skip.target == position:
-                branch = at[skip.source]
-                for layer in (skip.pool, skip.projection):
-                    if layer is not None:
-                        branch = branch.then(Window.of(layer))
-                window = window.plus(branch)
-        at[position] = window
-    return at[end]
+
+    def through(edge: Edge, window: Window) -> Window:
+        for layer in edge.layers:
+            window = window.then(Window.of(layer.operator))
+        return window
+
+    edges = edges_of(chain, start, end, composed=composed, skips=skips)
+    first = Window.identity(chain.blocks[start].layout.in_channels)
+    return fold(edges, first, through, Window.plus)
 
 
 def region_window(chain: Chain, start: int, end: int) -> Window | None:
@@ -154,13 +153,14 @@ def region_window(chain: Chain, start: int, end: int) -> Window | None:
         None if no stride leads from the segment's input size to its output size.
     """
     first, output_size = chain.blocks[start], chain.ending(start, end).size
-    window, size = Window.identity(1), first.input_size
+    window, size = Window.identity(1), first.layout.input_size
     for block in chain.blocks[start:end]:
-        if block.input_size == size:
-            window, size = window.then(Window.of(block.spec)), block.output_size
+        if block.layout.input_size == size:
+            window = window.then(Window.of(block.operator))
+            size = block.layout.output_size
     if size == output_size:
         return Window(window.stride, window.offset, window.size, 1)
-    (height, width), (rows, columns) = first.input_size, output_size
+    (height, width), (rows, columns) = first.layout.input_size, output_size
     stride = (-(-height // rows), -(-width // columns))
     if (-(-height // stride[0]), -(-width // stride[1])) != output_size:
         return None

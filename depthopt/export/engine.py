@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from depthopt.errors import CheckFailed, ModelError, RuntimeUnavailable
 from depthopt.export.onnx import TOLERANCE, evaluating, load_onnx, onnx_difference
-from depthopt.runtimes import Runtime
+from depthopt.runtimes.base import Runtime
 
 HALF_TOLERANCE = 0.1
 """Instead of ``TOLERANCE`` where less than float32 is computed in: it tells a wrong engine from a

@@ -21,7 +21,8 @@ from torch import Tensor, nn
 from depthopt.core.artefacts import write_bytes
 from depthopt.errors import ArtefactError, CheckFailed, DataError, ModelError
 from depthopt.export.simplify import simplify
-from depthopt.runtimes import Runtime, get_runtime
+from depthopt.runtimes.base import Runtime
+from depthopt.runtimes.registry import get_runtime
 
 TOLERANCE = 1e-3
 """Largest difference of logits, relative to the largest logit, that the check accepts."""

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from depthopt.core.artefacts import write_bytes
 from depthopt.errors import CheckFailed, ModelError
 from depthopt.export.onnx import TOLERANCE, evaluating, load_onnx, onnx_difference
-from depthopt.runtimes import get_runtime
 from depthopt.runtimes.base import one_line
+from depthopt.runtimes.registry import get_runtime
 
 
 def export_openvino(

@@ -14,8 +14,8 @@ from torch import Tensor
 from depthopt.core.artefacts import write_bytes
 from depthopt.errors import DataError, ModelError
 from depthopt.export.onnx import load_onnx
-from depthopt.runtimes import get_runtime
 from depthopt.runtimes.base import Array, one_line
+from depthopt.runtimes.registry import get_runtime
 
 
 def quantise(

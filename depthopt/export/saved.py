@@ -6,23 +6,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import timm
-from safetensors import SafetensorError
-from safetensors.torch import load as load_tensors
-from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
-from depthopt.core.artefacts import load_json, save_json, write_bytes
+from depthopt.core.artefacts import load_json, save_json
 from depthopt.core.plan import Plan
-from depthopt.errors import ArtefactError, ModelError
 from depthopt.export.onnx import export_onnx
-from depthopt.extraction import extract
+from depthopt.extraction.extract import extract
 from depthopt.graph.network import TracedNetwork
-from depthopt.rewrite import build, merge
-from depthopt.rewrite.build import Form
+from depthopt.models.timm import Argument, create_timm_model
+from depthopt.models.weights import load_weights, save_weights
 from depthopt.rewrite.expanded import ExpandedSegment
-
-Argument = bool | int | float | str | None
+from depthopt.shallow.build import build
+from depthopt.shallow.merge import merge
+from depthopt.shallow.options import Form
 
 _EXPORTS = (
     "model.onnx",
@@ -181,50 +177,3 @@ def load_saved(folder: Path) -> SavedModel:
     return load_json(SavedModel, folder / "model.json")
 
 
-def create_timm_model(name: str, arguments: Mapping[str, Argument]) -> nn.Module:
-    """A timm model by name, in evaluation mode.
-
-    Raises:
-        ModelError: timm does not know the name, or refuses the arguments, or these name a
-            checkpoint, which may be a pickle.
-    """
-    if "checkpoint_path" in arguments:
-        raise ModelError(
-            f"checkpoint_path of {name} is not read, since it may be a pickle; load weights from "
-            "safetensors"
-        )
-    if not timm.is_model(name):
-        near = timm.list_models(f"*{name.split('_', maxsplit=1)[0]}*")[:5]
-        hint = f"did you mean {', '.join(near)}? " if near else ""
-        raise ModelError(f"timm knows no model {name!r}; {hint}`timm.list_models()` lists all")
-    try:
-        model: nn.Module = timm.create_model(name, **arguments)
-    except (TypeError, ValueError, RuntimeError) as error:
-        message = str(error).partition("\n")[0]
-        raise ModelError(f"timm refuses {name} with {dict(arguments)}: {message}") from error
-    return model.eval()
-
-
-def save_weights(model: nn.Module, path: Path) -> None:
-    """Write a model's parameters and buffers as safetensors, atomically."""
-    tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
-    write_bytes(path, save_tensors(tensors))
-
-
-def load_weights(model: nn.Module, path: Path) -> None:
-    """Read what ``save_weights`` wrote into a model of the same structure.
-
-    Raises:
-        ArtefactError: the file is missing, damaged, or of another model.
-    """
-    try:
-        tensors: dict[str, Tensor] = load_tensors(path.read_bytes())
-    except FileNotFoundError:
-        raise ArtefactError(f"{path} does not exist") from None
-    except (OSError, SafetensorError) as error:
-        raise ArtefactError(f"{path} is not whole safetensors ({error})") from None
-    try:
-        model.load_state_dict(tensors)
-    except RuntimeError as error:
-        detail = str(error).splitlines()[-1].strip()
-        raise ArtefactError(f"{path} does not fit {type(model).__name__}: {detail}") from None

@@ -1,7 +1,7 @@
 """How much of a network could be made shallower."""
 
 from depthopt.core.chain import Chain
-from depthopt.extraction.candidates import branch_macs
+from depthopt.core.operators import Convolution, Operator
 
 LONGEST = 32
 """Blocks of the longest segment that is looked at."""
@@ -25,12 +25,15 @@ def reducible_share(chain: Chain, *, merging: bool = False) -> float:
             covered.update(
                 i for i, s in enumerate(chain.skips) if start <= s.source and s.target <= end
             )
-    blocks = [chain.blocks[i] for i in inside if not chain.blocks[i].spec.is_scaling]
-    skips = [s for i, s in enumerate(chain.skips) if i in covered]
-    macs = sum(block.spec.macs(block.input_size) for block in blocks)
+    blocks = [chain.blocks[i] for i in inside if not chain.blocks[i].operator.is_scaling]
+    macs = sum(block.macs for block in blocks)
     macs += sum(
-        branch_macs(chain, skip)
-        for skip in skips
-        if skip.projection is not None and not skip.projection.is_scaling
+        chain.branch_macs(skip)
+        for skip in (chain.skips[i] for i in covered)
+        if not any(_is_scaling(layer.operator) for layer in skip.branch)
     )
     return macs / max(chain.conv_macs, 1)
+
+
+def _is_scaling(operator: Operator) -> bool:
+    return isinstance(operator, Convolution) and operator.is_scaling

@@ -6,7 +6,7 @@ is computed after the one, up to the other, and it is closed if it reads nothing
 the first and nothing newer reads from it but the second.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from torch import fx
 
@@ -19,7 +19,7 @@ LONGEST = 32
 class Regions:
     """Answers which parts of a network are closed."""
 
-    def __init__(self, nodes: list[fx.Node]) -> None:
+    def __init__(self, nodes: Sequence[fx.Node]) -> None:
         """Take the nodes in order of execution."""
         self._place = {node: i for i, node in enumerate(nodes)}
         # Weights that are read directly are older than all, and no tensor of the network's.

@@ -1,4 +1,4 @@
-"""Canonical names of activations, so that data and runtimes can speak of them."""
+"""Activations as modules and calls, and as values."""
 
 import operator
 from collections.abc import Callable
@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own convention
 from timm.layers import activations as timm_activations
 from torch import fx, nn
+
+from depthopt.core.operators import Activation
 
 _MODULES: dict[type[nn.Module], str] = {
     nn.ReLU: "relu",
@@ -53,45 +55,41 @@ _FACTORIES: dict[str, Callable[[], nn.Module]] = {
     "leaky_relu": nn.LeakyReLU,
 }
 
-KNOWN = frozenset(_FACTORIES)
-"""Canonical names without parameters."""
 
-IDEMPOTENT = frozenset({"relu", "relu6"})
-"""Activations that change nothing when applied a second time."""
-
-
-def activation_name(module: nn.Module) -> str | None:
-    """The canonical name of an activation module; None if it is no known activation.
-
-    A leaky ReLU whose slope is not torch's default is named ``leaky_relu:SLOPE``.
-    """
+def activation_of(module: nn.Module) -> Activation | None:
+    """The activation that a module is; None if it is not a known one."""
     if isinstance(module, (nn.GELU, timm_activations.GELU, timm_activations.GELUTanh)):
         tanh = getattr(module, "approximate", "none") == "tanh"
-        return "gelu_tanh" if tanh or type(module).__name__ == "GELUTanh" else "gelu"
+        return Activation("gelu_tanh" if tanh or type(module).__name__ == "GELUTanh" else "gelu")
     if isinstance(module, nn.LeakyReLU):
         slope = module.negative_slope
-        return "leaky_relu" if slope == 0.01 else f"leaky_relu:{slope:g}"
+        return Activation("leaky_relu", None if slope == 0.01 else float(slope))
     if isinstance(module, nn.ELU) and module.alpha == 1.0:
-        return "elu"
-    return _MODULES.get(type(module))
+        return Activation("elu")
+    return _named(_MODULES.get(type(module)))
 
 
-def node_activation(node: fx.Node, modules: dict[str, nn.Module]) -> str | None:
-    """The canonical name of the activation that ``node`` applies, or None."""
+def node_activation(node: fx.Node, modules: dict[str, nn.Module]) -> Activation | None:
+    """The activation that ``node`` applies, or None."""
     if node.op == "call_module":
-        return activation_name(modules[str(node.target)])
+        return activation_of(modules[str(node.target)])
     if node.op == "call_function" and len(node.all_input_nodes) == 1:
         plain = set(node.kwargs) <= {"inplace"} and len(node.args) == 1
-        return _FUNCTIONS.get(node.target) if plain else None
+        return _named(_FUNCTIONS.get(node.target)) if plain else None
     if node.op == "call_method" and node.target in {"relu", "sigmoid", "tanh"}:
-        return str(node.target)
+        return Activation(node.target)
     return None
 
 
-def make_activation(name: str) -> nn.Module:
-    """A new module for a canonical name."""
-    base, _, parameter = name.partition(":")
-    return nn.LeakyReLU(float(parameter)) if parameter else _FACTORIES[base]()
+def make_activation(activation: Activation) -> nn.Module:
+    """A new module of an activation."""
+    if activation.parameter is not None:
+        return nn.LeakyReLU(activation.parameter)
+    return _FACTORIES[activation.name]()
+
+
+def _named(name: str | None) -> Activation | None:
+    return None if name is None else Activation(name)
 
 
 def is_addition(node: fx.Node) -> bool:

@@ -6,22 +6,23 @@ from timm.layers.padding import get_same_padding
 from torch import Tensor, fx, nn
 from torch.nn.utils import parametrize
 
-from depthopt.core.spec import ConvSpec, Pair, Sides
+from depthopt.core.operators import AveragePooling, Convolution
+from depthopt.core.shapes import Pair, Sides
 
 
-def layer_spec(module: nn.Module) -> ConvSpec:
-    """The spec of a convolution or a norm that ``why_opaque`` does not refuse.
+def operator_of(module: nn.Module) -> Convolution:
+    """The operator of a convolution or a norm that ``why_opaque`` does not refuse.
 
     That of a convolution is as with its norm folded in; that of a norm is the depthwise
     1x1 convolution that computes the same.
     """
     if isinstance(module, nn.BatchNorm2d):
         channels = module.num_features
-        return ConvSpec(channels, channels, (1, 1), groups=channels)
+        return Convolution(channels, channels, (1, 1), groups=channels)
     assert isinstance(module, nn.Conv2d)  # noqa: S101 - why_opaque refuses others
     kh, kw = module.kernel_size[0], module.kernel_size[1]
     dilation = _pair(module.dilation)
-    return ConvSpec(
+    return Convolution(
         module.in_channels,
         module.out_channels,
         (kh, kw),
@@ -32,19 +33,21 @@ def layer_spec(module: nn.Module) -> ConvSpec:
     )
 
 
-def pool_spec(pool: nn.AvgPool2d, channels: int, input_size: Pair, output_size: Pair) -> ConvSpec:
-    """The depthwise convolution that an average pooling is, at this input size.
+def pooling_of(
+    pool: nn.AvgPool2d, channels: int, input_size: Pair, output_size: Pair
+) -> AveragePooling:
+    """The operator of an average pooling at this input size.
 
     Raises:
         ValueError: windows at the border are averaged over fewer pixels than the others.
     """
     kernel, stride, padding = _pair(pool.kernel_size), _pair(pool.stride), _pair(pool.padding)
     top, left = padding
-    spec = ConvSpec(channels, channels, kernel, stride, (left, left, top, top), groups=channels)
+    pooling = AveragePooling(channels, kernel, stride, (left, left, top, top))
     uneven = padding != (0, 0) and not pool.count_include_pad
-    if uneven or spec.output_size(input_size) != output_size or pool.divisor_override is not None:
+    if uneven or pooling.output_size(input_size) != output_size or pool.divisor_override is not None:
         raise ValueError("averages over windows of unequal size")
-    return spec
+    return pooling
 
 
 def _pair(value: int | tuple[int, ...]) -> Pair:
@@ -75,7 +78,7 @@ class PaddedConv2d(nn.Conv2d):
         sides: (left, right, top, bottom), the order of ``F.pad``.
     """
 
-    def __init__(self, spec: ConvSpec) -> None:
+    def __init__(self, spec: Convolution) -> None:
         super().__init__(
             spec.in_channels,
             spec.out_channels,
@@ -92,7 +95,7 @@ class PaddedConv2d(nn.Conv2d):
         return super().forward(F.pad(input, self.sides))
 
 
-def make_conv(spec: ConvSpec) -> nn.Conv2d:
+def make_conv(spec: Convolution) -> nn.Conv2d:
     """A convolution with a bias that follows ``spec``; plain where padding is symmetric."""
     left, right, top, bottom = spec.padding
     if left != right or top != bottom or min(spec.padding) < 0:
@@ -108,7 +111,7 @@ def make_conv(spec: ConvSpec) -> nn.Conv2d:
     )
 
 
-def conv_with(spec: ConvSpec, weight: Tensor, bias: Tensor, like: nn.Module) -> nn.Conv2d:
+def conv_with(spec: Convolution, weight: Tensor, bias: Tensor, like: nn.Module) -> nn.Conv2d:
     """A convolution with these weights, in the precision, place and mode of ``like``."""
     parameter = next(like.parameters())
     conv = make_conv(spec)
@@ -124,7 +127,7 @@ def resolved_same_padding(conv: Conv2dSame, input_size: Pair) -> nn.Conv2d:
         get_same_padding(*sizes) for sizes in zip(input_size, kernel, stride, dilation, strict=True)
     )
     sides = (width // 2, width - width // 2, height // 2, height - height // 2)
-    spec = ConvSpec(
+    spec = Convolution(
         conv.in_channels, conv.out_channels, kernel, stride, sides, dilation, conv.groups
     )
     resolved = make_conv(spec)

@@ -8,16 +8,17 @@ from torch import Tensor, nn
 
 from depthopt.core.candidate import Candidate
 from depthopt.core.chain import Chain
-from depthopt.core.tables import ImportanceTable
+from depthopt.core.progress import Progress, silent
+from depthopt.data.repeatable import repeatable
 from depthopt.errors import DataError, TableError, UsageError
-from depthopt.importance.finetune import Finetune, Train, losses
+from depthopt.importance.finetune import Finetune, Train, evaluated
 from depthopt.importance.fit import Fit, parts_of
 from depthopt.importance.magnitude import magnitude_importance
 from depthopt.importance.score import LabelledOrNot
 from depthopt.importance.workers import Workers
-from depthopt.rewrite.build import Form
-from depthopt.rewrite.calibration import repeatable
-from depthopt.rewrite.regression import RIDGES
+from depthopt.rewrite.ridges import FIT_RIDGES
+from depthopt.shallow.options import Form
+from depthopt.tables.importance import ImportanceTable
 
 Estimator = Literal["fit", "finetune", "magnitude"]
 
@@ -30,14 +31,14 @@ def estimate(
     estimator: Estimator = "fit",
     fitting: Iterable[Tensor] = (),
     held_out: Iterable[LabelledOrNot] = (),
-    ridges: Sequence[float] = RIDGES,
+    ridges: Sequence[float] = FIT_RIDGES,
     memory_bytes: int = 2**29,
     train: Train | None = None,
     form: Form = "merged",
     workers: Workers | int | None = None,
     table: ImportanceTable | None = None,
     on_update: Callable[[ImportanceTable], None] | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress = silent,
 ) -> ImportanceTable:
     """Estimate what each candidate alone costs in accuracy.
 
@@ -50,7 +51,7 @@ def estimate(
             in place, as the papers do; ``magnitude`` adds up the weights that go.
         fitting: batches of images (N, C, H, W) to regress on, gone through once or more.
             Memory does not grow with their number where they are made anew for each
-            pass: see ``depthopt.rewrite.calibration.repeatable``.
+            pass: see ``depthopt.data.repeatable.repeatable``.
         held_out: batches of images and labels (N,) to score on, likewise. For ``fit``
             labels may be None: what it costs is the divergence from the original's outputs.
         ridges: relative regularisations to choose from on held-out images.
@@ -64,7 +65,7 @@ def estimate(
             workers; ``fit``'s is also the same without.
         table: entries that are known already; they are not estimated again.
         on_update: called with the table whenever entries have come in, to be stored.
-        progress: called with steps done and steps in all.
+        progress: is told of the steps, an image batch or a candidate each.
 
     Raises:
         UsageError: an unknown estimator, or ``finetune`` without ``train``.
@@ -78,7 +79,7 @@ def estimate(
     where = workers if isinstance(workers, Workers) else Workers(workers)
     fitting, held_out = repeatable(fitting), repeatable(held_out)
     known = _known(table, chain, estimator, sum(len(x) for x, _ in held_out))
-    todo = [c for c in candidates if c.kind != "keep" and c.key not in known.entries]
+    todo = [c for c in candidates if c.kind != "keep" and c not in known.entries]
     steps = _Steps(progress)
     if estimator == "fit":
         told = steps if where.here else None
@@ -100,21 +101,20 @@ def estimate(
             steps(of[part])
         if on_update is not None:
             on_update(known)
-    order = [c.key for c in candidates if c.kind != "keep"]
-    return replace(known, entries={key: known.entries[key] for key in order})
+    order = [c for c in candidates if c.kind != "keep"]
+    return replace(known, entries={c: known.entries[c] for c in order})
 
 
 class _Steps:
-    """Counts steps for a progress callback."""
+    """Counts steps to be told of."""
 
-    def __init__(self, progress: Callable[[int, int], None] | None) -> None:
+    def __init__(self, progress: Progress) -> None:
         self._progress, self._done = progress, 0
         self.total = 0
 
     def __call__(self, steps: int) -> None:
         self._done += steps
-        if self._progress is not None:
-            self._progress(self._done, self.total)
+        self._progress(self._done, self.total, "candidates")
 
 
 def _known(
@@ -144,5 +144,5 @@ def _finetune(
         raise UsageError("the finetune estimator needs a short training; give train=")
     if not held_out:
         raise DataError("the finetune estimator needs held-out images and labels; got none")
-    original = losses(model, held_out)
+    original = evaluated(model, held_out)
     return Finetune(model, chain, train, fitting, held_out, form, original)

@@ -6,20 +6,21 @@ before it (ICML 2023, https://arxiv.org/abs/2301.12187) score a candidate by
 candidate in it. The solver's objective ``exp_accuracy`` makes that of the change kept here.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
 from depthopt.core.candidate import Candidate, kept_blocks
 from depthopt.core.chain import Chain
 from depthopt.core.plan import Plan
-from depthopt.core.tables import Importance
+from depthopt.data.dataset import Batch
 from depthopt.errors import DataError
 from depthopt.importance.score import LabelledOrNot
-from depthopt.rewrite.apply import apply
-from depthopt.rewrite.build import Form
+from depthopt.shallow.apply import apply
+from depthopt.shallow.options import Form
+from depthopt.tables.importance import Importance
+from depthopt.tasks.evaluate import Evaluation, evaluate
 
 Train = Callable[[nn.Module], object]
 """Trains a network in place, briefly, the same way every time."""
@@ -38,7 +39,7 @@ class Finetune:
         fitting: batches of images (N, C, H, W) that fitted convolutions start from.
         held_out: batches of images and labels (N,) to measure the accuracy on.
         form: whether a ``merge`` is trained as one convolution or ``expanded``.
-        original: loss and accuracy of the original on the held-out images.
+        original: how the original does on the held-out images.
     """
 
     model: nn.Module
@@ -47,25 +48,26 @@ class Finetune:
     fitting: Collection[Tensor]
     held_out: Collection[LabelledOrNot]
     form: Form
-    original: tuple[float, float]
+    original: Evaluation
 
-    def __call__(self, part: tuple[Candidate, ...]) -> dict[str, Importance]:
+    def __call__(self, part: tuple[Candidate, ...]) -> dict[Candidate, Importance]:
         """The entries of some candidates, none of kind ``keep``."""
-        return {candidate.key: self._entry(candidate) for candidate in part}
+        return {candidate: self._entry(candidate) for candidate in part}
 
     def _entry(self, candidate: Candidate) -> Importance:
         network = apply(
             self.model,
             self.chain,
             _alone(self.chain, candidate),
-            calibration=self.fitting,
+            fitting=self.fitting,
             form=self.form,
             compensated=False,
         )
         self.train(network)
-        loss, accuracy = losses(network, self.held_out)
-        change = 100 * (accuracy - self.original[1])
-        return Importance(max(0.0, -change / 100), None, loss - self.original[0], change)
+        found = evaluated(network, self.held_out)
+        change = found.accuracy - self.original.accuracy
+        loss_increase = found.loss - self.original.loss
+        return Importance(max(0.0, -change / 100), None, loss_increase, change)
 
 
 def _alone(chain: Chain, candidate: Candidate) -> Plan:
@@ -75,18 +77,17 @@ def _alone(chain: Chain, candidate: Candidate) -> Plan:
     return Plan(chain.model, chain.input_size, choices, 0.0, 0.0, 0.0)
 
 
-@torch.no_grad()
-def losses(network: nn.Module, held_out: Collection[LabelledOrNot]) -> tuple[float, float]:
-    """Mean cross-entropy, in nats, and share of images classified right."""
-    training = network.training
-    network.eval()
-    loss, correct, images = 0.0, 0, 0
-    for batch, labels in held_out:
+def evaluated(network: nn.Module, held_out: Iterable[LabelledOrNot]) -> Evaluation:
+    """How a network does on held-out images.
+
+    Raises:
+        DataError: some have no labels.
+    """
+    return evaluate(network, _labelled(held_out))
+
+
+def _labelled(held_out: Iterable[LabelledOrNot]) -> Iterator[Batch]:
+    for images, labels in held_out:
         if labels is None:
             raise DataError("the finetune estimator needs the held-out images' labels")
-        logits = network(batch)
-        loss += float(nn.functional.cross_entropy(logits.double(), labels, reduction="sum"))
-        correct += int((logits.argmax(1) == labels).sum())
-        images += len(labels)
-    network.train(training)
-    return loss / images, correct / images
+        yield images, labels

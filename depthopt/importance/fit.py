@@ -21,15 +21,17 @@ from torch import Tensor, fx, nn
 
 from depthopt.core.candidate import Candidate
 from depthopt.core.chain import Chain
-from depthopt.core.heap import kept_heap
-from depthopt.core.tables import Importance
 from depthopt.errors import DataError
+from depthopt.graph.heap import kept_heap
 from depthopt.graph.trace import trace
 from depthopt.importance.regress import Group, Weights, grouped, regress
 from depthopt.importance.score import LabelledOrNot, score
-from depthopt.rewrite.build import Form, check_chain, is_regressed
+from depthopt.kinds.merge import composed_blocks
 from depthopt.rewrite.expanded import ExpandedSegment
 from depthopt.rewrite.fold import fold_norms
+from depthopt.shallow.build import check_chain, is_regressed
+from depthopt.shallow.options import Form
+from depthopt.tables.importance import Importance
 
 Part = tuple[Candidate, ...]
 
@@ -71,7 +73,7 @@ class Fit:
             )
 
     @kept_heap()
-    def __call__(self, part: Part) -> dict[str, Importance]:
+    def __call__(self, part: Part) -> dict[Candidate, Importance]:
         """The entries of some candidates, none of kind ``keep``.
 
         Raises:
@@ -149,7 +151,7 @@ def parts_of(
     units.sort(key=lambda unit: unit[0][0].start)
     left = [0]
     for block in reversed(chain.blocks):
-        left.append(left[-1] + block.spec.macs(block.input_size))
+        left.append(left[-1] + block.macs)
     left.reverse()
     efforts = [macs + sum(left[c.end] for c in members) for members, _, macs in units]
     each = sum(efforts) / workers
@@ -192,6 +194,8 @@ def _composed(
     weights: dict[Candidate, Weights] = {}
     for candidate in candidates:
         if candidate.kind == "merge":
-            operator = ExpandedSegment(teacher, chain, candidate).operator()
+            segment, composed = (candidate.start, candidate.end), composed_blocks(candidate)
+            expanded = ExpandedSegment(teacher, chain, segment, composed, candidate.convolution)
+            operator = expanded.operator()
             weights[candidate] = operator.weight.float(), operator.bias.float()
     return weights

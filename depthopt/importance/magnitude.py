@@ -6,11 +6,12 @@ from torch import nn
 
 from depthopt.core.candidate import Candidate
 from depthopt.core.chain import Chain
-from depthopt.core.tables import Importance, ImportanceTable
 from depthopt.graph.trace import trace
+from depthopt.kinds.merge import composed_blocks
 from depthopt.rewrite.affine import folded
-from depthopt.rewrite.build import check_chain
 from depthopt.rewrite.fold import fold_norms
+from depthopt.shallow.build import check_chain
+from depthopt.tables.importance import Importance, ImportanceTable
 
 
 def magnitude_importance(
@@ -38,9 +39,10 @@ def magnitude_importance(
         if candidate.kind == "keep":
             continue
         blocks = range(candidate.start, candidate.end)
-        removed = sum(norms[i] for i in blocks if i not in candidate.kept)
-        before = sum(chain.blocks[i].spec.parameters for i in blocks)
-        after = 0 if candidate.spec is None else candidate.spec.parameters
-        share = 1.0 if candidate.kept else max(0.0, 1 - after / before)
-        entries[candidate.key] = Importance(removed / sum(norms) * share)
+        composed = composed_blocks(candidate)
+        removed = sum(norms[i] for i in blocks if i not in composed)
+        before = sum(chain.blocks[i].operator.parameters for i in blocks)
+        after = sum(operator.parameters for operator in candidate.operators)
+        share = 1.0 if composed else max(0.0, 1 - after / before)
+        entries[candidate] = Importance(removed / sum(norms) * share)
     return ImportanceTable(chain.model, "magnitude", 0, entries)

@@ -15,12 +15,12 @@ from torch import Tensor, fx
 
 from depthopt.core.candidate import Candidate
 from depthopt.core.chain import Chain
-from depthopt.core.spec import ConvSpec
+from depthopt.core.operators import Convolution
 from depthopt.core.window import Window
 from depthopt.errors import DataError
 from depthopt.graph.partial import record
-from depthopt.importance.segment import SegmentTensors
 from depthopt.rewrite.regression import Regression, best_fits, error_of
+from depthopt.rewrite.segment_tensors import SegmentTensors
 
 logger = logging.getLogger(__name__)
 
@@ -36,9 +36,9 @@ class Group:
     candidates: tuple[Candidate, ...]
 
     @property
-    def largest(self) -> ConvSpec:
+    def largest(self) -> Convolution:
         """The kernel that holds all others."""
-        specs = [c.spec for c in self.candidates if c.spec is not None]
+        specs = [c.convolution for c in self.candidates]
         return max(specs, key=lambda spec: spec.kernel_size)
 
     @property
@@ -49,13 +49,13 @@ class Group:
     @property
     def memory_bytes(self) -> int:
         """What its normal equations take."""
-        outputs = {c.end: c.spec.out_channels for c in self.candidates if c.spec is not None}
+        outputs = {c.end: c.convolution.out_channels for c in self.candidates}
         return Regression.bytes_needed(self.largest, sum(outputs.values()))
 
     def macs(self, chain: Chain) -> int:
         """Multiply-accumulates of the normal equations for one image."""
         spec, first = self.largest, chain.blocks[self.start]
-        height, width = spec.output_size(first.input_size)
+        height, width = spec.output_size(first.layout.input_size)
         return self.memory_bytes // 8 * height * width
 
 
@@ -63,8 +63,7 @@ def grouped(chain: Chain, fits: Sequence[Candidate]) -> list[Group]:
     """Regressed candidates by the Gram matrix that serves them, in order of starts."""
     groups: dict[tuple[object, ...], list[Candidate]] = defaultdict(list)
     for candidate in sorted(fits, key=lambda c: c.start):
-        assert candidate.spec is not None  # noqa: S101 - all have one here
-        spec, window = candidate.spec, Window.of(candidate.spec)
+        spec, window = candidate.convolution, Window.of(candidate.convolution)
         centre = tuple(2 * o + k for o, k in zip(window.offset, window.size, strict=True))
         size = chain.ending(candidate.start, candidate.end).size
         groups[candidate.start, spec.stride, spec.groups, centre, size].append(candidate)
@@ -101,7 +100,7 @@ def regress(
     """
     device = next(teacher.parameters()).device
     segments = {
-        (g.start, end): SegmentTensors(chain, g.start, end) for g in groups for end in g.ends
+        (g.start, end): SegmentTensors.of(chain, g.start, end) for g in groups for end in g.ends
     }
     names = set[str]().union(*(segment.names for segment in segments.values()))
     regressions = {
@@ -113,24 +112,27 @@ def regress(
         for group in groups
     }
 
+    def wanted(start: int, end: int, values: Mapping[str, Tensor]) -> Tensor:
+        segment = segments[start, end]
+        return segment.wanted(values[segment.target], values)
+
     def add(group: Group, values: Mapping[str, Tensor]) -> None:
         inputs = values[chain.blocks[group.start].input]
-        regressions[group].add(
-            inputs, {str(end): segments[group.start, end].wanted(values) for end in group.ends}
-        )
+        targets = {str(end): wanted(group.start, end, values) for end in group.ends}
+        regressions[group].add(inputs, targets)
 
     def solve(group: Group) -> dict[Candidate, Weights]:
         regression = regressions.pop(group)  # and with it its memory
         weights: dict[Candidate, Weights] = {}
         inputs = values[chain.blocks[group.start].input]
         for spec, members in _by_spec(group).items():
-            wanted = {str(c.end): segments[c.start, c.end].wanted(values) for c in members}
-            fits = best_fits(regression, spec, inputs, wanted, ridges)
+            targets = {str(c.end): wanted(c.start, c.end, values) for c in members}
+            fits = best_fits(regression, spec, inputs, targets, ridges)
             for c in members:
                 end = str(c.end)
                 weights[c] = fits[end].weight, fits[end].bias
-                if c in composed and c.spec is not None:
-                    error = error_of(inputs, *composed[c], c.spec, wanted[end])
+                if c in composed:
+                    error = error_of(inputs, *composed[c], c.convolution, targets[end])
                     weights[c] = composed[c] if error <= fits[end].error else weights[c]
         return weights
 
@@ -169,13 +171,12 @@ def _warn_if_few(regressions: Mapping[Group, Regression], batches: int) -> None:
         )
 
 
-def _by_spec(group: Group) -> dict[ConvSpec, list[Candidate]]:
+def _by_spec(group: Group) -> dict[Convolution, list[Candidate]]:
     """A group's candidates by kernel; those of one kernel differ in their ends alone."""
-    members: dict[ConvSpec, list[Candidate]] = defaultdict(list)
+    members: dict[Convolution, list[Candidate]] = defaultdict(list)
     for candidate in group.candidates:
-        assert candidate.spec is not None  # noqa: S101 - all have one here
-        channels = candidate.spec.in_channels
-        members[replace(candidate.spec, out_channels=channels)].append(candidate)
+        spec = candidate.convolution
+        members[replace(spec, out_channels=spec.in_channels)].append(candidate)
     return members
 
 

@@ -11,13 +11,13 @@ from torch import Tensor, fx
 
 from depthopt.core.candidate import Candidate
 from depthopt.core.chain import Chain
-from depthopt.core.tables import Importance
 from depthopt.errors import DataError
 from depthopt.graph.partial import Tail, record
 from depthopt.graph.trace import nodes_by_name
 from depthopt.importance.regress import Weights
-from depthopt.importance.segment import SegmentTensors
 from depthopt.rewrite.regression import convolve
+from depthopt.rewrite.segment_tensors import SegmentTensors
+from depthopt.tables.importance import Importance
 
 LabelledOrNot = tuple[Tensor, Tensor | None]
 """Images (N, C, H, W) and their labels (N,), or None."""
@@ -56,7 +56,7 @@ def score(
     held_out: Collection[LabelledOrNot],
     pool: Executor,
     step: Callable[[int], None],
-) -> dict[str, Importance]:
+) -> dict[Candidate, Importance]:
     """Run the rest of the network behind every candidate on the held-out images.
 
     Args:
@@ -72,7 +72,7 @@ def score(
         DataError: a label is no class of the network's.
     """
     nodes = nodes_by_name(teacher)
-    segments = {c: SegmentTensors(chain, c.start, c.end) for c in candidates}
+    segments = {c: SegmentTensors.of(chain, c.start, c.end) for c in candidates}
     by_target: dict[str, list[Candidate]] = defaultdict(list)
     for candidate, segment in segments.items():
         by_target[segment.target].append(candidate)
@@ -93,8 +93,8 @@ def score(
             if candidate in sources:
                 output = values[sources[candidate]]
             else:
-                assert candidate.spec is not None  # noqa: S101 - only drops have none
-                output = convolve(values[segment.input], *weights[candidate], candidate.spec)
+                new = candidate.convolution
+                output = convolve(values[segment.input], *weights[candidate], new)
             output = segment.completed(output, values)
             # No inserted activation: it starts as the identity.
             logits = tails[segment.target](output, values)
@@ -114,13 +114,13 @@ def score(
             step(done.result())
     if labelled not in {0, images}:
         raise DataError(f"{labelled} of {images} held-out images have labels; give all or none")
-    return {c.key: _importance(total, original, images, labelled > 0) for c, total in sums.items()}
+    return {c: _importance(total, original, images, labelled > 0) for c, total in sums.items()}
 
 
 def _drop_source(chain: Chain, candidate: Candidate) -> str:
     """The node that remains of a skip whose branch is dropped."""
     return next(
-        skip.branch
+        skip.operand
         for skip in chain.skips
         if (skip.source, skip.target) == (candidate.start, candidate.end)
     )

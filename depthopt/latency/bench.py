@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from depthopt.core.candidate import LatencyKey
 from depthopt.errors import ModelError
-from depthopt.latency.graphs import ballast_graph, call_graph, entry_graphs
+from depthopt.latency.graphs.entry import ballast_graph, call_graph, entry_graphs
 from depthopt.latency.measure import Clock, Effort, relative_error, sample_in_turn
 from depthopt.runtimes.base import Runtime, random_inputs
+from depthopt.tables.latency import LatencyKey
 
 TOLERANCE = 0.02
 """Entries are measured until their medians are known to within plus or minus this."""
@@ -52,11 +52,6 @@ PROCESSOR = Pace(macs=2e4, depthwise_macs=5e3, values=4e3, weight_bytes=2e4)
 
 ACCELERATOR = Pace(macs=1e7, depthwise_macs=1e6, values=4e5, weight_bytes=1e6)
 """A data centre's GPU, by its data sheet: nobody has measured it here."""
-
-MERGING = frozenset({"tensorrt"})
-"""Runtimes that merge convolutions which read one tensor into a wider one; TensorRT calls it
-``a || b`` (https://github.com/NVIDIA/TensorRT/issues/2525). An entry's graph holds one copy there;
-nobody has measured yet what that does to additivity."""
 
 _BALLASTS = 8
 """Sizes of ballast, so that keys share them."""
@@ -119,7 +114,7 @@ class Bench:
     ) -> None:
         self.runtime = runtime
         self.batch = batch
-        self.pace = ACCELERATOR if runtime.conditions(batch).threads == 0 else PROCESSOR
+        self.pace = ACCELERATOR if runtime.is_accelerated else PROCESSOR
         self.entry_seconds = entry_seconds
         self.clock = clock
         self.footprint_bytes = max(MIN_BALLAST, min(_size_bytes(network), MAX_FOOTPRINT))
@@ -188,8 +183,8 @@ class Bench:
         return self._call(graphs.full), self._call(graphs.base), copies
 
     def _copies(self, key: LatencyKey) -> int:
-        if self.runtime.name in MERGING:
-            return 1
+        if self.runtime.merges_siblings:
+            return 1  # nobody has measured yet what that does to additivity
         return copies_of(key, self.batch, self.footprint_bytes, self.pace)
 
     def _after(self, own_bytes: int) -> Callable[[], object]:
@@ -212,11 +207,10 @@ class Bench:
 
 def copies_of(key: LatencyKey, batch: int, footprint_bytes: int, pace: Pace = PROCESSOR) -> int:
     """How many copies make a graph of about a millisecond, and no more bytes than a network."""
-    spec = key.spec
-    size = key.input_size if spec is None else spec.output_size(key.input_size)
-    values = batch * (key.channels if spec is None else spec.out_channels) * math.prod(size)
-    macs = 0 if spec is None else batch * spec.macs(key.input_size)
-    rate = pace.depthwise_macs if spec is not None and spec.is_depthwise else pace.macs
+    operator = key.operator
+    values = batch * operator.out_channels * math.prod(operator.output_size(key.input_size))
+    macs = batch * operator.macs(key.input_size)
+    rate = pace.depthwise_macs if operator.is_depthwise else pace.macs
     estimate_us = 1 + macs / rate + values / pace.values + weight_bytes(key) / pace.weight_bytes
     most = min(_MAX_COPIES, footprint_bytes // max(1, weight_bytes(key)))
     return max(_MIN_COPIES, min(math.ceil(_GRAPH_US / estimate_us), most))
@@ -230,7 +224,7 @@ def ballast_bytes(own_bytes: int, footprint_bytes: int) -> int:
 
 def weight_bytes(key: LatencyKey) -> int:
     """Bytes of one copy's weights."""
-    return 0 if key.spec is None else 4 * key.spec.parameters
+    return 4 * key.operator.parameters
 
 
 def _size_bytes(network: bytes | Path) -> int:

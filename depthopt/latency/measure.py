@@ -14,8 +14,8 @@ from functools import partial
 
 import numpy as np
 
-from depthopt.core.tables import LatencySummary
 from depthopt.errors import UsageError
+from depthopt.tables.latency import LatencySummary
 
 logger = logging.getLogger(__name__)
 

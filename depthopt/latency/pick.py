@@ -5,13 +5,13 @@ its weights from nearer caches. So a budget is kept by measuring.
 """
 
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from torch import nn
 
 from depthopt.core.chain import Chain
 from depthopt.core.plan import Frontier, Plan
+from depthopt.core.progress import Progress, silent
 from depthopt.errors import InfeasibleBudget, UsageError
 from depthopt.latency.measure import Effort
 from depthopt.latency.search import mildest_index, most_measured
@@ -49,7 +49,7 @@ def pick_measured(
     budget_ms: float | None = None,
     batch: int = 1,
     effort: Effort = EFFORT,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress = silent,
 ) -> MeasuredPick:
     """The mildest plan that keeps a budget when it is built, merged and timed.
 
@@ -63,7 +63,7 @@ def pick_measured(
             the measured speed-up, so that the budget means the same on a busy day.
         batch: images per call.
         effort: how long each plan is timed.
-        progress: called with the number of plans timed, and at most to be timed.
+        progress: is told of the plans timed, and how many at most will be.
 
     Raises:
         InfeasibleBudget: no plan was that fast; the message says how fast the fastest was.
@@ -97,7 +97,7 @@ def mildest(
     asked: float,
     timer: Timer,
     *,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress = silent,
 ) -> MeasuredPick:
     """The mildest plan that ``timer`` finds as fast as asked (``depthopt.latency.search``).
 
@@ -112,8 +112,7 @@ def mildest(
         plan = frontier.plan(last - index)
         speedup = timer(plan) if plan.replaced else 1.0
         logger.info("%.2fx predicted, %.2fx measured", plan.speedup, speedup)
-        if progress is not None:
-            progress(len(found) + 1, most_measured(last + 1))
+        progress(len(found) + 1, most_measured(last + 1), "plans timed")
         return speedup
 
     index = mildest_index(predicted, measure, asked, known=found)

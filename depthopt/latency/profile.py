@@ -23,13 +23,21 @@ from pathlib import Path
 
 import numpy as np
 
-from depthopt.core.candidate import Candidate, LatencyKey, kept_blocks, latency_keys
+from depthopt.core.candidate import Candidate, kept_blocks
 from depthopt.core.chain import Chain
-from depthopt.core.tables import LatencySummary, LatencyTable, NetworkLatency, network_key
+from depthopt.core.progress import Progress, silent
 from depthopt.errors import ModelError, TableError
+from depthopt.kinds.latency_keys import latency_keys
 from depthopt.latency.bench import TOLERANCE, Bench, Group
 from depthopt.latency.measure import summarise
 from depthopt.runtimes.base import Runtime
+from depthopt.tables.latency import (
+    LatencyKey,
+    LatencySummary,
+    LatencyTable,
+    NetworkKey,
+    NetworkLatency,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +66,7 @@ def profile(
     table: LatencyTable | None = None,
     batch: int = 1,
     entry_seconds: float = 0.25,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress = silent,
     on_update: Callable[[LatencyTable], None] | None = None,
 ) -> LatencyTable:
     """Measure what ``table`` lacks, and nothing else.
@@ -74,7 +82,7 @@ def profile(
         table: what is known already, measured under the same conditions.
         batch: images per inference.
         entry_seconds: cap on the time per entry.
-        progress: called with the number of entries done and of all to do.
+        progress: is told of the entries measured.
         on_update: called with the table after every group of entries, to be stored.
 
     Returns:
@@ -87,7 +95,7 @@ def profile(
     """
     empty = LatencyTable(runtime.conditions(batch))
     table = empty if table is None else table.merged(empty)
-    known = network_key(chain) in table.networks
+    known = NetworkKey.of(chain) in table.networks
     wanted = table.missing(key for c in candidates for key in latency_keys(chain, c))
     if known and not wanted:
         return table
@@ -101,8 +109,7 @@ def profile(
     def report(entries: int) -> None:
         nonlocal done
         done += entries
-        if progress:
-            progress(done // SWEEPS, total // SWEEPS)
+        progress(done // SWEEPS, total // SWEEPS, "entries")
 
     level_ms, table = _gauged(table, chain, list(_in_sweeps(bench, gauge, report)))
     if on_update:
@@ -155,11 +162,11 @@ def _gauged(
     if levels:
         level_ms = float(np.median(levels))
         shares |= {
-            str(key): table.entries[str(key)].median_ms / level_ms
+            key: table.entries[key].median_ms / level_ms
             for key in _block_keys(chain)
-            if str(key) not in shares
+            if key not in shares
         }
-    blocks = sum(shares[str(key)] for key in _block_keys(chain))
+    blocks = sum(shares[key] for key in _block_keys(chain))
     left_over_ms = (1 - blocks - SHRINKING) * network.median_ms
     fixed_ms = max(call_ms, left_over_ms)
     if not levels:
@@ -172,9 +179,9 @@ def _gauged(
         level_ms = (network.median_ms - fixed_ms) / blocks
     fresh = {k: v for g in groups for k, v in _entries(g, level_ms).items()}
     table = replace(table, entries=fresh | table.entries)
-    name = network_key(chain)
+    name = NetworkKey.of(chain)
     if name not in table.networks:
-        blocks_ms = sum(table.entries[str(key)].median_ms for key in _block_keys(chain))
+        blocks_ms = table.sum_ms(_block_keys(chain))
         factor = level_ms / network.median_ms if levels else 1.0
         total = network.scaled((blocks_ms + factor * fixed_ms) / network.median_ms)
         share = blocks + call_ms / network.median_ms
@@ -185,8 +192,8 @@ def _gauged(
 
 def _slowest(table: LatencyTable, keys: Sequence[LatencyKey]) -> tuple[LatencyKey, ...]:
     """A group of those keys that the table holds, slowest first."""
-    held = [key for key in keys if str(key) in table.entries]
-    held.sort(key=lambda key: -table.entries[str(key)].median_ms)
+    held = [key for key in keys if key in table.entries]
+    held.sort(key=lambda key: -table.entries[key].median_ms)
     return tuple(held[:GROUP_SIZE])
 
 
@@ -195,10 +202,10 @@ def _block_keys(chain: Chain) -> list[LatencyKey]:
     return [key for candidate in kept_blocks(chain) for key in latency_keys(chain, candidate)]
 
 
-def _entries(group: Group, network_ms: float) -> dict[str, LatencySummary]:
+def _entries(group: Group, network_ms: float) -> dict[LatencyKey, LatencySummary]:
     """The group's entries for a network that takes ``network_ms``."""
     return {
-        str(key): summarise(np.maximum(ratios * network_ms, 0.0).tolist(), TOLERANCE)
+        key: summarise(np.maximum(ratios * network_ms, 0.0).tolist(), TOLERANCE)
         for key, ratios in group.ratios.items()
     }
 
@@ -206,7 +213,7 @@ def _entries(group: Group, network_ms: float) -> dict[str, LatencySummary]:
 def _warn_if_noisy(table: LatencyTable, keys: Iterable[LatencyKey]) -> None:
     spreads = [
         (entry.q3_ms - entry.q1_ms) / entry.median_ms
-        for entry in (table.entries.get(str(key)) for key in keys)
+        for entry in (table.entries.get(key) for key in keys)
         if entry is not None and entry.median_ms > 0
     ]
     if spreads and (typical := float(np.median(spreads))) > NOISY:

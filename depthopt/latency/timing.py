@@ -14,9 +14,9 @@ from depthopt.core.chain import Chain
 from depthopt.core.plan import Plan
 from depthopt.export.onnx import export_onnx
 from depthopt.latency.measure import Effort, sample_in_turn
-from depthopt.rewrite import merge
-from depthopt.rewrite.build import build
 from depthopt.runtimes.base import Runtime, random_inputs
+from depthopt.shallow.build import build
+from depthopt.shallow.merge import merge
 
 Timer = Callable[[Plan], float]
 """How many times as fast as the original a plan's network is, as measured."""

@@ -6,19 +6,22 @@ networks that nobody picked: the plans are drawn, not solved for.
 
 import random
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 from torch import nn
 
 from depthopt.core.candidate import Candidate, kept_blocks
 from depthopt.core.chain import Chain
 from depthopt.core.plan import Plan
-from depthopt.core.tables import LatencyTable, PlanTiming, Validation, network_key
+from depthopt.core.progress import Progress, silent
 from depthopt.errors import UsageError
+from depthopt.kinds.latency_keys import candidate_ms
 from depthopt.latency.measure import Effort
-from depthopt.latency.select import worthwhile
 from depthopt.latency.timing import plan_timer
+from depthopt.latency.worthwhile import worthwhile
 from depthopt.runtimes.base import Runtime
+from depthopt.tables.latency import LatencyTable, NetworkKey
+from depthopt.tables.validation import PlanTiming, Validation
 
 EFFORT = Effort(seconds=8.0, tolerance=0.01)
 """Per plan, the original's share included."""
@@ -34,7 +37,7 @@ def validate(
     plans: int = 12,
     seed: int = 0,
     effort: Effort = EFFORT,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress = silent,
 ) -> Validation:
     """Compare the table's prediction with the measured speed-up of random plans.
 
@@ -48,7 +51,7 @@ def validate(
         plans: how many to draw.
         seed: of the drawing.
         effort: how long each plan is timed.
-        progress: called with the number of plans timed, and of all.
+        progress: is told of the plans timed.
 
     Raises:
         TableError: the table was measured under other conditions, or lacks the network.
@@ -65,17 +68,15 @@ def validate(
     timings = []
     with plan_timer(model, chain, runtime=runtime, batch=batch, effort=effort) as timer:
         for i in range(plans):
-            if progress is not None:
-                progress(i, plans)
+            progress(i, plans, "plans timed")
             plan = random_plan(chain, useful, seed=seed * 1_000_003 + i)
-            predicted_ms = fixed_ms + sum(table.candidate_ms(chain, c) for c in plan.choices)
-            replaced = tuple(choice.key for choice in plan.replaced)
+            predicted_ms = fixed_ms + sum(candidate_ms(chain, c, table) for c in plan.choices)
+            replaced = plan.replaced
             predicted = original_ms / predicted_ms
             timings.append(PlanTiming(predicted_ms, predicted, timer(plan), replaced))
-    if progress is not None:
-        progress(plans, plans)
+    progress(plans, plans, "plans timed")
     return Validation(
-        network_key(chain),
+        NetworkKey.of(chain),
         runtime.conditions(batch),
         seed,
         table.network(chain).blocks_share,

@@ -12,17 +12,7 @@ from depthopt.core.artefacts import load_json
 from depthopt.core.candidate import Candidate
 from depthopt.core.chain import Chain
 from depthopt.core.plan import Frontier, Plan
-from depthopt.core.tables import ImportanceTable, LatencyTable
-from depthopt.export.saved import Argument, create_timm_model, load, load_weights
-from depthopt.graph.network import TracedNetwork
-from depthopt.latency.select import worthwhile
-from depthopt.pipeline.folder import RunFolder
-from depthopt.pipeline.processes import Processes
-from depthopt.pipeline.recipe import Recipe
-from depthopt.runtimes import Runtime, get_runtime
-from depthopt.train.config import TrainConfig
-from depthopt.train.data import load_dataset
-from depthopt.train.dataset import (
+from depthopt.data.dataset import (
     Batch,
     Dataset,
     Repeated,
@@ -30,6 +20,20 @@ from depthopt.train.dataset import (
     stratified,
     training_steps,
 )
+from depthopt.data.load import load_dataset
+from depthopt.export.saved import load
+from depthopt.graph.network import TracedNetwork
+from depthopt.latency.worthwhile import worthwhile
+from depthopt.models.timm import Argument, create_timm_model
+from depthopt.models.weights import load_weights
+from depthopt.pipeline.folder import RunFolder
+from depthopt.pipeline.processes import Processes
+from depthopt.pipeline.recipe import Recipe
+from depthopt.runtimes.base import Runtime
+from depthopt.runtimes.registry import get_runtime
+from depthopt.tables.importance import ImportanceTable
+from depthopt.tables.latency import LatencyTable
+from depthopt.train.config import TrainConfig
 
 BATCH = 64
 """Images per forward pass where no recipe says otherwise."""

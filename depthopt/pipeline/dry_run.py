@@ -17,12 +17,15 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from depthopt.core.candidate import Candidate, kept_blocks, latency_keys
+from depthopt.core.candidate import Candidate
 from depthopt.core.chain import Chain
-from depthopt.core.spec import ConvSpec
+from depthopt.core.operators import Convolution
+from depthopt.data.dataset import training_steps
 from depthopt.errors import DepthoptError
-from depthopt.extraction import candidates, extract
+from depthopt.extraction.extract import extract
 from depthopt.importance.regress import grouped
+from depthopt.kinds.candidates import candidates
+from depthopt.kinds.latency_keys import latency_keys
 from depthopt.pipeline.context import Context
 from depthopt.pipeline.folder import RunFolder
 from depthopt.pipeline.processes import Processes
@@ -31,10 +34,9 @@ from depthopt.pipeline.run import Silent
 from depthopt.pipeline.stages import STAGES
 from depthopt.pipeline.trials import MOST_TRIED
 from depthopt.pipeline.work import starting_table, teacher_is_trained
-from depthopt.rewrite.build import is_regressed
 from depthopt.rewrite.regression import Regression
+from depthopt.shallow.build import is_regressed
 from depthopt.train.config import TrainConfig
-from depthopt.train.dataset import training_steps
 
 _ENTRY_S = 0.35
 """A latency entry takes: 69 s for 197 of them (latency_tables/README.md)."""
@@ -170,7 +172,7 @@ def _problems(run: Context) -> Iterator[str]:
 
 def _untrained(run: Context, classes: int) -> nn.Module:
     """The original network; without data, of as many classes as there might be."""
-    from depthopt.export.saved import create_timm_model  # noqa: PLC0415 - used here alone
+    from depthopt.models.timm import create_timm_model  # noqa: PLC0415 - used here alone
 
     channels = run.recipe.model.input_size[0]
     arguments = {"in_chans": channels, "num_classes": classes, **run.recipe.model.arguments}
@@ -267,7 +269,7 @@ class _Forecast:
         epoch = training_steps(self.images["train"], config.batch_size)
         steps = config.steps or config.epochs * epoch
         image_s = self.speed.step_s + (self.speed.forward_s if distilled else 0)
-        weights = 4 * sum(b.spec.parameters for b in self.chain.blocks)
+        weights = 4 * sum(b.operator.parameters for b in self.chain.blocks)
         held = self.speed.step_bytes * config.batch_size / config.accumulation
         what = f"{steps} steps of {config.batch_size} images"
         if distilled:
@@ -321,7 +323,7 @@ class _Forecast:
     def _apply(self) -> _Estimate:
         section = self.run.recipe.apply
         blocks = self.chain.blocks
-        specs = [(b.spec, math.prod(b.output_size)) for b in blocks]
+        specs = [(b.operator, math.prod(b.layout.output_size)) for b in blocks]
         needed = [Regression.bytes_needed(spec, spec.out_channels) for spec, _ in specs]
         macs = sum(
             section.images * pixels * need / 8 + _solving(spec, 5)
@@ -339,13 +341,12 @@ class _Forecast:
 
     def _share_behind(self) -> list[float]:
         """Per position, the share of the network's multiply-accumulates behind it."""
-        macs = [c.spec.macs(self.chain.blocks[c.start].input_size) for c in kept_blocks(self.chain)
-                if c.spec is not None]  # fmt: skip
+        macs = [block.macs for block in self.chain.blocks]
         total = sum(macs)
         return [sum(macs[i:]) / total for i in range(len(macs) + 1)]
 
 
-def _solving(spec: ConvSpec, ridges: int) -> float:
+def _solving(spec: Convolution, ridges: int) -> float:
     """Multiply-accumulates of a Cholesky factorisation for each ridge."""
     kh, kw = spec.kernel_size
     features = spec.in_channels // spec.groups * kh * kw

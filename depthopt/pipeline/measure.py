@@ -3,16 +3,16 @@
 import torch
 from torch import fx, nn
 
-from depthopt.core.tables import LatencySummary
 from depthopt.export.onnx import batches_of, relative_difference
 from depthopt.graph.activations import node_activation
 from depthopt.graph.trace import trace
 from depthopt.latency.measure import time_in_turn
 from depthopt.pipeline.context import BATCH, Context
 from depthopt.pipeline.result import NetworkFigures, Result
-from depthopt.rewrite import merge
-from depthopt.runtimes import random_inputs
-from depthopt.train.evaluate import evaluate
+from depthopt.runtimes.base import random_inputs
+from depthopt.shallow.merge import merge
+from depthopt.tables.latency import LatencySummary
+from depthopt.tasks.evaluate import evaluate
 
 
 def measure(run: Context) -> Result:

@@ -17,12 +17,11 @@ from pydantic import (
     model_validator,
 )
 
-from depthopt.core.candidate import Kind
 from depthopt.errors import RecipeError
-from depthopt.rewrite.build import Form
-from depthopt.rewrite.inserted import Start
-from depthopt.rewrite.regression import RIDGES
+from depthopt.kinds.candidates import Kind
+from depthopt.rewrite.ridges import FIT_RIDGES
 from depthopt.runtimes.tensorrt.options import BuildOptions
+from depthopt.shallow.options import Form, Start
 from depthopt.train.config import TrainConfig
 
 
@@ -115,7 +114,7 @@ class ImportanceSection(_Section):
         "fit", description="fit, finetune (the papers': slow) or magnitude"
     )
     images: PositiveInt = Field(1024, description="training images that fit regresses on")
-    ridges: tuple[PositiveFloat, ...] = Field(RIDGES, description="regularisations to try")
+    ridges: tuple[PositiveFloat, ...] = Field(FIT_RIDGES, description="regularisations to try")
     train: TrainConfig = Field(
         TrainConfig(epochs=1, learning_rate=5e-4, warmup=0.0),
         description="the short training per candidate of finetune",

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from depthopt.core.tables import LatencySummary, MeasurementConditions
+from depthopt.tables.latency import LatencySummary, MeasurementConditions
 
 
 @dataclass(frozen=True, slots=True)

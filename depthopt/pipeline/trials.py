@@ -8,16 +8,19 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from depthopt.core.candidate import Candidate, LatencyKey, kept_blocks, parameters
+from depthopt.core.candidate import Candidate, kept_blocks
 from depthopt.core.chain import Chain
 from depthopt.core.plan import Frontier, Plan
-from depthopt.core.tables import ImportanceTable, LatencySummary, LatencyTable, network_key
+from depthopt.core.progress import Progress, silent
 from depthopt.core.trials import Trial, Trials
 from depthopt.errors import InfeasibleBudget
+from depthopt.frontier.solve import solve
+from depthopt.kinds.latency_keys import candidate_ms, parameters
 from depthopt.latency.pick import mildest
 from depthopt.latency.timing import Timer
-from depthopt.solver import solve
-from depthopt.train.evaluate import Evaluation
+from depthopt.tables.importance import ImportanceTable
+from depthopt.tables.latency import LatencySummary, LatencyTable, NetworkKey
+from depthopt.tasks.evaluate import Evaluation
 from depthopt.train.finetune import TrainingDiverged
 
 logger = logging.getLogger(__name__)
@@ -41,7 +44,7 @@ def contenders(
     frontier: Frontier,
     asked: float,
     timer: Timer,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress = silent,
 ) -> Trials:
     """Distinct plans that ``timer`` finds as fast as asked, each the mildest in its own way.
 
@@ -59,7 +62,7 @@ def contenders(
         frontier: what ``solve`` gave for them.
         asked: speed-up over the original.
         timer: measures a plan's; asked once per plan.
-        progress: called with the number of plans timed, and at most to be timed.
+        progress: is told of the plans timed, and how many at most will be.
 
     Raises:
         InfeasibleBudget: no plan of the frontier is that fast.
@@ -99,12 +102,10 @@ def weighted(chain: Chain, latency: LatencyTable, share: float) -> LatencyTable:
     whole = sum(parameters(chain, block) for block in kept_blocks(chain))
     added = share * network.total.median_ms
     entries = {}
-    for text, entry in latency.entries.items():
-        key = LatencyKey.parse(text)
-        weights = 0 if key.spec is None or key.pool else key.spec.parameters
-        entries[text] = _longer(entry, added * weights / whole)
+    for key, entry in latency.entries.items():
+        entries[key] = _longer(entry, added * key.operator.parameters / whole)
     slower = replace(network, total=_longer(network.total, added))
-    return replace(latency, entries=entries, networks={network_key(chain): slower})
+    return replace(latency, entries=entries, networks={NetworkKey.of(chain): slower})
 
 
 def _longer(entry: LatencySummary, ms: float) -> LatencySummary:
@@ -116,7 +117,7 @@ def _longer(entry: LatencySummary, ms: float) -> LatencySummary:
 def _predicted(plan: Plan, chain: Chain, latency: LatencyTable) -> Plan:
     """The plan with latencies of another table."""
     network = latency.network(chain)
-    own_ms = sum(latency.candidate_ms(chain, choice) for choice in plan.choices)
+    own_ms = sum(candidate_ms(chain, choice, latency) for choice in plan.choices)
     return replace(plan, latency_ms=network.fixed_ms + own_ms, original_ms=network.total.median_ms)
 
 

@@ -8,26 +8,33 @@ import timm
 from torch import nn
 
 from depthopt.core.artefacts import load_json, save_json
-from depthopt.core.candidate import latency_keys
 from depthopt.core.plan import Frontier, Plan
-from depthopt.core.table_store import table_path
-from depthopt.core.tables import ImportanceTable, LatencyTable
 from depthopt.core.trials import Trial, Trials
 from depthopt.errors import CheckFailed
 from depthopt.export.onnx import export_onnx
-from depthopt.export.saved import load_saved, load_weights, save, save_weights
-from depthopt.extraction import candidates, extract
+from depthopt.export.saved import load_saved, save
+from depthopt.extraction.extract import extract
+from depthopt.frontier.solve import solve
 from depthopt.graph.network import TracedNetwork
-from depthopt.importance import Workers, estimate
+from depthopt.importance.estimate import estimate
+from depthopt.importance.workers import Workers
+from depthopt.kinds.candidates import candidates
+from depthopt.kinds.latency_keys import latency_keys
 from depthopt.latency.pick import EFFORT, asked_speedup, pick_measured
 from depthopt.latency.profile import profile
 from depthopt.latency.timing import plan_timer
+from depthopt.models.weights import load_weights, save_weights
 from depthopt.pipeline.context import BATCH, CandidateList, Context
 from depthopt.pipeline.measure import fused_difference, measure
 from depthopt.pipeline.trials import contenders, tried
-from depthopt.rewrite import apply, merge, regress_classifier, segment_ends
-from depthopt.solver import solve
-from depthopt.train.evaluate import Evaluation, evaluate
+from depthopt.rewrite.classifier import regress_classifier
+from depthopt.shallow.apply import apply
+from depthopt.shallow.merge import merge
+from depthopt.shallow.segment_ends import segment_ends
+from depthopt.tables.importance import ImportanceTable
+from depthopt.tables.latency import LatencyTable
+from depthopt.tables.store import table_path
+from depthopt.tasks.evaluate import Evaluation, evaluate
 from depthopt.train.finetune import finetune
 
 logger = logging.getLogger(__name__)
@@ -126,7 +133,7 @@ def measure_latencies(run: Context) -> str:
         network=original,
         table=table,
         batch=section.batch,
-        progress=lambda done, total: run.reporter.progress(done, total, "entries"),
+        progress=run.reporter.progress,
         on_update=lambda partial: save_json(partial, path),
     )
     save_json(table, path)
@@ -181,7 +188,7 @@ def score_candidates(run: Context) -> str:
         workers=Workers(section.workers, section.address),
         table=known,
         on_update=lambda partial: save_json(partial, checkpoint),
-        progress=lambda done, total: run.reporter.progress(done, total, "candidates"),
+        progress=run.reporter.progress,
     )
     save_json(table, run.path("importance.json"))
     checkpoint.unlink(missing_ok=True)
@@ -218,7 +225,7 @@ def _pick(run: Context, frontier: Frontier) -> tuple[Plan, str]:
         speedup=budget.speedup,
         budget_ms=budget.ms,
         batch=run.recipe.latency.batch,
-        progress=lambda done, most: run.reporter.progress(done, most, "plans timed"),
+        progress=run.reporter.progress,
     )
     return found.plan, f", {found.speedup:.2f}x measured, {found.timed} plans timed"
 
@@ -245,7 +252,7 @@ def _tried(run: Context, frontier: Frontier) -> tuple[Trial, int]:
                 frontier=frontier,
                 asked=asked_speedup(frontier, speedup=budget.speedup, budget_ms=budget.ms),
                 timer=timer,
-                progress=lambda done, most: run.reporter.progress(done, most, "plans timed"),
+                progress=run.reporter.progress,
             )
         save_json(trials, path)
     config = replace(
@@ -278,12 +285,12 @@ def _applied(run: Context, plan: Plan) -> TracedNetwork:
         run.teacher,
         run.chain,
         plan,
-        calibration=run.train_images(section.images),
+        fitting=run.train_images(section.images),
         form=section.form,
         ridges=run.recipe.importance.ridges,
         compensated=section.compensate,
         start=section.start,
-        progress=lambda done, total: run.reporter.progress(done, total, "layers regressed"),
+        progress=run.reporter.progress,
     )
     if section.classifier:
         regress_classifier(

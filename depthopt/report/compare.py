@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from depthopt.core.tables import MeasurementConditions
 from depthopt.errors import UsageError
 from depthopt.pipeline.result import Result
 from depthopt.report.reading import RunArtefacts
+from depthopt.tables.latency import MeasurementConditions
 
 
 @dataclass(frozen=True, slots=True)

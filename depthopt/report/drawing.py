@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Arc, FancyBboxPatch
 
 from depthopt.core.chain import Block, Chain, Skip
+from depthopt.core.operators import AveragePooling, Operator
 from depthopt.report.figures import svg
 
 _KIND_COLOURS = {
@@ -83,27 +84,32 @@ def _draw_block(axes: Axes, i: int, block: Block) -> None:
 def _draw_skip(axes: Axes, skip: Skip) -> None:
     left, right = skip.source - 0.5, skip.target - 0.5
     height = min(0.8 + 0.35 * (right - left), 6.0)
-    style = "solid" if skip.projection is None else "dashed"
+    style = "dashed" if skip.branch else "solid"
     centre = ((left + right) / 2, 1.05)
     arc = Arc(centre, right - left, height, theta1=0, theta2=180, color=_SKIP, linestyle=style)
     axes.add_patch(arc)
 
 
 def _kind(block: Block) -> str:
-    if block.spec.is_depthwise:
-        return "norm" if block.spec.is_scaling else "depthwise"
-    return "pointwise" if block.spec.kernel_size == (1, 1) else "dense"
+    convolution = block.operator
+    if convolution.is_depthwise:
+        return "norm" if convolution.is_scaling else "depthwise"
+    return "pointwise" if convolution.kernel_size == (1, 1) else "dense"
 
 
 def _label(i: int, block: Block) -> list[str]:
-    size = "x".join(map(str, block.output_size))
-    return [f"{i} {block.name}", str(block.spec), f"to {size}", block.activation or "linear"]
+    size = "x".join(map(str, block.layout.output_size))
+    return [f"{i} {block.name}", str(block.operator), f"to {size}", str(block.activation or "linear")]
 
 
 def _skip_label(skip: Skip) -> str:
-    projected = "" if skip.projection is None else f"by {skip.projection}"
-    pooled = "" if skip.pool is None else f"pooled {skip.pool.kernel_size[0]} "
-    return f"{pooled}{projected}".strip()
+    return " ".join(_layer_label(layer.operator) for layer in skip.branch)
+
+
+def _layer_label(operator: Operator) -> str:
+    if isinstance(operator, AveragePooling):
+        return f"pooled {operator.kernel_size[0]}"
+    return f"by {operator}"
 
 
 def _quoted(text: str) -> str:

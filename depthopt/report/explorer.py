@@ -4,11 +4,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from depthopt.core.candidate import Candidate, kept_blocks, parameters
+from depthopt.core.candidate import Candidate, kept_blocks
 from depthopt.core.chain import Chain
 from depthopt.core.plan import Frontier, Plan
-from depthopt.core.tables import ImportanceTable, LatencyTable
+from depthopt.kinds.latency_keys import candidate_ms, parameters
 from depthopt.report.reading import RunArtefacts
+from depthopt.tables.importance import ImportanceTable
+from depthopt.tables.latency import LatencyTable
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +116,7 @@ def explorer(run: RunArtefacts) -> Explorer | None:
         original_ms=frontier.original_ms,
         fixed_ms=latency.network(chain).fixed_ms,
         blocks=_boxes(chain, latency),
-        skips=tuple((s.source, s.target, s.projection is not None) for s in chain.skips),
+        skips=tuple((s.source, s.target, bool(s.branch)) for s in chain.skips),
         barriers=tuple((b.position, b.reason) for b in chain.barriers),
         replacements=tuple(
             _replacement(chain, frontier.candidates[i], latency, run.importance) for i in taken
@@ -160,11 +162,11 @@ def _boxes(chain: Chain, latency: LatencyTable) -> tuple[BlockBox, ...]:
     return tuple(
         BlockBox(
             block.name,
-            str(block.spec),
-            block.activation or "",
-            latency.candidate_ms(chain, kept),
+            str(block.operator),
+            str(block.activation or ""),
+            candidate_ms(chain, kept, latency),
             parameters(chain, kept),
-            block.output_size,
+            block.layout.output_size,
         )
         for block, kept in zip(chain.blocks, kept_blocks(chain), strict=True)
     )
@@ -173,14 +175,14 @@ def _boxes(chain: Chain, latency: LatencyTable) -> tuple[BlockBox, ...]:
 def _replacement(
     chain: Chain, candidate: Candidate, latency: LatencyTable, importance: ImportanceTable | None
 ) -> Replacement:
-    entry = None if importance is None else importance.entries.get(candidate.key)
+    entry = None if importance is None else importance.entries.get(candidate)
     return Replacement(
         candidate.start,
         candidate.end,
         candidate.kind,
-        "" if candidate.spec is None else str(candidate.spec),
-        candidate.activation or "",
-        latency.candidate_ms(chain, candidate),
+        " + ".join(map(str, candidate.operators)),
+        str(candidate.activation or ""),
+        candidate_ms(chain, candidate, latency),
         None if entry is None else entry.cost,
         parameters(chain, candidate),
     )

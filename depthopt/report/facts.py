@@ -6,11 +6,13 @@ from dataclasses import dataclass
 
 from depthopt.core.chain import Chain
 from depthopt.core.plan import Frontier, Plan
-from depthopt.core.tables import ImportanceTable, LatencySummary, MeasurementConditions, Validation
 from depthopt.core.training import TrainResult
 from depthopt.pipeline.result import Result
 from depthopt.report.explorer import Explorer
 from depthopt.report.reading import RunArtefacts
+from depthopt.tables.importance import ImportanceTable
+from depthopt.tables.latency import LatencySummary, MeasurementConditions
+from depthopt.tables.validation import Validation
 
 _VERBS = {"keep": "kept", "drop": "dropped", "merge": "merged", "fit": "fitted"}
 
@@ -106,7 +108,7 @@ def condition_rows(conditions: MeasurementConditions) -> tuple[tuple[str, str], 
     return (
         ("device", conditions.device),
         ("runtime", f"{conditions.runtime} {conditions.runtime_version}"),
-        ("threads", str(conditions.threads)),
+        ("threads", str(conditions.threads or 0)),
         ("dtype", conditions.dtype),
         ("batch", str(conditions.batch)),
         ("date", conditions.date or "unknown"),

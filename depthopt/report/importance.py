@@ -5,9 +5,8 @@ import math
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
-from depthopt.core.candidate import Candidate
-from depthopt.core.tables import ImportanceTable
 from depthopt.report.figures import literal, svg
+from depthopt.tables.importance import ImportanceTable
 
 _LEAST = 1e-4
 """Costs below this are drawn like it: the scale is logarithmic."""
@@ -21,8 +20,7 @@ def importance_svg(table: ImportanceTable) -> bytes:
 def importance_figure(table: ImportanceTable) -> Figure:
     """A map of an importance table: per segment, its cheapest candidate's cost."""
     cheapest: dict[tuple[int, int], float] = {}
-    for key, entry in table.entries.items():
-        candidate = Candidate.parse(key)
+    for candidate, entry in table.entries.items():
         where = candidate.start, candidate.end - candidate.start
         if math.isfinite(entry.cost):
             cheapest[where] = min(entry.cost, cheapest.get(where, math.inf))

@@ -11,12 +11,11 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from depthopt.core.candidate import Candidate
-from depthopt.core.tables import ImportanceTable
 from depthopt.report import facts
 from depthopt.report.compare import HEADINGS, Comparison, table_row
 from depthopt.report.explorer import explorer
 from depthopt.report.reading import RunArtefacts
+from depthopt.tables.importance import ImportanceTable
 
 
 def report_page(run: RunArtefacts) -> str:
@@ -64,11 +63,10 @@ def _measured(run: RunArtefacts) -> dict[str, Any]:
 def _cheapest(table: ImportanceTable) -> list[tuple[int, int, float, str]]:
     """(start, end, cost, key) of each segment's cheapest candidate."""
     found: dict[tuple[int, int], tuple[int, int, float, str]] = {}
-    for key, entry in table.entries.items():
-        where = Candidate.parse(key)
-        segment = where.start, where.end
+    for candidate, entry in table.entries.items():
+        segment = candidate.start, candidate.end
         if math.isfinite(entry.cost) and (segment not in found or entry.cost < found[segment][2]):
-            found[segment] = (*segment, entry.cost, key)
+            found[segment] = (*segment, entry.cost, candidate.key)
     return [found[segment] for segment in sorted(found)]
 
 

@@ -8,12 +8,14 @@ from typing import TypeVar
 from depthopt.core.artefacts import load_json
 from depthopt.core.chain import Chain
 from depthopt.core.plan import Frontier, Plan
-from depthopt.core.tables import ImportanceTable, LatencyTable, Validation, network_key
 from depthopt.core.training import TrainResult
 from depthopt.core.trials import Trials
 from depthopt.errors import ArtefactError, UsageError
 from depthopt.pipeline.folder import Manifest, RunFolder
 from depthopt.pipeline.result import Result
+from depthopt.tables.importance import ImportanceTable
+from depthopt.tables.latency import LatencyTable, NetworkKey
+from depthopt.tables.validation import Validation
 
 T = TypeVar("T")
 
@@ -140,7 +142,7 @@ def read_run(path: Path) -> RunArtefacts:
 def _original_ms(chain: Chain | None, latency: LatencyTable | None) -> float | None:
     if chain is None or latency is None:
         return None
-    network = latency.networks.get(network_key(chain))
+    network = latency.networks.get(NetworkKey.of(chain))
     return None if network is None else network.total.median_ms
 
 

@@ -3,8 +3,8 @@
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, ScalarFormatter
 
-from depthopt.core.tables import Validation
 from depthopt.report.figures import literal, svg
+from depthopt.tables.validation import Validation
 
 BAND = 0.05
 """The shaded band: predictions within this fraction of the measurement."""

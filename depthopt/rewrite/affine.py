@@ -16,9 +16,10 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own convention
 from torch import Tensor, nn
 
-from depthopt.core.spec import ConvSpec, Pair
+from depthopt.core.operators import AveragePooling
+from depthopt.core.shapes import Pair
 from depthopt.core.window import Window
-from depthopt.graph.convolutions import layer_spec
+from depthopt.graph.convolutions import operator_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,15 +46,15 @@ class Affine:
     def of(cls, layer: nn.Module, norm: nn.Module | None = None) -> "Affine":
         """A convolution with its norm folded in, or a norm alone, in float64."""
         weight, bias = folded(layer, norm)
-        spec = layer_spec(layer)
-        return cls(_dilate(weight, spec.dilation), bias, Window.of(spec))
+        operator = operator_of(layer)
+        return cls(_dilate(weight, operator.dilation), bias, Window.of(operator))
 
     @classmethod
-    def pooling(cls, spec: ConvSpec, like: Tensor) -> "Affine":
-        """An average pooling that is the depthwise convolution ``spec``, in float64."""
-        (kh, kw), channels = spec.kernel_size, spec.in_channels
+    def pooling(cls, pooling: AveragePooling, like: Tensor) -> "Affine":
+        """An average pooling as the depthwise convolution that computes the same, in float64."""
+        (kh, kw), channels = pooling.kernel_size, pooling.channels
         weight = like.new_full((channels, 1, kh, kw), 1 / (kh * kw), dtype=torch.float64)
-        return cls(weight, weight.new_zeros(channels), Window.of(spec))
+        return cls(weight, weight.new_zeros(channels), Window.of(pooling))
 
     def then(self, after: "Affine") -> "Affine":
         """``after`` applied, without padding in between, to this operator's output."""

@@ -15,11 +15,9 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
 from torch import Tensor, fx, nn
 
-from depthopt.core.heap import kept_heap
 from depthopt.errors import DataError, UsageError
-
-RIDGES = (1.0, 0.3, 0.1, 0.03, 0.01, 3e-3)
-"""Strengths that hold the weight to what it was, strongest first."""
+from depthopt.graph.heap import kept_heap
+from depthopt.rewrite.ridges import CLASSIFIER_RIDGES
 
 _ITERATIONS = 100
 
@@ -35,7 +33,7 @@ def regress_classifier(
     held_out: Batches,
     *,
     label_smoothing: float = 0.1,
-    ridges: Iterable[float] = RIDGES,
+    ridges: Iterable[float] = CLASSIFIER_RIDGES,
 ) -> float | None:
     """Regress the classifier of a network on labels, in place, if held-out images gain by it.
 

@@ -6,27 +6,19 @@ the segment carries a margin, the pixels before its first real one; whatever rea
 of it crops first.
 """
 
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
 
 import torch.nn.functional as F  # noqa: N812 - torch's own convention
 from torch import Tensor, fx, nn
 
-from depthopt.core.candidate import Candidate
-from depthopt.core.chain import Chain
-from depthopt.core.spec import ConvSpec, Pair
+from depthopt.core.chain import Chain, Layer
+from depthopt.core.fold import Edge, edges_of, fold, fold_back
+from depthopt.core.operators import AveragePooling, Convolution
+from depthopt.core.shapes import Pair
 from depthopt.errors import ModelError
 from depthopt.graph.convolutions import conv_with
 from depthopt.graph.trace import nodes_by_name
 from depthopt.rewrite.affine import Affine
-
-
-@dataclass(frozen=True, slots=True)
-class _Branch:
-    """A skip that is merged: positions relative to the segment's start."""
-
-    source: int
-    target: int
-    projection: str | None
 
 
 class ExpandedSegment(nn.Module):
@@ -35,112 +27,96 @@ class ExpandedSegment(nn.Module):
     ``merged()`` gives the one convolution that computes the same.
     """
 
-    def __init__(self, graph_module: fx.GraphModule, chain: Chain, candidate: Candidate) -> None:
-        """Take over the kept convolutions and norms of a traced network.
+    def __init__(
+        self,
+        graph_module: fx.GraphModule,
+        chain: Chain,
+        segment: tuple[int, int],
+        composed: Collection[int],
+        convolution: Convolution,
+    ) -> None:
+        """Take over the composed convolutions and norms of a traced network.
 
         Args:
             graph_module: the traced network; its modules are shared, not copied.
             chain: its chain.
-            candidate: of kind ``merge``.
+            segment: its first block, and one past its last.
+            composed: the blocks whose convolutions stay; the others are identities.
+            convolution: what the segment merges into.
         """
         super().__init__()
-        assert candidate.spec is not None  # noqa: S101 - a merge always has one
-        start, end = candidate.start, candidate.end
-        self.spec = candidate.spec
-        self.length = end - start
-        self.kept = frozenset(block - start for block in candidate.kept)
-        covered = chain.covered(start, end)
-        self.branches = tuple(
-            _Branch(s.source - start, s.target - start, s.projection_name and f"skip{i}")
-            for i, s in enumerate(covered)
-        )
+        start, end = segment
+        self.convolution = convolution
+        self.edges = edges_of(chain, start, end, composed=composed)
         self.layers = nn.ModuleDict()
-        for block in candidate.kept:
-            found = chain.blocks[block]
-            self.layers[f"block{block - start}"] = _take(graph_module, found.name, found.linear)
-        for branch, skip in zip(self.branches, covered, strict=True):
-            if branch.projection is not None and skip.projection_name is not None:
-                self.layers[branch.projection] = _take(
-                    graph_module, skip.projection_name, skip.branch, skip.pool
-                )
-        self.margins = self._margins()
+        self._names: dict[Edge, str] = {}
+        homes: dict[tuple[Layer, ...], tuple[str, str]] = {
+            (Layer(block.name, block.operator),): (f"block{i}", block.linear)
+            for i, block in enumerate(chain.blocks[start:end])
+        }
+        for i, skip in enumerate(chain.covered(start, end)):
+            homes[skip.branch] = f"skip{i}", skip.operand
+        for edge in (edge for edge in self.edges if edge.layers):
+            self._names[edge], linear = homes[edge.layers]
+            self.layers[self._names[edge]] = _take(graph_module, edge.layers, linear)
+        self._margins = fold_back(self.edges, (0, 0), self._margin_needed, _most)
 
-    def _layer(self, name: str) -> "_Layer":
-        layer = self.layers[name]
-        assert isinstance(layer, _Layer)  # noqa: S101 - put there by __init__
-        return layer
+    def _layer(self, edge: Edge) -> "_Layer | None":
+        """What an edge goes through; None for an identity."""
+        if edge not in self._names:
+            return None
+        layer = self.layers[self._names[edge]]
+        return layer if isinstance(layer, _Layer) else None
 
-    def _margins(self) -> list[Pair]:
-        """(height, width) of the margin before the first real pixel, by position."""
-        margins: list[Pair] = [(0, 0)] * (self.length + 1)
-        for position in reversed(range(self.length)):
-            needs = [margins[position + 1]]
-            if position in self.kept:
-                needs = [self._layer(f"block{position}").margin_needed(needs[0])]
-            for branch in self.branches:
-                if branch.source == position:
-                    need = margins[branch.target]
-                    if branch.projection is not None:
-                        need = self._layer(branch.projection).margin_needed(need)
-                    needs.append(need)
-            margins[position] = (max(n[0] for n in needs), max(n[1] for n in needs))
-        return margins
+    def _margin_needed(self, edge: Edge, after: Pair) -> Pair:
+        """(height, width) of the margin at an edge's source that gives one at its target."""
+        layer = self._layer(edge)
+        return after if layer is None else layer.margin_needed(after)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) at the segment's start to (N, C', H', W') at its end."""
-        values = [F.pad(x, self.spec.padding)]
-        for position in range(self.length):
-            need = self.margins[position + 1]
-            value = self._through(position, f"block{position}", position in self.kept, need, values)
-            for branch in self.branches:
-                if branch.target == position + 1:
-                    name = branch.projection
-                    side = self._through(branch.source, name or "", name is not None, need, values)
-                    height = min(value.shape[2], side.shape[2])
-                    width = min(value.shape[3], side.shape[3])
-                    value = value[..., :height, :width] + side[..., :height, :width]
-            values.append(value)
-        return values[-1]
+        return fold(self.edges, F.pad(x, self.convolution.padding), self._through, _cropped_sum)
 
-    def _through(
-        self, position: int, name: str, convolves: bool, need: Pair, values: list[Tensor]
-    ) -> Tensor:
-        """The tensor at ``position``, cropped, through a layer if any."""
-        if convolves:
-            need = self._layer(name).margin_needed(need)
-        margin = self.margins[position]
-        cropped = values[position][..., margin[0] - need[0] :, margin[1] - need[1] :]
-        return self._layer(name)(cropped) if convolves else cropped
+    def _through(self, edge: Edge, value: Tensor) -> Tensor:
+        """The tensor at an edge's source, cropped, through its layer if any."""
+        layer = self._layer(edge)
+        need = self._margin_needed(edge, self._margins[edge.target])
+        margin = self._margins[edge.source]
+        cropped = value[..., margin[0] - need[0] :, margin[1] - need[1] :]
+        return cropped if layer is None else layer(cropped)
 
     def operator(self) -> Affine:
         """The whole segment as one affine operator, computed in float64."""
         like = next(self.parameters()).detach().double()
-        channels = self.spec.in_channels
-        at = [Affine.identity(channels, like)]
-        for position in range(self.length):
-            value = at[position]
-            if position in self.kept:
-                value = value.then(self._layer(f"block{position}").operator())
-            for branch in self.branches:
-                if branch.target == position + 1:
-                    side = at[branch.source]
-                    if branch.projection is not None:
-                        side = side.then(self._layer(branch.projection).operator())
-                    value = value.plus(side)
-            at.append(value)
-        return at[-1]
+
+        def through(edge: Edge, value: Affine) -> Affine:
+            layer = self._layer(edge)
+            return value if layer is None else value.then(layer.operator())
+
+        first = Affine.identity(self.convolution.in_channels, like)
+        return fold(self.edges, first, through, Affine.plus)
 
     def merged(self) -> nn.Conv2d:
         """The one convolution that computes the same."""
         operator = self.operator()
-        return conv_with(self.spec, operator.weight, operator.bias, self)
+        return conv_with(self.convolution, operator.weight, operator.bias, self)
+
+
+def _most(needs: list[Pair]) -> Pair:
+    return max(height for height, _ in needs), max(width for _, width in needs)
+
+
+def _cropped_sum(value: Tensor, side: Tensor) -> Tensor:
+    """The sum of two tensors where both have pixels."""
+    height, width = min(value.shape[2], side.shape[2]), min(value.shape[3], side.shape[3])
+    return value[..., :height, :width] + side[..., :height, :width]
 
 
 class _Layer(nn.Module):
     """A pooling if any, a convolution if any, and a norm if any, which run unpadded."""
 
     def __init__(
-        self, pool: ConvSpec | None, conv: nn.Conv2d | None, norm: nn.BatchNorm2d | None
+        self, pool: AveragePooling | None, conv: nn.Conv2d | None, norm: nn.BatchNorm2d | None
     ) -> None:
         super().__init__()
         self.pool = pool
@@ -165,22 +141,22 @@ class _Layer(nn.Module):
     def operator(self) -> Affine:
         """The layer as an affine operator, in float64."""
         layer = self.norm if self.conv is None else self.conv
-        assert layer is not None  # noqa: S101 - a block or a projection is one of both
+        assert layer is not None  # noqa: S101 - a block or a branch is one of both
         operator = Affine.of(layer, None if self.conv is None else self.norm)
         if self.pool is not None:
             operator = Affine.pooling(self.pool, operator.weight).then(operator)
         return operator
 
 
-def _take(
-    graph_module: fx.GraphModule, name: str, linear: str, pool: ConvSpec | None = None
-) -> _Layer:
-    """The convolution or norm of that path, with the norm, if any, whose node is ``linear``."""
-    layer = graph_module.get_submodule(name)
+def _take(graph_module: fx.GraphModule, layers: Sequence[Layer], linear: str) -> _Layer:
+    """A block's or a skip's layers, with the norm, if any, whose node is ``linear``."""
+    *before, last = layers
+    pool = next((b.operator for b in before if isinstance(b.operator, AveragePooling)), None)
+    layer = graph_module.get_submodule(last.name)
     if isinstance(layer, nn.BatchNorm2d):
         return _Layer(pool, None, layer)
     if not isinstance(layer, nn.Conv2d):
-        raise ModelError(f"{name} is no convolution; was the chain made for another model?")
+        raise ModelError(f"{last.name} is no convolution; was the chain made for another model?")
     node = nodes_by_name(graph_module)[linear]
-    norm = None if node.target == name else graph_module.get_submodule(str(node.target))
+    norm = None if node.target == last.name else graph_module.get_submodule(str(node.target))
     return _Layer(pool, layer, norm if isinstance(norm, nn.BatchNorm2d) else None)

@@ -5,7 +5,7 @@ from torch import fx, nn
 from depthopt.graph.convolutions import (
     conv_with,
     is_foldable_norm,
-    layer_spec,
+    operator_of,
     sole_user,
     why_opaque,
 )
@@ -35,7 +35,7 @@ def fold_norms(graph_module: fx.GraphModule, *, keep_nodes: bool = False) -> Non
         ):
             continue
         graph_module.set_submodule(
-            str(node.target), conv_with(layer_spec(conv), *folded(conv, norm), conv)
+            str(node.target), conv_with(operator_of(conv), *folded(conv, norm), conv)
         )
         if keep_nodes:
             graph_module.set_submodule(str(user.target), nn.Identity())
@@ -50,7 +50,7 @@ def norms_to_convolutions(graph_module: fx.GraphModule) -> None:
     """Make every batch norm that no convolution could absorb a depthwise 1x1 convolution."""
     for name, module in list(graph_module.named_modules()):
         if is_foldable_norm(module):
-            conv = conv_with(layer_spec(module), *folded(module), graph_module)
+            conv = conv_with(operator_of(module), *folded(module), graph_module)
             graph_module.set_submodule(name, conv)
     graph_module.recompile()
 

@@ -6,15 +6,12 @@ once, it cuts off what the next layers were trained to see. Instead it can start
 identity and come into its own while the network is finetuned.
 """
 
-from typing import Literal
-
 import torch
 from torch import Tensor, nn
 
+from depthopt.core.operators import Activation
 from depthopt.errors import ModelError
 from depthopt.graph.activations import make_activation
-
-Start = Literal["annealed", "at_once"]
 
 
 class InsertedActivation(nn.Module):
@@ -29,9 +26,9 @@ class InsertedActivation(nn.Module):
 
     share: Tensor
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, activation: Activation) -> None:
         super().__init__()
-        self.activation = make_activation(name)
+        self.activation = make_activation(activation)
         self.register_buffer("share", torch.ones(()))
 
     def forward(self, x: Tensor) -> Tensor:

@@ -16,11 +16,9 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own convention
 from torch import Tensor
 
-from depthopt.core.spec import ConvSpec
+from depthopt.core.operators import Convolution
 from depthopt.errors import DataError
-
-RIDGES = (1e-4, 1e-3, 1e-2, 1e-1)
-"""Default regularisation strengths, relative to the mean variance of the inputs."""
+from depthopt.rewrite.ridges import FIT_RIDGES
 
 _CHUNK_BYTES = 4 * 2**20
 """Of windows at a time, so that they are still in the cache when they are multiplied."""
@@ -56,7 +54,7 @@ class Regression:
 
     def __init__(
         self,
-        spec: ConvSpec,
+        spec: Convolution,
         targets: Mapping[str, int],
         device: torch.device | None = None,
     ) -> None:
@@ -82,7 +80,7 @@ class Regression:
         self.count = 0
 
     @staticmethod
-    def bytes_needed(spec: ConvSpec, out_channels: int) -> int:
+    def bytes_needed(spec: Convolution, out_channels: int) -> int:
         """Memory of the accumulators, in bytes."""
         kh, kw = spec.kernel_size
         features = spec.in_channels // spec.groups * kh * kw
@@ -128,7 +126,7 @@ class Regression:
         self.count += n * pixels
 
     def solve(
-        self, spec: ConvSpec, ridge: float, prior: Mapping[str, Tensor] | None = None
+        self, spec: Convolution, ridge: float, prior: Mapping[str, Tensor] | None = None
     ) -> dict[str, tuple[Tensor, Tensor]]:
         """Weights and biases of ``spec`` for every target.
 
@@ -189,7 +187,7 @@ class Regression:
             dim=1,
         ).transpose(1, 2)
 
-    def _taps(self, spec: ConvSpec) -> Tensor:
+    def _taps(self, spec: Convolution) -> Tensor:
         """Indices, among the largest kernel's features, of those of ``spec``."""
         kh, kw = self.spec.kernel_size
         left, _, top, _ = self.spec.padding
@@ -211,13 +209,13 @@ class Regression:
         return result
 
 
-def convolve(inputs: Tensor, weight: Tensor, bias: Tensor, spec: ConvSpec) -> Tensor:
+def convolve(inputs: Tensor, weight: Tensor, bias: Tensor, spec: Convolution) -> Tensor:
     """Apply ``spec`` with these weights to (N, C, H, W)."""
     padded = F.pad(inputs, spec.padding)
     return F.conv2d(padded, weight, bias, spec.stride, 0, spec.dilation, spec.groups)
 
 
-def error_of(inputs: Tensor, weight: Tensor, bias: Tensor, spec: ConvSpec, wanted: Tensor) -> float:
+def error_of(inputs: Tensor, weight: Tensor, bias: Tensor, spec: Convolution, wanted: Tensor) -> float:
     """Mean squared error of what ``convolve`` gives, over the variance of what is wanted."""
     error = float((convolve(inputs, weight, bias, spec) - wanted).square().mean())
     return error / max(float(wanted.var()), 1e-30)
@@ -225,10 +223,10 @@ def error_of(inputs: Tensor, weight: Tensor, bias: Tensor, spec: ConvSpec, wante
 
 def best_fits(
     regression: Regression,
-    spec: ConvSpec,
+    spec: Convolution,
     held_out_inputs: Tensor,
     held_out_targets: Mapping[str, Tensor],
-    ridges: Iterable[float] = RIDGES,
+    ridges: Iterable[float] = FIT_RIDGES,
     prior: Mapping[str, Tensor] | None = None,
 ) -> dict[str, Fitted]:
     """For every target, the solution whose ridge serves held-out data best.

@@ -11,7 +11,7 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 
-from depthopt.core.tables import MeasurementConditions
+from depthopt.tables.latency import MeasurementConditions
 
 Array = NDArray[Any]
 
@@ -63,6 +63,16 @@ class Runtime(Protocol):
         """The version of the library behind it."""
         ...
 
+    @property
+    def is_accelerated(self) -> bool:
+        """Whether networks run on an accelerator, and not on the processor's threads."""
+        ...
+
+    @property
+    def merges_siblings(self) -> bool:
+        """Whether convolutions that read one tensor are merged into a wider one."""
+        ...
+
     def conditions(self, batch: int) -> MeasurementConditions:
         """What measurements made here at ``batch`` images per inference stand for."""
         ...
@@ -101,7 +111,7 @@ def processor_name() -> str:
 
 
 def processor_conditions(
-    runtime: Runtime, *, threads: int, dtype: str, batch: int
+    runtime: Runtime, *, threads: int | None, dtype: str, batch: int
 ) -> MeasurementConditions:
     """The conditions of a measurement on this machine's processor, today."""
     clock = psutil.cpu_freq()

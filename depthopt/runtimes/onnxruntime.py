@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 
-from depthopt.core.tables import MeasurementConditions
 from depthopt.errors import ModelError, RuntimeUnavailable
 from depthopt.runtimes.base import Array, LayerTime, named, one_line, processor_conditions
+from depthopt.tables.latency import MeasurementConditions
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
@@ -38,6 +38,7 @@ class OnnxRuntime:
     name = "onnxruntime"
     devices = tuple(_PROVIDERS)
     dtypes = ("float32",)
+    merges_siblings = False
 
     def __init__(self, *, threads: int = 1, device: str = "cpu", dtype: str = "float32") -> None:
         """Pin the conditions.
@@ -57,6 +58,11 @@ class OnnxRuntime:
         """ONNX Runtime's version."""
         return str(ort.__version__)
 
+    @property
+    def is_accelerated(self) -> bool:
+        """Whether networks run on a CUDA device."""
+        return self.device != "cpu"
+
     def conditions(self, batch: int) -> MeasurementConditions:
         """What measurements made here at ``batch`` images per inference stand for."""
         found = processor_conditions(self, threads=self.threads, dtype=self._dtype, batch=batch)
@@ -64,7 +70,7 @@ class OnnxRuntime:
             return found
         import torch  # noqa: PLC0415 - only to name the device
 
-        return replace(found, device=torch.cuda.get_device_name(), threads=0, clock_mhz=None)
+        return replace(found, device=torch.cuda.get_device_name(), threads=None, clock_mhz=None)
 
     def compile(self, model: bytes | Path) -> "OnnxRuntimeSession":
         """Prepare an ONNX model, given as serialised bytes or as a file.

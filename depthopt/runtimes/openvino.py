@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import openvino as ov
 
-from depthopt.core.tables import MeasurementConditions
 from depthopt.errors import ModelError, RuntimeUnavailable
 from depthopt.runtimes.base import (
     Array,
@@ -17,6 +16,7 @@ from depthopt.runtimes.base import (
     one_line,
     processor_conditions,
 )
+from depthopt.tables.latency import MeasurementConditions
 
 _PRECISIONS = {"float32": ov.Type.f32, "bfloat16": ov.Type.bf16, "float16": ov.Type.f16}
 
@@ -36,6 +36,8 @@ class OpenVino:
     name = "openvino"
     devices = ("cpu",)
     dtypes = tuple(_PRECISIONS)
+    is_accelerated = False
+    merges_siblings = False
 
     def __init__(self, *, threads: int = 1, device: str = "cpu", dtype: str = "float32") -> None:
         self.threads, self.dtype = threads, dtype

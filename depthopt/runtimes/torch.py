@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, fx
 from torch.profiler import ProfilerActivity, profile, record_function
 
-from depthopt.core.tables import MeasurementConditions
 from depthopt.errors import ModelError, RuntimeUnavailable
 from depthopt.runtimes.base import (
     Array,
@@ -24,6 +23,7 @@ from depthopt.runtimes.base import (
     processor_conditions,
 )
 from depthopt.runtimes.onnx_to_torch import onnx_to_torch
+from depthopt.tables.latency import MeasurementConditions
 
 
 class EagerTorch:
@@ -37,6 +37,7 @@ class EagerTorch:
     name = "torch"
     devices = ("cpu", "cuda")
     dtypes = ("float32",)
+    merges_siblings = False
 
     def __init__(self, *, threads: int = 1, device: str = "cpu", dtype: str = "float32") -> None:
         """Pin the conditions.
@@ -53,13 +54,18 @@ class EagerTorch:
         """Torch's version, such as 2.6.0."""
         return str(torch.__version__).partition("+")[0]
 
+    @property
+    def is_accelerated(self) -> bool:
+        """Whether networks run on a CUDA device."""
+        return self.device != "cpu"
+
     def conditions(self, batch: int) -> MeasurementConditions:
         """What measurements made here at ``batch`` images per inference stand for."""
         found = processor_conditions(self, threads=self.threads, dtype=self._dtype, batch=batch)
         if self.device == "cpu":
             return found
         name = torch.cuda.get_device_name()
-        return replace(found, device=name, threads=0, clock_mhz=None)
+        return replace(found, device=name, threads=None, clock_mhz=None)
 
     def compile(self, model: bytes | Path) -> "TorchSession":
         """Prepare an ONNX model, given as serialised bytes or as a file.

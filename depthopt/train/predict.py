@@ -7,10 +7,10 @@ from pathlib import Path
 import torch
 from timm.data.readers.img_extensions import IMG_EXTENSIONS
 
+from depthopt.data.dataset import Preprocessing
+from depthopt.data.images import ImageFile, ImageSplit
 from depthopt.errors import ArtefactError, DataError
 from depthopt.export.saved import SavedModel, load, load_saved
-from depthopt.train.dataset import Preprocessing
-from depthopt.train.images import ImageFile, ImageSplit
 
 _BATCH = 32
 

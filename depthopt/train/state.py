@@ -18,9 +18,9 @@ from torch import Tensor, nn
 
 from depthopt.core.artefacts import write_bytes
 from depthopt.core.training import EpochRecord
+from depthopt.data.dataset import Dataset
 from depthopt.errors import ArtefactError
 from depthopt.train.config import TrainConfig
-from depthopt.train.dataset import Dataset
 
 
 @dataclass(slots=True)

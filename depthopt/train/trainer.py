@@ -27,9 +27,9 @@ from depthopt.rewrite.fold import fold_norms
 from depthopt.rewrite.inserted import come_into_their_own
 from depthopt.train.config import TrainConfig
 from depthopt.train.loss import matching_loss, training_loss
+from depthopt.train.module_inputs import Taps
 from depthopt.train.seeds import all_seeded, seed_of
 from depthopt.train.state import TrainState
-from depthopt.train.taps import Taps
 
 Matched = Sequence[tuple[str, str]]
 """Modules whose inputs shall agree, each by its path in the network and in its teacher."""

@@ -25,8 +25,9 @@ from depthopt.check.latency import compare_latency, openers_of
 from depthopt.check.sampling import BASELINE, CONTROL, CURRENT, clocks_for, sample
 from depthopt.check.statistics import Change, change_of
 from depthopt.core.artefacts import write_bytes
-from depthopt.export import export_onnx
-from depthopt.runtimes import Runtime, get_runtime
+from depthopt.export.onnx import export_onnx
+from depthopt.runtimes.base import Runtime
+from depthopt.runtimes.registry import get_runtime
 
 CASES = {
     "equal": (0.0, False),

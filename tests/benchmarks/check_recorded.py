@@ -21,8 +21,8 @@ import torch
 from depthopt.check.latency import SECONDS
 from depthopt.check.yardsticks import YARDSTICKS, judged, shares_of
 from depthopt.core.artefacts import write_bytes
-from depthopt.export import export_onnx
-from depthopt.runtimes import get_runtime
+from depthopt.export.onnx import export_onnx
+from depthopt.runtimes.registry import get_runtime
 
 CHANGES = (0.0, 0.08, 0.15, 0.3)
 

@@ -16,9 +16,9 @@ from pathlib import Path
 from photographs import photographs
 from ranking import drawn, with_kinds
 
-from depthopt.core.tables import ImportanceTable
-from depthopt.importance import estimate
+from depthopt.importance.estimate import estimate
 from depthopt.pipeline.run import run
+from depthopt.tables.importance import ImportanceTable
 
 
 def estimated(

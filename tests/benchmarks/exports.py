@@ -20,9 +20,8 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from depthopt.export import export_onnx
-from depthopt.export.onnx import load_onnx
-from depthopt.train import load_dataset
+from depthopt.data.load import load_dataset
+from depthopt.export.onnx import export_onnx, load_onnx
 from tests.compressed import compressed
 
 PLANS = {

@@ -31,13 +31,15 @@ import torch
 from contest.race import Contestant, race
 from photographs import measured, photographs
 
-from depthopt.export.saved import create_timm_model
+from depthopt.data.load import load_dataset
+from depthopt.models.timm import create_timm_model
 from depthopt.pipeline.context import BATCH, Context
 from depthopt.pipeline.recipe import load_recipe
 from depthopt.pipeline.run import run
-from depthopt.rewrite import segment_ends
-from depthopt.train import TrainConfig, finetune, load_dataset
-from depthopt.train.evaluate import evaluate
+from depthopt.shallow.segment_ends import segment_ends
+from depthopt.tasks.evaluate import evaluate
+from depthopt.train.config import TrainConfig
+from depthopt.train.finetune import finetune
 
 RACE = "minutes.json"
 """What is known of a race, in its folder: the same command goes on from there."""

@@ -32,12 +32,12 @@ from torch import nn
 from depthopt.cli.progress import ConsoleReporter
 from depthopt.core.artefacts import load_json, save_json, write_bytes
 from depthopt.errors import UsageError
-from depthopt.export.saved import load_weights, save_weights
 from depthopt.graph.trace import trace
 from depthopt.latency.search import mildest_index
+from depthopt.models.weights import load_weights, save_weights
 from depthopt.pipeline.context import BATCH, Context
 from depthopt.pipeline.run import run
-from depthopt.train.evaluate import evaluate
+from depthopt.tasks.evaluate import evaluate
 
 REGRESSED = f"{ORIGINAL}, classifier regressed"
 FAILED = "failed: "

@@ -18,7 +18,7 @@ from depthopt.cli.progress import ConsoleReporter
 from depthopt.pipeline.context import BATCH
 from depthopt.pipeline.recipe import Recipe, load_recipe
 from depthopt.pipeline.run import run
-from depthopt.train.evaluate import evaluate
+from depthopt.tasks.evaluate import evaluate
 
 WAYS = {
     "none": (None, "annealed"),

@@ -16,14 +16,16 @@ from pathlib import Path
 import torch
 from photographs import photographs
 
-from depthopt.export import export_onnx, quantise
+from depthopt.export.onnx import export_onnx
+from depthopt.export.quantise import quantise
 from depthopt.graph.trace import trace
 from depthopt.latency.measure import Effort, time_in_turn
 from depthopt.pipeline.context import BATCH, Context
 from depthopt.pipeline.recipe import Recipe, load_recipe
 from depthopt.pipeline.run import run
-from depthopt.rewrite import merge
-from depthopt.runtimes import get_runtime, random_inputs
+from depthopt.runtimes.base import random_inputs
+from depthopt.runtimes.registry import get_runtime
+from depthopt.shallow.merge import merge
 
 
 def accuracy(model: Path, context: Context) -> float:

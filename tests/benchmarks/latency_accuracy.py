@@ -23,8 +23,9 @@ from statistics import median
 import numpy as np
 
 from depthopt.core.artefacts import load_json, write_bytes
-from depthopt.core.tables import LatencyTable, Validation
-from depthopt.report import validation_svg
+from depthopt.report.validation import validation_svg
+from depthopt.tables.latency import LatencyTable
+from depthopt.tables.validation import Validation
 
 IN_BLOCKS = re.compile(
     r"conv|add|sum|relu|clip|clamp|subgraph|eltwise|hardtanh|swish|sigmoid|silu", re.IGNORECASE

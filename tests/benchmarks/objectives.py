@@ -23,17 +23,18 @@ from scipy.stats import spearmanr
 from depthopt.cli.progress import ConsoleReporter
 from depthopt.core.artefacts import load_json, save_json
 from depthopt.core.plan import Plan
-from depthopt.core.tables import Importance
 from depthopt.errors import InfeasibleBudget
+from depthopt.frontier.solve import solve
 from depthopt.latency.pick import EFFORT, mildest
 from depthopt.latency.timing import plan_timer
 from depthopt.pipeline.context import BATCH, Context
 from depthopt.pipeline.run import run
 from depthopt.pipeline.trials import weighted
-from depthopt.rewrite import apply
-from depthopt.solver import solve
-from depthopt.train import TrainConfig, finetune
-from depthopt.train.evaluate import evaluate
+from depthopt.shallow.apply import apply
+from depthopt.tables.importance import Importance
+from depthopt.tasks.evaluate import evaluate
+from depthopt.train.config import TrainConfig
+from depthopt.train.finetune import finetune
 
 Number = Callable[[Importance], float]
 

@@ -27,15 +27,15 @@ from timm.data import ImageNetInfo
 from torch import nn
 
 from depthopt.cli.progress import ConsoleReporter
-from depthopt.export import export_onnx
-from depthopt.export.saved import save_weights
+from depthopt.export.onnx import export_onnx
 from depthopt.latency.measure import time_in_turn
+from depthopt.models.weights import save_weights
 from depthopt.pipeline.context import BATCH, Context
 from depthopt.pipeline.recipe import Recipe
 from depthopt.pipeline.run import run
-from depthopt.rewrite import merge
-from depthopt.runtimes import random_inputs
-from depthopt.train.evaluate import evaluate
+from depthopt.runtimes.base import random_inputs
+from depthopt.shallow.merge import merge
+from depthopt.tasks.evaluate import evaluate
 
 SIZE = (3, 96, 96)
 

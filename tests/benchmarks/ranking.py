@@ -25,13 +25,14 @@ from scipy.stats import spearmanr
 from depthopt.cli.progress import ConsoleReporter
 from depthopt.core.artefacts import load_json, save_json
 from depthopt.core.candidate import Candidate
-from depthopt.core.tables import ImportanceTable
-from depthopt.importance import estimate
+from depthopt.data.dataset import Repeated
+from depthopt.importance.estimate import estimate
 from depthopt.pipeline.context import BATCH, Context
 from depthopt.pipeline.recipe import Recipe, load_recipe
 from depthopt.pipeline.run import run
-from depthopt.train import TrainConfig, finetune
-from depthopt.train.dataset import Repeated
+from depthopt.tables.importance import ImportanceTable
+from depthopt.train.config import TrainConfig
+from depthopt.train.finetune import finetune
 
 KINDS = ("drop", "fit", "merge")
 

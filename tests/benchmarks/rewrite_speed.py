@@ -19,11 +19,13 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from depthopt.core.candidate import Candidate
 from depthopt.core.chain import Chain
-from depthopt.core.spec import ConvSpec
-from depthopt.extraction import candidates, extract
+from depthopt.core.operators import Convolution
+from depthopt.extraction.extract import extract
 from depthopt.graph.convolutions import make_conv
-from depthopt.rewrite import apply, merge
+from depthopt.kinds.candidates import candidates
 from depthopt.rewrite.affine import Affine
+from depthopt.shallow.apply import apply
+from depthopt.shallow.merge import merge
 from tests.plans import plan_of
 
 SIZE = (3, 224, 224)
@@ -58,7 +60,7 @@ def main() -> None:
     print(f"resnet50, plan of {len(plan.replaced)} merges applied, expanded: {took:.2f} s")
     network = apply(resnet50, chain, plan, form="expanded")
     print(f"resnet50, that network merged: {seconds(lambda: merge(network)):.2f} s")
-    conv = make_conv(ConvSpec(4096, 4096, (3, 3), padding=(1, 1, 1, 1), groups=4096))
+    conv = make_conv(Convolution(4096, 4096, (3, 3), padding=(1, 1, 1, 1), groups=4096))
     run = Affine.of(conv)
     took = seconds(lambda: run.then(run).then(run))
     print(

@@ -18,7 +18,8 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from depthopt.solver import Bucketed, Epsilon, Exact, Mode, Options, solve_options
+from depthopt.solver.options import Options
+from depthopt.solver.stages import Bucketed, Epsilon, Exact, Mode, solve_options
 from tests.solver import reference
 from tests.solver.tables import realistic
 

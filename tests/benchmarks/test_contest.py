@@ -23,11 +23,12 @@ from contest.subsets import subset_merges
 from depthopt.core.artefacts import load_json
 from depthopt.core.candidate import kept_blocks
 from depthopt.core.plan import Plan
+from depthopt.data.load import load_dataset
 from depthopt.errors import UsageError
-from depthopt.extraction import extract
-from depthopt.rewrite import merge
-from depthopt.rewrite.build import build
-from depthopt.train import TrainConfig, load_dataset
+from depthopt.extraction.extract import extract
+from depthopt.shallow.build import build
+from depthopt.shallow.merge import merge
+from depthopt.train.config import TrainConfig
 from depthopt.train.finetune import TrainingDiverged
 
 

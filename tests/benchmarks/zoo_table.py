@@ -16,7 +16,8 @@ import timm
 
 from depthopt.core.chain import Chain
 from depthopt.errors import ModelError
-from depthopt.extraction import extract, reducible_share
+from depthopt.extraction.coverage import reducible_share
+from depthopt.extraction.extract import extract
 
 MODELS = (
     "mobilenetv2_100,mobilenetv2_140,efficientnet_lite0,tf_efficientnet_lite0,mnasnet_100,"

@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from depthopt.core.spec import ConvSpec
+from depthopt.core.operators import Convolution
 from depthopt.latency.graphs import GraphBuilder
 
 CHANNELS = 16
@@ -17,7 +17,7 @@ def convolutions(path: Path, count: int, *, size: int = 24, batch: int = 1) -> P
     builder = GraphBuilder(batch)
     x = builder.input("x", CHANNELS, (size, size))
     for _ in range(count):
-        spec = ConvSpec(CHANNELS, CHANNELS, (3, 3), padding=(1, 1, 1, 1))
+        spec = Convolution(CHANNELS, CHANNELS, (3, 3), padding=(1, 1, 1, 1))
         x = builder.activation("relu", builder.conv(spec, x))
     builder.output(builder.tap(x, CHANNELS, (size, size)))
     path.write_bytes(builder.serialise())

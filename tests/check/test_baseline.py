@@ -6,14 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from depthopt.check.against import record
 from depthopt.check.baseline import read_baseline
+from depthopt.check.recorded import record
 from depthopt.check.yardsticks import YARDSTICKS
 from depthopt.core.artefacts import load_json, save_json
-from depthopt.core.candidate import LatencyKey
-from depthopt.core.tables import LatencyTable
 from depthopt.errors import TableError
-from depthopt.runtimes import get_runtime
+from depthopt.runtimes.registry import get_runtime
+from depthopt.tables.latency import LatencyKey, LatencyTable
 from tests.check.models import convolutions
 
 COMMITTED = next(Path("latency_tables").glob("*/onnxruntime-*-b1.json"))

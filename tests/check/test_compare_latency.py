@@ -7,7 +7,7 @@ import pytest
 
 from depthopt.check.latency import compare_latency
 from depthopt.check.sampling import Clocks
-from depthopt.runtimes import get_runtime
+from depthopt.runtimes.registry import get_runtime
 
 
 class Session:

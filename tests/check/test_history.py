@@ -11,9 +11,9 @@ from depthopt.check.history import append, read, steps
 from depthopt.check.latency import LatencyChange
 from depthopt.check.statistics import Change
 from depthopt.check.verdict import Verdict
-from depthopt.core.tables import LatencySummary, MeasurementConditions
 from depthopt.errors import ArtefactError
-from depthopt.report import history_svg
+from depthopt.report.history import history_svg
+from depthopt.tables.latency import LatencySummary, MeasurementConditions
 
 CONDITIONS = MeasurementConditions("cpu", "onnxruntime", "1", 1, "float32", 1)
 

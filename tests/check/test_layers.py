@@ -1,7 +1,8 @@
 """Layers of two networks side by side."""
 
 from depthopt.check.layers import LayerDifference, _summed, aligned, moved_layers
-from depthopt.runtimes import LayerTime, get_runtime
+from depthopt.runtimes.base import LayerTime
+from depthopt.runtimes.registry import get_runtime
 from tests.check.models import convolutions
 
 

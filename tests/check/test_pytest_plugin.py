@@ -8,8 +8,8 @@ import pytest
 from depthopt.check.baseline import Baseline
 from depthopt.check.check import Network
 from depthopt.core.artefacts import save_json
-from depthopt.core.tables import LatencySummary
-from depthopt.runtimes import get_runtime
+from depthopt.runtimes.registry import get_runtime
+from depthopt.tables.latency import LatencySummary
 from tests.check.models import convolutions
 
 pytest_plugins = ["pytester"]

@@ -14,11 +14,11 @@ import xmlschema
 from depthopt.check.baseline import Baseline
 from depthopt.check.check import Network
 from depthopt.check.sampling import Clocks
-from depthopt.cli import main
+from depthopt.cli.main import main
 from depthopt.core.artefacts import save_json
-from depthopt.core.tables import LatencySummary
-from depthopt.runtimes import get_runtime
-from depthopt.train.data import load_dataset
+from depthopt.data.load import load_dataset
+from depthopt.runtimes.registry import get_runtime
+from depthopt.tables.latency import LatencySummary
 from tests.check.models import convolutions, linear, with_input
 
 QUICK = ("--seconds", "0.5")

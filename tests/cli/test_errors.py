@@ -10,8 +10,8 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch import nn
 
-from depthopt.cli import main
-from depthopt.export.saved import create_timm_model
+from depthopt.cli.main import main
+from depthopt.models.timm import create_timm_model
 from tests.malicious import write_checkpoint
 
 RECIPE = """

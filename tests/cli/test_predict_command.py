@@ -8,14 +8,15 @@ import torch
 from PIL import Image
 from torch import nn
 
-from depthopt.cli import main
+from depthopt.cli.main import main
 from depthopt.core.artefacts import load_json
 from depthopt.core.plan import Plan
 from depthopt.errors import ArtefactError
-from depthopt.export import SavedModel, save
-from depthopt.extraction import candidates, extract
-from depthopt.rewrite import merge
-from depthopt.rewrite.build import build
+from depthopt.export.saved import SavedModel, save
+from depthopt.extraction.extract import extract
+from depthopt.kinds.candidates import candidates
+from depthopt.shallow.build import build
+from depthopt.shallow.merge import merge
 from depthopt.train.predict import predict
 from tests.networks import randomised
 from tests.plans import random_plan

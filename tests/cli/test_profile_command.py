@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from depthopt.cli import main
+from depthopt.cli.main import main
 
 QUICK = (
     *("--input-size", "3,32,32", "--seconds-per-entry", "0.001"),

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from depthopt.cli import main
+from depthopt.cli.main import main
 from tests.report.run_folder import write_run
 
 

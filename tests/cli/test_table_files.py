@@ -7,23 +7,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from depthopt.cli import main
+from depthopt.cli.main import main
 from depthopt.core.artefacts import load_json, save_json
-from depthopt.core.candidate import latency_keys
 from depthopt.core.chain import Chain
 from depthopt.core.plan import Plan
-from depthopt.core.tables import (
-    Importance,
-    ImportanceTable,
+from depthopt.extraction.extract import extract
+from depthopt.frontier.solve import solve
+from depthopt.kinds.candidates import candidates
+from depthopt.kinds.latency_keys import latency_keys
+from depthopt.models.timm import create_timm_model
+from depthopt.tables.importance import Importance, ImportanceTable
+from depthopt.tables.latency import (
     LatencySummary,
     LatencyTable,
     MeasurementConditions,
     NetworkLatency,
     network_key,
 )
-from depthopt.export.saved import create_timm_model
-from depthopt.extraction import candidates, extract
-from depthopt.solver import solve
 
 NAME, SIZE = "resnet10t", (3, 32, 32)
 CONDITIONS = MeasurementConditions("CPU", "onnxruntime", "1.0", 1, "float32", 1)

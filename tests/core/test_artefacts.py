@@ -5,10 +5,10 @@ import pytest
 
 from depthopt.core.artefacts import load_json, save_json, write_bytes
 from depthopt.core.candidate import Candidate
+from depthopt.core.operators import Convolution
 from depthopt.core.plan import Plan
-from depthopt.core.spec import ConvSpec
-from depthopt.core.tables import LatencySummary, LatencyTable, MeasurementConditions
 from depthopt.errors import ArtefactError
+from depthopt.tables.latency import LatencySummary, LatencyTable, MeasurementConditions
 
 TABLE = LatencyTable(
     MeasurementConditions("cpu", "onnxruntime", "1.0", 1, "float32", 1),
@@ -19,7 +19,7 @@ TABLE = LatencyTable(
 def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
     save_json(TABLE, tmp_path / "table.json")
     assert load_json(LatencyTable, tmp_path / "table.json") == TABLE
-    spec = ConvSpec(1, 2, (3, 3), (2, 2), (1, 0, 1, 0))
+    spec = Convolution(1, 2, (3, 3), (2, 2), (1, 0, 1, 0))
     plan = Plan("net", (1, 8, 8), (Candidate(0, 2, "merge", spec, "relu", (0, 1)),), 1.5, 3.0, 0.1)
     save_json(plan, tmp_path / "deep" / "plan.json")
     assert load_json(Plan, tmp_path / "deep" / "plan.json") == plan

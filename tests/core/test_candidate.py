@@ -2,12 +2,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from depthopt.core.candidate import Candidate, LatencyKey
-from depthopt.core.spec import ConvSpec
+from depthopt.core.candidate import Candidate
+from depthopt.core.operators import Convolution
+from depthopt.tables.latency import LatencyKey
 
 sizes = st.tuples(st.integers(1, 9), st.integers(1, 9))
 specs = st.builds(
-    ConvSpec,
+    Convolution,
     st.integers(1, 4096),
     st.integers(1, 4096),
     sizes,
@@ -20,8 +21,8 @@ activations = st.sampled_from([None, "relu", "relu6", "leaky_relu:0.2", "gelu_ta
 
 
 @given(specs)
-def test_a_spec_is_read_back_from_its_name(spec: ConvSpec) -> None:
-    assert ConvSpec.parse(str(spec)) == spec
+def test_a_spec_is_read_back_from_its_name(spec: Convolution) -> None:
+    assert Convolution.parse(str(spec)) == spec
 
 
 @given(
@@ -31,7 +32,7 @@ def test_a_spec_is_read_back_from_its_name(spec: ConvSpec) -> None:
     st.lists(st.integers(0, 99), max_size=3),
 )
 def test_a_candidate_is_read_back_from_its_key(
-    kind: str, spec: ConvSpec | None, activation: str | None, kept: list[int]
+    kind: str, spec: Convolution | None, activation: str | None, kept: list[int]
 ) -> None:
     candidate = Candidate(3, 7, kind, spec, activation, tuple(kept) if kind == "merge" else ())
     assert Candidate.parse(candidate.key) == candidate
@@ -44,7 +45,7 @@ def test_what_is_no_key_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="is no candidate"):
         Candidate.parse(text)
     with pytest.raises(ValueError, match="is no convolution"):
-        ConvSpec.parse(text)
+        Convolution.parse(text)
 
 
 @given(specs | st.none(), sizes, activations, st.booleans(), st.booleans())

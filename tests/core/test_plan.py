@@ -1,16 +1,16 @@
 import pytest
 
 from depthopt.core.candidate import Candidate
+from depthopt.core.operators import Convolution
 from depthopt.core.plan import Frontier, FrontierPoint
-from depthopt.core.spec import ConvSpec
 from depthopt.errors import InfeasibleBudget, UsageError
 
-SPEC = ConvSpec(4, 4, (3, 3), padding=(1, 1, 1, 1))
+SPEC = Convolution(4, 4, (3, 3), padding=(1, 1, 1, 1))
 FRONTIER = Frontier(
     "net",
     (3, 8, 8),
     10.0,
-    (Candidate(0, 1, "keep", SPEC), Candidate(0, 1, "fit", ConvSpec(4, 4, (1, 1)))),
+    (Candidate(0, 1, "keep", SPEC), Candidate(0, 1, "fit", Convolution(4, 4, (1, 1)))),
     (FrontierPoint(4.0, 0.5, (1,)), FrontierPoint(10.0, 0.0, (0,))),
 )
 

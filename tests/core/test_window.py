@@ -1,29 +1,29 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from depthopt.core.spec import ConvSpec
+from depthopt.core.operators import Convolution
 from depthopt.core.window import Window
 
 sides = st.integers(1, 5)
 
 
 @st.composite
-def specs(draw: st.DrawFn) -> ConvSpec:
+def specs(draw: st.DrawFn) -> Convolution:
     kernel, stride = (draw(sides), draw(sides)), (draw(st.integers(1, 3)), draw(st.integers(1, 3)))
     padding = tuple(draw(st.integers(0, 3)) for _ in range(4))
     dilation = (draw(st.integers(1, 2)), draw(st.integers(1, 2)))
-    return ConvSpec(4, 4, kernel, stride, padding, dilation, draw(st.sampled_from([1, 2, 4])))
+    return Convolution(4, 4, kernel, stride, padding, dilation, draw(st.sampled_from([1, 2, 4])))
 
 
 @given(specs(), specs(), specs())
-def test_composition_is_associative(a: ConvSpec, b: ConvSpec, c: ConvSpec) -> None:
+def test_composition_is_associative(a: Convolution, b: Convolution, c: Convolution) -> None:
     x, y, z = Window.of(a), Window.of(b), Window.of(c)
     assert x.then(y).then(z) == x.then(y.then(z))
     assert Window.identity(4).then(x) == x == x.then(Window.identity(4))
 
 
 @given(specs(), st.integers(20, 40))
-def test_a_window_gives_back_the_output_size(spec: ConvSpec, side: int) -> None:
+def test_a_window_gives_back_the_output_size(spec: Convolution, side: int) -> None:
     size = (side, side + 3)
     wanted = spec.output_size(size)
     again = Window.of(spec).spec(4, 4, size, wanted)
@@ -33,7 +33,7 @@ def test_a_window_gives_back_the_output_size(spec: ConvSpec, side: int) -> None:
 
 
 @given(specs(), st.sampled_from([1, 3, 5]))
-def test_centring_keeps_the_centre(spec: ConvSpec, size: int) -> None:
+def test_centring_keeps_the_centre(spec: Convolution, size: int) -> None:
     window = Window.of(spec)
     other = window.centred((size, size))
     for axis in (0, 1):
@@ -42,7 +42,7 @@ def test_centring_keeps_the_centre(spec: ConvSpec, size: int) -> None:
 
 
 @given(specs(), specs())
-def test_a_sum_holds_both(a: ConvSpec, b: ConvSpec) -> None:
+def test_a_sum_holds_both(a: Convolution, b: Convolution) -> None:
     x, y = Window.of(a), Window(a.stride, Window.of(b).offset, Window.of(b).size, b.groups)
     both = x.plus(y)
     for part in (x, y):

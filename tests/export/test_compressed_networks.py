@@ -11,11 +11,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from depthopt.export import export_onnx
-from depthopt.export.onnx import load_onnx
+from depthopt.data.dataset import Dataset
+from depthopt.data.load import load_dataset
+from depthopt.export.onnx import export_onnx, load_onnx
 from depthopt.graph.network import TracedNetwork
-from depthopt.train import load_dataset
-from depthopt.train.dataset import Dataset
 from tests.compressed import compressed
 
 SIZE = (3, 32, 32)

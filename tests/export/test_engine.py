@@ -8,9 +8,10 @@ import torch
 from torch import nn
 
 from depthopt.errors import ArtefactError, CheckFailed, ModelError, RuntimeUnavailable
-from depthopt.export import export_engine, export_onnx
-from depthopt.runtimes import get_runtime
+from depthopt.export.engine import export_engine
+from depthopt.export.onnx import export_onnx
 from depthopt.runtimes.onnxruntime import OnnxRuntime
+from depthopt.runtimes.registry import get_runtime
 from tests.real_images import crops
 
 IMAGES = crops(8, (1, 6, 6))

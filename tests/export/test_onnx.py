@@ -8,10 +8,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from depthopt.core.spec import ConvSpec
+from depthopt.core.operators import Convolution
 from depthopt.errors import ArtefactError, CheckFailed, DataError, ModelError
-from depthopt.export import export_onnx
-from depthopt.export.onnx import load_onnx, relative_difference
+from depthopt.export.onnx import export_onnx, load_onnx, relative_difference
 from depthopt.graph.convolutions import make_conv
 from tests.real_images import crops
 
@@ -78,7 +77,7 @@ def test_only_means_over_a_whole_image_are_global_pooling(tmp_path: Path) -> Non
 
 
 def test_uneven_padding_moves_into_the_convolution(tmp_path: Path) -> None:
-    conv = make_conv(ConvSpec(1, 2, (3, 3), padding=(0, 2, 1, 0)))
+    conv = make_conv(Convolution(1, 2, (3, 3), padding=(0, 2, 1, 0)))
     network = nn.Sequential(conv, nn.Flatten())
     export_onnx(network, tmp_path / "net.onnx", images=crops(2, (1, 6, 6)))
     assert [n.op_type for n in load_onnx(tmp_path / "net.onnx").graph.node] == ["Conv", "Flatten"]

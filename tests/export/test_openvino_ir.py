@@ -5,9 +5,9 @@ import torch
 from torch import nn
 
 from depthopt.errors import ArtefactError, CheckFailed
-from depthopt.export import export_onnx, export_openvino
-from depthopt.export.onnx import relative_difference
-from depthopt.runtimes import get_runtime
+from depthopt.export.onnx import export_onnx, relative_difference
+from depthopt.export.openvino import export_openvino
+from depthopt.runtimes.registry import get_runtime
 from tests.networks import Residual
 from tests.real_images import crops
 

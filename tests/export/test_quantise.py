@@ -10,8 +10,8 @@ from onnx import numpy_helper
 from torch import Tensor, nn
 
 from depthopt.errors import ArtefactError, DataError
-from depthopt.export import export_onnx, quantise
-from depthopt.export.onnx import load_onnx, relative_difference
+from depthopt.export.onnx import export_onnx, load_onnx, relative_difference
+from depthopt.export.quantise import quantise
 from tests.networks import Residual
 from tests.real_images import crops
 

@@ -12,11 +12,14 @@ import torch
 from torch import nn
 
 from depthopt.errors import ArtefactError, ModelError
-from depthopt.export import load, save
 from depthopt.export.onnx import relative_difference
-from depthopt.export.saved import create_timm_model, load_weights, save_weights
-from depthopt.extraction import candidates, extract
-from depthopt.rewrite import apply, merge
+from depthopt.export.saved import load, save
+from depthopt.extraction.extract import extract
+from depthopt.kinds.candidates import candidates
+from depthopt.models.timm import create_timm_model
+from depthopt.models.weights import load_weights, save_weights
+from depthopt.shallow.apply import apply
+from depthopt.shallow.merge import merge
 from tests.malicious import read_carelessly, write_checkpoint
 from tests.networks import Residual, randomised
 from tests.plans import random_plan

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from depthopt.errors import ModelError
-from depthopt.extraction import extract
+from depthopt.extraction.extract import extract
 from tests.networks import Residual
 
 

@@ -6,10 +6,11 @@ from timm.layers import Conv2dSame
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, spectral_norm
 
-from depthopt.core.candidate import latency_keys
 from depthopt.core.chain import Chain
 from depthopt.errors import ModelError
-from depthopt.extraction import candidates, extract
+from depthopt.extraction.extract import extract
+from depthopt.kinds.candidates import candidates
+from depthopt.kinds.latency_keys import latency_keys
 from tests.networks import Residual, randomised
 
 SIZE = (4, 8, 8)

@@ -10,11 +10,13 @@ import torch
 from torch import nn
 
 from depthopt.errors import ModelError
-from depthopt.export import load, save
-from depthopt.extraction import candidates, extract
+from depthopt.export.saved import load, save
+from depthopt.extraction.extract import extract
 from depthopt.graph.network import TracedNetwork
 from depthopt.graph.trace import trace
-from depthopt.rewrite import apply, merge
+from depthopt.kinds.candidates import candidates
+from depthopt.shallow.apply import apply
+from depthopt.shallow.merge import merge
 from tests.networks import Residual, randomised
 from tests.plans import plan_of
 

@@ -1,11 +1,12 @@
 import pytest
 import torch
 
+from depthopt.data.dataset import Repeated
 from depthopt.errors import DataError, TableError, UsageError
-from depthopt.extraction import candidates, extract
-from depthopt.importance import estimate
-from depthopt.rewrite import apply
-from depthopt.train.dataset import Repeated
+from depthopt.extraction.extract import extract
+from depthopt.importance.estimate import estimate
+from depthopt.kinds.candidates import candidates
+from depthopt.shallow.apply import apply
 from tests.networks import Residual
 from tests.plans import plan_of
 

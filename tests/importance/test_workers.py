@@ -9,9 +9,11 @@ import pytest
 import torch
 
 from depthopt.errors import DataError, RuntimeUnavailable, UsageError
-from depthopt.extraction import candidates, extract
-from depthopt.importance import Workers, estimate
+from depthopt.extraction.extract import extract
+from depthopt.importance.estimate import estimate
 from depthopt.importance.fit import parts_of
+from depthopt.importance.workers import Workers
+from depthopt.kinds.candidates import candidates
 from tests.networks import Residual
 
 SIZE = (2, 8, 8)

@@ -5,25 +5,25 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from depthopt.core.candidate import LatencyKey
-from depthopt.core.spec import ConvSpec
+from depthopt.core.operators import Convolution
 from depthopt.latency.bench import MIN_BALLAST, Bench, ballast_bytes, copies_of, weight_bytes
 from depthopt.latency.graphs import single_graph
-from depthopt.runtimes import get_runtime
+from depthopt.runtimes.registry import get_runtime
+from depthopt.tables.latency import LatencyKey
 
 NETWORK = 16 << 20
 
 
 def test_fast_entries_are_many_and_slow_ones_few():
-    fast = LatencyKey(ConvSpec(16, 16, (1, 1)), (4, 4))
-    slow = LatencyKey(ConvSpec(64, 64, (5, 5), padding=(2, 2, 2, 2)), (112, 112))
+    fast = LatencyKey(Convolution(16, 16, (1, 1)), (4, 4))
+    slow = LatencyKey(Convolution(64, 64, (5, 5), padding=(2, 2, 2, 2)), (112, 112))
     assert copies_of(fast, 1, NETWORK) > 16
     assert copies_of(slow, 8, NETWORK) == 2
 
 
 @pytest.mark.parametrize("channels", [8, 64, 320, 640, 1280])
 def test_copies_and_ballast_together_read_what_the_network_reads(channels):
-    key = LatencyKey(ConvSpec(channels, channels, (1, 1)), (1, 1))
+    key = LatencyKey(Convolution(channels, channels, (1, 1)), (1, 1))
     own = copies_of(key, 1, NETWORK) * weight_bytes(key)
     assert own <= NETWORK
     together = own + ballast_bytes(own, NETWORK)
@@ -31,7 +31,7 @@ def test_copies_and_ballast_together_read_what_the_network_reads(channels):
 
 
 def test_there_are_two_copies_even_of_what_outweighs_the_network():
-    key = LatencyKey(ConvSpec(4096, 4096, (1, 1)), (1, 1))
+    key = LatencyKey(Convolution(4096, 4096, (1, 1)), (1, 1))
     assert copies_of(key, 1, NETWORK) == 2
     assert ballast_bytes(2 * weight_bytes(key), NETWORK) == MIN_BALLAST
 
@@ -46,7 +46,7 @@ def test_runtimes_that_merge_what_lies_side_by_side_get_one_copy(name, least, mo
         return actual.compile(model)
 
     runtime = SimpleNamespace(name=name, compile=compiled, conditions=actual.conditions)
-    key = LatencyKey(ConvSpec(16, 16, (1, 1)), (4, 4))
+    key = LatencyKey(Convolution(16, 16, (1, 1)), (4, 4))
     bench = Bench(runtime, single_graph(key), batch=1, entry_seconds=0.05)
     group = bench.measure([key], sweeps=3)
     assert np.isfinite(group.ratios[key]).all()

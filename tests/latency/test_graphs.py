@@ -4,21 +4,22 @@ import numpy as np
 import onnx
 import pytest
 
-from depthopt.core.candidate import LatencyKey
-from depthopt.core.spec import ConvSpec
+from depthopt.core.operators import Convolution
 from depthopt.errors import ModelError
 from depthopt.latency.graphs import ballast_graph, call_graph, entry_graphs, single_graph
-from depthopt.runtimes import get_runtime, random_inputs
+from depthopt.runtimes.base import random_inputs
+from depthopt.runtimes.registry import get_runtime
+from depthopt.tables.latency import LatencyKey
 
-DENSE = ConvSpec(16, 32, (3, 3), stride=(2, 2), padding=(1, 1, 1, 1))
+DENSE = Convolution(16, 32, (3, 3), stride=(2, 2), padding=(1, 1, 1, 1))
 KEYS = [
     LatencyKey(DENSE, (8, 8), "relu6"),
-    LatencyKey(ConvSpec(3, 24, (3, 3)), (8, 8)),
-    LatencyKey(ConvSpec(24, 24, (1, 1)), (4, 4), "silu", residual=True),
-    LatencyKey(ConvSpec(32, 32, (3, 3), padding=(1, 1, 1, 1), groups=32), (4, 4), "relu"),
+    LatencyKey(Convolution(3, 24, (3, 3)), (8, 8)),
+    LatencyKey(Convolution(24, 24, (1, 1)), (4, 4), "silu", residual=True),
+    LatencyKey(Convolution(32, 32, (3, 3), padding=(1, 1, 1, 1), groups=32), (4, 4), "relu"),
     LatencyKey(None, (4, 4), "relu", residual=True, channels=64),
     LatencyKey(None, (4, 4), "relu", channels=24),
-    LatencyKey(ConvSpec(16, 3, (1, 1)), (4, 4), "tanh", residual=True),
+    LatencyKey(Convolution(16, 3, (1, 1)), (4, 4), "tanh", residual=True),
 ]
 
 

@@ -7,12 +7,12 @@ from hypothesis import strategies as st
 from depthopt.core.candidate import Candidate, kept_blocks
 from depthopt.core.plan import Frontier, FrontierPoint
 from depthopt.errors import InfeasibleBudget, UsageError
-from depthopt.extraction import candidates, extract
-from depthopt.latency import pick_measured
+from depthopt.extraction.extract import extract
+from depthopt.kinds.candidates import candidates
 from depthopt.latency.measure import Effort
-from depthopt.latency.pick import mildest
+from depthopt.latency.pick import mildest, pick_measured
 from depthopt.latency.search import NEAR, SAME
-from depthopt.runtimes import get_runtime
+from depthopt.runtimes.registry import get_runtime
 from tests.networks import Residual
 
 KEPT = Candidate(0, 1, "keep", None)

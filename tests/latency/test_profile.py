@@ -7,19 +7,19 @@ from types import MappingProxyType
 import numpy as np
 import pytest
 
-from depthopt.core.candidate import Candidate, LatencyKey
+from depthopt.core.candidate import Candidate
 from depthopt.core.chain import Block, Chain
-from depthopt.core.spec import ConvSpec
-from depthopt.core.tables import LatencySummary, LatencyTable, MeasurementConditions
+from depthopt.core.operators import Convolution
 from depthopt.errors import ModelError, TableError
 from depthopt.latency.bench import Group
 from depthopt.latency.graphs import single_graph
 from depthopt.latency.profile import SWEEPS, profile
-from depthopt.runtimes import get_runtime
+from depthopt.runtimes.registry import get_runtime
+from depthopt.tables.latency import LatencyKey, LatencySummary, LatencyTable, MeasurementConditions
 
-SPEC = ConvSpec(16, 16, (3, 3), padding=(1, 1, 1, 1))
-STEM = ConvSpec(3, 16, (3, 3), padding=(1, 1, 1, 1))
-POINT = ConvSpec(3, 16, (1, 1))
+SPEC = Convolution(16, 16, (3, 3), padding=(1, 1, 1, 1))
+STEM = Convolution(3, 16, (3, 3), padding=(1, 1, 1, 1))
+POINT = Convolution(3, 16, (1, 1))
 CHAIN = Chain(
     "toy",
     (3, 8, 8),
@@ -231,11 +231,11 @@ def test_a_noisy_machine_is_reported_with_the_spread(bench, caplog):
 
 
 def test_on_a_real_runtime_more_work_takes_longer():
-    heavy = ConvSpec(256, 256, (3, 3), padding=(1, 1, 1, 1))
+    heavy = Convolution(256, 256, (3, 3), padding=(1, 1, 1, 1))
     network = single_graph(LatencyKey(heavy, (16, 16), "relu"))
     block = Block("b", heavy, (16, 16), (16, 16), "relu", "x", "c", "c", "y")
     chain = Chain("toy", (256, 16, 16), (block,), (), (), ())
-    light = Candidate(0, 1, "fit", ConvSpec(256, 256, (1, 1), groups=256), "relu")
+    light = Candidate(0, 1, "fit", Convolution(256, 256, (1, 1), groups=256), "relu")
     table = profile(
         chain, [light], runtime=get_runtime("onnxruntime"), network=network, entry_seconds=0.1
     )

@@ -5,14 +5,14 @@ from dataclasses import replace
 import pytest
 import torch
 
-from depthopt.core.candidate import latency_keys
-from depthopt.core.tables import LatencySummary, LatencyTable, NetworkLatency, network_key
 from depthopt.errors import TableError, UsageError
-from depthopt.extraction import candidates, extract
-from depthopt.latency import validate
+from depthopt.extraction.extract import extract
+from depthopt.kinds.candidates import candidates
+from depthopt.kinds.latency_keys import latency_keys
 from depthopt.latency.measure import Effort
-from depthopt.latency.validate import random_plan
-from depthopt.runtimes import get_runtime
+from depthopt.latency.validate import random_plan, validate
+from depthopt.runtimes.registry import get_runtime
+from depthopt.tables.latency import LatencySummary, LatencyTable, NetworkLatency, network_key
 from tests.networks import Residual
 
 MODEL = Residual()

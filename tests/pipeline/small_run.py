@@ -3,11 +3,18 @@
 from pathlib import Path
 
 from depthopt.core.artefacts import save_json
-from depthopt.core.candidate import LatencyKey, latency_keys
-from depthopt.core.tables import LatencySummary, LatencyTable, NetworkLatency, network_key
-from depthopt.export.saved import create_timm_model
-from depthopt.extraction import candidates, extract
-from depthopt.runtimes import get_runtime
+from depthopt.extraction.extract import extract
+from depthopt.kinds.candidates import candidates
+from depthopt.kinds.latency_keys import latency_keys
+from depthopt.models.timm import create_timm_model
+from depthopt.runtimes.registry import get_runtime
+from depthopt.tables.latency import (
+    LatencyKey,
+    LatencySummary,
+    LatencyTable,
+    NetworkLatency,
+    network_key,
+)
 
 NAME, SIZE = "mobilenetv2_035", (1, 32, 32)
 

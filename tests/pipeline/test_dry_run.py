@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from depthopt.cli import main
+from depthopt.cli.main import main
 from depthopt.pipeline.dry_run import dry_run
 from depthopt.pipeline.recipe import load_recipe
 from depthopt.pipeline.run import run

@@ -25,11 +25,9 @@ import safetensors.torch
 import yaml
 from PIL import Image
 
-from depthopt.cli import main
+from depthopt.cli.main import main
 from depthopt.core.artefacts import load_json, save_json
 from depthopt.core.plan import Frontier, Plan
-from depthopt.core.table_store import table_path
-from depthopt.core.tables import LatencyTable
 from depthopt.core.trials import Trials
 from depthopt.errors import CheckFailed, InfeasibleBudget
 from depthopt.pipeline import stages, work
@@ -38,6 +36,8 @@ from depthopt.pipeline.result import Result
 from depthopt.pipeline.run import STAGE_NAMES, run
 from depthopt.report.explorer import explorer
 from depthopt.report.reading import read_run
+from depthopt.tables.latency import LatencyTable
+from depthopt.tables.store import table_path
 from tests.pipeline.small_run import write_recipe
 
 WEIGHTS = (

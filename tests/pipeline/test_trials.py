@@ -7,22 +7,24 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from depthopt.core.candidate import kept_blocks, latency_keys
-from depthopt.core.tables import (
-    Importance,
-    ImportanceTable,
+from depthopt.core.candidate import kept_blocks
+from depthopt.core.trials import Trial, Trials
+from depthopt.errors import DepthoptError, InfeasibleBudget
+from depthopt.extraction.extract import extract
+from depthopt.frontier.solve import solve
+from depthopt.kinds.candidates import candidates
+from depthopt.kinds.latency_keys import latency_keys
+from depthopt.pipeline.trials import FASTER, MOST_TRIED, contenders, tried, weighted
+from depthopt.tables.importance import Importance, ImportanceTable
+from depthopt.tables.latency import (
     LatencySummary,
     LatencyTable,
     MeasurementConditions,
     NetworkLatency,
     network_key,
 )
-from depthopt.core.trials import Trial, Trials
-from depthopt.errors import DepthoptError, InfeasibleBudget
-from depthopt.extraction import candidates, extract
-from depthopt.pipeline.trials import FASTER, MOST_TRIED, contenders, tried, weighted
-from depthopt.solver import solve
-from depthopt.train import Evaluation, TrainingDiverged
+from depthopt.tasks.evaluate import Evaluation
+from depthopt.train.finetune import TrainingDiverged
 from tests.networks import Residual
 
 CHAIN = extract(Residual(), (2, 8, 8), name="Residual")

@@ -4,23 +4,23 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from depthopt.core.artefacts import save_json, write_bytes
-from depthopt.core.candidate import Candidate, kept_blocks, latency_keys
+from depthopt.core.candidate import Candidate, kept_blocks
 from depthopt.core.chain import Barrier, Block, Chain, Skip
+from depthopt.core.operators import Convolution
 from depthopt.core.plan import Frontier
-from depthopt.core.spec import ConvSpec
-from depthopt.core.tables import (
-    Importance,
-    ImportanceTable,
+from depthopt.core.training import EpochRecord, TrainResult
+from depthopt.frontier.solve import solve
+from depthopt.kinds.latency_keys import latency_keys
+from depthopt.pipeline.folder import Manifest, StageRecord
+from depthopt.pipeline.result import NetworkFigures, Result
+from depthopt.tables.importance import Importance, ImportanceTable
+from depthopt.tables.latency import (
     LatencySummary,
     LatencyTable,
     MeasurementConditions,
     NetworkLatency,
     network_key,
 )
-from depthopt.core.training import EpochRecord, TrainResult
-from depthopt.pipeline.folder import Manifest, StageRecord
-from depthopt.pipeline.result import NetworkFigures, Result
-from depthopt.solver import solve
 
 CONDITIONS = MeasurementConditions(
     "a device", "onnxruntime", "1.2.3", 1, "float32", 1, date="2026-11-25"
@@ -31,11 +31,11 @@ STAGES = ("teacher", "extract", "profile", "estimate", "solve", "apply", "finetu
 def small_chain(name: str = "net") -> Chain:
     """Six blocks: an identity skip over two, a barrier, a step down in size."""
     wide, narrow = (16, 16), (8, 8)
-    same = ConvSpec(4, 4, (3, 3), padding=(1, 1, 1, 1))
-    down = ConvSpec(4, 8, (3, 3), (2, 2), padding=(1, 1, 1, 1))
-    deep = ConvSpec(8, 8, (3, 3), padding=(1, 1, 1, 1))
+    same = Convolution(4, 4, (3, 3), padding=(1, 1, 1, 1))
+    down = Convolution(4, 8, (3, 3), (2, 2), padding=(1, 1, 1, 1))
+    deep = Convolution(8, 8, (3, 3), padding=(1, 1, 1, 1))
 
-    def block(i: int, spec: ConvSpec, size: tuple[int, int], to: tuple[int, int]) -> Block:
+    def block(i: int, spec: Convolution, size: tuple[int, int], to: tuple[int, int]) -> Block:
         return Block(f"{name}.{i}", spec, size, to, "relu", f"x{i}", f"y{i}", f"z{i}", f"x{i + 1}")
 
     blocks = (
@@ -52,15 +52,15 @@ def small_chain(name: str = "net") -> Chain:
 def small_candidates(chain: Chain) -> tuple[Candidate, ...]:
     """The small chain's blocks, and a few candidates of every kind."""
     same, deep = chain.blocks[0].spec, chain.blocks[4].spec
-    five = ConvSpec(4, 4, (5, 5), padding=(2, 2, 2, 2))
+    five = Convolution(4, 4, (5, 5), padding=(2, 2, 2, 2))
     return (
         *kept_blocks(chain),
         Candidate(1, 3, "drop", None, "relu"),
-        Candidate(0, 1, "fit", ConvSpec(4, 4, (1, 1)), "relu"),
+        Candidate(0, 1, "fit", Convolution(4, 4, (1, 1)), "relu"),
         Candidate(1, 3, "fit", same, "relu"),
         Candidate(1, 3, "merge", five, "relu", (1, 2)),
         Candidate(3, 5, "merge", chain.blocks[3].spec, "relu", (3,)),
-        Candidate(5, 6, "fit", ConvSpec(8, 8, (1, 1)), "relu"),
+        Candidate(5, 6, "fit", Convolution(8, 8, (1, 1)), "relu"),
         Candidate(4, 5, "merge", deep, None, (4,)),
     )
 

@@ -15,15 +15,17 @@ from selenium.webdriver.common.by import By  # noqa: E402
 from depthopt.core.artefacts import load_json, write_bytes  # noqa: E402
 from depthopt.core.chain import Chain  # noqa: E402
 from depthopt.core.plan import Plan  # noqa: E402
-from depthopt.core.tables import ImportanceTable, LatencyTable  # noqa: E402
-from depthopt.export.saved import create_timm_model  # noqa: E402
-from depthopt.extraction import candidates, extract  # noqa: E402
+from depthopt.extraction.extract import extract  # noqa: E402
+from depthopt.frontier.solve import solve  # noqa: E402
+from depthopt.kinds.candidates import candidates  # noqa: E402
+from depthopt.models.timm import create_timm_model  # noqa: E402
 from depthopt.report import facts  # noqa: E402
 from depthopt.report.compare import compare  # noqa: E402
 from depthopt.report.explorer import explorer  # noqa: E402
 from depthopt.report.page import comparison_page, report_page  # noqa: E402
 from depthopt.report.reading import read_run  # noqa: E402
-from depthopt.solver import solve  # noqa: E402
+from depthopt.tables.importance import ImportanceTable  # noqa: E402
+from depthopt.tables.latency import LatencyTable  # noqa: E402
 from tests.report.chromium import browser, needs_chromium, open_page  # noqa: E402
 from tests.report.run_folder import small_candidates, small_chain, write_run  # noqa: E402
 

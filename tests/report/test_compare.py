@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 
 from depthopt.core.artefacts import load_json, save_json
-from depthopt.core.tables import ImportanceTable
 from depthopt.errors import UsageError
 from depthopt.pipeline.result import Result
 from depthopt.report.compare import HEADINGS, compare, table_row
 from depthopt.report.page import comparison_page
 from depthopt.report.reading import read_run
+from depthopt.tables.importance import ImportanceTable
 from tests.report.run_folder import write_run
 from tests.report.test_page import data, shown
 

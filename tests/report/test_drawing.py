@@ -1,12 +1,12 @@
 import pydot
 
 from depthopt.core.chain import Barrier, Block, Chain, Skip
-from depthopt.core.spec import ConvSpec
-from depthopt.report import chain_dot, chain_svg
+from depthopt.core.operators import Convolution
+from depthopt.report.drawing import chain_dot, chain_svg
 
 
 def chain() -> Chain:
-    spec = ConvSpec(3, 3, (3, 3), padding=(1, 1, 1, 1))
+    spec = Convolution(3, 3, (3, 3), padding=(1, 1, 1, 1))
     blocks = tuple(
         Block(f"layer{i}", spec, (8, 8), (8, 8), "relu", "x", "y", "y", "z") for i in range(4)
     )

@@ -2,8 +2,8 @@
 
 import math
 
-from depthopt.core.tables import Importance, ImportanceTable
-from depthopt.report import importance_svg
+from depthopt.report.importance import importance_svg
+from depthopt.tables.importance import Importance, ImportanceTable
 
 TABLE = ImportanceTable(
     "net <a&b>",

@@ -10,11 +10,11 @@ import pytest
 
 from depthopt.core.artefacts import load_json, save_json
 from depthopt.core.plan import Plan
-from depthopt.core.tables import PlanTiming, Validation
 from depthopt.core.trials import Trial, Trials
 from depthopt.report.facts import trial_rows
 from depthopt.report.page import report_page
 from depthopt.report.reading import read_run
+from depthopt.tables.validation import PlanTiming, Validation
 from tests.report.run_folder import CONDITIONS, small_candidates, small_chain, write_run
 
 

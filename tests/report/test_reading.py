@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 
 from depthopt.core.artefacts import load_json, save_json
-from depthopt.core.tables import ImportanceTable, LatencyTable
 from depthopt.errors import ArtefactError, UsageError
 from depthopt.pipeline.folder import Manifest, StageRecord
 from depthopt.pipeline.stages import STAGES
 from depthopt.report.facts import headline
 from depthopt.report.page import report_page
 from depthopt.report.reading import WRITTEN_BY, read_run
+from depthopt.tables.importance import ImportanceTable
+from depthopt.tables.latency import LatencyTable
 from tests.report.run_folder import write_run
 
 

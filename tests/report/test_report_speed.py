@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from depthopt.export.saved import create_timm_model
-from depthopt.extraction import candidates, extract
+from depthopt.extraction.extract import extract
+from depthopt.kinds.candidates import candidates
+from depthopt.models.timm import create_timm_model
 from tests.report.run_folder import write_run
 
 pytestmark = pytest.mark.slow

@@ -2,8 +2,9 @@
 
 import re
 
-from depthopt.core.tables import MeasurementConditions, PlanTiming, Validation
-from depthopt.report import validation_svg
+from depthopt.report.validation import validation_svg
+from depthopt.tables.latency import MeasurementConditions
+from depthopt.tables.validation import PlanTiming, Validation
 
 CONDITIONS = MeasurementConditions("device", "onnxruntime", "1", 1, "float32", 1)
 VALIDATION = Validation(

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from depthopt.core.spec import ConvSpec
+from depthopt.core.operators import Convolution
 from depthopt.graph.convolutions import make_conv
 from depthopt.rewrite.affine import Affine, folded
 from tests.networks import randomised
@@ -16,7 +16,7 @@ CHANNELS = 12
 def convolutions(draw: st.DrawFn, stride: tuple[int, int] | None = None) -> nn.Conv2d:
     """Any mix of kernel, stride, padding per side, dilation, groups and bias."""
     pair = st.tuples(st.integers(1, 3), st.integers(1, 3))
-    spec = ConvSpec(
+    spec = Convolution(
         CHANNELS,
         CHANNELS,
         draw(pair),
@@ -71,7 +71,7 @@ def test_a_sum_equals_adding_both_outputs(a: nn.Conv2d, b: nn.Conv2d) -> None:
 
 
 def test_depthwise_after_depthwise_stays_depthwise() -> None:
-    spec = ConvSpec(8, 8, (3, 3), groups=8)
+    spec = Convolution(8, 8, (3, 3), groups=8)
     merged = Affine.of(make_conv(spec)).then(Affine.of(make_conv(spec)))
     assert merged.weight.shape == (8, 1, 5, 5)
     assert Affine.identity(8, merged.weight).plus(merged).weight.shape == (8, 1, 5, 5)

@@ -6,8 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from depthopt.extraction import candidates, extract
-from depthopt.rewrite import apply, merge
+from depthopt.extraction.extract import extract
+from depthopt.kinds.candidates import candidates
+from depthopt.shallow.apply import apply
+from depthopt.shallow.merge import merge
 from tests.networks import Residual
 from tests.plans import plan_of
 

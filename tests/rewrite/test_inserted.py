@@ -5,9 +5,11 @@ import torch
 from torch import nn
 
 from depthopt.errors import ModelError, UsageError
-from depthopt.extraction import candidates, extract
-from depthopt.rewrite import apply, merge
+from depthopt.extraction.extract import extract
+from depthopt.kinds.candidates import candidates
 from depthopt.rewrite.inserted import come_into_their_own, inserted_in
+from depthopt.shallow.apply import apply
+from depthopt.shallow.merge import merge
 from tests.networks import Residual
 from tests.plans import plan_of
 

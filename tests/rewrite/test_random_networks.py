@@ -7,12 +7,14 @@ from hypothesis import strategies as st
 from torch import nn
 
 from depthopt.core.window import Window
-from depthopt.extraction import candidates, extract
+from depthopt.extraction.extract import extract
 from depthopt.graph.partial import record
 from depthopt.graph.trace import trace
-from depthopt.rewrite import build, merge
+from depthopt.kinds.candidates import candidates
 from depthopt.rewrite.expanded import ExpandedSegment
 from depthopt.rewrite.regression import convolve
+from depthopt.shallow.build import build
+from depthopt.shallow.merge import merge
 from tests.plans import random_plan
 from tests.random_networks import random_networks
 

@@ -5,9 +5,12 @@ import torch
 from torch import nn
 
 from depthopt.core.candidate import Candidate
-from depthopt.extraction import candidates, extract
-from depthopt.importance import estimate
-from depthopt.rewrite import apply, build, merge
+from depthopt.extraction.extract import extract
+from depthopt.importance.estimate import estimate
+from depthopt.kinds.candidates import candidates
+from depthopt.shallow.apply import apply
+from depthopt.shallow.build import build
+from depthopt.shallow.merge import merge
 from tests.extraction.test_structures import SIZE, Behind, Between, Gate, Inside, Last, conv, pooled
 from tests.plans import plan_of
 

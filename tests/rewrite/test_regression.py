@@ -2,16 +2,16 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from depthopt.core.spec import ConvSpec
+from depthopt.core.operators import Convolution
 from depthopt.errors import DataError
 from depthopt.rewrite.regression import Regression, best_fits, convolve
 
-DENSE = ConvSpec(3, 5, (5, 5), (2, 2), (2, 2, 2, 2))
-DEPTHWISE = ConvSpec(4, 4, (3, 3), (1, 1), (1, 1, 1, 1), groups=4)
+DENSE = Convolution(3, 5, (5, 5), (2, 2), (2, 2, 2, 2))
+DEPTHWISE = Convolution(4, 4, (3, 3), (1, 1), (1, 1, 1, 1), groups=4)
 
 
-@pytest.mark.parametrize("spec", [DENSE, DEPTHWISE, ConvSpec(4, 6, (1, 3), padding=(0, 2, 0, 0))])
-def test_a_convolution_is_found_from_what_it_does(spec: ConvSpec) -> None:
+@pytest.mark.parametrize("spec", [DENSE, DEPTHWISE, Convolution(4, 6, (1, 3), padding=(0, 2, 0, 0))])
+def test_a_convolution_is_found_from_what_it_does(spec: Convolution) -> None:
     torch.manual_seed(0)
     inner = spec.in_channels // spec.groups
     weight = torch.randn(spec.out_channels, inner, *spec.kernel_size, dtype=torch.float64)
@@ -27,7 +27,7 @@ def test_a_convolution_is_found_from_what_it_does(spec: ConvSpec) -> None:
 
 def test_batches_and_targets_add_up_to_one_least_squares_problem() -> None:
     torch.manual_seed(1)
-    spec = ConvSpec(2, 3, (3, 3), padding=(1, 1, 1, 1))
+    spec = Convolution(2, 3, (3, 3), padding=(1, 1, 1, 1))
     x = torch.randn(8, 2, 6, 6, dtype=torch.float64)
     targets = {
         "a": torch.randn(8, 3, 6, 6, dtype=torch.float64),
@@ -48,8 +48,8 @@ def test_batches_and_targets_add_up_to_one_least_squares_problem() -> None:
 
 def test_one_gram_matrix_serves_smaller_kernels() -> None:
     torch.manual_seed(2)
-    large = ConvSpec(3, 4, (5, 5), (2, 2), (2, 2, 2, 2))
-    small = ConvSpec(3, 4, (3, 3), (2, 2), (1, 1, 1, 1))
+    large = Convolution(3, 4, (5, 5), (2, 2), (2, 2, 2, 2))
+    small = Convolution(3, 4, (3, 3), (2, 2), (1, 1, 1, 1))
     x = torch.randn(8, 3, 8, 8, dtype=torch.float64)
     y = torch.randn(8, 4, 4, 4, dtype=torch.float64)
     shared, own = Regression(large, {"y": 4}), Regression(small, {"y": 4})
@@ -63,7 +63,7 @@ def test_one_gram_matrix_serves_smaller_kernels() -> None:
 
 def test_the_ridge_is_chosen_on_held_out_data() -> None:
     torch.manual_seed(3)
-    spec = ConvSpec(6, 2, (3, 3), padding=(1, 1, 1, 1))
+    spec = Convolution(6, 2, (3, 3), padding=(1, 1, 1, 1))
     noise = lambda n: torch.randn(n, 2, 4, 4)  # noqa: E731
     x, held_out = torch.randn(4, 6, 4, 4), torch.randn(64, 6, 4, 4)
     regression = Regression(spec, {"y": 2})
@@ -74,7 +74,7 @@ def test_the_ridge_is_chosen_on_held_out_data() -> None:
 
 def test_constant_channels_do_no_harm() -> None:
     """Each group of its own is singular, whatever its mean."""
-    spec = ConvSpec(4, 4, (3, 3), (1, 1), (0, 0, 0, 0), groups=4)
+    spec = Convolution(4, 4, (3, 3), (1, 1), (0, 0, 0, 0), groups=4)
     regression = Regression(spec, {"y": 4})
     constants = torch.tensor([0.0, 1e-3, 7.3, 1e4]).reshape(1, 4, 1, 1)
     for _ in range(7):
@@ -85,7 +85,7 @@ def test_constant_channels_do_no_harm() -> None:
 
 
 def test_dead_channels_do_no_harm_and_nan_is_refused() -> None:
-    spec = ConvSpec(3, 2, (1, 1))
+    spec = Convolution(3, 2, (1, 1))
     x, y = torch.randn(4, 3, 5, 5), torch.randn(4, 2, 5, 5)
     x[:, 1] = 0
     regression = Regression(spec, {"y": 2})

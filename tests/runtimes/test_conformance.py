@@ -6,12 +6,13 @@ import pytest
 import torch
 from onnx import helper, numpy_helper
 
-from depthopt.core.candidate import LatencyKey
-from depthopt.core.spec import ConvSpec
+from depthopt.core.operators import Convolution
 from depthopt.errors import ModelError, RuntimeUnavailable
 from depthopt.graph.activations import make_activation
 from depthopt.latency.graphs import call_graph, entry_graphs, single_graph
-from depthopt.runtimes import get_runtime, random_inputs, runtime_names
+from depthopt.runtimes.base import random_inputs
+from depthopt.runtimes.registry import get_runtime, runtime_names
+from depthopt.tables.latency import LatencyKey
 
 ACTIVATIONS = (
     "relu",
@@ -88,19 +89,19 @@ def assert_equal_to_torch(runtime, key, batch=2):
 @pytest.mark.parametrize("residual", [False, True])
 @pytest.mark.parametrize("activation", [None, *ACTIVATIONS])
 def test_activations_and_residuals_equal_torch(runtime, activation, residual):
-    spec = ConvSpec(16, 16, (3, 3), padding=(1, 1, 1, 1))
+    spec = Convolution(16, 16, (3, 3), padding=(1, 1, 1, 1))
     assert_equal_to_torch(runtime, LatencyKey(spec, (6, 5), activation, residual))
 
 
 @pytest.mark.parametrize(
     "spec",
     [
-        ConvSpec(1, 24, (5, 5), stride=(4, 4), padding=(2, 2, 2, 2)),
-        ConvSpec(3, 32, (3, 3), stride=(2, 2), padding=(0, 1, 0, 1)),
-        ConvSpec(24, 144, (1, 1)),
-        ConvSpec(32, 32, (3, 3), padding=(2, 2, 2, 2), dilation=(2, 2), groups=32),
-        ConvSpec(16, 8, (3, 1), padding=(0, 0, 1, 2), groups=4),
-        ConvSpec(20, 3, (1, 3), padding=(3, 0, 0, 0)),
+        Convolution(1, 24, (5, 5), stride=(4, 4), padding=(2, 2, 2, 2)),
+        Convolution(3, 32, (3, 3), stride=(2, 2), padding=(0, 1, 0, 1)),
+        Convolution(24, 144, (1, 1)),
+        Convolution(32, 32, (3, 3), padding=(2, 2, 2, 2), dilation=(2, 2), groups=32),
+        Convolution(16, 8, (3, 1), padding=(0, 0, 1, 2), groups=4),
+        Convolution(20, 3, (1, 3), padding=(3, 0, 0, 0)),
     ],
     ids=str,
 )
@@ -114,7 +115,7 @@ def test_entries_without_a_convolution_equal_torch(runtime):
 
 
 def test_a_model_may_come_as_a_file(runtime, tmp_path):
-    key = LatencyKey(ConvSpec(4, 8, (1, 1)), (3, 3))
+    key = LatencyKey(Convolution(4, 8, (1, 1)), (3, 3))
     path = tmp_path / "model.onnx"
     path.write_bytes(single_graph(key))
     session = runtime.compile(path)
@@ -156,13 +157,13 @@ def test_an_unsupported_operator_is_named(runtime):
 
 
 def test_inputs_that_do_not_fit_are_refused(runtime):
-    session = runtime.compile(single_graph(LatencyKey(ConvSpec(4, 8, (1, 1)), (3, 3))))
+    session = runtime.compile(single_graph(LatencyKey(Convolution(4, 8, (1, 1)), (3, 3))))
     with pytest.raises(ModelError, match="cannot run the model"):
         session.run({"x": np.zeros((1, 5, 3, 3), dtype=np.float32)})
 
 
 def test_layers_are_named_timed_and_in_order(runtime):
-    model = entry_graphs(LatencyKey(ConvSpec(16, 32, (3, 3)), (12, 12), "relu"), copies=3).full
+    model = entry_graphs(LatencyKey(Convolution(16, 32, (3, 3)), (12, 12), "relu"), copies=3).full
     inputs = random_inputs(runtime.compile(model), 1)
     layers = runtime.layer_times(model, inputs, runs=3)
     if runtime.name == "torch_compiled":
@@ -176,13 +177,13 @@ def test_layers_are_named_timed_and_in_order(runtime):
 
 
 def test_a_mistaken_input_is_named(runtime):
-    session = runtime.compile(single_graph(LatencyKey(ConvSpec(4, 8, (1, 1)), (3, 3))))
+    session = runtime.compile(single_graph(LatencyKey(Convolution(4, 8, (1, 1)), (3, 3))))
     with pytest.raises(ModelError, match=r"cannot run the model.*image"):
         session.run({"image": np.zeros((1, 4, 3, 3), dtype=np.float32)})
 
 
 def test_the_number_of_torchs_threads_is_left_alone(runtime):
     before = torch.get_num_threads()
-    session = runtime.compile(single_graph(LatencyKey(ConvSpec(4, 8, (1, 1)), (3, 3))))
+    session = runtime.compile(single_graph(LatencyKey(Convolution(4, 8, (1, 1)), (3, 3))))
     session.run(random_inputs(session, 1))
     assert torch.get_num_threads() == before

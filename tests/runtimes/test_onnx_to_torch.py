@@ -8,9 +8,9 @@ import torch
 from onnx import helper, numpy_helper
 
 from depthopt.errors import ModelError
-from depthopt.export import export_onnx
-from depthopt.runtimes import get_runtime
+from depthopt.export.onnx import export_onnx
 from depthopt.runtimes.onnx_to_torch import onnx_to_torch
+from depthopt.runtimes.registry import get_runtime
 
 OPSET = 20
 

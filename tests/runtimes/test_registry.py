@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from depthopt.core.candidate import LatencyKey
-from depthopt.core.spec import ConvSpec
+from depthopt.core.operators import Convolution
 from depthopt.errors import RuntimeUnavailable, UsageError
 from depthopt.latency.graphs import single_graph
-from depthopt.runtimes import get_runtime, processor_name, random_inputs, runtime_names
+from depthopt.runtimes.base import processor_name, random_inputs
+from depthopt.runtimes.registry import get_runtime, runtime_names
 from depthopt.runtimes.tensorrt.options import BuildOptions
+from depthopt.tables.latency import LatencyKey
 
 
 def test_every_named_runtime_says_what_it_is():
@@ -73,7 +74,7 @@ def test_openvino_computes_in_the_dtype_that_it_says():
     pytest.importorskip("openvino")
     runtime = get_runtime("openvino", dtype="bfloat16")
     assert runtime.conditions(1).dtype == "bfloat16"
-    model = single_graph(LatencyKey(ConvSpec(16, 16, (3, 3)), (8, 8)))
+    model = single_graph(LatencyKey(Convolution(16, 16, (3, 3)), (8, 8)))
     inputs = random_inputs(get_runtime("openvino").compile(model), 1)
     exact = get_runtime("onnxruntime").compile(model).run(inputs)[0]
     errors = {}

@@ -10,21 +10,22 @@ import pytest
 import torch
 
 from depthopt.core.artefacts import load_json, save_json
-from depthopt.core.candidate import LatencyKey
-from depthopt.core.spec import ConvSpec
+from depthopt.core.operators import Convolution
 from depthopt.errors import ArtefactError, ModelError, RuntimeUnavailable
 from depthopt.latency.bench import Bench
 from depthopt.latency.graphs import GraphBuilder, single_graph
-from depthopt.runtimes import get_runtime, random_inputs
+from depthopt.runtimes.base import random_inputs
+from depthopt.runtimes.registry import get_runtime
 from depthopt.runtimes.tensorrt.options import BuildOptions
 from depthopt.runtimes.tensorrt.origin import Origin
+from depthopt.tables.latency import LatencyKey
 
 pytestmark = pytest.mark.tensorrt
 
-KEY = LatencyKey(ConvSpec(32, 32, (3, 3), padding=(1, 1, 1, 1)), (28, 28), "relu6", residual=True)
+KEY = LatencyKey(Convolution(32, 32, (3, 3), padding=(1, 1, 1, 1)), (28, 28), "relu6", residual=True)
 
 
-CHAINED, LAYERS = ConvSpec(128, 128, (3, 3), padding=(1, 1, 1, 1)), 16
+CHAINED, LAYERS = Convolution(128, 128, (3, 3), padding=(1, 1, 1, 1)), 16
 
 
 def chained(batch):
@@ -91,7 +92,7 @@ def test_all_builds_share_one_timing_cache_on_file(tmp_path):
     first = path.read_bytes()
     assert first
     assert load_json(Origin, tmp_path / "shared.timing.json").device == torch.cuda.get_device_name()
-    other = LatencyKey(ConvSpec(64, 48, (5, 5)), (14, 14))
+    other = LatencyKey(Convolution(64, 48, (5, 5)), (14, 14))
     tensorrt(timing_cache=path).compile(single_graph(other))
     assert len(path.read_bytes()) > len(first)
     tensorrt().compile(single_graph(KEY))
@@ -150,7 +151,7 @@ def test_what_is_no_engine_is_refused(tmp_path):
 
 
 def test_a_build_without_memory_names_the_workspace_setting():
-    big = LatencyKey(ConvSpec(4096, 4096, (3, 3), padding=(1, 1, 1, 1)), (512, 512))
+    big = LatencyKey(Convolution(4096, 4096, (3, 3), padding=(1, 1, 1, 1)), (512, 512))
     free, _ = torch.cuda.mem_get_info()
     held = torch.empty(int(0.97 * free), dtype=torch.uint8, device="cuda")
     try:

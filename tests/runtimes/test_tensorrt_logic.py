@@ -10,12 +10,11 @@ import pytest
 import torch
 from onnx import TensorProto, helper
 
-from depthopt.core.candidate import LatencyKey
-from depthopt.core.spec import ConvSpec
+from depthopt.core.operators import Convolution
 from depthopt.errors import ArtefactError, RuntimeUnavailable, UsageError
 from depthopt.latency.bench import ACCELERATOR, copies_of
 from depthopt.latency.graphs import entry_graphs, single_graph
-from depthopt.runtimes import get_runtime
+from depthopt.runtimes.registry import get_runtime
 from depthopt.runtimes.tensorrt import origin
 from depthopt.runtimes.tensorrt.layers import layer_times
 from depthopt.runtimes.tensorrt.messages import failed_build, failed_load
@@ -23,10 +22,11 @@ from depthopt.runtimes.tensorrt.network import key, read
 from depthopt.runtimes.tensorrt.options import BuildOptions, labelled, numbers, parse
 from depthopt.runtimes.tensorrt.origin import Origin
 from depthopt.runtimes.tensorrt.plans import Plans
+from depthopt.tables.latency import LatencyKey
 
 H100 = Origin("NVIDIA H100 80GB HBM3", "9.0", "10.16.1.11")
 A100 = Origin("NVIDIA A100-SXM4-40GB", "8.0", "10.16.1.11")
-CONV = LatencyKey(ConvSpec(16, 16, (3, 3), padding=(1, 1, 1, 1)), (8, 8), "relu6", residual=True)
+CONV = LatencyKey(Convolution(16, 16, (3, 3), padding=(1, 1, 1, 1)), (8, 8), "relu6", residual=True)
 
 
 def test_versions_carry_the_settings_that_make_other_engines():
@@ -225,7 +225,7 @@ def test_engines_of_elsewhere_are_told_from_tensorrts_log(told, message):
 
 
 def test_entries_on_a_gpu_have_more_copies_at_the_same_size():
-    spec = ConvSpec(64, 64, (3, 3), padding=(1, 1, 1, 1))
+    spec = Convolution(64, 64, (3, 3), padding=(1, 1, 1, 1))
     slow = LatencyKey(spec, (28, 28), "relu")
     assert copies_of(slow, 8, 16 << 20) == 2
     assert copies_of(slow, 8, 16 << 20, ACCELERATOR) > 8

@@ -6,12 +6,12 @@ from dataclasses import fields
 
 import numpy as np
 
-from depthopt.core.candidate import Candidate, latency_keys
+from depthopt.core.candidate import Candidate
 from depthopt.core.chain import Block, Chain, Skip
-from depthopt.core.spec import ConvSpec
-from depthopt.core.tables import (
-    Importance,
-    ImportanceTable,
+from depthopt.core.operators import Convolution
+from depthopt.kinds.latency_keys import latency_keys
+from depthopt.tables.importance import Importance, ImportanceTable
+from depthopt.tables.latency import (
     LatencySummary,
     LatencyTable,
     MeasurementConditions,
@@ -27,7 +27,7 @@ def chain_of(activations: Sequence[str | None], skips: Sequence[tuple[int, int]]
     """Blocks ``b0``, ``b1``, ... of 3x3 convolutions with distinct widths per skip's span."""
     blocks = []
     for i, activation in enumerate(activations):
-        spec = ConvSpec(4, 4, (3, 3), padding=(1, 1, 1, 1))
+        spec = Convolution(4, 4, (3, 3), padding=(1, 1, 1, 1))
         names = {
             field.name: f"{field.name}{i}" for field in fields(Block) if field.type in {"str", str}
         }
@@ -59,9 +59,9 @@ def random_candidates(random: np.random.Generator, chain: Chain) -> list[Candida
     for start, end in chain.segments(4):
         last = chain.blocks[end - 1].activation
         size = 2 * (end - start) + 1
-        spec = ConvSpec(4, 4, (size, size), padding=(end - start,) * 4)
+        spec = Convolution(4, 4, (size, size), padding=(end - start,) * 4)
         if random.random() < 0.5:
-            found.append(Candidate(start, end, "fit", ConvSpec(4, 4, (1, 1)), last))
+            found.append(Candidate(start, end, "fit", Convolution(4, 4, (1, 1)), last))
         if random.random() < 0.5 and chain.covered(start, end):
             found.append(Candidate(start, end, "drop", None, last))
         for activation in {last, None}:

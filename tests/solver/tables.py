@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from depthopt.solver import Options
+from depthopt.solver.options import Options
 
 
 def whole_numbers(random: np.random.Generator, blocks: int, extra: int) -> Options:

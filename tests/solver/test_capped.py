@@ -2,7 +2,9 @@ import numpy as np
 import pytest
 
 from depthopt.errors import InfeasibleBudget, UsageError
-from depthopt.solver import Bucketed, Epsilon, Options, Solution, solve_capped, solve_options
+from depthopt.solver.capped import solve_capped
+from depthopt.solver.options import Options, Solution
+from depthopt.solver.stages import Bucketed, Epsilon, solve_options
 
 from . import reference
 from .tables import realistic, rows, whole_numbers

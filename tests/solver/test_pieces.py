@@ -4,7 +4,9 @@ import math
 import numpy as np
 import pytest
 
-from depthopt.solver import Options, Pieces, fastest_runs, solve_options
+from depthopt.solver.options import Options
+from depthopt.solver.pieces import Pieces, fastest_runs
+from depthopt.solver.stages import solve_options
 
 from . import reference
 

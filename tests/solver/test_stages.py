@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 
 from depthopt.errors import TableError, UsageError
-from depthopt.solver import Bucketed, Epsilon, Exact, Options, Solution, solve_options, stages
+from depthopt.solver import stages
+from depthopt.solver.options import Options, Solution
+from depthopt.solver.stages import Bucketed, Epsilon, Exact, solve_options
 
 from . import reference
 from .tables import realistic, rows, whole_numbers

@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import nn
 
+from depthopt.data.memory import MemorySplit
 from depthopt.errors import DepthoptError, UsageError
-from depthopt.train.evaluate import evaluate
+from depthopt.tasks.evaluate import evaluate
 from depthopt.train.finetune import TrainingDiverged, finetune
-from depthopt.train.memory import MemorySplit
 from tests.train.training import CONFIG, Stopped, make_data, make_model, stop_at, train, weights
 
 

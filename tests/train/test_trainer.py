@@ -14,7 +14,7 @@ from torch import nn
 from depthopt.errors import UsageError
 from depthopt.graph.trace import trace
 from depthopt.rewrite.inserted import InsertedActivation
-from depthopt.train.evaluate import evaluate
+from depthopt.tasks.evaluate import evaluate
 from depthopt.train.finetune import finetune
 from tests.train.training import (
     CONFIG,

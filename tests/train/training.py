@@ -3,10 +3,10 @@
 import torch
 from torch import nn
 
+from depthopt.data.dataset import Dataset, Preprocessing
+from depthopt.data.memory import MemorySplit
 from depthopt.train.config import TrainConfig
-from depthopt.train.dataset import Dataset, Preprocessing
 from depthopt.train.finetune import finetune
-from depthopt.train.memory import MemorySplit
 
 CONFIG = TrainConfig(epochs=3, batch_size=16, ema_decay=0.9, checkpoint_every_s=0)
 

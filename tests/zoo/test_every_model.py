@@ -6,7 +6,8 @@ import torch
 from torch import nn
 
 from depthopt.errors import ModelError
-from depthopt.extraction import candidates, extract
+from depthopt.extraction.extract import extract
+from depthopt.kinds.candidates import candidates
 
 SMALL = 64
 """Height and width that is tried before the model's own."""

@@ -12,11 +12,13 @@ from depthopt.core.candidate import Candidate
 from depthopt.core.chain import Chain
 from depthopt.core.plan import Plan
 from depthopt.errors import ModelError
-from depthopt.export import export_onnx
-from depthopt.extraction import candidates, extract
+from depthopt.export.onnx import export_onnx
+from depthopt.extraction.extract import extract
 from depthopt.graph.network import TracedNetwork
 from depthopt.graph.trace import trace
-from depthopt.rewrite import build, merge
+from depthopt.kinds.candidates import candidates
+from depthopt.shallow.build import build
+from depthopt.shallow.merge import merge
 from tests.networks import randomised
 from tests.plans import random_plan
 

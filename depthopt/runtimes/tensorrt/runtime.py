@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from depthopt.core.artefacts import write_bytes
-from depthopt.core.tables import MeasurementConditions
 from depthopt.errors import ArtefactError, ModelError, RuntimeUnavailable
 from depthopt.runtimes.base import Array, LayerTime, named, one_line, processor_conditions
 from depthopt.runtimes.tensorrt import origin
@@ -20,6 +19,7 @@ from depthopt.runtimes.tensorrt.network import Network, key, read
 from depthopt.runtimes.tensorrt.options import DTYPES, MINIMUM, BuildOptions, labelled, numbers
 from depthopt.runtimes.tensorrt.origin import Origin
 from depthopt.runtimes.tensorrt.plans import Plans
+from depthopt.tables.latency import MeasurementConditions
 
 if TYPE_CHECKING:  # these import TensorRT
     from depthopt.runtimes.tensorrt.log import Log
@@ -41,6 +41,9 @@ class TensorRt:
     name = "tensorrt"
     devices = ("cuda",)
     dtypes = DTYPES
+    is_accelerated = True
+    merges_siblings = True
+    """TensorRT calls it ``a || b``: https://github.com/NVIDIA/TensorRT/issues/2525."""
 
     def __init__(
         self,
@@ -71,7 +74,7 @@ class TensorRt:
 
     def conditions(self, batch: int) -> MeasurementConditions:
         """What measurements made here at ``batch`` images per inference stand for."""
-        found = processor_conditions(self, threads=0, dtype=self.dtype, batch=batch)
+        found = processor_conditions(self, threads=None, dtype=self.dtype, batch=batch)
         return replace(found, device=self.here.device, clock_mhz=None)
 
     def compile(self, model: bytes | Path) -> "TensorRtSession":

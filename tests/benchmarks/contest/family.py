@@ -14,12 +14,12 @@ from tempfile import TemporaryDirectory
 
 from torch import Tensor, nn
 
-from depthopt.export import export_onnx
+from depthopt.export.onnx import export_onnx
 from depthopt.graph.network import TracedNetwork
 from depthopt.latency.measure import Effort, sample_in_turn
 from depthopt.pipeline.context import BATCH, Context
-from depthopt.rewrite import merge
-from depthopt.runtimes import random_inputs
+from depthopt.runtimes.base import random_inputs
+from depthopt.shallow.merge import merge
 
 ORIGINAL = "original"
 """Names the network that all are compared with."""

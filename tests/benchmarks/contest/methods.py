@@ -10,22 +10,24 @@ from torch.fx import GraphModule
 from contest.family import Family, original_onnx
 from contest.subsets import subset_merges
 from depthopt.core.artefacts import load_json, save_json
-from depthopt.core.candidate import Candidate, Kind
+from depthopt.core.candidate import Candidate
 from depthopt.core.plan import Frontier, Plan
-from depthopt.core.tables import ImportanceTable, LatencyTable
-from depthopt.extraction import candidates
-from depthopt.importance import estimate
-from depthopt.importance.estimate import Estimator
-from depthopt.latency import profile
-from depthopt.latency.select import worthwhile
+from depthopt.frontier.lookup import Objective
+from depthopt.frontier.solve import solve
+from depthopt.importance.estimate import Estimator, estimate
+from depthopt.kinds.candidates import Kind, candidates
+from depthopt.latency.profile import profile
+from depthopt.latency.worthwhile import worthwhile
 from depthopt.pipeline.context import Context
-from depthopt.rewrite import apply, regress_classifier
-from depthopt.rewrite.build import Form, build
+from depthopt.rewrite.classifier import regress_classifier
 from depthopt.rewrite.inserted import Start
-from depthopt.solver import solve
-from depthopt.solver.joins import Objective
+from depthopt.shallow.apply import apply
+from depthopt.shallow.build import Form, build
 from depthopt.solver.stages import Bucketed
-from depthopt.train import TrainConfig, finetune
+from depthopt.tables.importance import ImportanceTable
+from depthopt.tables.latency import LatencyTable
+from depthopt.train.config import TrainConfig
+from depthopt.train.finetune import finetune
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,11 +11,14 @@ from time import perf_counter
 from torch import nn
 
 from depthopt.core.artefacts import load_json, save_json
+from depthopt.core.training import TrainResult
+from depthopt.data.dataset import Dataset
 from depthopt.errors import DepthoptError
 from depthopt.importance.workers import Workers
 from depthopt.pipeline.context import BATCH, Context
-from depthopt.train import Dataset, TrainConfig, TrainResult, finetune
-from depthopt.train.evaluate import evaluate
+from depthopt.tasks.evaluate import evaluate
+from depthopt.train.config import TrainConfig
+from depthopt.train.finetune import finetune
 from depthopt.train.trainer import Matched
 
 

@@ -12,7 +12,7 @@ from depthopt.core.candidate import Candidate, kept_blocks
 from depthopt.core.chain import Chain
 from depthopt.core.plan import Plan
 from depthopt.errors import UsageError
-from depthopt.extraction import candidates
+from depthopt.kinds.candidates import candidates
 from depthopt.pipeline.context import Context
 
 DEPTH, CHANNELS = "uniform depth", "channel pruning"

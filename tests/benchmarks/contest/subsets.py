@@ -12,10 +12,10 @@ from torch import nn
 
 from depthopt.core.candidate import Candidate
 from depthopt.core.chain import Block, Chain
-from depthopt.core.spec import ConvSpec
+from depthopt.core.operators import Convolution
 from depthopt.core.window import segment_window
-from depthopt.extraction.candidates import segment_macs
 from depthopt.graph.trace import trace
+from depthopt.kinds.candidates import segment_macs
 from depthopt.rewrite.affine import folded
 from depthopt.rewrite.fold import fold_norms
 
@@ -56,7 +56,7 @@ def _of_segment(
     chain: Chain, start: int, end: int, norms: Sequence[float], inserted: str | None
 ) -> Iterator[Candidate]:
     ending, all_blocks = chain.ending(start, end), tuple(range(start, end))
-    kept_of: dict[ConvSpec, tuple[int, ...]] = {_spec(chain, start, end, all_blocks): all_blocks}
+    kept_of: dict[Convolution, tuple[int, ...]] = {_spec(chain, start, end, all_blocks): all_blocks}
     most = segment_macs(chain, start, end)
     for kept in sorted(_subsets(chain, start, end), key=lambda k: -sum(norms[i] for i in k)):
         kept_of.setdefault(_spec(chain, start, end, kept), kept)
@@ -80,7 +80,7 @@ def _is_removable(block: Block) -> bool:
     return same and block.input_size == block.output_size
 
 
-def _spec(chain: Chain, start: int, end: int, kept: tuple[int, ...]) -> ConvSpec:
+def _spec(chain: Chain, start: int, end: int, kept: tuple[int, ...]) -> Convolution:
     first, ending = chain.blocks[start], chain.ending(start, end)
     window = segment_window(chain, start, end, kept)
     return window.spec(first.spec.in_channels, ending.channels, first.input_size, ending.size)

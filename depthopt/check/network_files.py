@@ -1,0 +1,196 @@
+"""The two sides of a check, as files that a runtime compiles."""
+
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import onnx
+
+from depthopt.check.inputs import require_one_size
+from depthopt.errors import CheckFailed, ModelError, UsageError
+from depthopt.runtimes.base import Runtime, Session, random_inputs
+
+_ENGINES = (".engine", ".plan")
+
+
+@runtime_checkable
+class EngineLoader(Protocol):
+    """A runtime that also runs networks which were compiled earlier, such as TensorRT."""
+
+    def load_engine(self, path: Path) -> Session:
+        """The engine in a file, ready to run."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One network of a check.
+
+    Attributes:
+        name: as the user gave it.
+        path: the file that the runtime compiles: an ONNX model or an engine.
+        sha256: of that file, and of the weights beside it.
+        size_bytes: of the same.
+        parameters: numbers that the model holds; None for an engine.
+        input_shapes: by name; None where a dimension is free.
+    """
+
+    name: str
+    path: Path
+    sha256: str
+    size_bytes: int
+    parameters: int | None
+    input_shapes: dict[str, tuple[int | None, ...]]
+
+    @property
+    def is_engine(self) -> bool:
+        """Whether it is compiled already, by one runtime for one device."""
+        return self.path.suffix in _ENGINES
+
+
+def side_of(given: Path, *, runtime: Runtime, batch: int, scratch: Path) -> Side:
+    """What a path stands for: an ONNX file, an engine, or a folder from ``depthopt.save``.
+
+    Args:
+        given: the path.
+        runtime: what will run it.
+        batch: images per inference, of a saved network.
+        scratch: an existing folder, where a saved network is written as ONNX.
+
+    Raises:
+        UsageError: there is no such file, or it is of a kind that is not known.
+        ArtefactError: a saved network is damaged.
+        ModelError: the runtime cannot run it.
+    """
+    if not given.exists():
+        raise UsageError(f"{given} does not exist; give an ONNX file, a saved network or an engine")
+    if given.is_dir():
+        path = _exported(given, batch, scratch)
+    elif given.suffix in {".onnx", *_ENGINES}:
+        path = given
+    else:
+        raise UsageError(f"{given} is no .onnx file, saved network, .engine or .plan file")
+    session = opened(runtime, path)
+    _require_runs(given, session, batch)
+    model = None if path.suffix in _ENGINES else _read(path)
+    parts = [path] if model is None else [path, *_weights_beside(path, model)]
+    return Side(
+        name=str(given),
+        path=path,
+        sha256=_sha256(parts),
+        size_bytes=sum(part.stat().st_size for part in parts),
+        parameters=None if model is None else _parameters(model),
+        input_shapes=dict(session.input_shapes),
+    )
+
+
+def opened(runtime: Runtime, path: Path) -> Session:
+    """A fresh session of an ONNX model or of an engine.
+
+    Raises:
+        UsageError: it is an engine, and the runtime loads none.
+        ModelError: the runtime cannot run it.
+    """
+    if path.suffix not in _ENGINES:
+        return runtime.compile(path)
+    if not isinstance(runtime, EngineLoader):
+        raise UsageError(
+            f"{path} is an engine, {runtime.name} loads none; use --runtime tensorrt --device cuda"
+        )
+    return runtime.load_engine(path)
+
+
+def batch_of(batch: int, *sides: Side) -> int:
+    """Images per inference: the networks' own, where one of them fixes it.
+
+    Args:
+        batch: for networks that leave it free.
+        sides: of equal inputs.
+
+    Raises:
+        UsageError: a network is fixed to another batch than the one that was asked for.
+    """
+    for side in sides:
+        fixed = next((shape[0] for shape in side.input_shapes.values() if shape), None)
+        if fixed is None:
+            continue
+        if batch not in {1, fixed}:
+            raise UsageError(
+                f"{side.name} takes {fixed} images per inference, --batch says {batch}"
+            )
+        return fixed
+    return batch
+
+
+def _require_runs(given: Path, session: Session, batch: int) -> None:
+    """Refuse what would fail later, or be measured at a size that nobody chose."""
+    require_one_size(str(given), session.input_shapes)
+    try:
+        session.run(random_inputs(session, batch))
+    except ModelError as error:
+        raise ModelError(f"{given} does not run on random float32 inputs: {error}") from error
+
+
+def _exported(folder: Path, batch: int, scratch: Path) -> Path:
+    """A saved network as an ONNX file in ``scratch``."""
+    import torch  # noqa: PLC0415 - takes seconds; ONNX files do without
+
+    from depthopt.core.artefacts import load_json  # noqa: PLC0415 - as above
+    from depthopt.export.onnx import export_onnx  # noqa: PLC0415 - as above
+    from depthopt.export.saved import (
+        SavedModel,  # noqa: PLC0415 - as above
+        load,  # noqa: PLC0415 - as above
+    )
+
+    name = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]
+    path = scratch / f"{name}.onnx"
+    try:
+        network = load(folder)
+        input_size = load_json(SavedModel, folder / "model.json").input_size
+        images = torch.randn(batch, *input_size, generator=torch.Generator().manual_seed(0))
+        export_onnx(network, path, images=images, batch=batch)
+    except CheckFailed as error:
+        raise ModelError(f"{folder} cannot be checked as ONNX: {error}") from error
+    return path
+
+
+def _read(path: Path) -> onnx.ModelProto:
+    """An ONNX model, less the weights in other files."""
+    try:
+        return onnx.load(path, load_external_data=False)
+    except Exception as error:  # protobuf's exceptions share no base but this one
+        reason = " ".join(str(error).split())
+        raise ModelError(f"{path} is no ONNX model: {reason}") from error
+
+
+def _weights_beside(path: Path, model: onnx.ModelProto) -> list[Path]:
+    """The files of weights that an ONNX model names.
+
+    https://onnx.ai/onnx/repo-docs/ExternalData.html
+    """
+    locations = {
+        entry.value
+        for tensor in model.graph.initializer
+        for entry in tensor.external_data
+        if entry.key == "location"
+    }
+    return [path.parent / location for location in sorted(locations)]
+
+
+def _sha256(parts: Sequence[Path]) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        with part.open("rb") as file:
+            while chunk := file.read(1 << 20):
+                digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _parameters(model: onnx.ModelProto) -> int:
+    """Floating-point and 8-bit numbers that an ONNX model holds."""
+    types = onnx.TensorProto
+    counted = {types.FLOAT, types.FLOAT16, types.BFLOAT16, types.DOUBLE, types.INT8}
+    return sum(math.prod(t.dims) for t in model.graph.initializer if t.data_type in counted)

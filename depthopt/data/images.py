@@ -1,0 +1,186 @@
+"""Images decoded and augmented one by one in worker processes."""
+
+import contextlib
+import io
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from timm.data.transforms_factory import create_transform
+from torch import Tensor
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
+
+from depthopt.data.dataset import Batch, Preprocessing, batch_indices
+from depthopt.errors import DataError
+from depthopt.train.seeds import all_seeded
+
+logger = logging.getLogger(__name__)
+
+
+class StoredImage(Protocol):
+    """An image that is not in memory."""
+
+    @property
+    def name(self) -> str:
+        """What a message calls it."""
+        ...
+
+    def read(self, mode: str) -> Image.Image:
+        """Decode it in full, as ``RGB`` or ``L``.
+
+        Raises:
+            DataError: the image is cut short or otherwise unreadable.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFile:
+    """Where one image's bytes lie.
+
+    Attributes:
+        name: what a message calls it.
+        path: the file that holds it.
+        start: offset of its first byte.
+        size: number of its bytes; -1 for the rest of the file.
+    """
+
+    name: str
+    path: str
+    start: int = 0
+    size: int = -1
+
+    def read(self, mode: str) -> Image.Image:
+        """Decode it in full, as ``RGB`` or ``L``.
+
+        Raises:
+            DataError: the image is cut short or otherwise unreadable.
+        """
+        with told_as_damaged(self.name):
+            with Path(self.path).open("rb") as file:
+                file.seek(self.start)
+                content = file.read(self.size)
+            return Image.open(io.BytesIO(content)).convert(mode)
+
+
+@contextlib.contextmanager
+def told_as_damaged(name: str) -> Iterator[None]:
+    """What goes wrong while an image is decoded, in one line."""
+    try:
+        yield
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        reason = " ".join(str(error).split(" <")[0].split())
+        raise DataError(f"{name} is damaged ({reason}); replace or delete it") from None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ImageSplit:
+    """Images decoded one by one in worker processes.
+
+    Attributes:
+        images: one by one.
+        labels: ``(n,)`` int64.
+        preprocessing: what a batch shall look like.
+        workers: processes that decode; 0 decodes in this one.
+        skip_damaged: leave out images that cannot be read, with a warning.
+    """
+
+    images: Sequence[StoredImage]
+    labels: Tensor
+    preprocessing: Preprocessing
+    workers: int
+    skip_damaged: bool = False
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def subset(self, indices: Tensor) -> "ImageSplit":
+        """The images at ``indices``."""
+        images = [self.images[i] for i in indices.tolist()]
+        return replace(self, images=images, labels=self.labels[indices])
+
+    def batches(
+        self,
+        batch_size: int,
+        *,
+        shuffle_seed: int | None = None,
+        augment: bool = False,
+        randaugment: str | None = None,
+        skip: int = 0,
+        part: tuple[int, int] = (0, 1),
+    ) -> Iterator[Batch]:
+        """See ``Split.batches``; augmentation crops at random and mirrors.
+
+        Raises:
+            DataError: an image cannot be read.
+        """
+        chosen = batch_indices(
+            len(self), batch_size, shuffle_seed=shuffle_seed, skip=skip, part=part
+        )
+        loader = DataLoader(
+            _Decoder(self, randaugment, seed=(shuffle_seed or 0) if augment else None),
+            batch_sampler=[indices.tolist() for indices in chosen],
+            num_workers=self.workers,
+            collate_fn=list,
+            generator=torch.Generator(),  # else the loader draws from the global one
+        )
+        for indices, decoded in zip(chosen, loader, strict=True):
+            good = [i for i, found in enumerate(decoded) if not isinstance(found, DataError)]
+            if len(good) < len(decoded):
+                self._tell([found for found in decoded if isinstance(found, DataError)], good)
+            images = torch.from_numpy(np.stack([decoded[i] for i in good])).float()
+            yield self.preprocessing.normalise(images), self.labels[indices[good]]
+
+    def _tell(self, damaged: Sequence[DataError], good: Sequence[int]) -> None:
+        """Raise the first error, or warn of all and go on with what is left."""
+        if not self.skip_damaged:
+            raise damaged[0]
+        if not good:
+            raise DataError(f"{damaged[0]}; so is every other image of its batch")
+        for error in damaged:
+            logger.warning("left out: %s", error)
+
+
+class _Decoder(TorchDataset[NDArray[np.uint8] | DataError]):
+    """Images by index, each augmented by a generator of its own.
+
+    A damaged image is returned as its error: one raised in a worker would reach the user
+    as a page of traceback.
+    """
+
+    def __init__(self, split: ImageSplit, randaugment: str | None, *, seed: int | None) -> None:
+        self.images = split.images
+        self.seed = seed
+        view = split.preprocessing
+        self.mode = "L" if view.input_size[0] == 1 else "RGB"
+        self.transform = create_transform(
+            view.input_size,
+            is_training=seed is not None,
+            interpolation=view.interpolation,
+            crop_pct=view.crop_pct,
+            scale=(0.35, 1.0),
+            color_jitter=0.0,
+            auto_augment=randaugment,
+            use_prefetcher=True,  # leaves uint8: a quarter of the bytes to send
+        )
+
+    def __getitem__(self, index: int) -> NDArray[np.uint8] | DataError:
+        try:
+            image = self.images[index].read(self.mode)
+        except DataError as error:
+            return error
+        if self.seed is None:
+            return self._pixels(image)
+        with all_seeded(f"{self.seed}/{index}"):
+            return self._pixels(image)
+
+    def _pixels(self, image: Image.Image) -> NDArray[np.uint8]:
+        pixels: NDArray[np.uint8] = self.transform(image)
+        return pixels

@@ -1,0 +1,42 @@
+"""The positions that no segment may cross, or not alone."""
+
+from collections.abc import Iterator, Sequence
+
+from torch import fx
+
+from depthopt.core.chain import Barrier, Chain
+from depthopt.extraction.network import Network
+
+
+def barriers(network: Network, chain: Chain, layers: Sequence[fx.Node]) -> Iterator[Barrier]:
+    """What lies between two blocks and is none.
+
+    Args:
+        network: the traced network.
+        chain: its blocks and skips.
+        layers: the node of each block's convolution or norm.
+    """
+    nodes = {node.name: node for node in network.nodes}
+    regions = network.regions.around_barriers(chain, nodes)
+    branches = {layer.name for skip in chain.skips for layer in skip.branch}
+    for position in range(1, len(layers)):
+        before = nodes[chain.ending(0, position).output]
+        after = layers[position]
+        source = after.all_input_nodes[0]
+        if source is not before:
+            yield Barrier(position, source.name, _what(network, source), regions(position))
+            continue
+        own = {after.name} | {s.add for s in chain.skips if s.source == position}
+        for user in before.users:
+            if user.name not in own and user.target not in branches:
+                reason = f"also read by {_what(network, user)}"
+                yield Barrier(position, user.name, reason, regions(position))
+                break
+
+
+def _what(network: Network, node: fx.Node) -> str:
+    if node.op == "call_module":
+        return f"{type(network.module(node)).__name__} {node.target}"
+    if node.op == "placeholder":
+        return "the network's input"
+    return f"{getattr(node.target, '__name__', node.target)} ({node.name})"

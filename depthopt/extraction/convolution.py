@@ -1,0 +1,83 @@
+"""Which convolutions, with the norm behind them, and which norms alone can be layers."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from torch import fx, nn
+
+from depthopt.core.chain import Layer, Unused
+from depthopt.extraction.network import Network
+from depthopt.graph.convolutions import is_foldable_norm, operator_of, sole_user, why_opaque
+
+
+@dataclass(frozen=True, slots=True)
+class Layers:
+    """The convolutions and norms that blocks and branches are made of.
+
+    Attributes:
+        linear: by the node of each, in order, the node of its norm's output; its own where it
+            has no norm.
+        unused: those that cannot be replaced, and why.
+    """
+
+    linear: dict[fx.Node, fx.Node]
+    unused: tuple[Unused, ...]
+
+    def ending_in(self, node: fx.Node) -> fx.Node | None:
+        """The layer whose output, norm included, is this node's."""
+        return next((layer for layer, linear in self.linear.items() if linear is node), None)
+
+
+def find_layers(network: Network) -> Layers:
+    """Convolutions with the node of their norm's output, and norms that stand alone."""
+    linear: dict[fx.Node, fx.Node] = {}
+    unused: list[Unused] = []
+    absorbed = set()
+    for node in network.nodes:
+        module = network.module(node)
+        unused += _hidden(node, module)
+        if isinstance(module, nn.Conv2d):
+            if (reason := _why_unusable(network, node, module)) is not None:
+                unused.append(Unused(str(node.target), reason))
+                continue
+            linear[node] = _behind_norm(network, node)
+            absorbed.add(linear[node])
+        elif (
+            isinstance(module, nn.BatchNorm2d)
+            and node not in absorbed
+            and _why_unusable(network, node, module) is None
+        ):
+            linear[node] = node
+    return Layers(linear, tuple(unused))
+
+
+def layer_at(network: Network, node: fx.Node) -> Layer:
+    """A layer as a value, its norm folded in."""
+    name = str(node.target)
+    return Layer(name, operator_of(network.modules[name]))
+
+
+def _why_unusable(network: Network, node: fx.Node, module: nn.Module) -> str | None:
+    if (calls := network.calls[node.target]) > 1:
+        return f"is called {calls} times with shared weights"
+    if len(node.meta.get("shape", ())) != 4:
+        return "its output is no (N, C, H, W) tensor"
+    return why_opaque(module)
+
+
+def _behind_norm(network: Network, conv: fx.Node) -> fx.Node:
+    user = sole_user(conv)
+    if user is not None and network.calls[user.target] == 1:
+        norm = network.module(user)
+        if norm is not None and is_foldable_norm(norm):
+            return user
+    return conv
+
+
+def _hidden(node: fx.Node, module: nn.Module | None) -> Iterator[Unused]:
+    """The convolutions that an opaque leaf holds."""
+    parts = () if module is None else module.modules()
+    count = sum(isinstance(part, nn.Conv2d) and part is not module for part in parts)
+    if count:
+        what = f"{type(module).__name__} hides {count} convolutions from tracing"
+        yield Unused(str(node.target), what)

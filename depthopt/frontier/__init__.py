@@ -1,0 +1,1 @@
+"""From tables to every good plan."""

@@ -1,0 +1,83 @@
+"""Tables joined to candidates by key; every gap and every bad entry is named."""
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+from depthopt.core.candidate import Candidate
+from depthopt.core.chain import Chain
+from depthopt.errors import TableError, UsageError
+from depthopt.kinds.latency_keys import candidate_ms, latency_keys
+from depthopt.tables.importance import ImportanceTable
+from depthopt.tables.latency import LatencyTable
+
+Objective = Literal["cost", "exp_accuracy"]
+
+
+def latencies(chain: Chain, candidates: Sequence[Candidate], table: LatencyTable) -> list[float]:
+    """Milliseconds of every candidate, with the adds that it leaves in place.
+
+    Raises:
+        TableError: gaps, the first few named; or a NaN, negative or infinite entry.
+    """
+    try:
+        values = [candidate_ms(chain, candidate, table) for candidate in candidates]
+    except TableError:
+        keys = (key for candidate in candidates for key in latency_keys(chain, candidate))
+        _refuse_gaps("latency", "profile", [str(key) for key in table.missing(keys)])
+        raise
+    for candidate, value in zip(candidates, values, strict=True):
+        if not (math.isfinite(value) and value >= 0):
+            raise TableError(
+                f"latency of {candidate.key} is {value} ms, expected a finite number, 0 or more; "
+                "measure it anew"
+            )
+    return values
+
+
+def costs(
+    candidates: Sequence[Candidate], table: ImportanceTable, objective: Objective
+) -> list[float]:
+    """What every candidate adds to the objective; 0 for ``keep``.
+
+    Raises:
+        TableError: gaps, the first few named; a NaN or infinite entry; no accuracies.
+        UsageError: an unknown objective.
+    """
+    replacing = [c for c in candidates if c.kind != "keep"]
+    _refuse_gaps("importance", "estimate", [c.key for c in replacing if c not in table.entries])
+    if objective == "cost":
+        values = [0.0 if c.kind == "keep" else table.entries[c].cost for c in candidates]
+    elif objective == "exp_accuracy":
+        values = [_lack_of_exp_accuracy(candidate, table) for candidate in candidates]
+    else:
+        raise UsageError(f"objective {objective!r} is unknown; use 'cost' or 'exp_accuracy'")
+    for candidate, value in zip(candidates, values, strict=True):
+        if not math.isfinite(value):
+            raise TableError(
+                f"importance of {candidate.key} is {value}, expected a finite number; "
+                "estimate it anew"
+            )
+    return values
+
+
+def _lack_of_exp_accuracy(candidate: Candidate, table: ImportanceTable) -> float:
+    """By how much exp(change of accuracy) is below 1 for each of the segment's blocks."""
+    if candidate.kind == "keep":
+        return 0.0
+    change = table.entries[candidate].accuracy_change
+    if change is None:
+        raise TableError(
+            f"importance of {candidate.key} holds no accuracy_change, which objective "
+            "'exp_accuracy' needs; estimate with labels or use objective 'cost'"
+        )
+    return candidate.end - candidate.start - math.exp(change)
+
+
+def _refuse_gaps(table: str, command: str, gaps: Sequence[str]) -> None:
+    if gaps:
+        more = f" and {len(gaps) - 3} more" if len(gaps) > 3 else ""
+        raise TableError(
+            f"the {table} table has no entry for {'; '.join(gaps[:3])}{more}; "
+            f"run `depthopt {command}` for these candidates"
+        )

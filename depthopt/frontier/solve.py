@@ -1,0 +1,170 @@
+"""From a chain, its candidates and its tables to the frontier of plans."""
+
+from collections.abc import Collection, Sequence
+
+import numpy as np
+
+from depthopt.core.candidate import Candidate
+from depthopt.core.chain import Chain
+from depthopt.core.operators import Activation
+from depthopt.core.plan import Frontier, FrontierPoint
+from depthopt.errors import TableError, UsageError
+from depthopt.frontier.caps import Cap, allowed, amounts
+from depthopt.frontier.lookup import Objective, costs, latencies
+from depthopt.kinds.merge import composed_blocks
+from depthopt.solver.capped import solve_capped
+from depthopt.solver.options import Options, Solution
+from depthopt.solver.pieces import Pieces, fastest_runs
+from depthopt.solver.stages import Mode, solve_options
+from depthopt.tables.importance import ImportanceTable
+from depthopt.tables.latency import LatencyTable
+
+
+def solve(
+    chain: Chain,
+    candidates: Sequence[Candidate],
+    latency: LatencyTable,
+    importance: ImportanceTable,
+    *,
+    mode: Mode | None = None,
+    objective: Objective = "cost",
+    keep: Collection[str] = (),
+    replace: Collection[str] = (),
+    caps: Sequence[Cap] = (),
+) -> Frontier:
+    """Every Pareto-optimal trade of predicted latency against importance cost.
+
+    A plan is a run of candidates that covers the chain; its latency is the sum of
+    theirs, with the residual adds that they leave in place, plus the network's fixed
+    part. Of plans with equal latency and cost the one that touches fewer blocks is
+    taken, then the one whose candidates are listed first, seen from the chain's end.
+
+    A merge of all convolutions of a segment may also be realised as several merges
+    (or linear blocks kept) with no activation between them, where that is faster. The
+    function is the same but for the border, where each pads for itself, so the merge's
+    own cost is taken for them together, as arXiv 2301.12187 does.
+
+    Args:
+        chain: the network.
+        candidates: what its segments may become, one ``keep`` per block among them.
+        latency: median milliseconds of all that the candidates run.
+        importance: cost of every candidate but ``keep``.
+        mode: ``Exact()`` if None, else ``Bucketed(resolution_ms)`` or ``Epsilon(e)``.
+        objective: ``cost`` minimises the sum of the table's costs, ``exp_accuracy``, the
+            papers', maximises the sum of exp(change of accuracy in points), 1 for a
+            block that is kept; a plan's cost is then what it lacks of the original
+            network's sum.
+        keep: names of blocks that must stay.
+        replace: names of blocks that must not stay.
+        caps: further limits that every plan of the frontier respects.
+
+    Raises:
+        TableError: a gap, a NaN, negative or infinite entry, or another model's table.
+        UsageError: an empty chain, an unknown block, or constraints that no plan meets.
+    """
+    if not chain.blocks:
+        raise UsageError(f"{chain.model} has no blocks to solve for; extract a convolutional model")
+    if importance.model != chain.model:
+        raise TableError(
+            f"the importance table is of {importance.model}, the chain of {chain.model}; "
+            "estimate the importance of this model"
+        )
+    network = latency.network(chain)
+    options, members = _options(
+        chain,
+        candidates,
+        allowed(chain, candidates, keep, replace, caps),
+        latencies(chain, candidates, latency),
+        costs(candidates, importance, objective),
+    )
+    used, most = amounts(chain, candidates, caps)
+    if most.size:
+        together = np.array([used[list(run)].sum(axis=0) for run in members])
+        solution = solve_capped(options, together, most, mode, fixed_ms=network.fixed_ms)
+    else:
+        solution = solve_options(options, mode, fixed_ms=network.fixed_ms)
+    return Frontier(
+        model=chain.model,
+        input_size=chain.input_size,
+        original_ms=network.total.median_ms,
+        candidates=tuple(candidates),
+        points=_points(solution, members),
+    )
+
+
+def _options(
+    chain: Chain,
+    candidates: Sequence[Candidate],
+    chosen: Sequence[int],
+    latency_ms: Sequence[float],
+    cost: Sequence[float],
+) -> tuple[Options, list[tuple[int, ...]]]:
+    """Options and, for each, the candidates that make it up, composed runs included."""
+    members: list[tuple[int, ...]] = [(k,) for k in chosen]
+    rows = [
+        (c.start, c.end, latency_ms[k], cost[k], 0 if c.kind == "keep" else c.end - c.start)
+        for k, c in ((k, candidates[k]) for k in chosen)
+    ]
+    for whole, run, run_ms in _composed(len(chain.blocks) + 1, candidates, chosen, latency_ms):
+        c = candidates[whole]
+        members.append(run)
+        rows.append((c.start, c.end, run_ms, cost[whole], c.end - c.start))
+    start, end, latencies, costs, touched = zip(*rows, strict=True) if rows else ((),) * 5
+    options = Options.of(
+        len(chain.blocks) + 1,
+        start=start,
+        end=end,
+        latency_ms=latencies,
+        cost=costs,
+        touched=touched,
+    )
+    return options, members
+
+
+def _composed(
+    nodes: int, candidates: Sequence[Candidate], chosen: Sequence[int], latency_ms: Sequence[float]
+) -> list[tuple[int, tuple[int, ...], float]]:
+    """Merges for which a run of smaller ones is faster: (merge, run, the run's latency)."""
+    wholes = [
+        k
+        for k in chosen
+        if candidates[k].kind == "merge"
+        and composed_blocks(candidates[k]) == tuple(range(candidates[k].start, candidates[k].end))
+    ]
+    if not wholes:
+        return []
+    parts = wholes + [k for k in chosen if candidates[k].kind == "keep"]
+    activations: dict[Activation | None, int] = {None: 0}
+    for k in parts:
+        activations.setdefault(candidates[k].activation, len(activations))
+    after = np.array([activations[candidates[k].activation] for k in parts], np.int64)
+    runs = fastest_runs(
+        nodes,
+        Pieces(
+            np.array([candidates[k].start for k in parts], np.int64),
+            np.array([candidates[k].end for k in parts], np.int64),
+            np.array([latency_ms[k] for k in parts], np.float64),
+            after,
+        ),
+        [candidates[k].start for k in wholes],
+        [candidates[k].end for k in wholes],
+        after[: len(wholes)],
+    )
+    return [
+        (whole, tuple(parts[i] for i in run), float(run_ms))
+        for whole, run, run_ms in zip(wholes, runs.pieces, runs.latency_ms, strict=True)
+        if len(run) > 1 and run_ms < latency_ms[whole]
+    ]
+
+
+def _points(solution: Solution, members: Sequence[tuple[int, ...]]) -> tuple[FrontierPoint, ...]:
+    offsets, choices = solution.offsets.tolist(), solution.choices.tolist()
+    rows = zip(solution.latency_ms.tolist(), solution.cost.tolist(), strict=True)
+    return tuple(
+        FrontierPoint(
+            latency_ms=latency_ms,
+            cost=cost,
+            choices=tuple(k for i in choices[offsets[p] : offsets[p + 1]] for k in members[i]),
+        )
+        for p, (latency_ms, cost) in enumerate(rows)
+    )

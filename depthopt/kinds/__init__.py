@@ -1,0 +1,1 @@
+"""What segments may become, and what that runs."""

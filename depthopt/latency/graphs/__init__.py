@@ -1,0 +1,1 @@
+"""ONNX graphs whose difference is one latency entry, many times."""

@@ -1,0 +1,17 @@
+"""An average pooling in a graph."""
+
+from depthopt.core.operators import AveragePooling
+from depthopt.latency.graphs.builder import GraphBuilder
+
+
+def add_average_pooling(builder: GraphBuilder, pooling: AveragePooling, x: str) -> str:
+    """An average pooling whose padding counts."""
+    left, right, top, bottom = pooling.padding
+    return builder.node(
+        "AveragePool",
+        x,
+        kernel_shape=pooling.kernel_size,
+        strides=pooling.stride,
+        pads=(top, left, bottom, right),
+        count_include_pad=1,
+    )

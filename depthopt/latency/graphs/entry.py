@@ -1,0 +1,116 @@
+"""ONNX graphs that hold one latency entry many times, and the same graphs without it.
+
+What an entry costs inside a network is the difference between two graphs over the
+number of copies, so that call overhead, layout conversion at the edges and the
+clock's resolution drop out:
+
+- *full*: every copy has weights of its own (as in a network, where no weight is read
+  twice) and reads one tensor that a small convolution made, in the runtime's own
+  layout. Its output is tapped by a pooling of one pixel per channel, the cheapest
+  consumer there is. Copies with a residual add to a running sum instead, which is
+  what lets a runtime fuse the add, in place, as it does in a network.
+- *base*: the same producer and as many taps, without the copies.
+
+Between two uses of a weight, a network reads all its other weights; a graph of a few
+copies would keep its weights in the nearest cache and be up to twice as fast as the same
+layers in their network. A third graph, the *ballast*, is run before each of the two, off
+the clock, so that ballast and copies together read about as many bytes as the network
+does: whatever cache holds the network's weights holds theirs.
+"""
+
+from dataclasses import dataclass
+
+from depthopt.core.operators import AveragePooling, Convolution, Identity, Operator
+from depthopt.latency.graphs.activation import add_activation
+from depthopt.latency.graphs.average_pooling import add_average_pooling
+from depthopt.latency.graphs.builder import GraphBuilder
+from depthopt.latency.graphs.convolution import add_convolution
+from depthopt.latency.graphs.edges import BLOCK, produced, tap, tap_again
+from depthopt.latency.graphs.identity import add_identity
+from depthopt.tables.latency import LatencyKey
+
+
+@dataclass(frozen=True, slots=True)
+class EntryGraphs:
+    """A full graph, its base, and the number of copies that the former holds more."""
+
+    full: bytes
+    base: bytes
+    copies: int
+
+
+def entry_graphs(key: LatencyKey, *, copies: int, batch: int = 1) -> EntryGraphs:
+    """Build the pair of graphs whose difference is ``copies`` times the entry.
+
+    Raises:
+        ModelError: the key names an activation that has no ONNX form here.
+    """
+    full, base = GraphBuilder(batch), GraphBuilder(batch)
+    _add_copies(full, key, copies, copies)
+    _add_copies(base, key, 0, copies)
+    return EntryGraphs(full.serialise(), base.serialise(), copies)
+
+
+def call_graph(batch: int = 1) -> bytes:
+    """A graph that takes next to no time: what is left is the cost of a call."""
+    builder = GraphBuilder(batch)
+    builder.output(tap(builder, builder.input("x", BLOCK, (1, 1)), BLOCK, (1, 1)))
+    return builder.serialise()
+
+
+def ballast_graph(size_bytes: int) -> bytes:
+    """A graph that reads its input ``ballast``, of so many bytes of float32, once."""
+    builder = GraphBuilder(1)
+    ballast = builder.raw_input("ballast", [1, size_bytes // 4])
+    builder.output(builder.node("ReduceMax", ballast, keepdims=0))
+    return builder.serialise()
+
+
+def add_entry(builder: GraphBuilder, key: LatencyKey, x: str, residual: str | None) -> str:
+    """The entry's operator, its add if any, its activation if any."""
+    y = add_operator(builder, key.operator, x)
+    if residual is not None:
+        y = builder.node("Add", y, residual)
+    return y if key.activation is None else add_activation(builder, key.activation, y)
+
+
+def add_operator(builder: GraphBuilder, operator: Operator, x: str) -> str:
+    """An operator of ``x``."""
+    match operator:
+        case Convolution():
+            return add_convolution(builder, operator, x)
+        case AveragePooling():
+            return add_average_pooling(builder, operator, x)
+        case Identity():
+            return add_identity(builder, operator, x)
+
+
+def _add_copies(builder: GraphBuilder, key: LatencyKey, copies: int, taps: int) -> None:
+    """``copies`` of the entry, and ``taps`` taps where its copies are parallel."""
+    operator, input_size = key.operator, key.input_size
+    channels, output_channels = operator.in_channels, operator.out_channels
+    output_size = operator.output_size(input_size)
+    x = produced(builder, "x", channels, input_size)
+    builder.output(tap(builder, x, channels, input_size))
+    if key.residual or isinstance(operator, Identity):
+        y = produced(builder, "residual", output_channels, output_size)
+        # Tapped, for a producer with one consumer would take the first copy's add.
+        tapped = [tap(builder, y, output_channels, output_size)]
+        for _ in range(copies):
+            source, residual = (x, y) if key.residual else (y, None)
+            y = add_entry(builder, key, source, residual)
+        if copies:
+            tapped.append(tap(builder, y, output_channels, output_size))
+        else:
+            tapped.append(tap_again(builder, tapped[0], output_channels))
+        builder.output(builder.node("Sum", *tapped))
+        return
+    pixel = produced(builder, "pixel", output_channels, (1, 1))
+    tapped = [tap(builder, pixel, output_channels, (1, 1))]
+    for _ in range(copies):
+        y = add_entry(builder, key, x, None)
+        tapped.append(tap(builder, y, output_channels, output_size))
+    for _ in range(taps - copies):
+        # A chain, for equal nodes of equal input would be merged into one.
+        tapped.append(tap_again(builder, tapped[-1], output_channels))
+    builder.output(builder.node("Sum", *tapped))

@@ -1,0 +1,1 @@
+"""Where networks come from, and how their weights are read and written."""

@@ -1,0 +1,141 @@
+"""A shallow network beside its original: what a convolution sees, and what it should give."""
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, fx
+
+from depthopt.core.operators import Convolution
+from depthopt.errors import DataError
+from depthopt.graph.replay import Replay, Wish
+from depthopt.graph.trace import nodes_by_name
+from depthopt.rewrite.regression import Fitted, Regression, best_fits, error_of
+from depthopt.rewrite.segment_tensors import SegmentTensors
+
+HELD_OUT_EVERY, MOST_HELD_OUT = 5, 4
+"""Of so many calibration batches, one is held out to choose the regularisation by, but no
+more than so many: these are kept in memory, others only where they all fit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a convolution stands in a shallow network.
+
+    Attributes:
+        name: path of its module.
+        last: path of the norm behind it, or its own where there is none.
+        convolution: the two together.
+        adds: how many residuals are added to what they give.
+        wanted: the original's node of the tensor behind those adds.
+    """
+
+    name: str
+    last: str
+    convolution: Convolution
+    adds: int
+    wanted: str
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """What a convolution saw on calibration images.
+
+    Attributes:
+        regression: over most batches.
+        convolution: what it is.
+        inputs: (N, C, H, W) of the batches held out.
+        wanted: (N, C', H', W') that it should give for them.
+    """
+
+    regression: Regression
+    convolution: Convolution
+    inputs: Tensor
+    wanted: Tensor
+
+    def best(self, ridges: Iterable[float], prior: Tensor | None = None) -> Fitted:
+        """The solution whose ridge serves the batches held out best.
+
+        Args:
+            ridges: strengths to try.
+            prior: the weight that it is drawn to; 0 without it.
+        """
+        targets: Mapping[str, Tensor] = {_ONLY: self.wanted}
+        priors = None if prior is None else {_ONLY: prior}
+        return best_fits(
+            self.regression, self.convolution, self.inputs, targets, ridges, priors
+        )[_ONLY]
+
+    def error(self, weight: Tensor, bias: Tensor) -> float:
+        """That of some weights on the batches held out, as ``Fitted.error``."""
+        weight, bias = weight.to(self.inputs), bias.to(self.inputs)
+        return error_of(self.inputs, weight, bias, self.convolution, self.wanted)
+
+
+_ONLY = "only"
+"""The regression's one target."""
+
+
+class SideBySide:
+    """Runs a shallow network and its original on the same calibration images.
+
+    Attributes:
+        student: the shallow network, traced; its weights may change from one place to the next.
+        teacher: the original, traced, its norms folded.
+    """
+
+    def __init__(
+        self, student: fx.GraphModule, teacher: fx.GraphModule, batches: Collection[Tensor]
+    ) -> None:
+        """Take two networks and batches of images (N, C, H, W), the same every time."""
+        self.student, self.teacher = student, teacher
+        self._replay = Replay((student, teacher), batches)
+        self._wanted = nodes_by_name(teacher)
+
+    def observe(self, place: Place) -> Observed:
+        """Go through all images once, up to a convolution before which nothing changes any more.
+
+        Wanted is what brings the *shallow* network's tensor at the end of the segment, its
+        residual adds included, closest to the original's.
+
+        Raises:
+            DataError: there are too few batches to hold one out, or a tensor is not finite.
+        """
+        calls = {node.target: node for node in self.student.graph.nodes if node.op == "call_module"}
+        conv, wanted = calls[place.name], self._wanted[place.wanted]
+        added = tuple(_added_to(calls[place.last], place.adds))
+        ends = SegmentTensors(conv.all_input_nodes[0].name, added, wanted.name)
+        channels = place.convolution.out_channels
+        regression = Regression(place.convolution, {_ONLY: channels}, self._replay.device)
+        held_out: list[tuple[Tensor, Tensor]] = []
+        wishes = (
+            Wish(frozenset({ends.input, *ends.added}), conv),
+            Wish(frozenset({ends.target}), wanted.next),
+        )
+        for index, (seen, given) in enumerate(self._replay(*wishes)):
+            inputs, target = seen[ends.input], ends.wanted(given[ends.target], seen)
+            if not (bool(torch.isfinite(inputs).all()) and bool(torch.isfinite(target).all())):
+                raise DataError(
+                    f"the tensors {ends.input} or {ends.target} hold NaN or infinite values on "
+                    "calibration images; check the weights and the images"
+                )
+            if index % HELD_OUT_EVERY == HELD_OUT_EVERY - 1 and len(held_out) < MOST_HELD_OUT:
+                held_out.append((inputs, target))
+            else:
+                regression.add(inputs, {_ONLY: target})
+        if not held_out:
+            raise DataError(
+                f"{len(self._replay)} calibration batches are too few to fit {place.name}: one in "
+                f"{HELD_OUT_EVERY} is held out; give at least {HELD_OUT_EVERY} batches"
+            )
+        inputs, target = (torch.cat(tensors) for tensors in zip(*held_out, strict=True))
+        return Observed(regression, place.convolution, inputs, target)
+
+
+def _added_to(node: fx.Node, adds: int) -> Iterator[str]:
+    """The names of the tensors that the next ``adds`` additions add to ``node``."""
+    for _ in range(adds):
+        (user,) = node.users
+        left, right = user.all_input_nodes
+        yield (right if left is node else left).name
+        node = user

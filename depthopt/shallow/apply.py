@@ -1,0 +1,114 @@
+"""A plan carried out: new convolutions fitted and kept ones compensated, left to right."""
+
+from collections.abc import Iterable, Iterator
+from itertools import dropwhile
+
+from torch import Tensor, nn
+
+from depthopt.core.candidate import Candidate
+from depthopt.core.chain import Chain
+from depthopt.core.plan import Plan
+from depthopt.core.progress import Progress, silent
+from depthopt.data.repeatable import repeatable
+from depthopt.errors import UsageError
+from depthopt.graph.heap import kept_heap
+from depthopt.graph.network import TracedNetwork
+from depthopt.graph.trace import trace
+from depthopt.rewrite.affine import folded
+from depthopt.rewrite.compensate import compensate
+from depthopt.rewrite.fold import fold_norms
+from depthopt.rewrite.inserted import start_as_identity
+from depthopt.rewrite.ridges import FIT_RIDGES
+from depthopt.rewrite.set_weights import fresh_lengths, set_weights
+from depthopt.rewrite.side_by_side import Place, SideBySide
+from depthopt.shallow.build import New, build, is_regressed
+from depthopt.shallow.options import Form, Start
+
+
+@kept_heap()
+def apply(
+    model: nn.Module,
+    chain: Chain,
+    plan: Plan,
+    *,
+    fitting: Iterable[Tensor] | None = None,
+    form: Form = "merged",
+    ridges: Iterable[float] = FIT_RIDGES,
+    compensated: bool = True,
+    start: Start = "annealed",
+    progress: Progress = silent,
+) -> TracedNetwork:
+    """Carry out a plan: a trainable network with every replacement in place.
+
+    New convolutions are regressed left to right, each on the *compressed* network's own
+    input against the original's pre-activation tensor at the segment's end, so that
+    errors do not pile up. Those that a ``merge`` composes stay composed where regression
+    gains nothing on held-out images.
+
+    Args:
+        model: the original network; it is not changed.
+        chain: its chain.
+        plan: a plan over that chain.
+        fitting: batches of images (N, C, H, W), gone through once per regressed
+            convolution, or from memory where that suffices (``depthopt.graph.replay``); needed if
+            the plan holds a ``fit``. See ``depthopt.data.repeatable``.
+        form: whether a ``merge`` becomes one convolution or stays ``expanded``.
+        ridges: relative regularisations to choose from on held-out batches.
+        compensated: whether kept convolutions behind the first replacement are regressed
+            too (``depthopt.rewrite.compensate``), if there are images.
+        start: whether activations that the plan inserts begin as the identity and come
+            into their own while the network is finetuned, or are there ``at_once``.
+        progress: is told of the layers regressed.
+
+    Raises:
+        ModelError: chain or plan were made for another model.
+        UsageError: the plan holds a ``fit`` and there is no calibration data.
+        DataError: too few calibration images for a kernel.
+    """
+    student, added = build(model, chain, plan, form)
+    if start == "annealed":
+        start_as_identity(student)
+    fits = [choice for choice in plan.replaced if choice.kind == "fit"]
+    if fits and fitting is None:
+        raise UsageError(f"the plan fits {len(fits)} segments on data; give calibration images")
+    teacher = trace(model, chain.input_size)
+    fold_norms(teacher, keep_nodes=True)
+    batches = repeatable(fitting or ())
+    todo = [c for c in _behind_first(plan) if _is_regressed(c, form, compensated=compensated)]
+    if not batches:
+        todo = []
+    networks, ridges = SideBySide(student, teacher, batches), tuple(ridges)
+    for done, choice in enumerate(todo):
+        progress(done, len(todo), "layers regressed")
+        if choice in added:
+            _refit(networks, chain, choice, added[choice], ridges)
+        else:
+            compensate(networks, chain, choice.start)
+    progress(len(todo), len(todo), "layers regressed")
+    return student
+
+
+def _behind_first(plan: Plan) -> Iterator[Candidate]:
+    """The choices from the first replacement on."""
+    return dropwhile(lambda choice: choice.kind == "keep", plan.choices)
+
+
+def _is_regressed(choice: Candidate, form: Form, *, compensated: bool) -> bool:
+    if choice.kind == "keep":
+        return compensated
+    return is_regressed(choice, form)
+
+
+def _refit(
+    networks: SideBySide, chain: Chain, choice: Candidate, new: New, ridges: tuple[float, ...]
+) -> None:
+    """Regress one new convolution in place."""
+    adds = len(chain.open_skips(choice.start, choice.end))
+    wanted = chain.ending(choice.start, choice.end).preactivation
+    observed = networks.observe(Place(new.name, new.last, choice.convolution, adds, wanted))
+    fitted = observed.best(ridges)
+    conv, norm = new.modules(networks.student)
+    if choice.kind == "merge" and observed.error(*folded(conv, norm)) <= fitted.error:
+        return  # what is composed is as good
+    lengths = fresh_lengths(conv)
+    set_weights(conv, norm, fitted.weight, fitted.bias, observed.regression, lengths)

@@ -1,0 +1,1 @@
+"""Measured latencies and importances: values and files."""

@@ -1,0 +1,295 @@
+"""Measured latencies, keyed by what runs."""
+
+import re
+import statistics
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from pydantic_core import CoreSchema
+
+from depthopt.core.chain import Chain
+from depthopt.core.operators import Activation, Convolution, Operator, parse_operator
+from depthopt.core.shapes import Pair
+from depthopt.core.text import text_schema
+from depthopt.errors import TableError
+
+
+@dataclass(frozen=True, slots=True)
+class LatencyKey:
+    """What runs, apart from where: the key of a latency entry.
+
+    Attributes:
+        operator: the convolution or pooling, or the identity where only what follows runs.
+        input_size: (height, width) of its input.
+        activation: after it, or None.
+        residual: whether a residual is added between the two.
+    """
+
+    operator: Operator
+    input_size: Pair
+    activation: Activation | None = None
+    residual: bool = False
+
+    def __str__(self) -> str:
+        """The canonical name under which files hold the entry."""
+        word = "conv " if isinstance(self.operator, Convolution) else ""
+        parts = [f"{word}{self.operator}", "@{}x{}".format(*self.input_size)]
+        if self.residual:
+            parts.append("+add")
+        if self.activation is not None:
+            parts.append(str(self.activation))
+        return " ".join(parts)
+
+    @classmethod
+    def parse(cls, text: str) -> "LatencyKey":
+        """The key whose ``str`` is ``text``.
+
+        Raises:
+            ValueError: it is none's.
+        """
+        found = _KEY.fullmatch(text)
+        if found is None:
+            raise ValueError(f"{text!r} is no entry, such as 'conv 8-8 k1x1 @7x7 +add relu'")
+        part = found.groupdict()
+        height, width = part["size"].split("x")
+        activation = part["activation"]
+        return cls(
+            parse_operator(part["operator"]),
+            (int(height), int(width)),
+            None if activation is None else Activation.parse(activation),
+            part["residual"] is not None,
+        )
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, *_: Any) -> CoreSchema:
+        return text_schema(cls)
+
+
+_KEY = re.compile(
+    r"(conv )?(?P<operator>[^@]+) @(?P<size>\d+x\d+)"
+    r"(?P<residual> \+add)?( (?P<activation>[a-z]\S*))?"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkKey:
+    """Which network a table holds, and at which input size.
+
+    Attributes:
+        model: its name.
+        input_size: (channels, height, width).
+    """
+
+    model: str
+    input_size: tuple[int, int, int]
+
+    @classmethod
+    def of(cls, chain: Chain) -> "NetworkKey":
+        """The key of a chain's network."""
+        return cls(chain.model, chain.input_size)
+
+    def __str__(self) -> str:
+        """The canonical name under which files hold it, such as ``resnet18 @3x224x224``."""
+        return f"{self.model} @{'x'.join(map(str, self.input_size))}"
+
+    @classmethod
+    def parse(cls, text: str) -> "NetworkKey":
+        """The key whose ``str`` is ``text``.
+
+        Raises:
+            ValueError: it is none's.
+        """
+        found = re.fullmatch(r"(.+) @(\d+)x(\d+)x(\d+)", text)
+        if found is None:
+            raise ValueError(f"{text!r} is no network, such as 'resnet18 @3x224x224'")
+        channels, height, width = map(int, found.groups()[1:])
+        return cls(found[1], (channels, height, width))
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, *_: Any) -> CoreSchema:
+        return text_schema(cls)
+
+
+@dataclass(frozen=True, slots=True)
+class LatencySummary:
+    """Quartiles of ``count`` repeated measurements, in milliseconds per batch.
+
+    Attributes:
+        median_ms: of all measurements, outliers included.
+        q1_ms: a quarter of them were faster.
+        q3_ms: a quarter of them were slower.
+        count: how many there were.
+        settled: whether measuring ended because the median's confidence interval was
+            narrow enough, and not by a cap; None where that is unknown.
+    """
+
+    median_ms: float
+    q1_ms: float
+    q3_ms: float
+    count: int
+    settled: bool | None = None
+
+    def scaled(self, factor: float) -> "LatencySummary":
+        """The same measurements on a machine that takes ``factor`` times as long."""
+        return replace(
+            self,
+            median_ms=self.median_ms * factor,
+            q1_ms=self.q1_ms * factor,
+            q3_ms=self.q3_ms * factor,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class MeasurementConditions:
+    """What a latency was measured on and how. Unlike conditions never mix.
+
+    Attributes:
+        device: the processor's or accelerator's name.
+        runtime: ``onnxruntime``, ``openvino``, ``tensorrt``, ``torch``.
+        runtime_version: its version.
+        threads: intra-operator threads; None on an accelerator, which has none to choose.
+        dtype: ``float32``, ``float16``, ``int8``.
+        batch: images per inference.
+        date: ISO date of the first entry; not compared.
+        clock_mhz: clock where readable; not compared.
+    """
+
+    device: str
+    runtime: str
+    runtime_version: str
+    threads: int | None
+    dtype: str
+    batch: int
+    date: str = ""
+    clock_mhz: float | None = None
+
+    def unlike(self, other: "MeasurementConditions") -> str | None:
+        """The differences that forbid a comparison, for a message; None if alike."""
+        mine, theirs = (asdict(each) | {"threads": each.threads or 0} for each in (self, other))
+        differences = [
+            f"{name} {mine[name]!r} against {theirs[name]!r}"
+            for name in mine
+            if name not in {"date", "clock_mhz"} and mine[name] != theirs[name]
+        ]
+        return ", ".join(differences) or None
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkLatency:
+    """An original network as a whole.
+
+    Attributes:
+        total: its end-to-end latency.
+        fixed_ms: the part that no candidate touches (head, pooling, call overhead):
+            end to end less the sum of its blocks' entries, from one process.
+        blocks_share: what its blocks' entries and a bare call summed up to, over end to
+            end, as measured and before any of it was brought to scale; None where that
+            is unknown. What is missing to 1 is the head and pooling; far above 1, entries
+            are not additive here.
+        covers: the sets of candidates that were asked for, each in words: all of their
+            entries are in the table, but for those that the runtime cannot run.
+    """
+
+    total: LatencySummary
+    fixed_ms: float
+    blocks_share: float | None = None
+    covers: tuple[str, ...] = ()
+
+    def scaled(self, factor: float) -> "NetworkLatency":
+        """The same network on a machine that takes ``factor`` times as long."""
+        return replace(self, total=self.total.scaled(factor), fixed_ms=self.fixed_ms * factor)
+
+
+@dataclass(frozen=True, slots=True)
+class LatencyTable:
+    """Latency of everything that may run on one device under one set of conditions.
+
+    Attributes:
+        conditions: what the entries were measured on and how.
+        entries: summaries by what runs.
+        networks: the original networks that it was measured for.
+    """
+
+    conditions: MeasurementConditions
+    entries: dict[LatencyKey, LatencySummary] = field(default_factory=dict)
+    networks: dict[NetworkKey, NetworkLatency] = field(default_factory=dict)
+
+    def missing(self, keys: Iterable[LatencyKey]) -> tuple[LatencyKey, ...]:
+        """The keys without an entry, each once, in order."""
+        return tuple(dict.fromkeys(key for key in keys if key not in self.entries))
+
+    def with_entries(self, entries: Mapping[LatencyKey, LatencySummary]) -> "LatencyTable":
+        """This table with ``entries`` added; on equal keys the new ones hold."""
+        return replace(self, entries={**self.entries, **entries})
+
+    def merged(self, other: "LatencyTable") -> "LatencyTable":
+        """Both tables' entries; on equal keys ``other``'s hold.
+
+        Raises:
+            TableError: the two were measured under unlike conditions.
+        """
+        if difference := self.conditions.unlike(other.conditions):
+            raise TableError(
+                f"latency tables of unlike conditions never mix: {difference}; "
+                "measure both under the same conditions"
+            )
+        return replace(
+            self,
+            entries=self.entries | other.entries,
+            networks=self.networks | other.networks,
+        )
+
+    def extended(self, other: "LatencyTable") -> "LatencyTable":
+        """This table with what ``other`` holds beyond it, brought to this one's scale.
+
+        The scale is the median ratio of the entries that both hold: two processes on one
+        machine differ by how busy it was.
+
+        Raises:
+            TableError: the two were measured under unlike conditions.
+        """
+        ratios = [
+            entry.median_ms / other.entries[key].median_ms
+            for key, entry in self.entries.items()
+            if key in other.entries and other.entries[key].median_ms > 0
+        ]
+        factor = statistics.median(ratios) if ratios else 1.0
+        entries = {
+            key: entry.scaled(factor)
+            for key, entry in other.entries.items()
+            if key not in self.entries
+        }
+        networks = {
+            key: replace(mine, covers=tuple(dict.fromkeys((*mine.covers, *theirs.covers))))
+            if (mine := self.networks.get(key))
+            else theirs.scaled(factor)
+            for key, theirs in other.networks.items()
+        }
+        return self.merged(LatencyTable(other.conditions, entries, networks))
+
+    def covering(self, network: NetworkKey, candidates: str) -> "LatencyTable":
+        """This table, saying that it has all entries of these candidates of a network.
+
+        Args:
+            network: one that the table holds.
+            candidates: the set of candidates in words.
+        """
+        held = self.networks[network]
+        covers = tuple(dict.fromkeys((*held.covers, candidates)))
+        return replace(self, networks=self.networks | {network: replace(held, covers=covers)})
+
+    def sum_ms(self, keys: Iterable[LatencyKey]) -> float:
+        """Milliseconds that all of ``keys`` take together; each of them has an entry."""
+        return sum(self.entries[key].median_ms for key in keys)
+
+    def network(self, chain: Chain) -> NetworkLatency:
+        """The original network's end-to-end latency and fixed part.
+
+        Raises:
+            TableError: it was not measured.
+        """
+        key = NetworkKey.of(chain)
+        if key not in self.networks:
+            raise TableError(f"latency table holds no network {key}; run `depthopt profile` for it")
+        return self.networks[key]

@@ -1,0 +1,102 @@
+"""Latency tables as files: where they lie, and how several processes share one."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from depthopt.core.artefacts import load_json, save_json
+from depthopt.errors import TableError
+from depthopt.tables.latency import LatencySummary, LatencyTable, MeasurementConditions
+
+_LOCK_TIMEOUT_S = 60.0
+
+
+def table_path(root: Path, conditions: MeasurementConditions) -> Path:
+    """``<device>/<runtime>-<version>-<dtype>-b<batch>.json`` under ``root``.
+
+    A thread count other than 1 is part of the name too.
+    """
+    device = re.sub(r"[^a-z0-9]+", "-", conditions.device.lower()).strip("-") or "unknown"
+    parts = [conditions.runtime, conditions.runtime_version, conditions.dtype]
+    parts.append(f"b{conditions.batch}")
+    if (conditions.threads or 1) > 1:
+        parts.append(f"t{conditions.threads}")
+    return root / device / f"{'-'.join(parts)}.json"
+
+
+def stored(path: Path, conditions: MeasurementConditions) -> LatencyTable:
+    """The table in a file, or an empty one where there is none yet.
+
+    Raises:
+        ArtefactError: the file is cut short, no table, or of a newer schema.
+        TableError: it was measured under other conditions; both are named.
+    """
+    empty = LatencyTable(conditions)
+    if not path.exists():
+        return empty
+    table = load_json(LatencyTable, path)
+    if difference := table.conditions.unlike(conditions):
+        raise TableError(
+            f"{path} was measured under other conditions than those at hand: {difference}; "
+            "choose another file"
+        )
+    return table
+
+
+def store(path: Path, table: LatencyTable) -> LatencyTable:
+    """Add to a file what it lacks of ``table``, and give what it then holds.
+
+    Of several processes that measure at once, each waits for the other's write; what was
+    stored first holds, and the rest is brought to its scale. A process killed while it
+    writes leaves the file as it was.
+
+    Raises:
+        ArtefactError: the file is cut short, no table, or of a newer schema.
+        TableError: it was measured under other conditions, or stays locked.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = path.with_name(f".{path.name}.lock")
+    try:
+        with FileLock(lock, timeout=_LOCK_TIMEOUT_S):
+            for left_over in path.parent.glob(f".{path.name}.*"):
+                if left_over != lock:  # of a process killed while it wrote
+                    left_over.unlink()
+            both = _tidy(stored(path, table.conditions).extended(table))
+            save_json(both, path)
+    except Timeout:
+        raise TableError(
+            f"{path} stays locked by another process ({lock}); try again when that has ended"
+        ) from None
+    return both
+
+
+def _tidy(table: LatencyTable) -> LatencyTable:
+    """In the order of the keys, to five digits: what a diff then shows was measured."""
+    return replace(
+        table,
+        entries={key: _rounded(table.entries[key]) for key in sorted(table.entries, key=str)},
+        networks={
+            key: replace(
+                network,
+                total=_rounded(network.total),
+                fixed_ms=_digits(network.fixed_ms),
+                blocks_share=network.blocks_share and _digits(network.blocks_share),
+            )
+            for key, network in sorted(table.networks.items(), key=lambda item: str(item[0]))
+        },
+    )
+
+
+def _rounded(summary: LatencySummary) -> LatencySummary:
+    return replace(
+        summary,
+        median_ms=_digits(summary.median_ms),
+        q1_ms=_digits(summary.q1_ms),
+        q3_ms=_digits(summary.q3_ms),
+    )
+
+
+def _digits(value: float) -> float:
+    return float(f"{value:.5g}")

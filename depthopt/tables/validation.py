@@ -1,0 +1,58 @@
+"""How well a latency table predicts plans that were timed."""
+
+import statistics
+from dataclasses import dataclass
+
+from depthopt.core.candidate import Candidate
+from depthopt.tables.latency import MeasurementConditions, NetworkKey
+
+
+@dataclass(frozen=True, slots=True)
+class PlanTiming:
+    """One plan, as a table predicts it and as its real merged network was timed.
+
+    Speed-ups are over the original, which was timed in turn with the plan's network:
+    absolute times drift from process to process.
+
+    Attributes:
+        predicted_ms: the plan's entries and the fixed part, summed up.
+        predicted_speedup: the original's end-to-end latency in the table over that.
+        measured_speedup: median of the originals' times over the plan's.
+        replaced: the plan's candidates, less the blocks that it keeps.
+    """
+
+    predicted_ms: float
+    predicted_speedup: float
+    measured_speedup: float
+    replaced: tuple[Candidate, ...]
+
+    @property
+    def error(self) -> float:
+        """By what fraction the predicted speed-up is above the measured one."""
+        return self.predicted_speedup / self.measured_speedup - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Validation:
+    """Random plans that a table's predictions were checked on.
+
+    Attributes:
+        network: the original.
+        conditions: what it was measured on and how.
+        seed: of the drawing.
+        blocks_share: the original's own sum: see ``NetworkLatency``.
+        timings: one per plan.
+    """
+
+    network: NetworkKey
+    conditions: MeasurementConditions
+    seed: int
+    blocks_share: float | None
+    timings: tuple[PlanTiming, ...]
+
+    @property
+    def median_error(self) -> float:
+        """Median of the predictions' absolute errors, as a fraction."""
+        return statistics.median(abs(timing.error) for timing in self.timings)
+
+

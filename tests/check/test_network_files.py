@@ -1,0 +1,147 @@
+"""What a side is: files, engines, saved networks."""
+
+from dataclasses import replace
+
+import numpy as np
+import onnx
+import pytest
+import timm
+import torch
+from onnx import TensorProto
+
+import depthopt
+from depthopt.check.accuracy import accuracy_on
+from depthopt.check.memory import peak_memory_bytes
+from depthopt.check.network_files import batch_of, side_of
+from depthopt.errors import CheckFailed, ModelError, UsageError
+from depthopt.runtimes.registry import get_runtime
+from tests.check.models import convolutions, linear
+from tests.plans import plan_of
+
+RUNTIME = get_runtime("onnxruntime")
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """A classifier of digits with random weights, for four images at once."""
+    torch.manual_seed(0)
+    model = timm.create_model("test_resnet", in_chans=1, num_classes=10)
+    path = tmp_path_factory.mktemp("sides") / "digits.onnx"
+    depthopt.export_onnx(model, path, images=torch.randn(4, 1, 16, 16), batch=4)
+    return model, path
+
+
+def side(path, scratch, batch=1):
+    return side_of(path, runtime=RUNTIME, batch=batch, scratch=scratch)
+
+
+def test_a_file_is_read_with_the_weights_that_it_names(tmp_path):
+    path = convolutions(tmp_path / "model.onnx", 3)
+    alone = side(path, tmp_path)
+    assert alone.size_bytes == path.stat().st_size
+    assert alone.parameters >= 3 * 16 * 16 * 9
+    assert alone.input_shapes == {"x": (1, 16, 24, 24)}
+    parted, weights = tmp_path / "parted.onnx", tmp_path / "weights.bin"
+    onnx.save(
+        onnx.load(path), parted, save_as_external_data=True, location=weights.name, size_threshold=0
+    )
+    both = side(parted, tmp_path)
+    assert both.size_bytes == parted.stat().st_size + weights.stat().st_size
+    assert both.parameters == alone.parameters
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    assert side(parted, tmp_path).sha256 != both.sha256
+
+
+def test_a_network_that_does_not_run_is_named(tmp_path):
+    integers = linear(tmp_path / "integers.onnx", np.zeros((65, 10)), dtype=TensorProto.INT64)
+    with pytest.raises(ModelError, match=r"integers\.onnx does not run on random float32 inputs"):
+        side(integers, tmp_path)
+
+
+class Loader:
+    """A runtime that loads engines, which are ONNX files here."""
+
+    name = "loader"
+
+    def load_engine(self, path):
+        return RUNTIME.compile(path.read_bytes())
+
+
+def test_an_engine_is_loaded_by_a_runtime_that_can(tmp_path):
+    engine = convolutions(tmp_path / "network.engine", 3)
+    found = side_of(engine, runtime=Loader(), batch=1, scratch=tmp_path)
+    assert found.is_engine
+    assert found.parameters is None
+    assert found.input_shapes == {"x": (1, 16, 24, 24)}
+    with pytest.raises(UsageError, match="onnxruntime loads none; use --runtime tensorrt"):
+        side(engine, tmp_path)
+
+
+def test_a_saved_network_is_exported(tmp_path, exported):
+    model, _ = exported
+    chain = depthopt.extract(model, (1, 16, 16), name="test_resnet")
+    plan = plan_of(chain)
+    network = depthopt.apply(model, chain, plan, calibration=[torch.randn(8, 1, 16, 16)])
+    folder = tmp_path / "saved"
+    depthopt.save(network, folder, plan, arguments={"in_chans": 1, "num_classes": 10})
+    found = side(folder, tmp_path, batch=2)
+    assert found.input_shapes == {"image": (2, 1, 16, 16)}
+    assert found.path.suffix == ".onnx"
+    assert batch_of(2, found) == 2
+
+
+def test_the_batch_is_the_models_own(tmp_path, exported):
+    found = side(exported[1], tmp_path)
+    free = replace(found, input_shapes={"image": (None, 1, 16, 16)})
+    assert batch_of(1, found) == batch_of(4, found) == batch_of(1, free, found) == 4
+    assert batch_of(3, free) == 3
+    with pytest.raises(UsageError, match="takes 4 images per inference, --batch says 2"):
+        batch_of(2, found)
+
+
+def test_accuracy_is_that_of_the_network_before_export(tmp_path, exported):
+    model, path = exported
+    data = depthopt.load_dataset("digits", input_size=(1, 16, 16), calibration_images=1, seed=0)
+    images, labels = next(data.test.batches(449))
+    with torch.no_grad():
+        wanted = 100 * float((model.eval()(images).argmax(1) == labels).float().mean())
+    assert accuracy_on("digits", RUNTIME)(side(path, tmp_path)) == pytest.approx(wanted)
+
+
+def test_accuracy_needs_images(tmp_path):
+    builder_input = convolutions(tmp_path / "a.onnx", 1)
+    found = side(builder_input, tmp_path)
+    free = type(found)(found.name, found.path, "", 0, 0, {"x": (1, 7)})
+    with pytest.raises(ModelError, match="leave out --data"):
+        accuracy_on("digits", RUNTIME)(free)
+
+
+def test_accuracy_needs_the_data_sets_classes(tmp_path):
+    seven = side(linear(tmp_path / "seven.onnx", np.zeros((65, 7))), tmp_path)
+    with pytest.raises(ModelError, match="gives 7 numbers for an image, digits has 10 classes"):
+        accuracy_on("digits", RUNTIME)(seven)
+
+
+def test_a_saved_network_whose_onnx_file_is_wrong_is_no_regression(tmp_path, monkeypatch):
+    def fails(*_, **__):
+        raise CheckFailed("the logits differ")
+
+    monkeypatch.setattr("depthopt.export.load", fails)
+    folder = tmp_path / "saved"
+    folder.mkdir()
+    with pytest.raises(ModelError, match="saved cannot be checked as ONNX: the logits differ"):
+        side(folder, tmp_path)
+
+
+def test_peak_memory_holds_the_weights(tmp_path):
+    peak = peak_memory_bytes(convolutions(tmp_path / "a.onnx", 40), RUNTIME, 1)
+    assert peak is None or 40 * 16 * 16 * 9 * 4 < peak < 200 << 20
+
+
+def test_what_does_not_run_in_a_process_of_its_own_is_named(tmp_path):
+    path = tmp_path / "broken.onnx"
+    path.write_bytes(b"no model")
+    with pytest.raises(ModelError, match=r"broken\.onnx"):
+        peak_memory_bytes(path, RUNTIME, 1)
