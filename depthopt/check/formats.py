@@ -52,7 +52,8 @@ def _markdown(report: CheckReport) -> Iterator[str]:
     yield ""
     yield (
         f"Against `{report.baseline.name}`, on {where.device}, {where.runtime} "
-        f"{where.runtime_version}, {where.dtype}, batch {where.batch}, {where.threads or 0} threads."
+        f"{where.runtime_version}, {where.dtype}, batch {where.batch}, "
+        f"{where.threads or 0} threads."
     )
     yield ""
     yield "| | baseline | current | change | |"

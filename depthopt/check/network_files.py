@@ -140,10 +140,7 @@ def _exported(folder: Path, batch: int, scratch: Path) -> Path:
 
     from depthopt.core.artefacts import load_json  # noqa: PLC0415 - as above
     from depthopt.export.onnx import export_onnx  # noqa: PLC0415 - as above
-    from depthopt.export.saved import (
-        SavedModel,  # noqa: PLC0415 - as above
-        load,  # noqa: PLC0415 - as above
-    )
+    from depthopt.export.saved import SavedModel, load  # noqa: PLC0415 - as above
 
     name = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]
     path = scratch / f"{name}.onnx"

@@ -11,6 +11,7 @@ from depthopt.cli.progress import ConsoleReporter
 from depthopt.errors import UsageError
 
 if TYPE_CHECKING:  # torch takes seconds to import; --help needs none of it
+    from depthopt.core.chain import Chain
     from depthopt.pipeline.context import Context
 
 console = Console() if sys.stdout.isatty() else Console(width=160)
@@ -44,6 +45,16 @@ def walk(recipe: Path, overrides: list[str] | None, run_dir: Path | None, until:
     loaded = load_recipe(recipe, overrides or [])
     with ConsoleReporter(err) as reporter:
         return run(loaded, run_dir or Path("runs") / recipe.stem, until=until, reporter=reporter)
+
+
+def chain_of(model: str, input_size: tuple[int, int, int]) -> "Chain":
+    """The chain of a timm model by name."""
+    from depthopt.extraction.extract import extract  # noqa: PLC0415 - torch takes seconds
+    from depthopt.models.timm import create_timm_model  # noqa: PLC0415 - as above
+
+    channels = input_size[0]
+    network = create_timm_model(model, {} if channels == 3 else {"in_chans": channels})
+    return extract(network, input_size, name=model)
 
 
 def is_recipe(model: str) -> bool:

@@ -4,14 +4,10 @@ There, operators and candidates were written out field by field, a skip's layers
 their own, and 0 threads stood for an accelerator.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 from depthopt.core.operators import AveragePooling, Convolution
-
-_CANDIDATE = {"start", "end", "kind", "spec", "activation", "kept"}
-_BLOCK = {"name", "spec", "input_size", "output_size"}
-_SKIP = {"projection", "projection_name", "pool", "pool_name"}
-_CONDITIONS = {"runtime_version", "threads"}
 
 
 def upgraded(content: Any) -> Any:
@@ -24,14 +20,9 @@ def upgraded(content: Any) -> Any:
         return [upgraded(element) for element in content]
     if not isinstance(content, dict):
         return content
-    if set(content) == _CANDIDATE:
-        return _candidate(content)
-    if content.keys() >= _BLOCK:
-        return _block(content)
-    if content.keys() >= _SKIP:
-        return _skip(content)
-    if content.keys() >= _CONDITIONS:
-        return content | {"threads": content["threads"] or None}
+    for names, change in _CHANGES:
+        if content.keys() >= names:
+            return change(content)
     return {name: upgraded(value) for name, value in content.items()}
 
 
@@ -43,6 +34,10 @@ def _candidate(old: dict[str, Any]) -> str:
     if old["kind"] == "merge":
         parts.append("of " + ",".join(map(str, old["kept"])))
     return " ".join(parts)
+
+
+def _conditions(old: dict[str, Any]) -> dict[str, Any]:
+    return old | {"threads": old["threads"] or None}
 
 
 def _block(old: dict[str, Any]) -> dict[str, Any]:
@@ -78,3 +73,15 @@ def _skip(old: dict[str, Any]) -> dict[str, Any]:
 def _convolution(old: dict[str, Any]) -> Convolution:
     fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in old.items()}
     return Convolution(**fields)
+
+
+_BLOCK = {"name", "spec", "input_size", "output_size"}
+_SKIP = {"projection", "projection_name", "pool", "pool_name"}
+
+_CHANGES: tuple[tuple[set[str], Callable[[dict[str, Any]], Any]], ...] = (
+    ({"start", "end", "kind", "spec", "activation", "kept"}, _candidate),
+    (_BLOCK, _block),
+    (_SKIP, _skip),
+    ({"runtime_version", "threads"}, _conditions),
+)
+"""What a value of the old version is told by, and what it is now."""

@@ -18,8 +18,8 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from depthopt.data.dataset import Batch, Preprocessing, batch_indices
+from depthopt.data.seeds import all_seeded
 from depthopt.errors import DataError
-from depthopt.train.seeds import all_seeded
 
 logger = logging.getLogger(__name__)
 

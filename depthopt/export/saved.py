@@ -175,5 +175,3 @@ def load_saved(folder: Path) -> SavedModel:
         ArtefactError: it is missing or damaged.
     """
     return load_json(SavedModel, folder / "model.json")
-
-

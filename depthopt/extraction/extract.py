@@ -110,9 +110,7 @@ def _block(network: Network, layers: Layers, layer: fx.Node, sums: Sequence[Sum]
     return Block(
         name=str(layer.target),
         operator=operator,
-        layout=Layout(
-            operator.in_channels, size_of(source), operator.out_channels, size_of(layer)
-        ),
+        layout=Layout(operator.in_channels, size_of(source), operator.out_channels, size_of(layer)),
         activation=activation,
         input=source.name,
         linear=linear.name,
@@ -121,9 +119,7 @@ def _block(network: Network, layers: Layers, layer: fx.Node, sums: Sequence[Sum]
     )
 
 
-def _skips(
-    network: Network, layers: Sequence[fx.Node], placed: dict[Sum, int]
-) -> Iterator[Skip]:
+def _skips(network: Network, layers: Sequence[fx.Node], placed: dict[Sum, int]) -> Iterator[Skip]:
     """The skips that the blocks' sums close, in the order of the additions."""
     for target, layer in enumerate(layers, start=1):
         for sum_, source in placed.items():

@@ -45,7 +45,11 @@ def pooling_of(
     top, left = padding
     pooling = AveragePooling(channels, kernel, stride, (left, left, top, top))
     uneven = padding != (0, 0) and not pool.count_include_pad
-    if uneven or pooling.output_size(input_size) != output_size or pool.divisor_override is not None:
+    if (
+        uneven
+        or pooling.output_size(input_size) != output_size
+        or pool.divisor_override is not None
+    ):
         raise ValueError("averages over windows of unequal size")
     return pooling
 

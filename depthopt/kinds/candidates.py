@@ -144,7 +144,9 @@ def _merges(chain: Chain, start: int, end: int) -> Iterator[Candidate]:
         return
     first, ending = chain.blocks[start], chain.ending(start, end)
     window = segment_window(chain, start, end)
-    spec = window.convolution(first.layout.in_channels, ending.channels, first.layout.input_size, ending.size)
+    spec = window.convolution(
+        first.layout.in_channels, ending.channels, first.layout.input_size, ending.size
+    )
     if min(spec.padding) >= 0:
         detail = detail_of(range(start, end))
         yield Candidate(start, end, "merge", (spec,), ending.activation, detail)

@@ -99,7 +99,12 @@ def _kind(block: Block) -> str:
 
 def _label(i: int, block: Block) -> list[str]:
     size = "x".join(map(str, block.layout.output_size))
-    return [f"{i} {block.name}", str(block.operator), f"to {size}", str(block.activation or "linear")]
+    return [
+        f"{i} {block.name}",
+        str(block.operator),
+        f"to {size}",
+        str(block.activation or "linear"),
+    ]
 
 
 def _skip_label(skip: Skip) -> str:

@@ -39,6 +39,9 @@ def compensate(networks: SideBySide, chain: Chain, index: int) -> None:
 
 def _layers(student: fx.GraphModule, block: Block) -> tuple[str, nn.Module, nn.BatchNorm2d | None]:
     """The path of the block's last linear layer, its convolution, and the norm behind it if any."""
-    layer, path = student.get_submodule(block.name), str(nodes_by_name(student)[block.linear].target)
+    layer, path = (
+        student.get_submodule(block.name),
+        str(nodes_by_name(student)[block.linear].target),
+    )
     last = student.get_submodule(path)
     return path, layer, last if last is not layer and isinstance(last, nn.BatchNorm2d) else None

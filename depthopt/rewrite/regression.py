@@ -215,7 +215,9 @@ def convolve(inputs: Tensor, weight: Tensor, bias: Tensor, spec: Convolution) ->
     return F.conv2d(padded, weight, bias, spec.stride, 0, spec.dilation, spec.groups)
 
 
-def error_of(inputs: Tensor, weight: Tensor, bias: Tensor, spec: Convolution, wanted: Tensor) -> float:
+def error_of(
+    inputs: Tensor, weight: Tensor, bias: Tensor, spec: Convolution, wanted: Tensor
+) -> float:
     """Mean squared error of what ``convolve`` gives, over the variance of what is wanted."""
     error = float((convolve(inputs, weight, bias, spec) - wanted).square().mean())
     return error / max(float(wanted.var()), 1e-30)

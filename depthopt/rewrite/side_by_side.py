@@ -62,9 +62,9 @@ class Observed:
         """
         targets: Mapping[str, Tensor] = {_ONLY: self.wanted}
         priors = None if prior is None else {_ONLY: prior}
-        return best_fits(
-            self.regression, self.convolution, self.inputs, targets, ridges, priors
-        )[_ONLY]
+        return best_fits(self.regression, self.convolution, self.inputs, targets, ridges, priors)[
+            _ONLY
+        ]
 
     def error(self, weight: Tensor, bias: Tensor) -> float:
         """That of some weights on the batches held out, as ``Fitted.error``."""

@@ -105,7 +105,9 @@ def check_chain(graph_module: fx.GraphModule, chain: Chain) -> None:
     for block in chain.blocks:
         module = modules.get(block.name)
         same = (
-            module is not None and why_opaque(module) is None and operator_of(module) == block.operator
+            module is not None
+            and why_opaque(module) is None
+            and operator_of(module) == block.operator
         )
         if not same or not {block.linear, block.preactivation, block.output} <= set(nodes):
             raise ModelError(
@@ -183,7 +185,9 @@ class _Builder:
         module = self._module(choice)
         self._graph_module.add_submodule(name, module)
         node = self._graph.call_module(name, (self._tensor_at(choice.start),))
-        norm = self._norm(choice) if choice.kind == "fit" and isinstance(module, nn.Conv2d) else None
+        norm = (
+            self._norm(choice) if choice.kind == "fit" and isinstance(module, nn.Conv2d) else None
+        )
         if norm is None:
             return New(name), node
         new = New(name, f"{name}_norm")

@@ -54,5 +54,3 @@ class Validation:
     def median_error(self) -> float:
         """Median of the predictions' absolute errors, as a fraction."""
         return statistics.median(abs(timing.error) for timing in self.timings)
-
-

@@ -12,12 +12,12 @@ from torch import nn
 
 from depthopt.core.training import EpochRecord, TrainResult
 from depthopt.data.dataset import Dataset, Progress, training_steps
+from depthopt.data.seeds import seed_of
 from depthopt.errors import DepthoptError, UsageError
 from depthopt.graph.heap import kept_heap
 from depthopt.rewrite.inserted import come_into_their_own
 from depthopt.tasks.evaluate import evaluate
 from depthopt.train.config import TrainConfig, check_config
-from depthopt.train.seeds import seed_of
 from depthopt.train.state import TrainState, identity, load_state, save_state
 from depthopt.train.trainer import Matched, Trainer, make_trainer
 

@@ -21,6 +21,7 @@ from timm.scheduler.cosine_lr import CosineLRScheduler
 from timm.utils.model_ema import ModelEmaV3
 from torch import Tensor, nn
 
+from depthopt.data.seeds import all_seeded, seed_of
 from depthopt.errors import ModelError, UsageError
 from depthopt.graph.trace import trace
 from depthopt.rewrite.fold import fold_norms
@@ -28,7 +29,6 @@ from depthopt.rewrite.inserted import come_into_their_own
 from depthopt.train.config import TrainConfig
 from depthopt.train.loss import matching_loss, training_loss
 from depthopt.train.module_inputs import Taps
-from depthopt.train.seeds import all_seeded, seed_of
 from depthopt.train.state import TrainState
 
 Matched = Sequence[tuple[str, str]]

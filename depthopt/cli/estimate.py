@@ -1,0 +1,45 @@
+"""``depthopt estimate``: what candidates cost in accuracy."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from depthopt.cli.options import AsJson, Overrides, RecipeArgument, RunDir, walk
+from depthopt.core.artefacts import write_bytes
+
+
+def estimate(
+    recipe: RecipeArgument,
+    overrides: Overrides = None,
+    run_dir: RunDir = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option(help="Draw cost over position and length (.svg).", show_default=False),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(help="Spread the work over so many Ray workers.", show_default=False),
+    ] = None,
+    address: Annotated[
+        str | None, typer.Option(help="Of a Ray cluster, or auto.", show_default=False)
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Estimate what each candidate costs in accuracy.
+
+    The stages before it are carried out first, as far as they are not done. The table is the
+    same for any number of workers; started again, the command goes on from the entries that
+    it has.
+    """
+    where = {"importance.workers": workers, "importance.address": address}
+    given = [f"{key}={value}" for key, value in where.items() if value is not None]
+    overrides = [*(overrides or []), *given]
+    context = walk(recipe, overrides, run_dir, "estimate")
+    if plot is not None:
+        from depthopt.report.importance import importance_svg  # noqa: PLC0415 - matplotlib takes a second
+
+        write_bytes(plot, importance_svg(context.importance))
+    path = str(context.path("importance.json"))
+    print(json.dumps({"stage": "estimate", "artefacts": [path]}) if as_json else path)

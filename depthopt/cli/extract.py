@@ -1,0 +1,67 @@
+"""``depthopt extract``: a network as a chain."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from depthopt.cli.options import (
+    AsJson,
+    Overrides,
+    RunDir,
+    chain_of,
+    console,
+    input_size_of,
+    is_recipe,
+    walk,
+)
+from depthopt.cli.show import show_chain
+from depthopt.core.artefacts import to_json, write_bytes
+from depthopt.core.chain import Chain
+
+
+def extract(
+    model: Annotated[str, typer.Argument(help="A timm model's name, or a recipe (.yaml).")],
+    overrides: Overrides = None,
+    input_size: Annotated[
+        str, typer.Option(help="Channels, height and width, for a model's name.")
+    ] = "3,224,224",
+    run_dir: RunDir = None,
+    as_json: AsJson = False,
+    dot: Annotated[
+        Path | None, typer.Option(help="Draw the chain as a Graphviz file.", show_default=False)
+    ] = None,
+    svg: Annotated[
+        Path | None, typer.Option(help="Draw the chain as an SVG picture.", show_default=False)
+    ] = None,
+) -> None:
+    """Show a network as a chain: its blocks, skips and barriers, and what is not used.
+
+    A segment, a run of consecutive blocks, can be replaced if it crosses no barrier and no
+    skip in part. With a recipe, the stages up to this one are carried out in its run folder.
+    """
+    if is_recipe(model):
+        chain = walk(Path(model), overrides, run_dir, "extract").chain
+    else:
+        chain = chain_of(model, input_size_of(input_size))
+    _draw(chain, dot, svg)
+    print(to_json(chain)) if as_json else _show_chain(chain)
+
+
+def _draw(chain: Chain, dot: Path | None, svg: Path | None) -> None:
+    if dot is None and svg is None:
+        return
+    from depthopt.report.drawing import chain_dot, chain_svg  # noqa: PLC0415 - matplotlib takes a second
+
+    if dot is not None:
+        write_bytes(dot, chain_dot(chain).encode())
+    if svg is not None:
+        write_bytes(svg, chain_svg(chain))
+
+
+def _show_chain(chain: Chain) -> None:
+    from depthopt.extraction.coverage import reducible_share  # noqa: PLC0415 - as above
+    from depthopt.kinds.candidates import candidates  # noqa: PLC0415 - as above
+
+    shares = reducible_share(chain, merging=True), reducible_share(chain)
+    show_chain(console, chain, candidates(chain, kinds=("drop", "fit", "merge")), shares)

@@ -1,0 +1,49 @@
+"""``depthopt run``: a whole recipe."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from depthopt.cli.options import AsJson, Overrides, RecipeArgument, RunDir, console, walk
+from depthopt.cli.show import show_dry_run, show_result
+from depthopt.core.artefacts import load_json, to_json
+from depthopt.pipeline.result import Result
+
+
+def run(
+    recipe: RecipeArgument,
+    overrides: Overrides = None,
+    run_dir: RunDir = None,
+    as_json: AsJson = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Only check it all, and estimate time and memory."),
+    ] = False,
+) -> None:
+    """Carry out a whole recipe: from a network and data to a faster network.
+
+    Every stage's artefact is kept in the run folder. Started again, a run goes on from
+    the last finished stage; with a changed recipe only the stages that the change
+    affects are done again. With several GPUs or machines:
+    accelerate launch -m depthopt run RECIPE.
+
+    With --dry-run nothing is written; problems that would stop the run are listed, and make
+    the exit code 1.
+    """
+    if dry_run:
+        _dry_run(recipe, overrides or [], run_dir or Path("runs") / recipe.stem, as_json=as_json)
+        return
+    context = walk(recipe, overrides, run_dir, "result")
+    result = load_json(Result, context.path("result.json"))
+    print(to_json(result)) if as_json else show_result(console, result)
+
+
+def _dry_run(recipe: Path, overrides: list[str], run_dir: Path, *, as_json: bool) -> None:
+    from depthopt.pipeline.dry_run import dry_run  # noqa: PLC0415 - torch takes seconds
+    from depthopt.pipeline.recipe import load_recipe  # noqa: PLC0415 - as above
+
+    found = dry_run(load_recipe(recipe, overrides), run_dir)
+    print(to_json(found)) if as_json else show_dry_run(console, found)
+    if found.problems:
+        raise typer.Exit(1)

@@ -1,0 +1,59 @@
+"""The commands that carry a recipe out up to one of its last stages."""
+
+import json
+
+from depthopt.cli.options import AsJson, Overrides, RecipeArgument, RunDir, walk
+
+
+def apply(
+    recipe: RecipeArgument,
+    overrides: Overrides = None,
+    run_dir: RunDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Carry out the plan: the shallow network, its new convolutions fitted on data.
+
+    The stages before it are carried out first, as far as they are not done.
+    """
+    _up_to("apply", "shallow", recipe, overrides, run_dir, as_json=as_json)
+
+
+def finetune(
+    recipe: RecipeArgument,
+    overrides: Overrides = None,
+    run_dir: RunDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Train the shallow network, with the original as its teacher.
+
+    The stages before it are carried out first, as far as they are not done.
+    """
+    _up_to("finetune", "finetuned", recipe, overrides, run_dir, as_json=as_json)
+
+
+def merge(
+    recipe: RecipeArgument,
+    overrides: Overrides = None,
+    run_dir: RunDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Fold norms and merge convolutions, and check that the logits stay the same.
+
+    The stages before it are carried out first, as far as they are not done.
+    """
+    _up_to("merge", "fused", recipe, overrides, run_dir, as_json=as_json)
+
+
+def _up_to(
+    stage: str,
+    folder: str,
+    recipe: RecipeArgument,
+    overrides: Overrides,
+    run_dir: RunDir,
+    *,
+    as_json: bool,
+) -> None:
+    """Carry out the stages up to one that saves a network in ``folder``."""
+    context = walk(recipe, overrides, run_dir, stage)
+    paths = [str(context.path(f"{folder}/{name}")) for name in ("model.json", "model.safetensors")]
+    print(json.dumps({"stage": stage, "artefacts": paths}) if as_json else "\n".join(paths))
