@@ -13,24 +13,30 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from depthopt.core.candidate import Candidate, LatencyKey, latency_keys
+from depthopt.core.candidate import Candidate
 from depthopt.core.chain import Chain
 from depthopt.core.plan import Frontier, Plan
-from depthopt.core.tables import (
-    ImportanceTable,
+from depthopt.extraction.extract import extract
+from depthopt.frontier.caps import LatencyCap, MemoryCap, ParameterCap, live_elements
+from depthopt.frontier.solve import solve
+from depthopt.importance.estimate import estimate
+from depthopt.kinds.candidates import candidates
+from depthopt.kinds.latency_keys import candidate_ms, latency_keys
+from depthopt.latency.worthwhile import worthwhile
+from depthopt.rewrite.classifier import regress_classifier
+from depthopt.shallow.apply import apply
+from depthopt.shallow.merge import merge
+from depthopt.shallow.options import Form
+from depthopt.solver.stages import Bucketed, Epsilon
+from depthopt.tables.importance import ImportanceTable
+from depthopt.tables.latency import (
+    LatencyKey,
     LatencySummary,
     LatencyTable,
     MeasurementConditions,
+    NetworkKey,
     NetworkLatency,
-    network_key,
 )
-from depthopt.extraction import candidates, extract
-from depthopt.importance import estimate
-from depthopt.latency.select import worthwhile
-from depthopt.rewrite import apply, merge, regress_classifier
-from depthopt.rewrite.build import Form
-from depthopt.solver import Bucketed, Epsilon, solve
-from depthopt.solver.constraints import LatencyCap, MemoryCap, ParameterCap, live_elements
 from tests.golden.plain import plain_network
 from tests.networks import randomised
 
@@ -109,15 +115,15 @@ def candidates_of(case: str) -> tuple[Candidate, ...]:
 
 def latencies(chain: Chain, found: tuple[Candidate, ...]) -> LatencyTable:
     """A microsecond per entry, and one per 100 000 multiply-accumulates."""
-    entries = {str(key): _summary(_ms(key)) for c in found for key in latency_keys(chain, c)}
+    entries = {key: _summary(_ms(key)) for c in found for key in latency_keys(chain, c)}
     table = LatencyTable(CONDITIONS, entries)
-    kept_ms = sum(table.candidate_ms(chain, c) for c in found if c.kind == "keep")
+    kept_ms = sum(candidate_ms(chain, c, table) for c in found if c.kind == "keep")
     whole = NetworkLatency(_summary(kept_ms + 0.01), 0.01, 0.9, ("all",))
-    return LatencyTable(CONDITIONS, entries, {network_key(chain): whole})
+    return LatencyTable(CONDITIONS, entries, {NetworkKey.of(chain): whole})
 
 
 def _ms(key: LatencyKey) -> float:
-    return 1e-3 + (0 if key.spec is None else 1e-8 * key.spec.macs(key.input_size))
+    return 1e-3 + 1e-8 * key.operator.macs(key.input_size)
 
 
 def _summary(ms: float) -> LatencySummary:
@@ -151,7 +157,7 @@ def frontiers(
     """Frontiers by what they were solved for."""
     near = worthwhile(chain, found, table)
     original_ms = table.network(chain).total.median_ms
-    weights = sum(block.spec.parameters for block in chain.blocks)
+    weights = sum(block.operator.parameters for block in chain.blocks)
     caps = (
         LatencyCap(table, 0.8 * original_ms),
         ParameterCap(weights * 9 // 10),
@@ -189,7 +195,7 @@ def networks(case: str, plan: Plan, form: Form) -> dict[str, Any]:
         network(case),
         chain_of(case),
         plan,
-        calibration=[pixels for pixels, _ in batches],
+        fitting=[pixels for pixels, _ in batches],
         form=form,
         start="at_once",
     )

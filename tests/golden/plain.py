@@ -11,13 +11,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from depthopt.core.candidate import Candidate, latency_keys, parameters
+from depthopt.core.candidate import Candidate
 from depthopt.core.chain import Block, Chain, Ending, Skip
+from depthopt.core.operators import Activation, AveragePooling
 from depthopt.core.plan import Frontier, Plan
-from depthopt.core.spec import ConvSpec
-from depthopt.core.tables import ImportanceTable, LatencySummary, LatencyTable
 from depthopt.extraction.coverage import reducible_share
-from depthopt.solver.constraints import live_elements
+from depthopt.frontier.caps import live_elements
+from depthopt.kinds.latency_keys import latency_keys, parameters
+from depthopt.tables.importance import ImportanceTable
+from depthopt.tables.latency import LatencySummary, LatencyTable
 
 
 def plain_chain(chain: Chain) -> dict[str, Any]:
@@ -42,27 +44,31 @@ def plain_chain(chain: Chain) -> dict[str, Any]:
 
 
 def _block(block: Block) -> list[Any]:
-    sizes = [list(block.input_size), list(block.output_size)]
+    sizes = [list(block.layout.input_size), list(block.layout.output_size)]
     nodes = [block.input, block.linear, block.preactivation, block.output]
-    return [block.name, _convolution(block.spec), *sizes, block.activation, *nodes]
+    return [block.name, str(block.operator), *sizes, _text(block.activation), *nodes]
 
 
 def _skip(skip: Skip) -> list[Any]:
-    projection = [_convolution(skip.projection), skip.projection_name]
-    pool = [_convolution(skip.pool), skip.pool_name]
-    nodes = [skip.source, skip.target, skip.add, skip.branch]
+    projection, pool = [None, None], [None, None]
+    for layer in skip.branch:
+        if isinstance(layer.operator, AveragePooling):
+            pool = [str(layer.operator).removeprefix("avgpool "), layer.name]
+        else:
+            projection = [str(layer.operator), layer.name]
+    nodes = [skip.source, skip.target, skip.add, skip.operand]
     return [*nodes, *projection, *pool, _ending(skip.ending), skip.gated]
 
 
 def _ending(ending: Ending | None) -> list[Any] | None:
     if ending is None:
         return None
-    nodes = [ending.preactivation, ending.activation, ending.output]
+    nodes = [ending.preactivation, _text(ending.activation), ending.output]
     return [*nodes, ending.channels, list(ending.size)]
 
 
-def _convolution(spec: ConvSpec | None) -> str | None:
-    return None if spec is None else str(spec)
+def _text(activation: Activation | None) -> str | None:
+    return None if activation is None else str(activation)
 
 
 def plain_candidates(chain: Chain, candidates: Iterable[Candidate]) -> dict[str, Any]:
@@ -91,9 +97,9 @@ def plain_latencies(table: LatencyTable) -> dict[str, Any]:
             "date": conditions.date,
             "clock_mhz": conditions.clock_mhz,
         },
-        "entries": {key: _summary(entry) for key, entry in table.entries.items()},
+        "entries": {str(key): _summary(entry) for key, entry in table.entries.items()},
         "networks": {
-            key: {
+            str(key): {
                 "total": _summary(network.total),
                 "fixed_ms": network.fixed_ms,
                 "blocks_share": network.blocks_share,
@@ -121,7 +127,7 @@ def plain_importances(table: ImportanceTable) -> dict[str, Any]:
         "estimator": table.estimator,
         "images": table.images,
         "entries": {
-            key: {
+            str(key): {
                 "cost": entry.cost,
                 "divergence": entry.divergence,
                 "loss_increase": entry.loss_increase,

@@ -16,9 +16,10 @@ from depthopt.core.artefacts import load_json
 from depthopt.core.candidate import Candidate
 from depthopt.core.chain import Chain
 from depthopt.core.plan import Plan
-from depthopt.core.tables import ImportanceTable, LatencyTable
 from depthopt.pipeline.context import CandidateList
-from depthopt.rewrite.build import Form
+from depthopt.shallow.build import Form
+from depthopt.tables.importance import ImportanceTable
+from depthopt.tables.latency import LatencyTable
 from tests.golden.cases import (
     CASES,
     TRAINED,
