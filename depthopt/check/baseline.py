@@ -13,7 +13,7 @@ from depthopt.check.check import Network
 from depthopt.core.artefacts import load_json
 from depthopt.core.operators import Convolution
 from depthopt.errors import ArtefactError, TableError
-from depthopt.tables.latency import LatencySummary, LatencyTable, MeasurementConditions
+from depthopt.tables.latency import LatencyKey, LatencySummary, LatencyTable, MeasurementConditions
 
 _FROM_TABLE = 12
 _FAST_MS, _SLOW_MS = 0.05, 3.0
@@ -27,7 +27,7 @@ class Baseline:
         network: its name and hash.
         conditions: what it was measured on and how.
         latency: in processor time where that is read (``clocks_for``), else by the clock.
-        yardsticks: by ``str(LatencyKey)``, an entry's time over the network's, per round; of
+        yardsticks: an entry's time over the network's, per round; of
             a latency table, its median alone.
         input_shapes: by name; None where the batch is free.
         size_bytes: of the file.
@@ -40,7 +40,7 @@ class Baseline:
     network: Network
     conditions: MeasurementConditions
     latency: LatencySummary
-    yardsticks: dict[str, tuple[float, ...]]
+    yardsticks: dict[LatencyKey, tuple[float, ...]]
     input_shapes: dict[str, tuple[int | None, ...]]
     size_bytes: int | None = None
     parameters: int | None = None
@@ -81,7 +81,7 @@ def _of_table(path: Path, table: LatencyTable, name: str | None) -> Baseline:
     # Entries were brought to a scale on which the network's blocks add up to it.
     level_ms = (found.total.median_ms - found.fixed_ms) / found.blocks_share
     settled = {
-        str(key): entry.median_ms
+        key: entry.median_ms
         for key, entry in table.entries.items()
         if entry.settled
         and isinstance(key.operator, Convolution)
@@ -89,9 +89,11 @@ def _of_table(path: Path, table: LatencyTable, name: str | None) -> Baseline:
     }
     if not settled:
         raise TableError(f"{path} holds no settled entry of {_FAST_MS} to {_SLOW_MS} ms")
-    ordered = sorted(settled)
+    ordered = sorted(settled, key=str)
     chosen = ordered[:: max(1, len(ordered) // _FROM_TABLE)][:_FROM_TABLE]
-    shares: dict[str, tuple[float, ...]] = {key: (settled[key] / level_ms,) for key in chosen}
+    shares: dict[LatencyKey, tuple[float, ...]] = {
+        key: (settled[key] / level_ms,) for key in chosen
+    }
     return Baseline(
         network=Network(f"{path}: {name}", _sha256(path, name)),
         conditions=table.conditions,

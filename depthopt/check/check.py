@@ -10,10 +10,11 @@ from pathlib import Path
 
 from depthopt.check.figures import Figure, Tolerances, figures_of
 from depthopt.check.inputs import require_equal_inputs
-from depthopt.check.latency import SECONDS, LatencyChange, Progress, compare_latency
+from depthopt.check.latency import SECONDS, LatencyChange, compare_latency
 from depthopt.check.layers import LayerDifference, moved_layers
 from depthopt.check.network_files import Side, batch_of, side_of
 from depthopt.check.verdict import Outcome, Verdict
+from depthopt.core.progress import Progress, silent
 from depthopt.runtimes.base import Runtime
 from depthopt.tables.latency import MeasurementConditions
 
@@ -72,7 +73,7 @@ def check(
     tolerances: Tolerances | None = None,
     seconds: float = SECONDS,
     accuracy: Callable[[Side], float] | None = None,
-    progress: Progress = lambda _: None,
+    progress: Progress = silent,
 ) -> CheckReport:
     """Check ``current`` against ``baseline``, both measured here and now.
 
@@ -84,7 +85,7 @@ def check(
         tolerances: largest accepted changes.
         seconds: cap on one measurement of latency, less the time of compiling.
         accuracy: gives a side's accuracy in points of 100.
-        progress: told what is being done.
+        progress: is told of the steps.
 
     Raises:
         UsageError: a side is missing, of an unknown kind, or their inputs differ.
@@ -92,7 +93,7 @@ def check(
     """
     tolerances = tolerances or Tolerances()
     with tempfile.TemporaryDirectory() as scratch:
-        progress("reading both networks")
+        progress(0, 3, "reading both networks")
         old, new = (
             side_of(given, runtime=runtime, batch=batch, scratch=Path(scratch))
             for given in (baseline, current)
@@ -108,7 +109,7 @@ def check(
             seconds=seconds,
             progress=progress,
         )
-        progress("reading size and memory")
+        progress(1, 3, "reading size and memory")
         figures = figures_of(
             old,
             new,
@@ -119,7 +120,7 @@ def check(
         )
         layers: tuple[LayerDifference, ...] = ()
         if latency is not None and latency.moved and not (old.is_engine or new.is_engine):
-            progress("profiling layers")
+            progress(2, 3, "profiling layers")
             layers = moved_layers(old.path, new.path, runtime=runtime, batch=batch)
     return reported(
         Network(old.name, old.sha256),

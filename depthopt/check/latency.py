@@ -1,6 +1,6 @@
 """Whether one network is slower than another on this machine, now."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,16 +22,13 @@ from depthopt.check.sampling import (
 )
 from depthopt.check.statistics import Change, change_of
 from depthopt.check.verdict import Verdict, confirmed, judge
+from depthopt.core.progress import Progress, silent
 from depthopt.latency.measure import summarise
 from depthopt.runtimes.base import Array, Runtime, random_inputs
 from depthopt.tables.latency import LatencySummary
 
 SECONDS = 15.0
 """Cap on one measurement; a suspected regression takes a second one."""
-
-
-Progress = Callable[[str], None]
-"""Told what is being done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +78,7 @@ def compare_latency(
     seconds: float = SECONDS,
     clocks: Clocks | None = None,
     seed: int = 0,
-    progress: Progress = lambda _: None,
+    progress: Progress = silent,
 ) -> tuple[Verdict, LatencyChange | None]:
     """Measure both in turn, and once more, with other sessions, if the current one is slower.
 
@@ -94,7 +91,7 @@ def compare_latency(
         seconds: cap on one measurement, less the time of compiling.
         clocks: by default, those that suit the runtime.
         seed: of the order of runs and of the bootstrap.
-        progress: told what is being measured.
+        progress: is told of the measurements.
 
     Returns:
         The verdict, and what it rests on; None where a clock failed.
@@ -115,11 +112,11 @@ def compare_latency(
         )
 
     try:
-        progress("measuring both in turn")
+        progress(0, 2, "measuring both in turn")
         samples, count = measured(seed), 1
         verdict = _judged(samples, tolerance)
         if verdict.outcome == "regression":
-            progress("a regression is suspected: measuring once more")
+            progress(1, 2, "a regression is suspected: measuring once more")
             again, count = measured(seed + 1), 2
             samples = samples.with_more(again)
             verdict = confirmed(

@@ -9,11 +9,12 @@ from depthopt.check.baseline import Baseline, read_baseline
 from depthopt.check.check import CheckReport, Network, reported
 from depthopt.check.figures import Figure, Tolerances, accuracy_figure, growing
 from depthopt.check.inputs import require_equal_inputs
-from depthopt.check.latency import SECONDS, Progress
+from depthopt.check.latency import SECONDS
 from depthopt.check.memory import SLACK_BYTES, peak_memory_bytes
 from depthopt.check.network_files import Side, batch_of, side_of
 from depthopt.check.verdict import Verdict
 from depthopt.check.yardsticks import YARDSTICKS, compare_by, shares_of
+from depthopt.core.progress import Progress, silent
 from depthopt.errors import UsageError
 from depthopt.runtimes.base import Runtime
 
@@ -74,7 +75,7 @@ def check_against(
     seconds: float = SECONDS,
     data: str = "",
     accuracy: Callable[[Side], float] | None = None,
-    progress: Progress = lambda _: None,
+    progress: Progress = silent,
 ) -> CheckReport:
     """Check ``model`` against a recorded baseline or a network of a latency table.
 
@@ -88,7 +89,7 @@ def check_against(
         seconds: cap on one measurement.
         data: name of the data set behind ``accuracy``.
         accuracy: gives a side's accuracy in points of 100.
-        progress: told what is being done.
+        progress: is told of the measurements.
 
     Raises:
         ArtefactError: the file is neither, damaged, or of a newer schema.

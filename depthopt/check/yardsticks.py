@@ -19,10 +19,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from depthopt.check.latency import LatencyChange, Progress
+from depthopt.check.latency import LatencyChange
 from depthopt.check.sampling import ClockFault, advancing, clocks_for
 from depthopt.check.statistics import Change, change_by_yardsticks
 from depthopt.check.verdict import Verdict, confirmed, judge
+from depthopt.core.progress import Progress
 from depthopt.errors import TableError
 from depthopt.latency.bench import Bench
 from depthopt.latency.measure import summarise
@@ -52,11 +53,11 @@ class Shares:
     """Yardsticks' times over a network's.
 
     Attributes:
-        shares: by ``str(LatencyKey)``, (rounds,).
+        shares: by yardstick, (rounds,).
         latency: the network's own time, in processor time where that is read.
     """
 
-    shares: Mapping[str, NDArray[np.float64]]
+    shares: Mapping[LatencyKey, NDArray[np.float64]]
     latency: LatencySummary
 
 
@@ -85,7 +86,7 @@ def shares_of(
         for _ in range(_ROUNDS)
     ]
     shares = {
-        str(key): np.array([np.median(group.ratios[key]) for group in groups])
+        key: np.array([np.median(group.ratios[key]) for group in groups])
         for key in keys
         if all(key in group.ratios for group in groups)
     }
@@ -97,7 +98,7 @@ def shares_of(
 
 
 def compare_by(
-    yardsticks: Mapping[str, Sequence[float]],
+    yardsticks: Mapping[LatencyKey, Sequence[float]],
     before: LatencySummary,
     model: Path,
     *,
@@ -110,14 +111,14 @@ def compare_by(
     """Measure a network by yardsticks, and once more if it is slower than it was.
 
     Args:
-        yardsticks: by ``str(LatencyKey)``, per round, times over the network's as it was.
+        yardsticks: per round, their times over the network's as it was.
         before: the network's latency as it was.
         model: the network's ONNX file as it is.
         runtime: what runs it.
         batch: images per inference.
         tolerance: largest accepted change, as a fraction.
         seconds: cap on one measurement, less the time of compiling.
-        progress: told what is being measured.
+        progress: is told of the measurements.
 
     Returns:
         The verdict, and what it rests on; None where a clock failed.
@@ -125,7 +126,7 @@ def compare_by(
     Raises:
         TableError: the runtime does not measure a yardstick here.
     """
-    keys = [LatencyKey.parse(key) for key in yardsticks]
+    keys = list(yardsticks)
     then = np.log(list(yardsticks.values()))
 
     def measured() -> tuple[NDArray[np.float64], LatencySummary]:
@@ -136,11 +137,11 @@ def compare_by(
         return np.log([found.shares[key] for key in yardsticks]), found.latency
 
     try:
-        progress("measuring with yardsticks")
+        progress(0, 2, "measuring with yardsticks")
         now, summary = measured()
         verdict, count = judged(then, now, tolerance), 1
         if verdict.outcome == "regression":
-            progress("a regression is suspected: measuring once more")
+            progress(1, 2, "a regression is suspected: measuring once more")
             again, summary = measured()
             now, count = np.concatenate([now, again], axis=1), 2
             verdict = confirmed(

@@ -173,7 +173,7 @@ def _checked(
     accuracy = accuracy_on(data, runtime) if data else None
     with err.status("reading") as status:
 
-        def progress(what: str) -> None:
+        def progress(_done: int, _total: int, what: str) -> None:
             status.update(what)
 
         if against is not None:

@@ -17,7 +17,7 @@ from depthopt.core.chain import Barrier, Chain
 from depthopt.core.operators import AveragePooling, Operator
 from depthopt.core.plan import Frontier, Plan
 from depthopt.pipeline.result import Result
-from depthopt.tables.latency import LatencySummary
+from depthopt.report.facts import result_rows
 from depthopt.tables.validation import Validation
 
 if TYPE_CHECKING:
@@ -121,16 +121,9 @@ def show_frontier(frontier: Frontier, path: Path) -> None:
 
 def show_result(console: Console, result: Result) -> None:
     """Print a run's figures, before and after."""
-    before, after = result.original, result.compressed
     table = Table("", "original", "compressed", title=f"{result.model} on {result.data}")
-    table.add_row("accuracy, %", f"{before.accuracy:.2f}", f"{after.accuracy:.2f}")
-    table.add_row("latency, ms (quartiles)", _latency(before.latency), _latency(after.latency))
-    table.add_row("speed-up", "", f"{result.speedup:.2f}x")
-    table.add_row("predicted", "", f"{result.predicted_ms:.3f} ms, {result.predicted_speedup:.2f}x")
-    table.add_row("parameters", f"{before.parameters:,}", f"{after.parameters:,}")
-    table.add_row("convolutions", str(before.convolutions), str(after.convolutions))
-    table.add_row("activations", str(before.activations), str(after.activations))
-    table.add_row("accuracy with no training, %", "", f"{result.untrained_accuracy:.2f}")
+    for row in result_rows(result):
+        table.add_row(row.label, row.original, row.compressed)
     console.print(table)
     where = result.conditions
     console.print(
@@ -210,7 +203,3 @@ def show_predictions(console: Console, predictions: "Sequence[Prediction]") -> N
             image = escape(prediction.image) if i == 0 else ""
             table.add_row(image, escape(name), f"{100 * probability:.1f} %")
     console.print(table)
-
-
-def _latency(summary: LatencySummary) -> str:
-    return f"{summary.median_ms:.3f} ({summary.q1_ms:.3f} to {summary.q3_ms:.3f})"

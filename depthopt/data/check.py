@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import torch
 
-from depthopt.data.dataset import Progress
+from depthopt.core.progress import Progress
 from depthopt.data.images import ImageSplit, StoredImage
 from depthopt.errors import DataError
 
@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 _TOGETHER = 64
 
 
-def without_damaged(splits: Sequence[ImageSplit], progress: Progress | None) -> list[ImageSplit]:
+def without_damaged(splits: Sequence[ImageSplit], progress: Progress) -> list[ImageSplit]:
     """Decode every image once.
 
     Returns:
@@ -43,7 +43,7 @@ def without_damaged(splits: Sequence[ImageSplit], progress: Progress | None) -> 
     return kept
 
 
-def _errors(images: Sequence[StoredImage], progress: Progress | None) -> dict[int, DataError]:
+def _errors(images: Sequence[StoredImage], progress: Progress) -> dict[int, DataError]:
     """What is wrong with which image."""
 
     def damaged(begin: int) -> dict[int, DataError]:
@@ -60,6 +60,5 @@ def _errors(images: Sequence[StoredImage], progress: Progress | None) -> dict[in
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:
         for begin, errors in zip(starts, pool.map(damaged, starts), strict=True):
             found |= errors
-            if progress:
-                progress(min(begin + _TOGETHER, len(images)), len(images), "checking images")
+            progress(min(begin + _TOGETHER, len(images)), len(images), "checking images")
     return found

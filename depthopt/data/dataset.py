@@ -13,9 +13,6 @@ T = TypeVar("T")
 Batch = tuple[Tensor, Tensor]
 """Images ``(n, channels, height, width)`` float32, normalised; labels ``(n,)`` int64."""
 
-Progress = Callable[[int, int, str], None]
-"""Called with (steps done, steps in all, what is being done)."""
-
 
 @dataclass(frozen=True, slots=True)
 class Preprocessing:

@@ -7,9 +7,10 @@ from typing import TypeVar
 import torch
 from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
+from depthopt.core.progress import Progress, silent
 from depthopt.data import builtin
 from depthopt.data.check import without_damaged
-from depthopt.data.dataset import Dataset, Preprocessing, Progress, stratified
+from depthopt.data.dataset import Dataset, Preprocessing, stratified
 from depthopt.data.hub import index_hugging_face, index_torchvision
 from depthopt.data.images import ImageSplit
 from depthopt.data.index import Index, checked, index_folder
@@ -42,7 +43,7 @@ def load_dataset(
     workers: int = 2,
     check: bool = True,
     skip_damaged: bool = False,
-    progress: Progress | None = None,
+    progress: Progress = silent,
 ) -> Dataset:
     """Find, check and split a data set.
 
@@ -65,7 +66,7 @@ def load_dataset(
         workers: processes that decode images (files only).
         check: decode every image once, before anything else happens (files only).
         skip_damaged: leave out what cannot be read, with a warning, instead of stopping.
-        progress: called while images are checked.
+        progress: is told of the images that are checked.
 
     Raises:
         DataError: the data set is unknown, missing, empty or damaged, its classes differ

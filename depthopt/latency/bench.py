@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from depthopt.errors import ModelError
 from depthopt.latency.graphs.entry import ballast_graph, call_graph, entry_graphs
 from depthopt.latency.measure import Clock, Effort, relative_error, sample_in_turn
-from depthopt.runtimes.base import Runtime, random_inputs
+from depthopt.latency.timing import ready
+from depthopt.runtimes.base import Runtime
 from depthopt.tables.latency import LatencyKey
 
 TOLERANCE = 0.02
@@ -118,9 +119,8 @@ class Bench:
         self.entry_seconds = entry_seconds
         self.clock = clock
         self.footprint_bytes = max(MIN_BALLAST, min(_size_bytes(network), MAX_FOOTPRINT))
-        session = runtime.compile(network)
         self._fixed: dict[str, Callable[[], object]] = {
-            _NETWORK: partial(session.run, random_inputs(session, batch)),
+            _NETWORK: ready(runtime, network, batch),
             _CALL: self._call(call_graph(batch)),
         }
         self._ballast = np.ones((1, self.footprint_bytes // 4), dtype=np.float32)

@@ -22,6 +22,21 @@ Timer = Callable[[Plan], float]
 """How many times as fast as the original a plan's network is, as measured."""
 
 
+def ready(runtime: Runtime, onnx_model: bytes | Path, batch: int) -> Callable[[], object]:
+    """A call that runs an ONNX model once, on random inputs.
+
+    Args:
+        runtime: compiles and runs it.
+        onnx_model: a file or its bytes.
+        batch: images per call, where the model leaves it open.
+
+    Raises:
+        ModelError: the runtime cannot run it.
+    """
+    session = runtime.compile(onnx_model)
+    return partial(session.run, random_inputs(session, batch))
+
+
 @contextmanager
 def plan_timer(
     model: nn.Module, chain: Chain, *, runtime: Runtime, batch: int, effort: Effort
@@ -48,8 +63,7 @@ def plan_timer(
         def runner(network: nn.Module, name: str) -> Callable[[], object]:
             path = Path(folder) / f"{name}.onnx"
             export_onnx(network, path, images=images, batch=batch)
-            session = runtime.compile(path)
-            return partial(session.run, random_inputs(session, batch))
+            return ready(runtime, path, batch)
 
         original = runner(model, "original")
 

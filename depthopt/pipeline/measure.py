@@ -3,13 +3,13 @@
 import torch
 from torch import fx, nn
 
-from depthopt.export.onnx import batches_of, relative_difference
+from depthopt.export.onnx import onnx_difference, relative_difference
 from depthopt.graph.activations import node_activation
 from depthopt.graph.trace import trace
 from depthopt.latency.measure import time_in_turn
+from depthopt.latency.timing import ready
 from depthopt.pipeline.context import BATCH, Context
 from depthopt.pipeline.result import NetworkFigures, Result
-from depthopt.runtimes.base import random_inputs
 from depthopt.shallow.merge import merge
 from depthopt.tables.latency import LatencySummary
 from depthopt.tasks.evaluate import evaluate
@@ -55,23 +55,19 @@ def fused_difference(run: Context, reference: nn.Module, other: nn.Module) -> fl
 
 
 def _latencies(run: Context) -> dict[str, LatencySummary]:
-    calls = {}
-    for name in ("original", "fused"):
-        session = run.runtime.compile(run.path(f"{name}.onnx"))
-        inputs = random_inputs(session, run.recipe.latency.batch)
-        calls[name] = lambda session=session, inputs=inputs: session.run(inputs)
+    batch = run.recipe.latency.batch
+    calls = {
+        name: ready(run.runtime, run.path(f"{name}.onnx"), batch) for name in ("original", "fused")
+    }
     run.reporter.progress(0, 4, "timing original and fused in turn")
     return time_in_turn(calls)
 
 
 @torch.no_grad()
 def _onnx_difference(run: Context, fused: nn.Module) -> float:
-    session, batch = run.runtime.compile(run.path("fused.onnx")), run.recipe.latency.batch
+    batch = run.recipe.latency.batch
     images, _ = next(run.data.calibration.batches(max(batch, 16)))
-    (name,) = session.input_shapes
-    parts = batches_of(images, batch)
-    got = [torch.from_numpy(session.run({name: part.numpy()})[0]) for part in parts]
-    return relative_difference(fused(torch.cat(parts)), torch.cat(got))
+    return onnx_difference(run.runtime, run.path("fused.onnx"), images, fused(images), batch)
 
 
 def _figures(network: fx.GraphModule, accuracy: float, latency: LatencySummary) -> NetworkFigures:

@@ -16,6 +16,7 @@ from onnx import numpy_helper
 from torch import Tensor, fx, nn
 
 from depthopt.errors import ModelError
+from depthopt.runtimes.onnx_inputs import input_shapes
 
 _MIN_OPSET = 13
 
@@ -35,10 +36,9 @@ def onnx_to_torch(model: bytes | Path) -> fx.GraphModule:
     proto = _read(model)
     root, graph = nn.Module(), fx.Graph()
     constants = {t.name: numpy_helper.to_array(t) for t in proto.graph.initializer}
-    values: dict[str, fx.Node] = {}
-    for entry in proto.graph.input:
-        if entry.name not in constants:
-            values[entry.name] = graph.placeholder(f"input_{len(values)}")
+    values: dict[str, fx.Node] = {
+        name: graph.placeholder(f"input_{i}") for i, name in enumerate(input_shapes(proto.graph))
+    }
 
     def value(name: str) -> fx.Node:
         if name not in values:

@@ -22,6 +22,7 @@ from depthopt.runtimes.base import (
     one_line,
     processor_conditions,
 )
+from depthopt.runtimes.onnx_inputs import input_shapes
 from depthopt.runtimes.onnx_to_torch import onnx_to_torch
 from depthopt.tables.latency import MeasurementConditions
 
@@ -217,15 +218,5 @@ def _threads(count: int) -> Iterator[None]:
 
 def _input_shapes(model: bytes | Path) -> dict[str, tuple[int | None, ...]]:
     if isinstance(model, bytes):
-        graph = onnx.load_from_string(model).graph
-    else:
-        graph = onnx.load(model, load_external_data=False).graph
-    constants = {tensor.name for tensor in graph.initializer}
-    return {
-        entry.name: tuple(
-            n.dim_value if n.HasField("dim_value") else None
-            for n in entry.type.tensor_type.shape.dim
-        )
-        for entry in graph.input
-        if entry.name not in constants
-    }
+        return input_shapes(onnx.load_from_string(model).graph)
+    return input_shapes(onnx.load(model, load_external_data=False).graph)

@@ -10,8 +10,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from depthopt.core.progress import Progress, silent
 from depthopt.core.training import EpochRecord, TrainResult
-from depthopt.data.dataset import Dataset, Progress, training_steps
+from depthopt.data.dataset import Dataset, training_steps
 from depthopt.data.seeds import seed_of
 from depthopt.errors import DepthoptError, UsageError
 from depthopt.graph.heap import kept_heap
@@ -40,7 +41,7 @@ def finetune(
     config: TrainConfig | None = None,
     checkpoint: Path | None = None,
     log_dir: Path | None = None,
-    progress: Progress | None = None,
+    progress: Progress = silent,
 ) -> TrainResult:
     """Train ``model`` in place on the train split.
 
@@ -62,7 +63,7 @@ def finetune(
         checkpoint: a safetensors file that is written while training, and gone on from if
             it exists.
         log_dir: where ``config.trackers`` write; None leaves them out.
-        progress: called with the steps done and in all.
+        progress: is told of the steps.
 
     Raises:
         ArtefactError: ``checkpoint`` is damaged or of another training.
@@ -154,7 +155,7 @@ def _reached(trainer: Trainer) -> bool:
     return accuracy is not None and accuracy >= target
 
 
-def _run_epoch(trainer: Trainer, data: Dataset, keeper: _Keeper, progress: Progress | None) -> None:
+def _run_epoch(trainer: Trainer, data: Dataset, keeper: _Keeper, progress: Progress) -> None:
     """Train to the end of the current epoch, with a checkpoint where one is due."""
     state, config = trainer.state, trainer.config
     epoch_steps = training_steps(len(data.train), config.batch_size)
@@ -180,8 +181,7 @@ def _run_epoch(trainer: Trainer, data: Dataset, keeper: _Keeper, progress: Progr
         if not math.isfinite(loss) or (due and not state.is_finite()):
             raise TrainingDiverged(_divergence(trainer, epoch, epochs, keeper))
         trainer.log(loss=loss, learning_rate=_learning_rate(state))
-        if progress:
-            progress(state.step, trainer.steps, f"epoch {epoch + 1}/{epochs}, loss {loss:.3f}")
+        progress(state.step, trainer.steps, f"epoch {epoch + 1}/{epochs}, loss {loss:.3f}")
         if state.step % epoch_steps == 0 or last:
             _end_epoch(trainer, data, state.step - epoch * epoch_steps)
         if due:

@@ -35,7 +35,8 @@ def add_activation(builder: GraphBuilder, activation: Activation, x: str) -> str
         case "silu":
             return builder.node("Mul", x, builder.node("Sigmoid", x))
         case "leaky_relu":
-            return builder.node("LeakyRelu", x, alpha=float(activation.parameter or 0.01))
+            slope = 0.01 if activation.parameter is None else activation.parameter
+            return builder.node("LeakyRelu", x, alpha=slope)
     if activation.name not in _OPERATORS:
         known = ", ".join(sorted({*_OPERATORS, "relu6", "silu", "leaky_relu"}))
         raise ModelError(f"activation {str(activation)!r} has no ONNX form here; known: {known}")

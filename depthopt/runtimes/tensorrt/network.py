@@ -7,6 +7,7 @@ from pathlib import Path
 
 import onnx
 
+from depthopt.runtimes.onnx_inputs import input_shapes
 from depthopt.runtimes.tensorrt.options import BuildOptions, labelled
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -51,19 +52,7 @@ def read(model: bytes | Path, dtype: str) -> Network:
     operators = _name_nodes(proto.graph)
     if dtype == "float16":
         proto = half(proto)
-    constants = {tensor.name for tensor in proto.graph.initializer}
-    return Network(
-        proto.SerializeToString(),
-        {
-            entry.name: tuple(
-                dim.dim_value if dim.HasField("dim_value") else None
-                for dim in entry.type.tensor_type.shape.dim
-            )
-            for entry in proto.graph.input
-            if entry.name not in constants
-        },
-        operators,
-    )
+    return Network(proto.SerializeToString(), input_shapes(proto.graph), operators)
 
 
 def half(model: onnx.ModelProto) -> onnx.ModelProto:
