@@ -12,74 +12,195 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from depthopt.core.candidate import Candidate
+    from depthopt.core.artefacts import load_json, save_json
+    from depthopt.core.candidate import Candidate, kept_blocks
     from depthopt.core.chain import Chain
-    from depthopt.core.operators import Convolution
+    from depthopt.core.operators import Activation, AveragePooling, Convolution, Identity
     from depthopt.core.plan import Frontier, Plan
     from depthopt.data.load import load_dataset
+    from depthopt.errors import (
+        ArtefactError,
+        CheckFailed,
+        DataError,
+        DepthoptError,
+        InfeasibleBudget,
+        ModelError,
+        RecipeError,
+        RuntimeUnavailable,
+        TableError,
+        UsageError,
+    )
     from depthopt.export.engine import export_engine
     from depthopt.export.onnx import export_onnx
     from depthopt.export.openvino import export_openvino
     from depthopt.export.quantise import quantise
     from depthopt.export.saved import load, save
     from depthopt.extraction.extract import extract
+    from depthopt.frontier.caps import LatencyCap, MemoryCap, ParameterCap
     from depthopt.frontier.solve import solve
     from depthopt.importance.estimate import estimate
+    from depthopt.importance.workers import Workers
     from depthopt.kinds.candidates import candidates
+    from depthopt.kinds.latency_keys import candidate_ms, latency_keys
     from depthopt.latency.pick import pick_measured
     from depthopt.latency.profile import profile
     from depthopt.latency.validate import validate
+    from depthopt.models.weights import load_weights, save_weights
     from depthopt.rewrite.classifier import regress_classifier
     from depthopt.runtimes.registry import get_runtime
     from depthopt.shallow.apply import apply
     from depthopt.shallow.merge import merge
-    from depthopt.tables.importance import ImportanceTable
-    from depthopt.tables.latency import LatencyTable
+    from depthopt.solver.stages import Bucketed, Epsilon, Exact
+    from depthopt.tables.importance import Importance, ImportanceTable
+    from depthopt.tables.latency import LatencyKey, LatencyTable, NetworkKey
+    from depthopt.tasks.evaluate import evaluate
+    from depthopt.train.config import TrainConfig
     from depthopt.train.finetune import finetune
 
 __all__ = [
+    "Activation",
+    "ArtefactError",
+    "AveragePooling",
+    "Bucketed",
     "Candidate",
     "Chain",
+    "CheckFailed",
     "Convolution",
+    "DataError",
+    "DepthoptError",
+    "Epsilon",
+    "Exact",
     "Frontier",
+    "Identity",
+    "Importance",
     "ImportanceTable",
+    "InfeasibleBudget",
+    "LatencyCap",
+    "LatencyKey",
     "LatencyTable",
+    "MemoryCap",
+    "ModelError",
+    "NetworkKey",
+    "ParameterCap",
     "Plan",
+    "RecipeError",
+    "RuntimeUnavailable",
+    "TableError",
+    "TrainConfig",
+    "UsageError",
+    "Workers",
     "apply",
+    "candidate_ms",
     "candidates",
     "estimate",
+    "evaluate",
     "export_engine",
     "export_onnx",
     "export_openvino",
     "extract",
     "finetune",
     "get_runtime",
+    "kept_blocks",
+    "latency_keys",
     "load",
     "load_dataset",
+    "load_json",
+    "load_weights",
     "merge",
     "pick_measured",
     "profile",
     "quantise",
     "regress_classifier",
     "save",
+    "save_json",
+    "save_weights",
     "solve",
     "validate",
 ]
 
 _HOMES = {
-    "core.candidate": ("Candidate",),
+    "core.artefacts": (
+        "load_json",
+        "save_json",
+    ),
+    "core.candidate": (
+        "Candidate",
+        "kept_blocks",
+    ),
     "core.chain": ("Chain",),
-    "core.plan": ("Frontier", "Plan"),
-    "core.spec": ("Convolution",),
-    "core.tables": ("ImportanceTable", "LatencyTable"),
-    "export": ("export_engine", "export_onnx", "export_openvino", "load", "quantise", "save"),
-    "extraction": ("candidates", "extract"),
-    "importance": ("estimate",),
-    "latency": ("pick_measured", "profile", "validate"),
-    "rewrite": ("apply", "merge", "regress_classifier"),
-    "runtimes": ("get_runtime",),
-    "solver": ("solve",),
-    "train": ("finetune", "load_dataset"),
+    "core.operators": (
+        "Activation",
+        "AveragePooling",
+        "Convolution",
+        "Identity",
+    ),
+    "core.plan": (
+        "Frontier",
+        "Plan",
+    ),
+    "data.load": ("load_dataset",),
+    "errors": (
+        "ArtefactError",
+        "CheckFailed",
+        "DataError",
+        "DepthoptError",
+        "InfeasibleBudget",
+        "ModelError",
+        "RecipeError",
+        "RuntimeUnavailable",
+        "TableError",
+        "UsageError",
+    ),
+    "export.engine": ("export_engine",),
+    "export.onnx": ("export_onnx",),
+    "export.openvino": ("export_openvino",),
+    "export.quantise": ("quantise",),
+    "export.saved": (
+        "load",
+        "save",
+    ),
+    "extraction.extract": ("extract",),
+    "frontier.caps": (
+        "LatencyCap",
+        "MemoryCap",
+        "ParameterCap",
+    ),
+    "frontier.solve": ("solve",),
+    "importance.estimate": ("estimate",),
+    "importance.workers": ("Workers",),
+    "kinds.candidates": ("candidates",),
+    "kinds.latency_keys": (
+        "candidate_ms",
+        "latency_keys",
+    ),
+    "latency.pick": ("pick_measured",),
+    "latency.profile": ("profile",),
+    "latency.validate": ("validate",),
+    "models.weights": (
+        "load_weights",
+        "save_weights",
+    ),
+    "rewrite.classifier": ("regress_classifier",),
+    "runtimes.registry": ("get_runtime",),
+    "shallow.apply": ("apply",),
+    "shallow.merge": ("merge",),
+    "solver.stages": (
+        "Bucketed",
+        "Epsilon",
+        "Exact",
+    ),
+    "tables.importance": (
+        "Importance",
+        "ImportanceTable",
+    ),
+    "tables.latency": (
+        "LatencyKey",
+        "LatencyTable",
+        "NetworkKey",
+    ),
+    "tasks.evaluate": ("evaluate",),
+    "train.config": ("TrainConfig",),
+    "train.finetune": ("finetune",),
 }
 """Which module each public name comes from."""
 

@@ -1,14 +1,12 @@
 """``depthopt check``: whether a network became slower, larger or less accurate."""
 
 import math
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
-from depthopt.cli.options import AsJson, err
+from depthopt.cli.options import AsJson, console, err
 from depthopt.cli.show_check import show_check, show_steps
 from depthopt.core.artefacts import save_json, to_json, write_bytes
 from depthopt.errors import DepthoptError, UsageError
@@ -18,8 +16,6 @@ if TYPE_CHECKING:
     from depthopt.check.check import CheckReport
     from depthopt.check.figures import Tolerances
     from depthopt.runtimes.base import Runtime
-
-console = Console() if sys.stdout.isatty() else Console(width=160)
 
 
 def check(

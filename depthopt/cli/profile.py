@@ -22,7 +22,7 @@ from depthopt.cli.options import (
 )
 from depthopt.cli.progress import ConsoleReporter
 from depthopt.cli.show import show_layers, show_validation
-from depthopt.core.artefacts import save_json, write_bytes
+from depthopt.core.artefacts import save_json, to_plain, write_bytes
 from depthopt.errors import TableError, UsageError
 from depthopt.tables.latency import LatencyTable, NetworkKey
 from depthopt.tables.store import store, stored, table_path
@@ -277,10 +277,7 @@ def _summary(
         "blocks_share": network.blocks_share,
     }
     if validation is not None:
-        timings = [
-            {**asdict(t), "replaced": [c.key for c in t.replaced], "error": t.error}
-            for t in validation.timings
-        ]
+        timings = [{**to_plain(t), "error": t.error} for t in validation.timings]
         found["validation"] = {"median_error": validation.median_error, "plans": timings}
     if layers is not None:
         found["layers"] = [asdict(layer) for layer in layers]

@@ -1,15 +1,13 @@
 """The commands that show what runs found: as a page, as plots, on the terminal."""
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
-from depthopt.cli.options import AsJson
+from depthopt.cli.options import AsJson, console
 from depthopt.core.artefacts import to_json, write_bytes
 
 if TYPE_CHECKING:  # the reader's kin, matplotlib among them, take a second to import
@@ -17,8 +15,6 @@ if TYPE_CHECKING:  # the reader's kin, matplotlib among them, take a second to i
     from depthopt.report.reading import RunArtefacts
 
 T = TypeVar("T")
-
-console = Console() if sys.stdout.isatty() else Console(width=160)
 
 
 def report(

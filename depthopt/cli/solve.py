@@ -27,6 +27,8 @@ from depthopt.solver.stages import Bucketed, Epsilon, Exact, Mode
 from depthopt.tables.importance import ImportanceTable
 from depthopt.tables.latency import LatencyTable
 
+_EITHER = "solve takes either a recipe or both --latency and --importance"
+
 
 def solve(
     recipe: Annotated[
@@ -72,7 +74,7 @@ def solve(
     """
     tables_given = [latency is not None, importance is not None]
     if any(tables_given) == (recipe is not None) or any(tables_given) != all(tables_given):
-        raise UsageError("solve takes either a recipe or both --latency and --importance")
+        raise UsageError(_EITHER)
     for_tables = (chain, keep, replace, most_parameters, most_memory, also_latency, also_budget_ms)
     if recipe is not None and (any(for_tables) or (mode, objective) != ("exact", "cost")):
         raise UsageError(
@@ -96,8 +98,9 @@ def solve(
             raise UsageError(
                 "say what to pick: --budget-ms or --speedup; --frontier FILE alone writes all"
             )
+    elif recipe is None:
+        raise UsageError(_EITHER)
     else:
-        assert recipe is not None  # noqa: S101 - checked above
         context = walk(recipe, overrides, run_dir, "solve")
         found, points, plan = context.chain, context.frontier, context.plan
     if budget_ms is not None or speedup is not None:

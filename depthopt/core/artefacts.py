@@ -40,9 +40,14 @@ def save_json(value: object, path: Path) -> None:
 
 def to_json(value: object) -> str:
     """What ``save_json`` writes, less the last line break."""
-    body = TypeAdapter(type(value)).dump_python(value, mode="json")
     head = {"type": type(value).__name__, "schema_version": SCHEMA_VERSION}
-    return _lines(head | body)
+    return _lines(head | to_plain(value))
+
+
+def to_plain(value: object) -> dict[str, Any]:
+    """A dataclass of this package as what JSON knows: its fields by name."""
+    plain: dict[str, Any] = TypeAdapter(type(value)).dump_python(value, mode="json")
+    return plain
 
 
 def load_json(kind: type[T], path: Path) -> T:

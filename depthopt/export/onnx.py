@@ -175,7 +175,7 @@ def _translated(
             )  # fmt: skip
     except torch.onnx.OnnxExporterError as error:
         raise ModelError(_why_not(error)) from error
-    assert program is not None  # noqa: S101 - dynamo always returns a program
+    assert program is not None  # noqa: S101 - narrows ONNXProgram | None: dynamo returns one
     simplify(program.model)
     model: onnx.ModelProto = ir.to_proto(program.model)
     if dynamic and not all(

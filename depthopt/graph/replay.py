@@ -144,7 +144,7 @@ class _Pass:
         network, run = self._network, self._network.interpreter
         begin, run.env = 0, {}
         if self.begins_at_images:
-            assert images is not None  # noqa: S101 - of the caller, who asked
+            assert images is not None  # noqa: S101 - narrows Tensor | None: the caller asked for it
             run.args_iter = iter((images.to(network.device),))
         else:
             begin, run.env = network.cut, dict(network.kept[index])

@@ -11,6 +11,9 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from depthopt.core.artefacts import to_plain
+from depthopt.core.plan import Plan
+from depthopt.pipeline.result import Result
 from depthopt.report import facts
 from depthopt.report.compare import HEADINGS, Comparison, table_row
 from depthopt.report.explorer import explorer
@@ -23,10 +26,10 @@ def report_page(run: RunArtefacts) -> str:
     found = explorer(run)
     data = {
         "explorer": None if found is None else asdict(found),
-        "measured": None if run.result is None else _measured(run),
+        "measured": None if run.result is None else _measured(run.result, run.plan),
         "importance": None if run.importance is None else _cheapest(run.importance),
         "training": None if run.training is None else [asdict(e) for e in run.training.history],
-        "validations": [asdict(validation) for validation in run.validations],
+        "validations": [to_plain(validation) for validation in run.validations],
     }
     scripts = ("theme.js", "strip.js", "explorer.js", "plots.js")
     return _render("report.html", scripts, data, run=run, explorer=found, facts=facts)
@@ -46,9 +49,7 @@ def comparison_page(comparison: Comparison) -> str:
     )
 
 
-def _measured(run: RunArtefacts) -> dict[str, Any]:
-    result = run.result
-    assert result is not None  # noqa: S101 - the caller looked
+def _measured(result: Result, plan: Plan | None) -> dict[str, Any]:
     return {
         "original": [result.original.latency.median_ms, result.original.accuracy],
         "untrained": [result.compressed.latency.median_ms, result.untrained_accuracy],
@@ -56,7 +57,7 @@ def _measured(run: RunArtefacts) -> dict[str, Any]:
         "predicted_ms": result.predicted_ms,
         "speedup": result.speedup,
         "predicted_speedup": result.predicted_speedup,
-        "cost": None if run.plan is None else run.plan.cost,
+        "cost": None if plan is None else plan.cost,
     }
 
 

@@ -105,17 +105,18 @@ def folded(layer: nn.Module, norm: nn.Module | None = None) -> tuple[Tensor, Ten
     """
     if isinstance(layer, nn.BatchNorm2d):
         norm = layer
-        assert norm.running_var is not None  # noqa: S101 - is_foldable_norm has looked
+        assert norm.running_var is not None  # noqa: S101 - narrows Tensor | None: is_foldable_norm looked
         weight = torch.ones_like(norm.running_var, dtype=torch.float64)[:, None, None, None]
         bias = torch.zeros_like(weight[:, 0, 0, 0])
     else:
-        assert isinstance(layer, nn.Conv2d)  # noqa: S101 - why_opaque refuses others
+        assert isinstance(layer, nn.Conv2d)  # noqa: S101 - narrows nn.Module: why_opaque refuses others
         weight = layer.weight.detach().double()
         bias = torch.zeros_like(weight[:, 0, 0, 0])
         if layer.bias is not None:
             bias = layer.bias.detach().double()
     if isinstance(norm, nn.BatchNorm2d):
-        assert norm.running_mean is not None and norm.running_var is not None  # noqa: S101, PT018
+        assert norm.running_mean is not None  # noqa: S101 - narrows Tensor | None, as above
+        assert norm.running_var is not None  # noqa: S101 - the same
         scale = (norm.running_var.double() + norm.eps).rsqrt()
         if norm.weight is not None:
             scale = scale * norm.weight.detach().double()

@@ -141,7 +141,7 @@ class _Layer(nn.Module):
     def operator(self) -> Affine:
         """The layer as an affine operator, in float64."""
         layer = self.norm if self.conv is None else self.conv
-        assert layer is not None  # noqa: S101 - a block or a branch is one of both
+        assert layer is not None  # noqa: S101 - narrows nn.Module | None: one of both is there
         operator = Affine.of(layer, None if self.conv is None else self.norm)
         if self.pool is not None:
             operator = Affine.pooling(self.pool, operator.weight).then(operator)
