@@ -6,8 +6,11 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from depthopt.core.operators import Convolution
-from depthopt.latency.graphs import GraphBuilder
+from depthopt.core.operators import Activation, Convolution
+from depthopt.latency.graphs.builder import GraphBuilder
+from depthopt.latency.graphs.edges import tap
+from depthopt.latency.graphs.entry import add_entry
+from depthopt.tables.latency import LatencyKey
 
 CHANNELS = 16
 
@@ -16,10 +19,11 @@ def convolutions(path: Path, count: int, *, size: int = 24, batch: int = 1) -> P
     """So many 3x3 convolutions, each with a ReLU, one after another."""
     builder = GraphBuilder(batch)
     x = builder.input("x", CHANNELS, (size, size))
+    convolution = Convolution(CHANNELS, CHANNELS, (3, 3), padding=(1, 1, 1, 1))
+    key = LatencyKey(convolution, (size, size), Activation("relu"))
     for _ in range(count):
-        spec = Convolution(CHANNELS, CHANNELS, (3, 3), padding=(1, 1, 1, 1))
-        x = builder.activation("relu", builder.conv(spec, x))
-    builder.output(builder.tap(x, CHANNELS, (size, size)))
+        x = add_entry(builder, key, x, None)
+    builder.output(tap(builder, x, CHANNELS, (size, size)))
     path.write_bytes(builder.serialise())
     return path
 

@@ -83,7 +83,7 @@ def test_a_saved_network_is_exported(tmp_path, exported):
     model, _ = exported
     chain = depthopt.extract(model, (1, 16, 16), name="test_resnet")
     plan = plan_of(chain)
-    network = depthopt.apply(model, chain, plan, calibration=[torch.randn(8, 1, 16, 16)])
+    network = depthopt.apply(model, chain, plan, fitting=[torch.randn(8, 1, 16, 16)])
     folder = tmp_path / "saved"
     depthopt.save(network, folder, plan, arguments={"in_chans": 1, "num_classes": 10})
     found = side(folder, tmp_path, batch=2)

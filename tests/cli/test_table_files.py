@@ -21,8 +21,8 @@ from depthopt.tables.latency import (
     LatencySummary,
     LatencyTable,
     MeasurementConditions,
+    NetworkKey,
     NetworkLatency,
-    network_key,
 )
 
 NAME, SIZE = "resnet10t", (3, 32, 32)
@@ -43,12 +43,12 @@ def tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Chain, list
     chain = extract(create_timm_model(NAME, {}), SIZE, name=NAME)
     found = candidates(chain)
     random = np.random.default_rng(0)
-    keys = {str(key) for c in found for key in latency_keys(chain, c)}
+    keys = {key for c in found for key in latency_keys(chain, c)}
     entries = {k: LatencySummary(t, t, t, 9) for k, t in
-               zip(sorted(keys), random.uniform(0.01, 1, len(keys)), strict=True)}  # fmt: skip
+               zip(sorted(keys, key=str), random.uniform(0.01, 1, len(keys)), strict=True)}  # fmt: skip
     network = NetworkLatency(LatencySummary(9.0, 9.0, 9.0, 9), 0.5)
-    save_json(LatencyTable(CONDITIONS, entries, {network_key(chain): network}), Path("t.json"))
-    costs = {c.key: Importance(random.uniform(), accuracy_change=-random.uniform())
+    save_json(LatencyTable(CONDITIONS, entries, {NetworkKey.of(chain): network}), Path("t.json"))
+    costs = {c: Importance(random.uniform(), accuracy_change=-random.uniform())
              for c in found if c.kind != "keep"}  # fmt: skip
     save_json(ImportanceTable(NAME, "fit", 9, costs), Path("i.json"))
     return chain, ["solve", "--latency", "t.json", "--importance", "i.json"]
@@ -205,8 +205,8 @@ def test_published_tables_are_imported_and_solved(
     chain = extract(create_timm_model("mobilenetv2_035", {}), (3, 64, 64), name="mobilenetv2_035")
     rows, scores = [], []
     for i, block in enumerate(chain.blocks):
-        kernel, stride, depthwise = block.spec.kernel_size[0], block.spec.stride[0], \
-            block.spec.is_depthwise  # fmt: skip
+        conv = block.operator
+        kernel, stride, depthwise = conv.kernel_size[0], conv.stride[0], conv.is_depthwise
         rows.append(f"{i},{i},{i + 1},{kernel},{stride},{depthwise},{1 + i / 100},0.01")
         scores.append(f'{i},{i + 1},{kernel},{stride},{depthwise},"[{i}]",1.0')
     rows.append("99,2,5,3,2,False,1.5,0.01")

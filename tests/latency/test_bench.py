@@ -7,9 +7,11 @@ import pytest
 
 from depthopt.core.operators import Convolution
 from depthopt.latency.bench import MIN_BALLAST, Bench, ballast_bytes, copies_of, weight_bytes
-from depthopt.latency.graphs import single_graph
+from depthopt.runtimes.onnxruntime import OnnxRuntime
 from depthopt.runtimes.registry import get_runtime
+from depthopt.runtimes.tensorrt.runtime import TensorRt
 from depthopt.tables.latency import LatencyKey
+from tests.single_graph import single_graph
 
 NETWORK = 16 << 20
 
@@ -36,8 +38,8 @@ def test_there_are_two_copies_even_of_what_outweighs_the_network():
     assert ballast_bytes(2 * weight_bytes(key), NETWORK) == MIN_BALLAST
 
 
-@pytest.mark.parametrize(("name", "least", "most"), [("onnxruntime", 16, 96), ("tensorrt", 1, 1)])
-def test_runtimes_that_merge_what_lies_side_by_side_get_one_copy(name, least, most):
+@pytest.mark.parametrize(("kind", "least", "most"), [(OnnxRuntime, 16, 96), (TensorRt, 1, 1)])
+def test_runtimes_that_merge_what_lies_side_by_side_get_one_copy(kind, least, most):
     actual = get_runtime("onnxruntime")
     graphs = []
 
@@ -45,7 +47,9 @@ def test_runtimes_that_merge_what_lies_side_by_side_get_one_copy(name, least, mo
         graphs.append(model)
         return actual.compile(model)
 
-    runtime = SimpleNamespace(name=name, compile=compiled, conditions=actual.conditions)
+    runtime = SimpleNamespace(
+        compile=compiled, is_accelerated=False, merges_siblings=kind.merges_siblings
+    )
     key = LatencyKey(Convolution(16, 16, (1, 1)), (4, 4))
     bench = Bench(runtime, single_graph(key), batch=1, entry_seconds=0.05)
     group = bench.measure([key], sweeps=3)

@@ -4,22 +4,25 @@ import numpy as np
 import onnx
 import pytest
 
-from depthopt.core.operators import Convolution
+from depthopt.core.operators import Activation, AveragePooling, Convolution, Identity
 from depthopt.errors import ModelError
-from depthopt.latency.graphs import ballast_graph, call_graph, entry_graphs, single_graph
+from depthopt.latency.graphs.entry import ballast_graph, call_graph, entry_graphs
 from depthopt.runtimes.base import random_inputs
 from depthopt.runtimes.registry import get_runtime
 from depthopt.tables.latency import LatencyKey
+from tests.single_graph import single_graph
 
+RELU = Activation("relu")
 DENSE = Convolution(16, 32, (3, 3), stride=(2, 2), padding=(1, 1, 1, 1))
 KEYS = [
-    LatencyKey(DENSE, (8, 8), "relu6"),
+    LatencyKey(DENSE, (8, 8), Activation("relu6")),
     LatencyKey(Convolution(3, 24, (3, 3)), (8, 8)),
-    LatencyKey(Convolution(24, 24, (1, 1)), (4, 4), "silu", residual=True),
-    LatencyKey(Convolution(32, 32, (3, 3), padding=(1, 1, 1, 1), groups=32), (4, 4), "relu"),
-    LatencyKey(None, (4, 4), "relu", residual=True, channels=64),
-    LatencyKey(None, (4, 4), "relu", channels=24),
-    LatencyKey(Convolution(16, 3, (1, 1)), (4, 4), "tanh", residual=True),
+    LatencyKey(Convolution(24, 24, (1, 1)), (4, 4), Activation("silu"), residual=True),
+    LatencyKey(Convolution(32, 32, (3, 3), padding=(1, 1, 1, 1), groups=32), (4, 4), RELU),
+    LatencyKey(Identity(64), (4, 4), RELU, residual=True),
+    LatencyKey(Identity(24), (4, 4), RELU),
+    LatencyKey(Convolution(16, 3, (1, 1)), (4, 4), Activation("tanh"), residual=True),
+    LatencyKey(AveragePooling(32, (2, 2), (2, 2)), (8, 8)),
 ]
 
 
@@ -79,7 +82,7 @@ def test_openvino_runs_every_copy_whole(key):
             for node in compiled.get_runtime_model().get_ops()
             if node.get_rt_info()["layerType"].astype(str) in {"Convolution", "GroupConvolution"}
         ]
-        height, width = key.spec.output_size(key.input_size)
+        height, width = key.operator.output_size(key.input_size)
         counts.append(sum(shape[2:] == (height, width) for shape in shapes))
     assert counts[0] - counts[1] >= 7
 
@@ -91,7 +94,7 @@ def test_the_call_graph_is_next_to_nothing():
 
 def test_an_activation_without_an_onnx_form_is_refused_with_the_known():
     with pytest.raises(ModelError, match=r"activation 'snake' has no ONNX form here; known: elu"):
-        single_graph(LatencyKey(DENSE, (8, 8), "snake"))
+        single_graph(LatencyKey(DENSE, (8, 8), Activation("snake")))
 
 
 def test_the_ballast_is_read_once():

@@ -15,8 +15,8 @@ from depthopt.latency.search import NEAR, SAME
 from depthopt.runtimes.registry import get_runtime
 from tests.networks import Residual
 
-KEPT = Candidate(0, 1, "keep", None)
-GONE = Candidate(0, 1, "drop", None)
+KEPT = Candidate(0, 1, "keep", ())
+GONE = Candidate(0, 1, "drop", ())
 QUICK = Effort(seconds=0.05, tolerance=1.0, min_rounds=3, warmup_s=0.0, burst_ms=0.1)
 
 

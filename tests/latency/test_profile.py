@@ -8,32 +8,38 @@ import numpy as np
 import pytest
 
 from depthopt.core.candidate import Candidate
-from depthopt.core.chain import Block, Chain
-from depthopt.core.operators import Convolution
+from depthopt.core.chain import Block, Chain, Layout
+from depthopt.core.operators import Activation, Convolution
 from depthopt.errors import ModelError, TableError
+from depthopt.kinds.latency_keys import candidate_ms
 from depthopt.latency.bench import Group
-from depthopt.latency.graphs import single_graph
 from depthopt.latency.profile import SWEEPS, profile
 from depthopt.runtimes.registry import get_runtime
 from depthopt.tables.latency import LatencyKey, LatencySummary, LatencyTable, MeasurementConditions
+from tests.single_graph import single_graph
 
+RELU = Activation("relu")
 SPEC = Convolution(16, 16, (3, 3), padding=(1, 1, 1, 1))
 STEM = Convolution(3, 16, (3, 3), padding=(1, 1, 1, 1))
 POINT = Convolution(3, 16, (1, 1))
+
+
+def block(i, convolution, size=(8, 8)):
+    layout = Layout(convolution.in_channels, size, convolution.out_channels, size)
+    return Block(f"b{i}", convolution, layout, RELU, f"x{i}", f"c{i}", f"c{i}", f"x{i + 1}")
+
+
 CHAIN = Chain(
     "toy",
     (3, 8, 8),
-    tuple(
-        Block(f"b{i}", spec, (8, 8), (8, 8), "relu", f"x{i}", f"c{i}", f"c{i}", f"x{i + 1}")
-        for i, spec in enumerate((STEM, SPEC, SPEC))
-    ),
+    tuple(block(i, spec) for i, spec in enumerate((STEM, SPEC, SPEC))),
     (),
     (),
     (),
 )
-KEEP = tuple(Candidate(i, i + 1, "keep", b.spec, "relu") for i, b in enumerate(CHAIN.blocks))
-FIT = (Candidate(0, 3, "fit", POINT, "relu"), Candidate(0, 2, "fit", POINT, "relu"))
-STEM_KEY, SPEC_KEY, POINT_KEY = (LatencyKey(s, (8, 8), "relu") for s in (STEM, SPEC, POINT))
+KEEP = tuple(Candidate(i, i + 1, "keep", (b.operator,), RELU) for i, b in enumerate(CHAIN.blocks))
+FIT = (Candidate(0, 3, "fit", (POINT,), RELU), Candidate(0, 2, "fit", (POINT,), RELU))
+STEM_KEY, SPEC_KEY, POINT_KEY = (LatencyKey(s, (8, 8), RELU) for s in (STEM, SPEC, POINT))
 PROFILE_MODULE = sys.modules[profile.__module__]
 CONDITIONS = MeasurementConditions("device", "runtime", "1", 1, "float32", 1)
 
@@ -90,11 +96,11 @@ def medians(table):
 def test_measures_every_key_once_and_the_network(bench):
     table = measured()
     assert bench.log == in_turn((STEM_KEY, SPEC_KEY), (POINT_KEY,))
-    assert medians(table) == {str(STEM_KEY): 2.0, str(SPEC_KEY): 3.0, str(POINT_KEY): 0.5}
+    assert medians(table) == {STEM_KEY: 2.0, SPEC_KEY: 3.0, POINT_KEY: 0.5}
     network = table.network(CHAIN)
     assert network.total.median_ms == pytest.approx(9.0)
     assert network.fixed_ms == pytest.approx(9.0 - (2.0 + 3.0 + 3.0))
-    stem = table.entries[str(STEM_KEY)]
+    stem = table.entries[STEM_KEY]
     assert (stem.q1_ms, stem.q3_ms) == (pytest.approx(1.8), pytest.approx(2.2))
     assert stem.count == 3 * SWEEPS
 
@@ -110,7 +116,7 @@ def test_only_what_is_missing_is_measured_to_the_tables_scale(bench):
     whole = measured()
     part = LatencyTable(
         CONDITIONS,
-        {key: entry for key, entry in whole.entries.items() if key != str(POINT_KEY)},
+        {key: entry for key, entry in whole.entries.items() if key != POINT_KEY},
         whole.networks,
     )
     bench.log.clear()
@@ -123,12 +129,12 @@ def test_only_what_is_missing_is_measured_to_the_tables_scale(bench):
 
 @pytest.mark.usefixtures("bench")
 def test_a_second_network_is_brought_to_the_scale_of_shared_blocks():
-    known = LatencyTable(CONDITIONS, {str(SPEC_KEY): LatencySummary(6.0, 6.0, 6.0, 9)})
+    known = LatencyTable(CONDITIONS, {SPEC_KEY: LatencySummary(6.0, 6.0, 6.0, 9)})
     table = measured(table=known)
     assert table.network(CHAIN).blocks_share == pytest.approx((2.0 + 3.0 + 3.0 + 1.0) / 9.0)
-    assert table.entries[str(SPEC_KEY)] == known.entries[str(SPEC_KEY)]
-    assert table.entries[str(STEM_KEY)].median_ms == pytest.approx(4.0)
-    assert table.entries[str(POINT_KEY)].median_ms == pytest.approx(1.0)
+    assert table.entries[SPEC_KEY] == known.entries[SPEC_KEY]
+    assert table.entries[STEM_KEY].median_ms == pytest.approx(4.0)
+    assert table.entries[POINT_KEY].median_ms == pytest.approx(1.0)
     assert table.network(CHAIN).total.median_ms == pytest.approx(18.0)
 
 
@@ -138,7 +144,7 @@ def test_blocks_that_exceed_the_whole_are_lowered_in_proportion(bench):
     network = table.network(CHAIN)
     assert network.total.median_ms == pytest.approx(9.0)
     assert network.fixed_ms == pytest.approx(1.0)
-    assert table.entries[str(POINT_KEY)].median_ms == pytest.approx(2.0 * 8 / 12)
+    assert table.entries[POINT_KEY].median_ms == pytest.approx(2.0 * 8 / 12)
 
 
 def test_a_little_left_over_is_spread_over_the_blocks_and_more_is_fixed(bench):
@@ -150,7 +156,7 @@ def test_a_little_left_over_is_spread_over_the_blocks_and_more_is_fixed(bench):
     table = measured()
     assert table.network(CHAIN).total.median_ms == pytest.approx(20.0)
     assert table.network(CHAIN).fixed_ms == pytest.approx(20.0 - 8.0 - 1.0)
-    assert table.entries[str(STEM_KEY)].median_ms == pytest.approx(2.0 * (8.0 + 1.0) / 8.0)
+    assert table.entries[STEM_KEY].median_ms == pytest.approx(2.0 * (8.0 + 1.0) / 8.0)
 
 
 @pytest.mark.usefixtures("bench")
@@ -160,15 +166,15 @@ def test_the_blocks_own_sum_is_kept_as_measured():
 
 def test_a_second_network_is_measured_where_it_differs(bench):
     stem = LatencySummary(2.0, 2.0, 2.0, 9)
-    heads = {str(STEM_KEY): stem, str(POINT_KEY): LatencySummary(0.5, 0.5, 0.5, 9)}
+    heads = {STEM_KEY: stem, POINT_KEY: LatencySummary(0.5, 0.5, 0.5, 9)}
     measured(table=LatencyTable(CONDITIONS, heads))
     assert bench.log == in_turn((STEM_KEY, SPEC_KEY))
 
 
 def test_an_entry_says_whether_it_settled(bench):
-    assert measured().entries[str(STEM_KEY)].settled is False
+    assert measured().entries[STEM_KEY].settled is False
     bench.scatter = (1.0,) * 9
-    assert measured().entries[str(STEM_KEY)].settled is True
+    assert measured().entries[STEM_KEY].settled is True
 
 
 def test_what_cannot_run_is_named_and_left_out(bench, caplog):
@@ -192,7 +198,7 @@ def test_updates_hold_what_is_measured_so_far_and_progress_ends_at_the_total():
     assert [len(table.entries) for table in updates] == [2, 3]
     assert updates[0].network(CHAIN) == final.network(CHAIN)
     assert updates[-1] == final
-    assert progress == [(0, 3), (1, 3), (2, 3), (2, 3), (2, 3), (3, 3)]
+    assert progress == [(done, 3, "entries") for done in (0, 1, 2, 2, 2, 3)]
 
 
 def test_going_on_from_an_update_measures_the_rest_only(bench):
@@ -232,14 +238,12 @@ def test_a_noisy_machine_is_reported_with_the_spread(bench, caplog):
 
 def test_on_a_real_runtime_more_work_takes_longer():
     heavy = Convolution(256, 256, (3, 3), padding=(1, 1, 1, 1))
-    network = single_graph(LatencyKey(heavy, (16, 16), "relu"))
-    block = Block("b", heavy, (16, 16), (16, 16), "relu", "x", "c", "c", "y")
-    chain = Chain("toy", (256, 16, 16), (block,), (), (), ())
-    light = Candidate(0, 1, "fit", Convolution(256, 256, (1, 1), groups=256), "relu")
+    network = single_graph(LatencyKey(heavy, (16, 16), RELU))
+    chain = Chain("toy", (256, 16, 16), (block(0, heavy, (16, 16)),), (), (), ())
+    light = Candidate(0, 1, "fit", (Convolution(256, 256, (1, 1), groups=256),), RELU)
     table = profile(
         chain, [light], runtime=get_runtime("onnxruntime"), network=network, entry_seconds=0.1
     )
-    assert table.candidate_ms(chain, light) < 0.2 * table.candidate_ms(
-        chain, Candidate(0, 1, "keep", heavy, "relu")
-    )
+    kept = Candidate(0, 1, "keep", (heavy,), RELU)
+    assert candidate_ms(chain, light, table) < 0.2 * candidate_ms(chain, kept, table)
     assert table.conditions.runtime == "onnxruntime"

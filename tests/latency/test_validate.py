@@ -5,14 +5,15 @@ from dataclasses import replace
 import pytest
 import torch
 
+from depthopt.core.operators import Identity
 from depthopt.errors import TableError, UsageError
 from depthopt.extraction.extract import extract
 from depthopt.kinds.candidates import candidates
-from depthopt.kinds.latency_keys import latency_keys
+from depthopt.kinds.latency_keys import candidate_ms, latency_keys
 from depthopt.latency.measure import Effort
 from depthopt.latency.validate import random_plan, validate
 from depthopt.runtimes.registry import get_runtime
-from depthopt.tables.latency import LatencySummary, LatencyTable, NetworkLatency, network_key
+from depthopt.tables.latency import LatencySummary, LatencyTable, NetworkKey, NetworkLatency
 from tests.networks import Residual
 
 MODEL = Residual()
@@ -22,13 +23,17 @@ RUNTIME = get_runtime("onnxruntime")
 QUICK = Effort(seconds=0.05, tolerance=1.0, min_rounds=3, warmup_s=0.0, burst_ms=0.1)
 
 
+def height(operator):
+    return 0.5 if isinstance(operator, Identity) else float(operator.kernel_size[0])
+
+
 def table(**changes):
     """Every convolution takes as many milliseconds as its kernel is high."""
     keys = {key for candidate in FOUND for key in latency_keys(CHAIN, candidate)}
-    times = {str(key): float(key.spec.kernel_size[0]) if key.spec else 0.5 for key in keys}
+    times = {key: height(key.operator) for key in keys}
     entries = {key: LatencySummary(ms, ms, ms, 9) for key, ms in times.items()}
     total = LatencySummary(20.0, 20.0, 20.0, 9)
-    networks = {network_key(CHAIN): NetworkLatency(total, 2.0, 0.97)}
+    networks = {NetworkKey.of(CHAIN): NetworkLatency(total, 2.0, 0.97)}
     return LatencyTable(replace(RUNTIME.conditions(1), **changes), entries, networks)
 
 
@@ -44,19 +49,18 @@ def test_a_prediction_is_the_sum_of_the_entries_and_the_fixed_part():
         effort=QUICK,
         progress=lambda *done: progress.append(done),
     )
-    by_key = {candidate.key: candidate for candidate in FOUND}
     for timing in found.timings:
-        replaced = [by_key[key] for key in timing.replaced]
-        touched = {i for c in replaced for i in range(c.start, c.end)}
+        assert set(timing.replaced) <= set(FOUND)
+        touched = {i for c in timing.replaced for i in range(c.start, c.end)}
         kept = [c for c in FOUND if c.kind == "keep" and c.start not in touched]
-        predicted = 2.0 + sum(table().candidate_ms(CHAIN, c) for c in (*kept, *replaced))
+        predicted = 2.0 + sum(candidate_ms(CHAIN, c, table()) for c in (*kept, *timing.replaced))
         assert timing.predicted_ms == pytest.approx(predicted)
         assert timing.predicted_speedup == pytest.approx(20.0 / predicted)
         assert timing.measured_speedup > 0
         assert timing.error == pytest.approx(20.0 / predicted / timing.measured_speedup - 1)
-    assert found.network == network_key(CHAIN)
+    assert found.network == NetworkKey.of(CHAIN)
     assert found.blocks_share == 0.97
-    assert progress == [(0, 2), (1, 2), (2, 2)]
+    assert progress == [(done, 2, "plans timed") for done in (0, 1, 2)]
 
 
 def test_plans_are_legal_differ_and_come_from_the_seed():

@@ -5,15 +5,15 @@ from pathlib import Path
 from depthopt.core.artefacts import save_json
 from depthopt.extraction.extract import extract
 from depthopt.kinds.candidates import candidates
-from depthopt.kinds.latency_keys import latency_keys
+from depthopt.kinds.latency_keys import candidate_ms, latency_keys
 from depthopt.models.timm import create_timm_model
 from depthopt.runtimes.registry import get_runtime
 from depthopt.tables.latency import (
     LatencyKey,
     LatencySummary,
     LatencyTable,
+    NetworkKey,
     NetworkLatency,
-    network_key,
 )
 
 NAME, SIZE = "mobilenetv2_035", (1, 32, 32)
@@ -36,11 +36,11 @@ def write_recipe(folder: Path) -> Path:
     model = create_timm_model(NAME, {"in_chans": 1, "num_classes": 10})
     chain = extract(model, SIZE, name=NAME)
     found = candidates(chain, kernel_sizes=(1, 3), max_length=6)
-    entries = {str(key): _summary(_ms(key)) for c in found for key in latency_keys(chain, c)}
+    entries = {key: _summary(_ms(key)) for c in found for key in latency_keys(chain, c)}
     table = LatencyTable(get_runtime("onnxruntime").conditions(1), entries)
-    total = sum(table.candidate_ms(chain, c) for c in found if c.kind == "keep")
+    total = sum(candidate_ms(chain, c, table) for c in found if c.kind == "keep")
     network = NetworkLatency(_summary(total + 0.01), 0.01)
-    table = LatencyTable(table.conditions, entries, {network_key(chain): network})
+    table = LatencyTable(table.conditions, entries, {NetworkKey.of(chain): network})
     save_json(table, folder / "table.json")
     recipe = folder / "small.yaml"
     recipe.write_text(RECIPE.format(name=NAME, table=folder / "table.json"))
@@ -48,7 +48,7 @@ def write_recipe(folder: Path) -> Path:
 
 
 def _ms(key: LatencyKey) -> float:
-    return 1e-3 + (0 if key.spec is None else 1e-8 * key.spec.macs(key.input_size))
+    return 1e-3 + 1e-8 * key.operator.macs(key.input_size)
 
 
 def _summary(ms: float) -> LatencySummary:

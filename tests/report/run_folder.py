@@ -5,12 +5,13 @@ from pathlib import Path
 
 from depthopt.core.artefacts import save_json, write_bytes
 from depthopt.core.candidate import Candidate, kept_blocks
-from depthopt.core.chain import Barrier, Block, Chain, Skip
-from depthopt.core.operators import Convolution
+from depthopt.core.chain import Barrier, Block, Chain, Layout, Skip
+from depthopt.core.operators import Activation, Convolution
 from depthopt.core.plan import Frontier
 from depthopt.core.training import EpochRecord, TrainResult
 from depthopt.frontier.solve import solve
-from depthopt.kinds.latency_keys import latency_keys
+from depthopt.kinds.latency_keys import candidate_ms, latency_keys
+from depthopt.kinds.merge import detail_of
 from depthopt.pipeline.folder import Manifest, StageRecord
 from depthopt.pipeline.result import NetworkFigures, Result
 from depthopt.tables.importance import Importance, ImportanceTable
@@ -18,13 +19,14 @@ from depthopt.tables.latency import (
     LatencySummary,
     LatencyTable,
     MeasurementConditions,
+    NetworkKey,
     NetworkLatency,
-    network_key,
 )
 
 CONDITIONS = MeasurementConditions(
     "a device", "onnxruntime", "1.2.3", 1, "float32", 1, date="2026-11-25"
 )
+RELU = Activation("relu")
 STAGES = ("teacher", "extract", "profile", "estimate", "solve", "apply", "finetune", "result")
 
 
@@ -36,7 +38,9 @@ def small_chain(name: str = "net") -> Chain:
     deep = Convolution(8, 8, (3, 3), padding=(1, 1, 1, 1))
 
     def block(i: int, spec: Convolution, size: tuple[int, int], to: tuple[int, int]) -> Block:
-        return Block(f"{name}.{i}", spec, size, to, "relu", f"x{i}", f"y{i}", f"z{i}", f"x{i + 1}")
+        layout = Layout(spec.in_channels, size, spec.out_channels, to)
+        nodes = f"x{i}", f"y{i}", f"z{i}", f"x{i + 1}"
+        return Block(f"{name}.{i}", spec, layout, RELU, *nodes)
 
     blocks = (
         *(block(i, same, wide, wide) for i in range(3)),
@@ -51,32 +55,32 @@ def small_chain(name: str = "net") -> Chain:
 
 def small_candidates(chain: Chain) -> tuple[Candidate, ...]:
     """The small chain's blocks, and a few candidates of every kind."""
-    same, deep = chain.blocks[0].spec, chain.blocks[4].spec
+    same, down, deep = (chain.blocks[i].operator for i in (0, 3, 4))
     five = Convolution(4, 4, (5, 5), padding=(2, 2, 2, 2))
     return (
         *kept_blocks(chain),
-        Candidate(1, 3, "drop", None, "relu"),
-        Candidate(0, 1, "fit", Convolution(4, 4, (1, 1)), "relu"),
-        Candidate(1, 3, "fit", same, "relu"),
-        Candidate(1, 3, "merge", five, "relu", (1, 2)),
-        Candidate(3, 5, "merge", chain.blocks[3].spec, "relu", (3,)),
-        Candidate(5, 6, "fit", Convolution(8, 8, (1, 1)), "relu"),
-        Candidate(4, 5, "merge", deep, None, (4,)),
+        Candidate(1, 3, "drop", (), RELU),
+        Candidate(0, 1, "fit", (Convolution(4, 4, (1, 1)),), RELU),
+        Candidate(1, 3, "fit", (same,), RELU),
+        Candidate(1, 3, "merge", (five,), RELU, detail_of((1, 2))),
+        Candidate(3, 5, "merge", (down,), RELU, detail_of((3,))),
+        Candidate(5, 6, "fit", (Convolution(8, 8, (1, 1)),), RELU),
+        Candidate(4, 5, "merge", (deep,), None, detail_of((4,))),
     )
 
 
 def tables(chain: Chain, candidates: Sequence[Candidate]) -> tuple[LatencyTable, ImportanceTable]:
     """A microsecond per layer and a nanosecond per 100 MACs; costs that differ."""
     entries = {
-        str(key): _summary(1e-3 + (0 if key.spec is None else 1e-8 * key.spec.macs(key.input_size)))
+        key: _summary(1e-3 + 1e-8 * key.operator.macs(key.input_size))
         for candidate in candidates
         for key in latency_keys(chain, candidate)
     }
     table = LatencyTable(CONDITIONS, entries)
-    total = sum(table.candidate_ms(chain, kept) for kept in kept_blocks(chain))
-    networks = {network_key(chain): NetworkLatency(_summary(total + 0.002), 0.002)}
+    total = sum(candidate_ms(chain, kept, table) for kept in kept_blocks(chain))
+    networks = {NetworkKey.of(chain): NetworkLatency(_summary(total + 0.002), 0.002)}
     costs = {
-        c.key: Importance(0.01 * (c.end - c.start) ** 1.5 * (1 + (7 * c.start + i) % 11 / 10))
+        c: Importance(0.01 * (c.end - c.start) ** 1.5 * (1 + (7 * c.start + i) % 11 / 10))
         for i, c in enumerate(candidates)
         if c.kind != "keep"
     }

@@ -18,6 +18,7 @@ from depthopt.core.plan import Plan  # noqa: E402
 from depthopt.extraction.extract import extract  # noqa: E402
 from depthopt.frontier.solve import solve  # noqa: E402
 from depthopt.kinds.candidates import candidates  # noqa: E402
+from depthopt.kinds.latency_keys import candidate_ms  # noqa: E402
 from depthopt.models.timm import create_timm_model  # noqa: E402
 from depthopt.report import facts  # noqa: E402
 from depthopt.report.compare import compare  # noqa: E402
@@ -74,8 +75,8 @@ def expected(chain: Chain, plan: Plan, latency: LatencyTable) -> list[list[str]]
         [
             str(c.start) if c.end == c.start + 1 else f"{c.start} to {c.end - 1}",
             VERBS[c.kind],
-            " ".join(str(part) for part in (c.spec, c.activation) if part) or "nothing",
-            f"{latency.candidate_ms(chain, c):.3f}",
+            " ".join(str(part) for part in (*c.operators, c.activation) if part) or "nothing",
+            f"{candidate_ms(chain, c, latency):.3f}",
         ]
         for c in plan.choices
     ]
@@ -175,7 +176,8 @@ def test_hovering_over_a_point_tells_its_plan(page: Chrome, folder: Path) -> Non
     said = page.find_element(By.CSS_SELECTOR, "#frontier .hovertext").text
     assert f"{plan.latency_ms:.3f} milliseconds" in said
     for choice in plan.replaced:
-        assert f"{choice.kind} {choice.start}:{choice.end} {choice.spec or ''}".strip() in said
+        what = " + ".join(map(str, choice.operators))
+        assert f"{choice.kind} {choice.start}:{choice.end} {what}".strip() in said
 
 
 def test_the_plot_takes_other_scales(page: Chrome, folder: Path) -> None:

@@ -1,15 +1,14 @@
 import pydot
 
-from depthopt.core.chain import Barrier, Block, Chain, Skip
-from depthopt.core.operators import Convolution
+from depthopt.core.chain import Barrier, Block, Chain, Layout, Skip
+from depthopt.core.operators import Activation, Convolution
 from depthopt.report.drawing import chain_dot, chain_svg
 
 
 def chain() -> Chain:
     spec = Convolution(3, 3, (3, 3), padding=(1, 1, 1, 1))
-    blocks = tuple(
-        Block(f"layer{i}", spec, (8, 8), (8, 8), "relu", "x", "y", "y", "z") for i in range(4)
-    )
+    layout, relu = Layout(3, (8, 8), 3, (8, 8)), Activation("relu")
+    blocks = tuple(Block(f"layer{i}", spec, layout, relu, "x", "y", "y", "z") for i in range(4))
     skip = Skip(0, 2, "add", "x")
     barrier = Barrier(3, "pool", 'MaxPool2d "pool"')
     return Chain("net", (3, 8, 8), blocks, (skip,), (barrier,), ())

@@ -1,35 +1,50 @@
 """What every runtime must do, on models small enough to check against torch."""
 
+from typing import get_args
+
 import numpy as np
 import onnx
 import pytest
 import torch
 from onnx import helper, numpy_helper
+from torch.nn import functional as F
 
-from depthopt.core.operators import Convolution
+from depthopt.core.operators import Activation, AveragePooling, Convolution, Identity, Operator
+from depthopt.core.operators.activation import PLAIN
 from depthopt.errors import ModelError, RuntimeUnavailable
 from depthopt.graph.activations import make_activation
-from depthopt.latency.graphs import call_graph, entry_graphs, single_graph
+from depthopt.latency.graphs.entry import call_graph, entry_graphs
 from depthopt.runtimes.base import random_inputs
 from depthopt.runtimes.registry import get_runtime, runtime_names
 from depthopt.tables.latency import LatencyKey
+from tests.single_graph import single_graph
 
-ACTIVATIONS = (
-    "relu",
-    "relu6",
-    "silu",
-    "hardswish",
-    "hardsigmoid",
-    "sigmoid",
-    "tanh",
-    "mish",
-    "gelu",
-    "gelu_tanh",
-    "elu",
-    "leaky_relu",
-    "leaky_relu:0.2",
+RELU = Activation("relu")
+LEAKY = (Activation("leaky_relu", 0.2), Activation("leaky_relu", 0.0))
+ACTIVATIONS = (None, *map(Activation, sorted(PLAIN)), *LEAKY)
+SAME = Convolution(16, 16, (3, 3), padding=(1, 1, 1, 1))
+
+KEYS = (
+    *(LatencyKey(SAME, (6, 5), act, residual) for residual in (False, True) for act in ACTIVATIONS),
+    *(
+        LatencyKey(operator, (9, 8))
+        for operator in (
+            Convolution(1, 24, (5, 5), stride=(4, 4), padding=(2, 2, 2, 2)),
+            Convolution(3, 32, (3, 3), stride=(2, 2), padding=(0, 1, 0, 1)),
+            Convolution(24, 144, (1, 1)),
+            Convolution(32, 32, (3, 3), padding=(2, 2, 2, 2), dilation=(2, 2), groups=32),
+            Convolution(16, 8, (3, 1), padding=(0, 0, 1, 2), groups=4),
+            Convolution(20, 3, (1, 3), padding=(3, 0, 0, 0)),
+            AveragePooling(16, (2, 2), (2, 2)),
+            AveragePooling(24, (3, 3), (2, 2), padding=(1, 1, 1, 1)),
+            AveragePooling(3, (3, 2), (1, 1), padding=(1, 0, 0, 1)),
+        )
+    ),
+    LatencyKey(AveragePooling(16, (2, 2), (2, 2)), (8, 6), RELU, residual=True),
+    LatencyKey(Identity(24), (4, 4), residual=True),
+    LatencyKey(Identity(24), (4, 4), Activation("relu6"), residual=True),
+    LatencyKey(Identity(16), (4, 4), Activation("hardswish")),
 )
-
 
 CASES = [
     *(
@@ -58,60 +73,36 @@ def runtime(request):
 def reference(model, key, inputs):
     """The entry in torch, with the weights that the graph holds."""
     y = torch.from_numpy(inputs["x"])
-    if key.spec is not None:
-        weight, bias = (
-            torch.from_numpy(numpy_helper.to_array(tensor).copy())
-            for tensor in onnx.load_from_string(model).graph.initializer
-            if tensor.name.startswith("weights")
-        )
-        spec = key.spec
-        y = torch.nn.functional.conv2d(
-            torch.nn.functional.pad(y, spec.padding),
-            weight,
-            bias,
-            stride=spec.stride,
-            dilation=spec.dilation,
-            groups=spec.groups,
-        )
+    match key.operator:
+        case Convolution() as conv:
+            weight, bias = (
+                torch.from_numpy(numpy_helper.to_array(tensor).copy())
+                for tensor in onnx.load_from_string(model).graph.initializer
+                if tensor.name.startswith("weights")
+            )
+            options = {"stride": conv.stride, "dilation": conv.dilation, "groups": conv.groups}
+            y = F.conv2d(F.pad(y, conv.padding), weight, bias, **options)
+        case AveragePooling() as pooling:
+            y = F.avg_pool2d(F.pad(y, pooling.padding), pooling.kernel_size, pooling.stride)
+        case Identity():
+            pass
     if key.residual:
         y = y + torch.from_numpy(inputs["residual"])
     return (y if key.activation is None else make_activation(key.activation)(y)).numpy()
 
 
-def assert_equal_to_torch(runtime, key, batch=2):
-    model = single_graph(key, batch=batch)
+@pytest.mark.parametrize("key", KEYS, ids=str)
+def test_every_operator_equals_torch(runtime, key):
+    model = single_graph(key, batch=2)
     session = runtime.compile(model)
-    inputs = random_inputs(session, batch)
+    inputs = random_inputs(session, 2)
     (output,) = session.run(inputs)
     np.testing.assert_allclose(output, reference(model, key, inputs), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("residual", [False, True])
-@pytest.mark.parametrize("activation", [None, *ACTIVATIONS])
-def test_activations_and_residuals_equal_torch(runtime, activation, residual):
-    spec = Convolution(16, 16, (3, 3), padding=(1, 1, 1, 1))
-    assert_equal_to_torch(runtime, LatencyKey(spec, (6, 5), activation, residual))
-
-
-@pytest.mark.parametrize(
-    "spec",
-    [
-        Convolution(1, 24, (5, 5), stride=(4, 4), padding=(2, 2, 2, 2)),
-        Convolution(3, 32, (3, 3), stride=(2, 2), padding=(0, 1, 0, 1)),
-        Convolution(24, 144, (1, 1)),
-        Convolution(32, 32, (3, 3), padding=(2, 2, 2, 2), dilation=(2, 2), groups=32),
-        Convolution(16, 8, (3, 1), padding=(0, 0, 1, 2), groups=4),
-        Convolution(20, 3, (1, 3), padding=(3, 0, 0, 0)),
-    ],
-    ids=str,
-)
-def test_convolutions_equal_torch(runtime, spec):
-    assert_equal_to_torch(runtime, LatencyKey(spec, (9, 8)))
-
-
-def test_entries_without_a_convolution_equal_torch(runtime):
-    assert_equal_to_torch(runtime, LatencyKey(None, (4, 4), "relu6", residual=True, channels=24))
-    assert_equal_to_torch(runtime, LatencyKey(None, (4, 4), "hardswish", channels=16))
+def test_no_operator_and_no_activation_is_left_out():
+    assert {type(key.operator) for key in KEYS} == set(get_args(Operator))
+    assert {key.activation.name for key in KEYS if key.activation} == PLAIN
 
 
 def test_a_model_may_come_as_a_file(runtime, tmp_path):
@@ -163,7 +154,7 @@ def test_inputs_that_do_not_fit_are_refused(runtime):
 
 
 def test_layers_are_named_timed_and_in_order(runtime):
-    model = entry_graphs(LatencyKey(Convolution(16, 32, (3, 3)), (12, 12), "relu"), copies=3).full
+    model = entry_graphs(LatencyKey(Convolution(16, 32, (3, 3)), (12, 12), RELU), copies=3).full
     inputs = random_inputs(runtime.compile(model), 1)
     layers = runtime.layer_times(model, inputs, runs=3)
     if runtime.name == "torch_compiled":

@@ -8,11 +8,11 @@ import torch
 
 from depthopt.core.operators import Convolution
 from depthopt.errors import RuntimeUnavailable, UsageError
-from depthopt.latency.graphs import single_graph
 from depthopt.runtimes.base import processor_name, random_inputs
 from depthopt.runtimes.registry import get_runtime, runtime_names
 from depthopt.runtimes.tensorrt.options import BuildOptions
 from depthopt.tables.latency import LatencyKey
+from tests.single_graph import single_graph
 
 
 def test_every_named_runtime_says_what_it_is():

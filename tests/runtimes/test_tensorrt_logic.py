@@ -10,10 +10,10 @@ import pytest
 import torch
 from onnx import TensorProto, helper
 
-from depthopt.core.operators import Convolution
+from depthopt.core.operators import Activation, Convolution
 from depthopt.errors import ArtefactError, RuntimeUnavailable, UsageError
 from depthopt.latency.bench import ACCELERATOR, copies_of
-from depthopt.latency.graphs import entry_graphs, single_graph
+from depthopt.latency.graphs.entry import entry_graphs
 from depthopt.runtimes.registry import get_runtime
 from depthopt.runtimes.tensorrt import origin
 from depthopt.runtimes.tensorrt.layers import layer_times
@@ -23,10 +23,12 @@ from depthopt.runtimes.tensorrt.options import BuildOptions, labelled, numbers, 
 from depthopt.runtimes.tensorrt.origin import Origin
 from depthopt.runtimes.tensorrt.plans import Plans
 from depthopt.tables.latency import LatencyKey
+from tests.single_graph import single_graph
 
 H100 = Origin("NVIDIA H100 80GB HBM3", "9.0", "10.16.1.11")
 A100 = Origin("NVIDIA A100-SXM4-40GB", "8.0", "10.16.1.11")
-CONV = LatencyKey(Convolution(16, 16, (3, 3), padding=(1, 1, 1, 1)), (8, 8), "relu6", residual=True)
+SAME = Convolution(16, 16, (3, 3), padding=(1, 1, 1, 1))
+CONV = LatencyKey(SAME, (8, 8), Activation("relu6"), residual=True)
 
 
 def test_versions_carry_the_settings_that_make_other_engines():
@@ -226,7 +228,7 @@ def test_engines_of_elsewhere_are_told_from_tensorrts_log(told, message):
 
 def test_entries_on_a_gpu_have_more_copies_at_the_same_size():
     spec = Convolution(64, 64, (3, 3), padding=(1, 1, 1, 1))
-    slow = LatencyKey(spec, (28, 28), "relu")
+    slow = LatencyKey(spec, (28, 28), Activation("relu"))
     assert copies_of(slow, 8, 16 << 20) == 2
     assert copies_of(slow, 8, 16 << 20, ACCELERATOR) > 8
     half = read(entry_graphs(slow, copies=2, batch=2).full, "float16")
