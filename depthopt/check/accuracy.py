@@ -1,17 +1,16 @@
 """Accuracy of a side of a check, as its runtime computes it."""
 
 from collections.abc import Callable
-
-import numpy as np
-import torch
-from torch import Tensor, nn
+from typing import TYPE_CHECKING
 
 from depthopt.check.network_files import Side, opened
-from depthopt.data.dataset import Dataset
-from depthopt.data.load import load_dataset
 from depthopt.errors import ModelError
-from depthopt.runtimes.base import Runtime, Session
-from depthopt.tasks.evaluate import evaluate
+from depthopt.runtimes.base import Runtime
+
+if TYPE_CHECKING:  # torch takes seconds to import, and most checks need none of it
+    from torch import Tensor
+
+    from depthopt.data.dataset import Dataset
 
 _BATCH = 64
 
@@ -23,6 +22,10 @@ def accuracy_on(source: str, runtime: Runtime) -> Callable[[Side], float]:
         source: as ``load_dataset`` takes it; loaded once, at the first side's input size.
         runtime: what runs the sides.
     """
+    from depthopt.data.load import load_dataset  # noqa: PLC0415 - torch takes seconds
+    from depthopt.runtimes.session_module import SessionModule  # noqa: PLC0415 - as above
+    from depthopt.tasks.evaluate import evaluate  # noqa: PLC0415 - as above
+
     loaded: dict[tuple[int, int, int], Dataset] = {}
 
     def accuracy(side: Side) -> float:
@@ -30,7 +33,7 @@ def accuracy_on(source: str, runtime: Runtime) -> Callable[[Side], float]:
         if size not in loaded:
             loaded[size] = load_dataset(source, input_size=size, calibration_images=1, seed=0)
         data = loaded[size]
-        network = _Compiled(opened(runtime, side.path))
+        network = SessionModule(opened(runtime, side.path), batch=_BATCH)
         for images, _ in data.test.batches(1):
             _require_classes(side, network(images), data)
             break
@@ -39,7 +42,7 @@ def accuracy_on(source: str, runtime: Runtime) -> Callable[[Side], float]:
     return accuracy
 
 
-def _require_classes(side: Side, logits: Tensor, data: Dataset) -> None:
+def _require_classes(side: Side, logits: "Tensor", data: "Dataset") -> None:
     """Refuse a network of other classes.
 
     Raises:
@@ -50,26 +53,6 @@ def _require_classes(side: Side, logits: Tensor, data: Dataset) -> None:
             f"{side.name} gives {'x'.join(map(str, logits.shape[1:]))} numbers for an image, "
             f"{data.name} has {len(data.class_names)} classes; leave out --data, or give its own"
         )
-
-
-class _Compiled(nn.Module):
-    """A session as a module from images to logits."""
-
-    def __init__(self, session: Session) -> None:
-        super().__init__()
-        self._session = session
-        ((self._name, shape),) = session.input_shapes.items()
-        self._batch = shape[0] or _BATCH
-
-    def forward(self, pixels: Tensor) -> Tensor:
-        """Logits ``(n, classes)``; the last images are repeated to fill a fixed batch."""
-        logits = []
-        for part in torch.split(pixels, self._batch):
-            missing = self._batch - len(part)
-            filled = torch.cat([part, part[-1:].expand(missing, -1, -1, -1)])
-            outputs = self._session.run({self._name: filled.contiguous().numpy()})
-            logits.append(np.array(outputs[0][: len(part)]))
-        return torch.from_numpy(np.concatenate(logits))
 
 
 def _image_size(side: Side) -> tuple[int, int, int]:
