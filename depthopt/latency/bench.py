@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 
 from depthopt.errors import ModelError
 from depthopt.latency.graphs.entry import ballast_graph, call_graph, entry_graphs
-from depthopt.latency.measure import Clock, Effort, relative_error, sample_in_turn
-from depthopt.latency.timing import ready
+from depthopt.latency.measure import Clock, Effort, ready, relative_error, sample_in_turn
 from depthopt.runtimes.base import Runtime
 from depthopt.tables.latency import LatencyKey
 

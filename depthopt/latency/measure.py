@@ -11,10 +11,12 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 
 from depthopt.errors import UsageError
+from depthopt.runtimes.base import Runtime, random_inputs
 from depthopt.tables.latency import LatencySummary
 
 logger = logging.getLogger(__name__)
@@ -49,6 +51,21 @@ class Effort:
     def __post_init__(self) -> None:
         if not (self.seconds > 0 and self.tolerance > 0 and self.min_rounds >= 1):
             raise UsageError(f"seconds, tolerance and min_rounds must be positive, got {self}")
+
+
+def ready(runtime: Runtime, onnx_model: bytes | Path, batch: int) -> Callable[[], object]:
+    """A call that runs an ONNX model once, on random inputs.
+
+    Args:
+        runtime: compiles and runs it.
+        onnx_model: a file or its bytes.
+        batch: images per call, where the model leaves it open.
+
+    Raises:
+        ModelError: the runtime cannot run it.
+    """
+    session = runtime.compile(onnx_model)
+    return partial(session.run, random_inputs(session, batch))
 
 
 def time_in_turn(

@@ -4,7 +4,6 @@ import statistics
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -13,28 +12,13 @@ from torch import nn
 from depthopt.core.chain import Chain
 from depthopt.core.plan import Plan
 from depthopt.export.onnx import export_onnx
-from depthopt.latency.measure import Effort, sample_in_turn
-from depthopt.runtimes.base import Runtime, random_inputs
+from depthopt.latency.measure import Effort, ready, sample_in_turn
+from depthopt.runtimes.base import Runtime
 from depthopt.shallow.build import build
 from depthopt.shallow.merge import merge
 
 Timer = Callable[[Plan], float]
 """How many times as fast as the original a plan's network is, as measured."""
-
-
-def ready(runtime: Runtime, onnx_model: bytes | Path, batch: int) -> Callable[[], object]:
-    """A call that runs an ONNX model once, on random inputs.
-
-    Args:
-        runtime: compiles and runs it.
-        onnx_model: a file or its bytes.
-        batch: images per call, where the model leaves it open.
-
-    Raises:
-        ModelError: the runtime cannot run it.
-    """
-    session = runtime.compile(onnx_model)
-    return partial(session.run, random_inputs(session, batch))
 
 
 @contextmanager

@@ -6,8 +6,7 @@ from torch import fx, nn
 from depthopt.export.onnx import onnx_difference, relative_difference
 from depthopt.graph.activations import node_activation
 from depthopt.graph.trace import trace
-from depthopt.latency.measure import time_in_turn
-from depthopt.latency.timing import ready
+from depthopt.latency.measure import ready, time_in_turn
 from depthopt.pipeline.context import BATCH, Context
 from depthopt.pipeline.result import NetworkFigures, Result
 from depthopt.shallow.merge import merge

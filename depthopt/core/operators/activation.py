@@ -60,7 +60,7 @@ class Activation:
         Raises:
             ValueError: it is none's.
         """
-        found = re.fullmatch(r"(?P<name>[a-z]\w*)(:(?P<parameter>\S+))?", text)
+        found = _NAME.fullmatch(text)
         if found is None:
             raise ValueError(f"{text!r} is no activation, such as 'relu' or 'leaky_relu:0.2'")
         parameter = found["parameter"]
@@ -69,3 +69,6 @@ class Activation:
     @classmethod
     def __get_pydantic_core_schema__(cls, *_: Any) -> CoreSchema:
         return text_schema(cls)
+
+
+_NAME = re.compile(r"(?P<name>[a-z]\w*)(:(?P<parameter>-?(\d+(\.\d+)?(e[+-]\d+)?|inf)))?")
