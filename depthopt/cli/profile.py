@@ -175,7 +175,7 @@ class _Job:
             chain = extract(model.eval(), self.input_size, name=self.name)
             found = candidates(
                 chain,
-                kinds=self.kinds,  # type: ignore[arg-type] # checked there
+                kinds=self.kinds,
                 kernel_sizes=self.kernel_sizes,
                 max_length=self.max_length,
             )

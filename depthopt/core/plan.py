@@ -32,11 +32,6 @@ class Plan:
         """Predicted speed-up over the original network."""
         return self.original_ms / self.latency_ms
 
-    @property
-    def replaced(self) -> tuple[Candidate, ...]:
-        """The choices that change something."""
-        return tuple(c for c in self.choices if c.kind != "keep")
-
 
 @dataclass(frozen=True, slots=True)
 class FrontierPoint:

@@ -16,9 +16,9 @@ from depthopt.graph.network import TracedNetwork
 from depthopt.models.timm import Argument, create_timm_model
 from depthopt.models.weights import load_weights, save_weights
 from depthopt.rewrite.expanded import ExpandedSegment
+from depthopt.rewrite.options import Form
 from depthopt.shallow.build import build
 from depthopt.shallow.merge import merge
-from depthopt.shallow.options import Form
 
 _EXPORTS = (
     "model.onnx",

@@ -8,6 +8,7 @@ from depthopt.core.candidate import Candidate
 from depthopt.core.chain import Chain
 from depthopt.errors import TableError, UsageError
 from depthopt.kinds.latency_keys import candidate_ms, latency_keys
+from depthopt.kinds.registry import changes, changing
 from depthopt.tables.importance import ImportanceTable
 from depthopt.tables.latency import LatencyTable
 
@@ -44,10 +45,10 @@ def costs(
         TableError: gaps, the first few named; a NaN or infinite entry; no accuracies.
         UsageError: an unknown objective.
     """
-    replacing = [c for c in candidates if c.kind != "keep"]
+    replacing = changing(candidates)
     _refuse_gaps("importance", "estimate", [c.key for c in replacing if c not in table.entries])
     if objective == "cost":
-        values = [0.0 if c.kind == "keep" else table.entries[c].cost for c in candidates]
+        values = [table.entries[c].cost if changes(c) else 0.0 for c in candidates]
     elif objective == "exp_accuracy":
         values = [_lack_of_exp_accuracy(candidate, table) for candidate in candidates]
     else:
@@ -63,7 +64,7 @@ def costs(
 
 def _lack_of_exp_accuracy(candidate: Candidate, table: ImportanceTable) -> float:
     """By how much exp(change of accuracy) is below 1 for each of the segment's blocks."""
-    if candidate.kind == "keep":
+    if not changes(candidate):
         return 0.0
     change = table.entries[candidate].accuracy_change
     if change is None:

@@ -25,7 +25,9 @@ from depthopt.core.chain import Chain
 from depthopt.core.window import Window, segment_window
 from depthopt.errors import ArtefactError, TableError
 from depthopt.kinds.latency_keys import candidate_ms, latency_keys
+from depthopt.kinds.merge import KIND as MERGE
 from depthopt.kinds.merge import detail_of
+from depthopt.kinds.registry import changes, changing
 from depthopt.tables.importance import Importance, ImportanceTable
 from depthopt.tables.latency import (
     LatencySummary,
@@ -221,12 +223,12 @@ def import_tables(
         _candidate(chain, row, None, first_block) for row in latencies if row.kernel is None
     ]
     keeps = [_keep(chain, i) for i in range(len(chain.blocks))]
-    candidates = (*keeps, *(c for c in merges if c.kind != "keep"))
+    candidates = (*keeps, *changing(merges))
     entries = {key: _summary(rows) for key, rows in times.items()}
     last = first_block + max(row.end for row in latencies)
     for candidate in candidates:
         first, *others = latency_keys(chain, candidate)
-        is_timed = candidate.kind != "keep" or first_block <= candidate.start < last
+        is_timed = changes(candidate) or first_block <= candidate.start < last
         if is_timed and first not in entries:
             raise TableError(
                 f"no time for the kept convolution after position "
@@ -248,7 +250,7 @@ def import_tables(
 def _costs(chain: Chain, scores: dict[Candidate, float]) -> dict[Candidate, Importance]:
     costs = {}
     for candidate, score in scores.items():
-        if candidate.kind == "keep":
+        if not changes(candidate):
             continue
         keeps = [_keep(chain, block) for block in range(candidate.start, candidate.end)]
         if gaps := [keep.key for keep in keeps if keep not in scores]:
@@ -298,7 +300,7 @@ def _candidate(
     )
     if kept == everything and end - start == 1 and window == Window.of(first.operator):
         return _keep(chain, start)
-    return Candidate(start, end, "merge", (merged,), last.activation, detail_of(kept))
+    return Candidate(start, end, MERGE.name, (merged,), last.activation, detail_of(kept))
 
 
 def _summary(rows: Sequence[PublishedLatency]) -> LatencySummary:

@@ -16,8 +16,9 @@ from depthopt.importance.fit import Fit, parts_of
 from depthopt.importance.magnitude import magnitude_importance
 from depthopt.importance.score import LabelledOrNot
 from depthopt.importance.workers import Workers
+from depthopt.kinds.registry import changing
+from depthopt.rewrite.options import Form
 from depthopt.rewrite.ridges import FIT_RIDGES
-from depthopt.shallow.options import Form
 from depthopt.tables.importance import ImportanceTable
 
 Estimator = Literal["fit", "finetune", "magnitude"]
@@ -79,7 +80,7 @@ def estimate(
     where = workers if isinstance(workers, Workers) else Workers(workers)
     fitting, held_out = repeatable(fitting), repeatable(held_out)
     known = _known(table, chain, estimator, sum(len(x) for x, _ in held_out))
-    todo = [c for c in candidates if c.kind != "keep" and c not in known.entries]
+    todo = [c for c in changing(candidates) if c not in known.entries]
     steps = _Steps(progress)
     if estimator == "fit":
         told = steps if where.here else None
@@ -101,8 +102,7 @@ def estimate(
             steps(of[part])
         if on_update is not None:
             on_update(known)
-    order = [c for c in candidates if c.kind != "keep"]
-    return replace(known, entries={c: known.entries[c] for c in order})
+    return replace(known, entries={c: known.entries[c] for c in changing(candidates)})
 
 
 class _Steps:

@@ -17,8 +17,8 @@ from depthopt.core.plan import Plan
 from depthopt.data.dataset import Batch
 from depthopt.errors import DataError
 from depthopt.importance.score import LabelledOrNot
+from depthopt.rewrite.options import Form
 from depthopt.shallow.apply import apply
-from depthopt.shallow.options import Form
 from depthopt.tables.importance import Importance
 from depthopt.tasks.evaluate import Evaluation, evaluate
 

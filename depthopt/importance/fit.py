@@ -24,13 +24,13 @@ from depthopt.core.chain import Chain
 from depthopt.errors import DataError
 from depthopt.graph.heap import kept_heap
 from depthopt.graph.trace import trace
-from depthopt.importance.regress import Group, Weights, grouped, regress
+from depthopt.importance.regress import Group, grouped, problems_of, regress
 from depthopt.importance.score import LabelledOrNot, score
-from depthopt.kinds.merge import composed_blocks
-from depthopt.rewrite.expanded import ExpandedSegment
+from depthopt.kinds.kind import Weights
+from depthopt.kinds.registry import kind_of
 from depthopt.rewrite.fold import fold_norms
-from depthopt.shallow.build import check_chain, is_regressed
-from depthopt.shallow.options import Form
+from depthopt.rewrite.options import Form
+from depthopt.shallow.build import check_chain
 from depthopt.tables.importance import Importance
 
 Part = tuple[Candidate, ...]
@@ -83,10 +83,10 @@ class Fit:
         teacher = trace(self.model, self.chain.input_size)
         check_chain(teacher, self.chain)
         teacher.to("cuda" if torch.cuda.is_available() else "cpu")
-        weights = _composed(teacher, self.chain, part)
+        weights = _starts(teacher, self.chain, part)
         fold_norms(teacher, keep_nodes=True)
         with _pool() as pool:
-            groups = grouped(self.chain, _regressed(part, self.form))
+            groups = grouped(self.chain, problems_of(part, self.form))
             weights |= self._regressed(teacher, groups, weights, pool, step)
             return score(
                 teacher,
@@ -102,7 +102,7 @@ class Fit:
         self,
         teacher: fx.GraphModule,
         groups: Sequence[Group],
-        composed: Mapping[Candidate, Weights],
+        starts: Mapping[Candidate, Weights],
         pool: Executor,
         step: Callable[[int], None],
     ) -> dict[Candidate, Weights]:
@@ -117,7 +117,7 @@ class Fit:
             fitting=self.fitting,
             held_out=first,
             ridges=self.ridges,
-            composed=composed,
+            starts=starts,
             pool=pool,
             step=lambda: step(1),
         )
@@ -144,10 +144,10 @@ def parts_of(
         workers: that share them.
         memory_bytes: bound on the Gram matrices in memory together; one at least is.
     """
-    fits = _regressed(candidates, form)
-    groups = grouped(chain, fits)
+    problems = problems_of(candidates, form)
+    groups = grouped(chain, problems)
     units = [(g.candidates, g.memory_bytes, 4 * g.macs(chain)) for g in groups]
-    units += [((c,), 0, 0) for c in candidates if c not in set(fits)]
+    units += [((c,), 0, 0) for c in candidates if c not in problems]
     units.sort(key=lambda unit: unit[0][0].start)
     left = [0]
     for block in reversed(chain.blocks):
@@ -171,10 +171,6 @@ def parts_of(
     return [tuple(parts[i]) for i in longest_first]
 
 
-def _regressed(candidates: Sequence[Candidate], form: Form) -> list[Candidate]:
-    return [candidate for candidate in candidates if is_regressed(candidate, form)]
-
-
 @contextlib.contextmanager
 def _pool() -> Iterator[Executor]:
     """As many threads as torch has, each of which runs torch on one."""
@@ -187,15 +183,9 @@ def _pool() -> Iterator[Executor]:
         torch.set_num_threads(threads)
 
 
-def _composed(
+def _starts(
     teacher: fx.GraphModule, chain: Chain, candidates: Sequence[Candidate]
 ) -> dict[Candidate, Weights]:
-    """Weights of the candidates of kind ``merge``."""
-    weights: dict[Candidate, Weights] = {}
-    for candidate in candidates:
-        if candidate.kind == "merge":
-            segment, composed = (candidate.start, candidate.end), composed_blocks(candidate)
-            expanded = ExpandedSegment(teacher, chain, segment, composed, candidate.convolution)
-            operator = expanded.operator()
-            weights[candidate] = operator.weight.float(), operator.bias.float()
-    return weights
+    """The weights of those candidates that start from some."""
+    starts = {c: kind_of(c).start(teacher, chain, c) for c in candidates}
+    return {candidate: weights for candidate, weights in starts.items() if weights is not None}

@@ -7,7 +7,7 @@ from torch import nn
 from depthopt.core.candidate import Candidate
 from depthopt.core.chain import Chain
 from depthopt.graph.trace import trace
-from depthopt.kinds.merge import composed_blocks
+from depthopt.kinds.registry import changing, kind_of
 from depthopt.rewrite.affine import folded
 from depthopt.rewrite.fold import fold_norms
 from depthopt.shallow.build import check_chain
@@ -35,14 +35,12 @@ def magnitude_importance(
         for block in chain.blocks
     ]
     entries = {}
-    for candidate in candidates:
-        if candidate.kind == "keep":
-            continue
+    for candidate in changing(candidates):
         blocks = range(candidate.start, candidate.end)
-        composed = composed_blocks(candidate)
-        removed = sum(norms[i] for i in blocks if i not in composed)
+        retained = kind_of(candidate).retained(candidate)
+        removed = sum(norms[i] for i in blocks if i not in retained)
         before = sum(chain.blocks[i].operator.parameters for i in blocks)
         after = sum(operator.parameters for operator in candidate.operators)
-        share = 1.0 if composed else max(0.0, 1 - after / before)
+        share = 1.0 if retained else max(0.0, 1 - after / before)
         entries[candidate] = Importance(removed / sum(norms) * share)
     return ImportanceTable(chain.model, "magnitude", 0, entries)

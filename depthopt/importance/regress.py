@@ -19,27 +19,34 @@ from depthopt.core.operators import Convolution
 from depthopt.core.window import Window
 from depthopt.errors import DataError
 from depthopt.graph.partial import record
+from depthopt.kinds.kind import Weights
+from depthopt.kinds.registry import kind_of
+from depthopt.rewrite.options import Form
+from depthopt.rewrite.problem import Problem, sums_bytes
 from depthopt.rewrite.regression import Regression, best_fits, error_of
 from depthopt.rewrite.segment_tensors import SegmentTensors
 
 logger = logging.getLogger(__name__)
 
-Weights = tuple[Tensor, Tensor]
-"""(out_channels, in_channels // groups, kH, kW) and (out_channels,)."""
-
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Regressed candidates that share one Gram matrix: same start, stride, centre and grouping."""
+    """Problems that share one Gram matrix: same start, stride, centre and grouping.
+
+    Attributes:
+        start: first block of all their segments.
+        candidates: whose problems they are.
+        problems: one for each candidate.
+    """
 
     start: int
     candidates: tuple[Candidate, ...]
+    problems: tuple[Problem, ...]
 
     @property
     def largest(self) -> Convolution:
         """The kernel that holds all others."""
-        specs = [c.convolution for c in self.candidates]
-        return max(specs, key=lambda spec: spec.kernel_size)
+        return max((p.convolution for p in self.problems), key=lambda one: one.kernel_size)
 
     @property
     def ends(self) -> tuple[int, ...]:
@@ -49,8 +56,9 @@ class Group:
     @property
     def memory_bytes(self) -> int:
         """What its normal equations take."""
-        outputs = {c.end: c.convolution.out_channels for c in self.candidates}
-        return Regression.bytes_needed(self.largest, sum(outputs.values()))
+        pairs = zip(self.candidates, self.problems, strict=True)
+        outputs = {c.end: p.convolution.out_channels for c, p in pairs}
+        return sums_bytes(self.largest, sum(outputs.values()))
 
     def macs(self, chain: Chain) -> int:
         """Multiply-accumulates of the normal equations for one image."""
@@ -59,15 +67,25 @@ class Group:
         return self.memory_bytes // 8 * height * width
 
 
-def grouped(chain: Chain, fits: Sequence[Candidate]) -> list[Group]:
-    """Regressed candidates by the Gram matrix that serves them, in order of starts."""
+def problems_of(candidates: Sequence[Candidate], form: Form) -> dict[Candidate, Problem]:
+    """What is regressed in the place of those candidates that declare a problem."""
+    declared = {candidate: kind_of(candidate).problem(candidate, form) for candidate in candidates}
+    return {candidate: problem for candidate, problem in declared.items() if problem is not None}
+
+
+def grouped(chain: Chain, problems: Mapping[Candidate, Problem]) -> list[Group]:
+    """Problems by the Gram matrix that serves them, in order of starts."""
     groups: dict[tuple[object, ...], list[Candidate]] = defaultdict(list)
-    for candidate in sorted(fits, key=lambda c: c.start):
-        spec, window = candidate.convolution, Window.of(candidate.convolution)
+    for candidate in sorted(problems, key=lambda c: c.start):
+        new = problems[candidate].convolution
+        window = Window.of(new)
         centre = tuple(2 * o + k for o, k in zip(window.offset, window.size, strict=True))
         size = chain.ending(candidate.start, candidate.end).size
-        groups[candidate.start, spec.stride, spec.groups, centre, size].append(candidate)
-    return [Group(members[0].start, tuple(members)) for members in groups.values()]
+        groups[candidate.start, new.stride, new.groups, centre, size].append(candidate)
+    return [
+        Group(members[0].start, tuple(members), tuple(problems[c] for c in members))
+        for members in groups.values()
+    ]
 
 
 def regress(
@@ -78,11 +96,11 @@ def regress(
     fitting: Collection[Tensor],
     held_out: Tensor,
     ridges: Sequence[float],
-    composed: Mapping[Candidate, Weights],
+    starts: Mapping[Candidate, Weights],
     pool: Executor,
     step: Callable[[], None],
 ) -> dict[Candidate, Weights]:
-    """Regress all candidates of some groups.
+    """Solve the problems of all candidates of some groups.
 
     Args:
         teacher: the original network, traced, its norms folded.
@@ -91,7 +109,7 @@ def regress(
         fitting: batches of images (N, C, H, W) to regress on.
         held_out: images to choose the regularisation on.
         ridges: relative regularisations to choose from.
-        composed: weights that some have already, and keep if regression gains nothing.
+        starts: weights that some start from, and keep if regression gains nothing.
         pool: works at several groups at a time.
         step: called after every batch.
 
@@ -123,17 +141,19 @@ def regress(
 
     def solve(group: Group) -> dict[Candidate, Weights]:
         regression = regressions.pop(group)  # and with it its memory
+        problems = dict(zip(group.candidates, group.problems, strict=True))
         weights: dict[Candidate, Weights] = {}
         inputs = values[chain.blocks[group.start].input]
         for spec, members in _by_spec(group).items():
             targets = {str(c.end): wanted(c.start, c.end, values) for c in members}
             fits = best_fits(regression, spec, inputs, targets, ridges)
             for c in members:
-                end = str(c.end)
-                weights[c] = fits[end].weight, fits[end].bias
-                if c in composed:
-                    error = error_of(inputs, *composed[c], c.convolution, targets[end])
-                    weights[c] = composed[c] if error <= fits[end].error else weights[c]
+                fitted, target = fits[str(c.end)], targets[str(c.end)]
+                weights[c] = kind_of(c).realised(c, fitted)
+                if problems[c].keeps_start:
+                    ((weight, bias),) = starts[c]
+                    error = error_of(inputs, weight, bias, problems[c].convolution, target)
+                    weights[c] = starts[c] if error <= fitted.error else weights[c]
         return weights
 
     for images in fitting:
@@ -174,9 +194,9 @@ def _warn_if_few(regressions: Mapping[Group, Regression], batches: int) -> None:
 def _by_spec(group: Group) -> dict[Convolution, list[Candidate]]:
     """A group's candidates by kernel; those of one kernel differ in their ends alone."""
     members: dict[Convolution, list[Candidate]] = defaultdict(list)
-    for candidate in group.candidates:
-        spec = candidate.convolution
-        members[replace(spec, out_channels=spec.in_channels)].append(candidate)
+    for candidate, problem in zip(group.candidates, group.problems, strict=True):
+        new = problem.convolution
+        members[replace(new, out_channels=new.in_channels)].append(candidate)
     return members
 
 

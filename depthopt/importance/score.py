@@ -14,8 +14,8 @@ from depthopt.core.chain import Chain
 from depthopt.errors import DataError
 from depthopt.graph.partial import Tail, record
 from depthopt.graph.trace import nodes_by_name
-from depthopt.importance.regress import Weights
-from depthopt.rewrite.regression import convolve
+from depthopt.kinds.kind import Weights
+from depthopt.kinds.registry import kind_of
 from depthopt.rewrite.segment_tensors import SegmentTensors
 from depthopt.tables.importance import Importance
 
@@ -62,8 +62,8 @@ def score(
     Args:
         teacher: the original network, traced, its norms folded.
         chain: its chain.
-        candidates: none of kind ``keep``.
-        weights: of those that are a new convolution.
+        candidates: that change something.
+        weights: of those that have some.
         held_out: batches of images (N, C, H, W) and labels (N,), or None for labels.
         pool: works at several candidates at a time.
         step: called with the number of candidates after some of them are done.
@@ -77,8 +77,8 @@ def score(
     for candidate, segment in segments.items():
         by_target[segment.target].append(candidate)
     tails = {name: Tail(teacher, nodes[name]) for name in by_target}
-    sources = {c: _drop_source(chain, c) for c in candidates if c.kind == "drop"}
-    names = {"output", *sources.values()}
+    kinds = {c: kind_of(c) for c in candidates}
+    names = {"output"}.union(*(kinds[c].reads(chain, c) for c in candidates))
     names = names.union(*(s.names for s in segments.values()), *(t.needs for t in tails.values()))
     sums, original = {c: _Sums() for c in candidates}, _Sums()
     images = labelled = 0
@@ -90,11 +90,8 @@ def score(
     ) -> int:
         for candidate in members:
             segment = segments[candidate]
-            if candidate in sources:
-                output = values[sources[candidate]]
-            else:
-                new = candidate.convolution
-                output = convolve(values[segment.input], *weights[candidate], new)
+            given = weights.get(candidate, ())
+            output = kinds[candidate].output(chain, candidate, given, values)
             output = segment.completed(output, values)
             # No inserted activation: it starts as the identity.
             logits = tails[segment.target](output, values)
@@ -115,15 +112,6 @@ def score(
     if labelled not in {0, images}:
         raise DataError(f"{labelled} of {images} held-out images have labels; give all or none")
     return {c: _importance(total, original, images, labelled > 0) for c, total in sums.items()}
-
-
-def _drop_source(chain: Chain, candidate: Candidate) -> str:
-    """The node that remains of a skip whose branch is dropped."""
-    return next(
-        skip.operand
-        for skip in chain.skips
-        if (skip.source, skip.target) == (candidate.start, candidate.end)
-    )
 
 
 def _check_labels(logits: Tensor, labels: Tensor) -> None:

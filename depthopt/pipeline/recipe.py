@@ -3,10 +3,11 @@
 import difflib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -18,11 +19,20 @@ from pydantic import (
 )
 
 from depthopt.errors import RecipeError
-from depthopt.kinds.candidates import Kind
+from depthopt.kinds.registry import KINDS
+from depthopt.rewrite.options import Form, Start
 from depthopt.rewrite.ridges import FIT_RIDGES
 from depthopt.runtimes.tensorrt.options import BuildOptions
-from depthopt.shallow.options import Form, Start
 from depthopt.train.config import TrainConfig
+
+
+def _known_kind(name: str) -> str:
+    if name not in KINDS.names:
+        raise ValueError(f"candidate kind {name!r} is unknown; known: {', '.join(KINDS.names)}")
+    return name
+
+
+KindName = Annotated[str, AfterValidator(_known_kind)]
 
 
 class _Section(BaseModel):
@@ -78,7 +88,9 @@ class DataSection(_Section):
 class CandidatesSection(_Section):
     """What segments may become, by the names that ``extraction.candidates`` takes them by."""
 
-    kinds: tuple[Kind, ...] = Field(("drop", "fit"), description="drop, fit, merge")
+    kinds: tuple[KindName, ...] = Field(
+        ("drop", "fit"), description="drop, fit, merge, or what another package brings"
+    )
     kernel_sizes: tuple[PositiveInt, ...] = Field((1, 3, 5), description="that fit tries")
     max_length: PositiveInt | None = Field(12, description="longest segment, in blocks")
     inserted: str | None = Field(

@@ -16,6 +16,7 @@ from depthopt.core.trials import Trial, Trials
 from depthopt.errors import InfeasibleBudget
 from depthopt.frontier.solve import solve
 from depthopt.kinds.latency_keys import candidate_ms, parameters
+from depthopt.kinds.registry import changing
 from depthopt.latency.pick import mildest
 from depthopt.latency.timing import Timer
 from depthopt.tables.importance import ImportanceTable
@@ -70,9 +71,10 @@ def contenders(
     known: dict[tuple[Candidate, ...], float] = {}
 
     def timed(plan: Plan) -> float:
-        if plan.replaced not in known:
-            known[plan.replaced] = timer(plan)
-        return known[plan.replaced]
+        replaced = changing(plan.choices)
+        if replaced not in known:
+            known[replaced] = timer(plan)
+        return known[replaced]
 
     found: dict[tuple[Candidate, ...], Trial] = {}
     for share, at_least in (*((share, asked) for share in SHARES), (0.0, FASTER * asked)):
@@ -86,7 +88,7 @@ def contenders(
                 raise
             continue  # the fastest plan of this frontier is another one, and not as fast
         plan = _predicted(pick.plan, chain, latency)
-        found.setdefault(plan.replaced, Trial(share, plan, pick.speedup))
+        found.setdefault(changing(plan.choices), Trial(share, plan, pick.speedup))
     return Trials(tuple(found.values()))
 
 

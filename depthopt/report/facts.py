@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from depthopt.core.chain import Chain
 from depthopt.core.plan import Frontier, Plan
 from depthopt.core.training import TrainResult
+from depthopt.kinds.registry import changing, kind_of
 from depthopt.pipeline.result import Result
 from depthopt.report.explorer import Explorer
 from depthopt.report.reading import RunArtefacts
@@ -93,8 +94,8 @@ def trial_rows(run: RunArtefacts) -> tuple[tuple[str, ...], ...]:
             f"{trial.speedup:.2f}x",
             f"{trial.plan.speedup:.2f}x",
             f"{trial.plan.cost:.4g}",
-            str(len(trial.plan.replaced)),
-            str(sum(choice.end - choice.start for choice in trial.plan.replaced)),
+            str(len(changing(trial.plan.choices))),
+            str(sum(choice.end - choice.start for choice in changing(trial.plan.choices))),
             trial.failure or ("" if trial.loss is None else f"{trial.loss:.4g}"),
             "" if trial.accuracy is None else f"{trial.accuracy:.2f}",
         )
@@ -145,14 +146,15 @@ def headline(run: RunArtefacts) -> str:
 
 def plan_sentence(plan: Plan, chain: Chain | None) -> str:
     """What a plan does and what it is predicted to bring."""
-    kinds = Counter(choice.kind for choice in plan.replaced)
-    what = ", ".join(f"{count} {_VERBS[kind]}" for kind, count in kinds.items()) or "none"
-    blocks = sum(choice.end - choice.start for choice in plan.replaced)
+    replaced = changing(plan.choices)
+    verbs = Counter(kind_of(choice).verb for choice in replaced)
+    what = ", ".join(f"{count} {verb}" for verb, count in verbs.items()) or "none"
+    blocks = sum(choice.end - choice.start for choice in replaced)
     of = "" if chain is None else f" of {len(chain.blocks)}"
     return (
         f"the plan is predicted at {plan.latency_ms:.3f} of {plan.original_ms:.3f} ms "
         f"({plan.speedup:.2f}x) with importance cost {plan.cost:.4g}; it replaces {blocks}{of} "
-        f"blocks by {len(plan.replaced)} segments: {what}."
+        f"blocks by {len(replaced)} segments: {what}."
     )
 
 

@@ -7,6 +7,7 @@ of it crops first.
 """
 
 from collections.abc import Collection, Sequence
+from typing import Protocol, runtime_checkable
 
 import torch.nn.functional as F  # noqa: N812 - torch's own convention
 from torch import Tensor, fx, nn
@@ -21,10 +22,19 @@ from depthopt.graph.trace import nodes_by_name
 from depthopt.rewrite.affine import Affine
 
 
+@runtime_checkable
+class Expanded(Protocol):
+    """A module whose trained form is not its final one."""
+
+    def fused(self) -> nn.Module:
+        """What computes the same in evaluation mode, to rounding, with nothing left to fuse."""
+        ...
+
+
 class ExpandedSegment(nn.Module):
     """Maps the tensor at a segment's start to the pre-activation tensor at its end.
 
-    ``merged()`` gives the one convolution that computes the same.
+    ``fused()`` gives the one convolution that computes the same.
     """
 
     def __init__(
@@ -96,7 +106,7 @@ class ExpandedSegment(nn.Module):
         first = Affine.identity(self.convolution.in_channels, like)
         return fold(self.edges, first, through, Affine.plus)
 
-    def merged(self) -> nn.Conv2d:
+    def fused(self) -> nn.Conv2d:
         """The one convolution that computes the same."""
         operator = self.operator()
         return conv_with(self.convolution, operator.weight, operator.bias, self)

@@ -79,13 +79,6 @@ class Regression:
         self._target_sums = zeros((spec.groups, columns))
         self.count = 0
 
-    @staticmethod
-    def bytes_needed(spec: Convolution, out_channels: int) -> int:
-        """Memory of the accumulators, in bytes."""
-        kh, kw = spec.kernel_size
-        features = spec.in_channels // spec.groups * kh * kw
-        return 8 * features * (spec.groups * features + out_channels)
-
     def add(self, inputs: Tensor, targets: Mapping[str, Tensor]) -> None:
         """Accumulate one batch.
 

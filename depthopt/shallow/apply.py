@@ -1,6 +1,6 @@
 """A plan carried out: new convolutions fitted and kept ones compensated, left to right."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from itertools import dropwhile
 
 from torch import Tensor, nn
@@ -14,15 +14,18 @@ from depthopt.errors import UsageError
 from depthopt.graph.heap import kept_heap
 from depthopt.graph.network import TracedNetwork
 from depthopt.graph.trace import trace
+from depthopt.kinds.kind import New
+from depthopt.kinds.network import convolution_and_norm
+from depthopt.kinds.registry import changes, kind_of
 from depthopt.rewrite.affine import folded
 from depthopt.rewrite.compensate import compensate
 from depthopt.rewrite.fold import fold_norms
 from depthopt.rewrite.inserted import start_as_identity
+from depthopt.rewrite.options import Form, Start
+from depthopt.rewrite.problem import Problem
 from depthopt.rewrite.ridges import FIT_RIDGES
-from depthopt.rewrite.set_weights import fresh_lengths, set_weights
 from depthopt.rewrite.side_by_side import Place, SideBySide
-from depthopt.shallow.build import New, build, is_regressed
-from depthopt.shallow.options import Form, Start
+from depthopt.shallow.build import build
 
 
 @kept_heap()
@@ -68,47 +71,47 @@ def apply(
     student, added = build(model, chain, plan, form)
     if start == "annealed":
         start_as_identity(student)
-    fits = [choice for choice in plan.replaced if choice.kind == "fit"]
-    if fits and fitting is None:
-        raise UsageError(f"the plan fits {len(fits)} segments on data; give calibration images")
+    problems = {choice: kind_of(choice).problem(choice, form) for choice in added}
+    fresh = [problem for problem in problems.values() if problem and not problem.keeps_start]
+    if fresh and fitting is None:
+        raise UsageError(f"the plan fits {len(fresh)} segments on data; give calibration images")
     teacher = trace(model, chain.input_size)
     fold_norms(teacher, keep_nodes=True)
     batches = repeatable(fitting or ())
-    todo = [c for c in _behind_first(plan) if _is_regressed(c, form, compensated=compensated)]
+    todo = [
+        choice
+        for choice in dropwhile(lambda choice: not changes(choice), plan.choices)
+        if (problems.get(choice) if changes(choice) else compensated)
+    ]
     if not batches:
         todo = []
     networks, ridges = SideBySide(student, teacher, batches), tuple(ridges)
     for done, choice in enumerate(todo):
         progress(done, len(todo), "layers regressed")
-        if choice in added:
-            _refit(networks, chain, choice, added[choice], ridges)
+        if (problem := problems.get(choice)) is not None:
+            _refit(networks, chain, choice, added[choice], problem, ridges)
         else:
             compensate(networks, chain, choice.start)
     progress(len(todo), len(todo), "layers regressed")
     return student
 
 
-def _behind_first(plan: Plan) -> Iterator[Candidate]:
-    """The choices from the first replacement on."""
-    return dropwhile(lambda choice: choice.kind == "keep", plan.choices)
-
-
-def _is_regressed(choice: Candidate, form: Form, *, compensated: bool) -> bool:
-    if choice.kind == "keep":
-        return compensated
-    return is_regressed(choice, form)
-
-
 def _refit(
-    networks: SideBySide, chain: Chain, choice: Candidate, new: New, ridges: tuple[float, ...]
+    networks: SideBySide,
+    chain: Chain,
+    choice: Candidate,
+    new: New,
+    problem: Problem,
+    ridges: tuple[float, ...],
 ) -> None:
-    """Regress one new convolution in place."""
+    """Solve one replacement's problem on what it sees, and set it in place."""
     adds = len(chain.open_skips(choice.start, choice.end))
     wanted = chain.ending(choice.start, choice.end).preactivation
-    observed = networks.observe(Place(new.name, new.last, choice.convolution, adds, wanted))
-    fitted = observed.best(ridges)
-    conv, norm = new.modules(networks.student)
-    if choice.kind == "merge" and observed.error(*folded(conv, norm)) <= fitted.error:
-        return  # what is composed is as good
-    lengths = fresh_lengths(conv)
-    set_weights(conv, norm, fitted.weight, fitted.bias, observed.regression, lengths)
+    observed = networks.observe(Place(new.name, new.last, problem.convolution, adds, wanted))
+    fitted, kind = observed.best(ridges), kind_of(choice)
+    if problem.keeps_start:
+        start = folded(*convolution_and_norm(networks.student, new))
+        if observed.error(*start) <= fitted.error:
+            return
+    weights = kind.realised(choice, fitted)
+    kind.set_weights(networks.student, new, choice, weights, observed.regression)

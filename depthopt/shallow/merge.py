@@ -3,7 +3,7 @@
 import copy
 
 from depthopt.graph.network import TracedNetwork
-from depthopt.rewrite.expanded import ExpandedSegment
+from depthopt.rewrite.expanded import Expanded
 from depthopt.rewrite.fold import fold_norms, norms_to_convolutions
 from depthopt.rewrite.inserted import settle
 
@@ -23,8 +23,8 @@ def merge(network: TracedNetwork) -> TracedNetwork:
     """
     merged = copy.deepcopy(network).eval()
     for name, module in list(merged.named_modules()):
-        if isinstance(module, ExpandedSegment):
-            merged.set_submodule(name, module.merged())
+        if isinstance(module, Expanded):
+            merged.set_submodule(name, module.fused())
     settle(merged)
     fold_norms(merged)
     norms_to_convolutions(merged)

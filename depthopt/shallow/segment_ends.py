@@ -4,6 +4,7 @@ from itertools import pairwise
 
 from depthopt.core.chain import Chain
 from depthopt.core.plan import Plan
+from depthopt.kinds.registry import changes, kind_of
 
 
 def segment_ends(chain: Chain, plan: Plan) -> tuple[tuple[str, str], ...]:
@@ -17,9 +18,7 @@ def segment_ends(chain: Chain, plan: Plan) -> tuple[tuple[str, str], ...]:
     """
     ends = []
     for choice, following in pairwise(plan.choices):
-        if choice.kind == "keep" or following.kind == "drop":
-            continue
-        original = chain.blocks[choice.end].name
-        replaced = f"segment_{following.start}_{following.end}"
-        ends.append((original if following.kind == "keep" else replaced, original))
+        reader = kind_of(following).reader(chain, following)
+        if changes(choice) and reader is not None:
+            ends.append((reader, chain.blocks[choice.end].name))
     return tuple(ends)

@@ -26,7 +26,7 @@ from depthopt.latency.worthwhile import worthwhile
 from depthopt.rewrite.classifier import regress_classifier
 from depthopt.shallow.apply import apply
 from depthopt.shallow.merge import merge
-from depthopt.shallow.options import Form
+from depthopt.rewrite.options import Form
 from depthopt.solver.stages import Bucketed, Epsilon
 from depthopt.tables.importance import ImportanceTable
 from depthopt.tables.latency import (

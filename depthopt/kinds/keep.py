@@ -1,0 +1,34 @@
+"""``keep``: a block as it is."""
+
+from collections.abc import Iterator
+
+from depthopt.core.candidate import Candidate, kept_blocks
+from depthopt.core.chain import Chain
+from depthopt.kinds.kind import Kind, Wishes
+from depthopt.kinds.running import kept_keys
+
+
+def _candidates(chain: Chain, _: Wishes) -> Iterator[Candidate]:
+    return iter(kept_blocks(chain))
+
+
+def _why_not(chain: Chain, candidate: Candidate) -> str | None:
+    same = candidate.operators == (chain.blocks[candidate.start].operator,)
+    return None if same else "another block"
+
+
+KIND = Kind(
+    name="keep",
+    verb="kept",
+    letter="",
+    colour=("#d5dae1", "#46505c"),
+    candidates=_candidates,
+    changes=False,
+    is_filtered=False,
+    takes_inserted=False,
+    why_not=_why_not,
+    latency_keys=kept_keys,
+    is_composition=lambda _: True,
+    reader=lambda chain, candidate: chain.blocks[candidate.start].name,
+    problem=lambda *_: None,
+)

@@ -1,0 +1,176 @@
+"""What a kind of candidate is: one value, whose functions every stage calls."""
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from depthopt.core.candidate import Candidate
+from depthopt.core.chain import Chain, Skip
+from depthopt.kinds.running import replacing_keys
+from depthopt.rewrite.options import Form
+from depthopt.rewrite.problem import Problem
+from depthopt.tables.latency import LatencyKey
+
+if TYPE_CHECKING:  # torch takes seconds to import, and tables are solved without it
+    from torch import Tensor, fx, nn
+
+    from depthopt.rewrite.regression import Fitted, Regression
+
+Weights = tuple[tuple["Tensor", "Tensor"], ...]
+"""For each of a candidate's operators its weight (out, in / groups, kH, kW) and bias (out,)."""
+
+Pattern = Literal["", "stripes", "dots", "crosses"]
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What a user asks of candidates.
+
+    Attributes:
+        segments: the legal ones, of at most the longest length.
+        kernel_sizes: side lengths of square kernels to try, rising.
+    """
+
+    segments: tuple[tuple[int, int], ...]
+    kernel_sizes: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class New:
+    """What a replacement put into a network.
+
+    Attributes:
+        name: path of the module that reads the tensor at the segment's start.
+        last: path of the module that gives the tensor at its end, before any add.
+    """
+
+    name: str
+    last: str
+
+
+class Site(Protocol):
+    """A segment of a network that is being rewritten."""
+
+    @property
+    def chain(self) -> Chain:
+        """The original's chain."""
+        ...
+
+    @property
+    def network(self) -> "fx.GraphModule":
+        """The network, with the original's modules under their names."""
+        ...
+
+    @property
+    def form(self) -> Form:
+        """Whether what is composed is trained as one convolution, or as what it is made of."""
+        ...
+
+    def at(self, position: int) -> "fx.Node":
+        """The tensor at a position, as things stand now."""
+        ...
+
+    def operand(self, skip: Skip) -> "fx.Node":
+        """What a skip adds, as things stand now."""
+        ...
+
+    def call(self, name: str, module: "nn.Module", node: "fx.Node") -> "fx.Node":
+        """Put a module in under a name, and call it with a node's value."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind:
+    """One way in which segments may be replaced.
+
+    Only ``name``, ``verb``, ``letter``, ``colour`` and ``candidates`` must be given; what else
+    there is suits a kind whose operators are convolutions with a bias, regressed from nothing.
+
+    Attributes:
+        name: in recipes and files: letters, digits, ``_`` and ``-``, beginning with a letter.
+        verb: what has happened to the blocks, such as ``fitted``.
+        letter: on the report's strip of blocks.
+        colour: of such blocks, in CSS, on light ground and on dark.
+        pattern: over the colour, for those who tell colours badly.
+        changes: whether it changes anything; of kinds that do not, candidates cost nothing.
+        is_filtered: whether candidates that need as many multiply-accumulates as what they
+            replace are left out, if the user wishes so.
+        takes_inserted: whether the activation that a user inserts goes behind it, where it
+            replaces several blocks and none follows.
+        candidates: (chain, wishes): what segments may become.
+        why_not: (chain, candidate): why the segment may not be replaced so; None if it may.
+        latency_keys: (chain, candidate): what runs because of it (``depthopt.kinds.running``).
+        retained: (candidate): the blocks whose weights live on in it; none by default.
+        is_composition: (candidate): whether it computes what its blocks do one after another,
+            less activations between them; then several such may stand in the place of one.
+        reader: (chain, candidate): path of the module that reads the tensor at its start; None
+            if it has none of its own.
+        problem: (candidate, form): what is regressed in its place; None if nothing is.
+        start: (network, chain, candidate): the weights that it starts from, read from the traced
+            original with its norms; None if there are none.
+        realised: (candidate, fitted): the weights of its operators, from what was regressed.
+        reads: (chain, candidate): fx nodes whose values ``output`` needs.
+        output: (chain, candidate, weights, values): the tensor that it gives in the segment's
+            place, before any add (N, C, H, W), from the values by node.
+        install: (site, candidate): puts it into a network; the node of what it gives, and what
+            was put in, if anything with weights was.
+        set_weights: (network, new, candidate, weights, regression): sets what was put in; the
+            regression has seen its inputs.
+    """
+
+    name: str
+    verb: str
+    letter: str
+    colour: tuple[str, str]
+    candidates: Callable[[Chain, Wishes], Iterable[Candidate]]
+    pattern: Pattern = ""
+    changes: bool = True
+    is_filtered: bool = True
+    takes_inserted: bool = True
+    why_not: Callable[[Chain, Candidate], str | None] = lambda chain, c: chain.why_illegal(
+        c.start, c.end
+    )
+    latency_keys: Callable[[Chain, Candidate], tuple[LatencyKey, ...]] = replacing_keys
+    retained: Callable[[Candidate], Collection[int]] = lambda _: ()
+    is_composition: Callable[[Candidate], bool] = lambda _: False
+    reader: Callable[[Chain, Candidate], str | None] = lambda _, c: module_name(c)
+    problem: Callable[[Candidate, Form], Problem | None] = lambda c, _: Problem(c.convolution)
+    start: "Callable[[fx.GraphModule, Chain, Candidate], Weights | None]" = lambda *_: None
+    realised: "Callable[[Candidate, Fitted], Weights]" = lambda _, f: ((f.weight, f.bias),)
+    reads: Callable[[Chain, Candidate], Collection[str]] = lambda chain, c: {
+        chain.blocks[c.start].input
+    }
+    output: "Callable[[Chain, Candidate, Weights, Mapping[str, Tensor]], Tensor]" = (
+        lambda chain, c, weights, values: _convolved(
+            c, weights, values[chain.blocks[c.start].input]
+        )
+    )
+    install: "Callable[[Site, Candidate], tuple[fx.Node, New | None]]" = lambda site, c: _installed(
+        site, c
+    )
+    set_weights: "Callable[[fx.GraphModule, New, Candidate, Weights, Regression], None]" = (
+        lambda network, new, _, weights, regression: _set(network, new, weights, regression)
+    )
+
+
+def module_name(candidate: Candidate) -> str:
+    """Path of the module that stands in a segment's place."""
+    return f"segment_{candidate.start}_{candidate.end}"
+
+
+def _convolved(candidate: Candidate, weights: Weights, x: "Tensor") -> "Tensor":
+    from depthopt.kinds.network import convolved  # noqa: PLC0415 - torch takes seconds
+
+    return convolved(candidate, weights, x)
+
+
+def _installed(site: Site, candidate: Candidate) -> "tuple[fx.Node, New | None]":
+    from depthopt.kinds.network import install_convolution  # noqa: PLC0415 - as above
+
+    return install_convolution(site, candidate)
+
+
+def _set(network: "fx.GraphModule", new: New, weights: Weights, regression: "Regression") -> None:
+    from depthopt.kinds.network import set_convolution  # noqa: PLC0415 - as above
+
+    set_convolution(network, new, weights, regression)

@@ -1,0 +1,37 @@
+"""All kinds of candidates, by name."""
+
+from collections.abc import Sequence
+
+from depthopt.core.candidate import Candidate
+from depthopt.kinds.kind import Kind
+from depthopt.plugins import Plugins
+
+KINDS = Plugins(
+    "depthopt.kinds",
+    "candidate kind",
+    {name: f"depthopt.kinds.{name}:KIND" for name in ("keep", "drop", "fit", "merge")},
+)
+"""What candidates may be: depthopt's own kinds, and those of other packages."""
+
+UNCHANGED = "keep"
+"""The kind of which every block has a candidate, whatever else is asked for."""
+
+
+def kind_of(candidate: Candidate) -> Kind:
+    """The kind of a candidate.
+
+    Raises:
+        UsageError: it is not known here.
+    """
+    kind: Kind = KINDS.get(candidate.kind)
+    return kind
+
+
+def changes(candidate: Candidate) -> bool:
+    """Whether a candidate changes anything; those that do not cost nothing."""
+    return kind_of(candidate).changes
+
+
+def changing(candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
+    """The candidates that change something, such as those of ``plan.choices``."""
+    return tuple(candidate for candidate in candidates if changes(candidate))

@@ -1,0 +1,39 @@
+"""What is to be regressed on data in a segment's place: a value that a kind declares."""
+
+from dataclasses import dataclass
+
+from depthopt.core.operators import Convolution
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One convolution to regress, from the tensor at a segment's start to the one at its end.
+
+    Inputs and targets are those of ``SegmentTensors``: in the original network for the estimator,
+    in the shallow one when a plan is applied.
+
+    Attributes:
+        convolution: what is solved for.
+        keeps_start: whether the weights that it starts from are kept where they are no worse on
+            held-out images; they are also what there is without images.
+    """
+
+    convolution: Convolution
+    keeps_start: bool = False
+
+    @property
+    def memory_bytes(self) -> int:
+        """Memory of the regression's sums."""
+        return sums_bytes(self.convolution, self.convolution.out_channels)
+
+
+def sums_bytes(convolution: Convolution, out_channels: int) -> int:
+    """Memory of a regression's sums over inputs and targets, in bytes.
+
+    Args:
+        convolution: the largest that is solved for.
+        out_channels: of all targets together.
+    """
+    kh, kw = convolution.kernel_size
+    features = convolution.in_channels // convolution.groups * kh * kw
+    return 8 * features * (convolution.groups * features + out_channels)
