@@ -48,12 +48,11 @@ def walk(recipe: Path, overrides: list[str] | None, run_dir: Path | None, until:
 
 
 def chain_of(model: str, input_size: tuple[int, int, int]) -> "Chain":
-    """The chain of a timm model by name."""
+    """The chain of a model by name."""
     from depthopt.extraction.extract import extract  # noqa: PLC0415 - torch takes seconds
-    from depthopt.models.timm import create_timm_model  # noqa: PLC0415 - as above
+    from depthopt.models.registry import create_model, model_arguments  # noqa: PLC0415 - as above
 
-    channels = input_size[0]
-    network = create_timm_model(model, {} if channels == 3 else {"in_chans": channels})
+    network = create_model(model, model_arguments(model, input_size[0]))
     return extract(network, input_size, name=model)
 
 

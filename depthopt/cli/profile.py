@@ -168,10 +168,9 @@ class _Job:
         if self.known is None:
             from depthopt.extraction.extract import extract  # noqa: PLC0415
             from depthopt.kinds.candidates import candidates  # noqa: PLC0415
-            from depthopt.models.timm import create_timm_model  # noqa: PLC0415
+            from depthopt.models.registry import create_model, model_arguments  # noqa: PLC0415
 
-            channels = self.input_size[0]
-            model = create_timm_model(self.name, {} if channels == 3 else {"in_chans": channels})
+            model = create_model(self.name, model_arguments(self.name, self.input_size[0]))
             chain = extract(model.eval(), self.input_size, name=self.name)
             found = candidates(
                 chain,

@@ -13,7 +13,8 @@ from depthopt.core.plan import Plan
 from depthopt.export.onnx import export_onnx
 from depthopt.extraction.extract import extract
 from depthopt.graph.network import TracedNetwork
-from depthopt.models.timm import Argument, create_timm_model
+from depthopt.models.registry import create_model
+from depthopt.models.source import Argument
 from depthopt.models.weights import load_weights, save_weights
 from depthopt.rewrite.expanded import ExpandedSegment
 from depthopt.rewrite.options import Form
@@ -37,8 +38,8 @@ class SavedModel:
     """Everything but the weights that is needed to make a compressed network again.
 
     Attributes:
-        name: the original's timm name.
-        arguments: what ``timm.create_model`` takes beside the name.
+        name: the original's, of timm or ``SOURCE:NAME``.
+        arguments: what the original is made with, beside its name.
         plan: what was replaced.
         class_names: in the order of the logits; empty if unknown.
         mean: per channel, of pixels in 0..1, subtracted from the input.
@@ -107,7 +108,7 @@ def save(
         network: what ``apply`` or ``merge`` gave, trained or not.
         folder: made if it does not exist.
         plan: the plan that was applied; its model is the timm name.
-        arguments: what ``timm.create_model`` took beside the name.
+        arguments: what the original was made with, beside its name.
         class_names: in the order of the logits.
         mean: per channel, of pixels in 0..1, subtracted from the input.
         std: per channel, of pixels in 0..1, that the input is divided by.
@@ -155,11 +156,11 @@ def load(folder: str | Path) -> TracedNetwork:
 
     Raises:
         ArtefactError: a file is missing, damaged, or does not fit the other.
-        ModelError: timm does not know the model.
+        ModelError: its source does not know the model.
     """
     folder = Path(folder)
     saved = load_saved(folder)
-    model = create_timm_model(saved.name, {**saved.arguments, "pretrained": False})
+    model = create_model(saved.name, {**saved.arguments, "pretrained": False})
     chain = extract(model, saved.plan.input_size, name=saved.name)
     network, _ = build(model, chain, saved.plan, saved.form)
     if saved.merged:

@@ -6,8 +6,7 @@ import timm
 from torch import nn
 
 from depthopt.errors import ModelError
-
-Argument = bool | int | float | str | None
+from depthopt.models.source import Argument, ModelSource
 
 
 def create_timm_model(name: str, arguments: Mapping[str, Argument]) -> nn.Module:
@@ -32,3 +31,18 @@ def create_timm_model(name: str, arguments: Mapping[str, Argument]) -> nn.Module
         message = str(error).partition("\n")[0]
         raise ModelError(f"timm refuses {name} with {dict(arguments)}: {message}") from error
     return model.eval()
+
+
+def _arguments(channels: int, outputs: int | None) -> dict[str, Argument]:
+    given: dict[str, Argument] = {"in_chans": channels}
+    return given if outputs is None else {**given, "num_classes": outputs}
+
+
+def _trained_for(name: str) -> int | None:
+    config = timm.get_pretrained_cfg(name) if timm.is_model(name) else None
+    return None if config is None else int(config.num_classes)
+
+
+SOURCE = ModelSource(
+    name="timm", create=create_timm_model, arguments=_arguments, trained_for=_trained_for
+)

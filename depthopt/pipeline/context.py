@@ -24,7 +24,8 @@ from depthopt.data.load import load_dataset
 from depthopt.export.saved import load
 from depthopt.graph.network import TracedNetwork
 from depthopt.latency.worthwhile import worthwhile
-from depthopt.models.timm import Argument, create_timm_model
+from depthopt.models.registry import create_model, model_arguments
+from depthopt.models.source import Argument
 from depthopt.models.weights import load_weights
 from depthopt.pipeline.folder import RunFolder
 from depthopt.pipeline.processes import Processes
@@ -77,13 +78,10 @@ class Context:
 
     @property
     def arguments(self) -> dict[str, Argument]:
-        """What ``timm.create_model`` takes beside the name."""
-        classes = {"num_classes": len(self.data.class_names)}
-        return {
-            "in_chans": self.recipe.model.input_size[0],
-            **classes,
-            **self.recipe.model.arguments,
-        }
+        """What the original is made with, beside its name."""
+        model = self.recipe.model
+        own = model_arguments(model.name, model.input_size[0], len(self.data.class_names))
+        return {**own, **model.arguments}
 
     @cached_property
     def runtime(self) -> Runtime:
@@ -123,7 +121,7 @@ class Context:
         with torch.random.fork_rng():
             torch.manual_seed(self.recipe.seed)
             extra = {"pretrained": True} if pretrained else {}
-            return create_timm_model(self.recipe.model.name, {**self.arguments, **extra})
+            return create_model(self.recipe.model.name, {**self.arguments, **extra})
 
     @cached_property
     def teacher(self) -> nn.Module:

@@ -42,13 +42,13 @@ class _Section(BaseModel):
 class ModelSection(_Section):
     """The network to make shallower."""
 
-    name: str = Field(description="timm model name")
+    name: str = Field(description="timm's name, or SOURCE:NAME such as torchvision:resnet18")
     input_size: tuple[PositiveInt, PositiveInt, PositiveInt] = Field(
         description="channels, height, width"
     )
     arguments: dict[str, bool | int | float | str | None] = Field(
         default_factory=dict,
-        description="what timm.create_model takes beside name, in_chans and num_classes",
+        description="what it is made with beside the name, and the channels and outputs",
     )
     pretrained: bool = Field(
         False,

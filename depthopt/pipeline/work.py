@@ -4,7 +4,6 @@ import logging
 from collections.abc import Mapping
 from dataclasses import replace
 
-import timm
 from torch import nn
 
 from depthopt.core.artefacts import load_json, save_json
@@ -24,6 +23,7 @@ from depthopt.kinds.registry import changing
 from depthopt.latency.pick import EFFORT, asked_speedup, pick_measured
 from depthopt.latency.profile import profile
 from depthopt.latency.timing import plan_timer
+from depthopt.models.registry import trained_for
 from depthopt.models.weights import load_weights, save_weights
 from depthopt.pipeline.context import BATCH, CandidateList, Context
 from depthopt.pipeline.measure import fused_difference, measure
@@ -59,8 +59,7 @@ def teacher_is_trained(run: Context) -> bool:
         return False
     if not section.pretrained:
         return True
-    trained_for = timm.get_pretrained_cfg(section.name).num_classes
-    return bool(trained_for != len(run.data.class_names))
+    return trained_for(section.name) != len(run.data.class_names)
 
 
 def make_teacher(run: Context) -> str:

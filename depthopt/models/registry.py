@@ -1,0 +1,56 @@
+"""Networks by name: of timm, or ``SOURCE:NAME`` of another source."""
+
+from collections.abc import Mapping
+
+from torch import nn
+
+from depthopt.models.source import Argument, ModelSource
+from depthopt.plugins import Plugins
+
+MODELS = Plugins(
+    "depthopt.models",
+    "source of models",
+    {
+        "timm": "depthopt.models.timm:SOURCE",
+        "torchvision": "depthopt.models.torchvision:SOURCE",
+    },
+)
+"""Where networks come from: depthopt's own sources, and those of other packages."""
+
+
+def create_model(name: str, arguments: Mapping[str, Argument]) -> nn.Module:
+    """A network by name, in evaluation mode.
+
+    Args:
+        name: timm's, or ``SOURCE:NAME``, such as ``torchvision:resnet18``.
+        arguments: what the source takes beside the name.
+
+    Raises:
+        UsageError: the source is not known.
+        ModelError: the source does not know the name, or refuses the arguments.
+    """
+    source, own = _split(name)
+    return source.create(own, arguments)
+
+
+def model_arguments(name: str, channels: int, outputs: int | None = None) -> dict[str, Argument]:
+    """The arguments of a network for inputs of so many channels, and for so many outputs.
+
+    Args:
+        name: as ``create_model`` takes it.
+        channels: of its input.
+        outputs: such as classes; None leaves them as they are.
+    """
+    return _split(name)[0].arguments(channels, outputs)
+
+
+def trained_for(name: str) -> int | None:
+    """How many outputs a network's trained weights are for; None where there are none."""
+    source, own = _split(name)
+    return source.trained_for(own)
+
+
+def _split(name: str) -> tuple[ModelSource, str]:
+    source, colon, own = name.partition(":")
+    found: ModelSource = MODELS.get(source if colon else "timm")
+    return found, own if colon else name

@@ -1,0 +1,29 @@
+"""What a source of models is: how its networks are made, and made again elsewhere."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from torch import nn
+
+Argument = bool | int | float | str | None
+"""What a network is made with, beside its name: what a JSON file can hold."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSource:
+    """Networks that go by names of one library or package.
+
+    Attributes:
+        name: before the colon in a network's name, such as ``torchvision:resnet18``.
+        create: (name, arguments): the network in evaluation mode, the same structure in every
+            process. It raises a ``ModelError`` for a name or arguments that it does not know, and
+            reads no pickle. ``pretrained=True`` among the arguments asks for trained weights.
+        arguments: (channels, outputs): the arguments for inputs of so many channels, and for so
+            many outputs; None leaves those as they are.
+        trained_for: (name): how many outputs its trained weights are for.
+    """
+
+    name: str
+    create: Callable[[str, Mapping[str, Argument]], nn.Module]
+    arguments: Callable[[int, int | None], dict[str, Argument]]
+    trained_for: Callable[[str], int | None]

@@ -1,0 +1,58 @@
+"""torchvision's networks, by name."""
+
+import difflib
+from collections.abc import Mapping
+
+from torch import nn
+from torchvision import models
+
+from depthopt.errors import ModelError
+from depthopt.models.source import Argument, ModelSource
+
+
+def create_torchvision_model(name: str, arguments: Mapping[str, Argument]) -> nn.Module:
+    """A torchvision model by name, in evaluation mode.
+
+    Raises:
+        ModelError: torchvision does not know the name, or refuses the arguments, or the images
+            are not of three channels.
+    """
+    given = dict(arguments)
+    channels, pretrained = given.pop("channels", 3), given.pop("pretrained", False)
+    known = models.list_models()
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=5)
+        hint = f"did you mean {', '.join(near)}? " if near else ""
+        raise ModelError(
+            f"torchvision knows no model {name!r}; {hint}`torchvision.models.list_models()` lists "
+            "all"
+        )
+    if channels != 3:
+        raise ModelError(f"torchvision's {name} takes images of 3 channels, got {channels}")
+    if pretrained:
+        given["weights"] = "DEFAULT"
+    try:
+        model: nn.Module = models.get_model(name, **given)
+    except (TypeError, ValueError, RuntimeError) as error:
+        message = str(error).partition("\n")[0]
+        raise ModelError(f"torchvision refuses {name} with {given}: {message}") from error
+    return model.eval()
+
+
+def _arguments(channels: int, outputs: int | None) -> dict[str, Argument]:
+    given: dict[str, Argument] = {"channels": channels}
+    return given if outputs is None else {**given, "num_classes": outputs}
+
+
+def _trained_for(name: str) -> int | None:
+    if name not in models.list_models():
+        return None
+    return len(models.get_model_weights(name)["DEFAULT"].meta["categories"])
+
+
+SOURCE = ModelSource(
+    name="torchvision",
+    create=create_torchvision_model,
+    arguments=_arguments,
+    trained_for=_trained_for,
+)
