@@ -79,6 +79,49 @@ class Site(Protocol):
         ...
 
 
+def module_name(candidate: Candidate) -> str:
+    """Path of the module that stands in a segment's place."""
+    return f"segment_{candidate.start}_{candidate.end}"
+
+
+def _why_illegal(chain: Chain, candidate: Candidate) -> str | None:
+    return chain.why_illegal(candidate.start, candidate.end)
+
+
+def _one_convolution(candidate: Candidate, _: Form) -> Problem:
+    return Problem(candidate.convolution)
+
+
+def _as_fitted(_: Candidate, fitted: "Fitted") -> Weights:
+    return ((fitted.weight, fitted.bias),)
+
+
+def _input(chain: Chain, candidate: Candidate) -> set[str]:
+    return {chain.blocks[candidate.start].input}
+
+
+def _convolved(
+    chain: Chain, candidate: Candidate, weights: Weights, values: "Mapping[str, Tensor]"
+) -> "Tensor":
+    from depthopt.kinds.network import convolved  # noqa: PLC0415 - torch takes seconds
+
+    return convolved(candidate, weights, values[chain.blocks[candidate.start].input])
+
+
+def _installed(site: Site, candidate: Candidate) -> "tuple[fx.Node, New | None]":
+    from depthopt.kinds.network import install_convolution  # noqa: PLC0415 - as above
+
+    return install_convolution(site, candidate)
+
+
+def _set(
+    network: "fx.GraphModule", new: New, _: Candidate, weights: Weights, regression: "Regression"
+) -> None:
+    from depthopt.kinds.network import set_convolution  # noqa: PLC0415 - as above
+
+    set_convolution(network, new, weights, regression)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kind:
     """One way in which segments may be replaced.
@@ -127,50 +170,15 @@ class Kind:
     changes: bool = True
     is_filtered: bool = True
     takes_inserted: bool = True
-    why_not: Callable[[Chain, Candidate], str | None] = lambda chain, c: chain.why_illegal(
-        c.start, c.end
-    )
+    why_not: Callable[[Chain, Candidate], str | None] = _why_illegal
     latency_keys: Callable[[Chain, Candidate], tuple[LatencyKey, ...]] = replacing_keys
     retained: Callable[[Candidate], Collection[int]] = lambda _: ()
     is_composition: Callable[[Candidate], bool] = lambda _: False
-    reader: Callable[[Chain, Candidate], str | None] = lambda _, c: module_name(c)
-    problem: Callable[[Candidate, Form], Problem | None] = lambda c, _: Problem(c.convolution)
+    reader: Callable[[Chain, Candidate], str | None] = lambda _, candidate: module_name(candidate)
+    problem: Callable[[Candidate, Form], Problem | None] = _one_convolution
     start: "Callable[[fx.GraphModule, Chain, Candidate], Weights | None]" = lambda *_: None
-    realised: "Callable[[Candidate, Fitted], Weights]" = lambda _, f: ((f.weight, f.bias),)
-    reads: Callable[[Chain, Candidate], Collection[str]] = lambda chain, c: {
-        chain.blocks[c.start].input
-    }
-    output: "Callable[[Chain, Candidate, Weights, Mapping[str, Tensor]], Tensor]" = (
-        lambda chain, c, weights, values: _convolved(
-            c, weights, values[chain.blocks[c.start].input]
-        )
-    )
-    install: "Callable[[Site, Candidate], tuple[fx.Node, New | None]]" = lambda site, c: _installed(
-        site, c
-    )
-    set_weights: "Callable[[fx.GraphModule, New, Candidate, Weights, Regression], None]" = (
-        lambda network, new, _, weights, regression: _set(network, new, weights, regression)
-    )
-
-
-def module_name(candidate: Candidate) -> str:
-    """Path of the module that stands in a segment's place."""
-    return f"segment_{candidate.start}_{candidate.end}"
-
-
-def _convolved(candidate: Candidate, weights: Weights, x: "Tensor") -> "Tensor":
-    from depthopt.kinds.network import convolved  # noqa: PLC0415 - torch takes seconds
-
-    return convolved(candidate, weights, x)
-
-
-def _installed(site: Site, candidate: Candidate) -> "tuple[fx.Node, New | None]":
-    from depthopt.kinds.network import install_convolution  # noqa: PLC0415 - as above
-
-    return install_convolution(site, candidate)
-
-
-def _set(network: "fx.GraphModule", new: New, weights: Weights, regression: "Regression") -> None:
-    from depthopt.kinds.network import set_convolution  # noqa: PLC0415 - as above
-
-    set_convolution(network, new, weights, regression)
+    realised: "Callable[[Candidate, Fitted], Weights]" = _as_fitted
+    reads: Callable[[Chain, Candidate], Collection[str]] = _input
+    output: "Callable[[Chain, Candidate, Weights, Mapping[str, Tensor]], Tensor]" = _convolved
+    install: "Callable[[Site, Candidate], tuple[fx.Node, New | None]]" = _installed
+    set_weights: "Callable[[fx.GraphModule, New, Candidate, Weights, Regression], None]" = _set

@@ -15,11 +15,11 @@ def convolved(candidate: Candidate, weights: Weights, x: Tensor) -> Tensor:
     """What a candidate's operators give for (N, C, H, W), one after another.
 
     Raises:
-        ValueError: one of them is neither a convolution nor a pooling; its kind has to run it.
+        TypeError: one of them is not a convolution; its kind has to run it.
     """
     for operator, (weight, bias) in zip(candidate.operators, weights, strict=True):
         if not isinstance(operator, Convolution):
-            raise ValueError(f"{operator} is not a convolution; its kind's output has to run it")
+            raise TypeError(f"{operator} is not a convolution; its kind's output has to run it")
         x = convolve(x, weight, bias, operator)
     return x
 
