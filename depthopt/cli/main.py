@@ -51,6 +51,11 @@ COMMANDS = {
     "solve": Entry(
         "solve", "solve", "Find every good trade of latency against importance, and pick one."
     ),
+    "frontier": Entry(
+        "frontier",
+        "frontier",
+        "Find every good trade of latency against importance from table files.",
+    ),
     "apply": Entry(
         "stages",
         "apply",

@@ -1,0 +1,135 @@
+"""``depthopt frontier``: table files solved, without a run."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from depthopt.cli.options import AsJson, chain_of, console
+from depthopt.cli.show import show_frontier, show_plan
+from depthopt.core.artefacts import load_json, save_json, to_json
+from depthopt.core.candidate import Candidate, kept_blocks
+from depthopt.core.chain import Chain
+from depthopt.errors import TableError, UsageError
+from depthopt.frontier.caps import Cap, LatencyCap, MemoryCap, ParameterCap
+from depthopt.frontier.solve import solve
+from depthopt.solver.stages import Bucketed, Epsilon, Exact, Mode
+from depthopt.tables.importance import ImportanceTable
+from depthopt.tables.latency import LatencyTable
+
+
+def frontier(
+    latency: Annotated[Path, typer.Argument(help="A latency table.")],
+    importance: Annotated[Path, typer.Argument(help="An importance table.")],
+    chain: Annotated[
+        Path | None,
+        typer.Option(
+            help="The tables' network, from `extract --json`; else a model by name.",
+            show_default=False,
+        ),
+    ] = None,
+    budget_ms: Annotated[float | None, typer.Option(help="Show the plan at this latency.")] = None,
+    speedup: Annotated[float | None, typer.Option(help="Show the plan at this speed-up.")] = None,
+    csv: Annotated[
+        Path | None, typer.Option(help="Write the whole frontier to this CSV file.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Write the plan to this JSON file.")] = None,
+    mode: Annotated[str, typer.Option(help="exact, bucketed:MS or epsilon:E.")] = "exact",
+    objective: Annotated[
+        str, typer.Option(help="Minimise cost, or maximise the papers' exp_accuracy.")
+    ] = "cost",
+    keep: Annotated[list[str] | None, typer.Option(help="A block that must stay.")] = None,
+    replace: Annotated[list[str] | None, typer.Option(help="A block that must go.")] = None,
+    cap: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A limit: parameters=N, memory=BYTES alive per image, or TABLE.json=MS on "
+            "another device.",
+            show_default=False,
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Find every good trade of latency against importance from table files.
+
+    For instance of imported ones:
+
+        depthopt frontier latency.json importance.json --chain chain.json --speedup 2
+    """
+    picks = budget_ms is not None or speedup is not None
+    if not picks and (csv is None or out is not None or as_json):
+        raise UsageError("say what to pick: --budget-ms or --speedup; --csv FILE alone writes all")
+    times, costs = load_json(LatencyTable, latency), load_json(ImportanceTable, importance)
+    if chain is not None:
+        network = load_json(Chain, chain)
+    else:
+        network = chain_of(costs.model, _input_size(times, costs.model, latency))
+    found = solve(
+        network,
+        (*kept_blocks(network), *_candidates(network, costs, importance)),
+        times,
+        costs,
+        mode=_mode(mode),
+        objective=objective,  # type: ignore[arg-type] # the solver names what it knows
+        keep=keep or (),
+        replace=replace or (),
+        caps=tuple(map(_cap, cap or ())),
+    )
+    plan = found.pick(budget_ms=budget_ms, speedup=speedup) if picks else None
+    if csv is not None:
+        show_frontier(found, csv)
+    if plan is None:
+        return
+    if out is not None:
+        save_json(plan, out)
+    print(to_json(plan)) if as_json else show_plan(console, plan, network)
+
+
+def _mode(text: str) -> Mode:
+    """A solver's mode from ``exact``, ``bucketed:MS`` or ``epsilon:E``."""
+    if text == "exact":
+        return Exact()
+    name, _, value = text.partition(":")
+    modes: dict[str, Callable[[float], Mode]] = {"bucketed": Bucketed, "epsilon": Epsilon}
+    try:
+        return modes[name](float(value))
+    except (KeyError, ValueError):
+        raise UsageError(f"mode {text!r} is unknown; use exact, bucketed:MS or epsilon:E") from None
+
+
+def _cap(text: str) -> Cap:
+    """A limit from ``parameters=N``, ``memory=BYTES`` or ``TABLE.json=MS``."""
+    what, _, amount = text.rpartition("=")
+    try:
+        if what == "parameters":
+            return ParameterCap(int(amount))
+        if what == "memory":
+            return MemoryCap(int(amount))
+        if what.endswith(".json"):
+            return LatencyCap(load_json(LatencyTable, Path(what)), float(amount))
+    except ValueError:
+        pass
+    raise UsageError(f"cap {text!r} is not parameters=N, memory=BYTES or TABLE.json=MS")
+
+
+def _input_size(table: LatencyTable, model: str, path: Path) -> tuple[int, int, int]:
+    """The size at which the table holds the model, if it is only one."""
+    sizes = [key.input_size for key in table.networks if key.model == model]
+    if len(sizes) != 1:
+        held = ", ".join(map(str, table.networks)) or "none"
+        raise TableError(
+            f"{path} should hold {model} at one input size; its networks: {held}; "
+            "name the chain by --chain, or profile the model"
+        )
+    return sizes[0]
+
+
+def _candidates(chain: Chain, table: ImportanceTable, path: Path) -> list[Candidate]:
+    for candidate in table.entries:
+        if reason := chain.why_illegal(candidate.start, candidate.end):
+            raise TableError(
+                f"{path}: {candidate} does not fit {chain.model} at "
+                f"{'x'.join(map(str, chain.input_size))}: {reason}; was it another network's?"
+            )
+    return list(table.entries)
