@@ -53,7 +53,7 @@ def import_(
     The files do not say where and how they were measured; what is not given as an
     option is asked for. Written are chain.json, latency.json and importance.json:
 
-        depthopt solve --latency latency.json --importance importance.json --chain chain.json
+        depthopt frontier latency.json importance.json --chain chain.json
     """
     conditions = MeasurementConditions(
         device=_asked("device", device),
