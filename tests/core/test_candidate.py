@@ -78,9 +78,9 @@ def test_a_merge_of_no_block_is_read_from_its_key_of_schema_version_1() -> None:
 
 def test_its_convolution_is_its_only_operator() -> None:
     assert Candidate(0, 2, "fit", (CONVOLUTION,)).convolution is CONVOLUTION
-    for operators in ((), (Identity(4),), (CONVOLUTION, CONVOLUTION)):
-        with pytest.raises(ValueError, match="fit 0:2 .* is not one convolution"):
-            _ = Candidate(0, 2, "fit", operators).convolution
+    for several in ((), (Identity(4),), (CONVOLUTION, CONVOLUTION)):
+        with pytest.raises(ValueError, match=r"fit 0:2 .* is not one convolution"):
+            _ = Candidate(0, 2, "fit", several).convolution
 
 
 @pytest.mark.parametrize(
