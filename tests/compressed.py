@@ -34,4 +34,4 @@ def compressed(
     chain = extract(model, size, name=name)
     found = candidates(chain, kinds=("drop", "fit", "merge"), kernel_sizes=kernel_sizes)
     plan = random_plan(chain, found, seed)
-    return merge(apply(model, chain, plan, calibration=images, compensated=False)), plan
+    return merge(apply(model, chain, plan, fitting=images, compensated=False)), plan

@@ -25,7 +25,7 @@ SLACK_BYTES = 1 << 20
 """Two processes' peaks differ by some pages for no reason of the network's."""
 
 
-def peak_memory_bytes(model: Path, runtime: Runtime, batch: int) -> int | None:
+def peak_memory_bytes(path: Path, runtime: Runtime, batch: int) -> int | None:
     """The fewest bytes that a process of its own needs on top of the runtime's library.
 
     None where the system does not tell, and for runtimes on other devices.
@@ -36,7 +36,7 @@ def peak_memory_bytes(model: Path, runtime: Runtime, batch: int) -> int | None:
     where = runtime.conditions(batch)
     if where.threads is None or not _CLEAR.exists():
         return None
-    settings = (runtime.name, str(where.threads), where.dtype, str(batch), str(model))
+    settings = (runtime.name, str(where.threads), where.dtype, str(batch), str(path))
     return min(_in_a_process(settings) for _ in range(_PROCESSES))
 
 
@@ -53,12 +53,12 @@ def _in_a_process(settings: tuple[str, ...]) -> int:
     return int(done.stdout.split()[-1])
 
 
-def _measured(name: str, threads: int, dtype: str, batch: int, model: Path) -> int:
+def _measured(name: str, threads: int, dtype: str, batch: int, path: Path) -> int:
     """The same in this process."""
     runtime = get_runtime(name, threads=threads, dtype=dtype)
     _CLEAR.write_text(_RESET_PEAK)
     before = _status_bytes("VmRSS")
-    session = runtime.compile(model)
+    session = runtime.compile(path)
     inputs = random_inputs(session, batch)
     for _ in range(_RUNS):
         session.run(inputs)

@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 
 def record(
-    model: Path,
+    path: Path,
     *,
     runtime: Runtime,
     batch: int = 1,
@@ -33,7 +33,7 @@ def record(
     """Measure a network as a baseline for later checks.
 
     Args:
-        model: an ONNX file, or a folder from ``depthopt.save``.
+        path: an ONNX file, or a folder from ``depthopt.save``.
         runtime: what runs it.
         batch: images per inference, where the model leaves it open.
         seconds: cap on the time of measuring.
@@ -46,7 +46,7 @@ def record(
         ClockFault: a clock goes backwards.
     """
     with tempfile.TemporaryDirectory() as scratch:
-        side = side_of(model, runtime=runtime, batch=batch, scratch=Path(scratch))
+        side = side_of(path, runtime=runtime, batch=batch, scratch=Path(scratch))
         batch = batch_of(batch, side)
         _refuse_engine(side)
         found = shares_of(side.path, YARDSTICKS, runtime=runtime, batch=batch, seconds=seconds)
@@ -65,8 +65,8 @@ def record(
 
 
 def check_against(
+    baseline_path: Path,
     path: Path,
-    model: Path,
     *,
     runtime: Runtime,
     batch: int = 1,
@@ -77,11 +77,11 @@ def check_against(
     accuracy: Callable[[Side], float] | None = None,
     progress: Progress = silent,
 ) -> CheckReport:
-    """Check ``model`` against a recorded baseline or a network of a latency table.
+    """Check a network against a recorded baseline or a network of a latency table.
 
     Args:
-        path: the file.
-        model: an ONNX file, or a folder from ``depthopt.save``.
+        baseline_path: the file.
+        path: an ONNX file, or a folder from ``depthopt.save``.
         runtime: what runs it.
         batch: images per inference, where the model leaves it open.
         network: which of a table's networks; needed where it holds several.
@@ -99,18 +99,18 @@ def check_against(
         ModelError: the runtime cannot run it.
     """
     tolerances = tolerances or Tolerances()
-    baseline = read_baseline(path, network)
+    baseline = read_baseline(baseline_path, network)
     if accuracy is not None and baseline.data != data:
         raise UsageError(
-            f"{path} has no accuracy on {data}, but on {baseline.data or 'no data set'}; record "
-            "it again with that --data"
+            f"{baseline_path} has no accuracy on {data}, but on {baseline.data or 'no data set'}; "
+            "record it again with that --data"
         )
     if accuracy is None and baseline.accuracy is not None:
         logger.warning(
-            "accuracy is not checked: %s has one on %s, give --data", path, baseline.data
+            "accuracy is not checked: %s has one on %s, give --data", baseline_path, baseline.data
         )
     with tempfile.TemporaryDirectory() as scratch:
-        side = side_of(model, runtime=runtime, batch=batch, scratch=Path(scratch))
+        side = side_of(path, runtime=runtime, batch=batch, scratch=Path(scratch))
         _refuse_engine(side)
         names = (baseline.network.name, side.name)
         require_equal_inputs(names, baseline.input_shapes, side.input_shapes)
@@ -119,7 +119,7 @@ def check_against(
         current = Network(side.name, side.sha256)
         if difference := baseline.conditions.unlike(here):
             reason = (
-                f"conditions differ from those of {path}: {difference}; measure under the "
+                f"conditions differ from those of {baseline_path}: {difference}; measure under the "
                 "same, or record a baseline under these (--record)"
             )
             verdict = Verdict("inconclusive", reason)

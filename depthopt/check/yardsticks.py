@@ -62,12 +62,12 @@ class Shares:
 
 
 def shares_of(
-    model: Path, keys: Sequence[LatencyKey], *, runtime: Runtime, batch: int, seconds: float
+    path: Path, keys: Sequence[LatencyKey], *, runtime: Runtime, batch: int, seconds: float
 ) -> Shares:
     """Measure in rounds, each with fresh sessions of everything.
 
     Args:
-        model: the network's ONNX file.
+        path: the network's ONNX file.
         keys: the yardsticks.
         runtime: what runs them.
         batch: images per inference.
@@ -80,7 +80,7 @@ def shares_of(
     clocks = clocks_for(runtime.conditions(batch).threads)
     clock = advancing(clocks.processor or clocks.wall)
     groups = [
-        Bench(runtime, model, batch=batch, entry_seconds=seconds / len(keys), clock=clock).measure(
+        Bench(runtime, path, batch=batch, entry_seconds=seconds / len(keys), clock=clock).measure(
             keys, sweeps=_ROUNDS
         )
         for _ in range(_ROUNDS)
@@ -100,7 +100,7 @@ def shares_of(
 def compare_by(
     yardsticks: Mapping[LatencyKey, Sequence[float]],
     before: LatencySummary,
-    model: Path,
+    path: Path,
     *,
     runtime: Runtime,
     batch: int,
@@ -113,7 +113,7 @@ def compare_by(
     Args:
         yardsticks: per round, their times over the network's as it was.
         before: the network's latency as it was.
-        model: the network's ONNX file as it is.
+        path: the network's ONNX file as it is.
         runtime: what runs it.
         batch: images per inference.
         tolerance: largest accepted change, as a fraction.
@@ -130,7 +130,7 @@ def compare_by(
     then = np.log(list(yardsticks.values()))
 
     def measured() -> tuple[NDArray[np.float64], LatencySummary]:
-        found = shares_of(model, keys, runtime=runtime, batch=batch, seconds=seconds)
+        found = shares_of(path, keys, runtime=runtime, batch=batch, seconds=seconds)
         missing = [key for key in yardsticks if key not in found.shares]
         if missing:
             raise TableError(f"{runtime.name} does not measure yardstick {missing[0]} here")

@@ -14,7 +14,7 @@ def upgraded(content: Any) -> Any:
     """The content of a file, at any depth.
 
     Raises:
-        KeyError, TypeError, ValueError: it is not what version 1 wrote.
+        AttributeError, KeyError, TypeError, ValueError: it is not what version 1 wrote.
     """
     if isinstance(content, list):
         return [upgraded(element) for element in content]

@@ -20,13 +20,13 @@ class EngineBuilder(Runtime, Protocol):
 
     dtype: str
 
-    def save_engine(self, model: bytes | Path, path: Path) -> None:
+    def save_engine(self, onnx_model: bytes | Path, path: Path) -> None:
         """Write the engine of a model of fixed shapes, and beside it what it is built for."""
         ...
 
 
 def export_engine(
-    network: nn.Module, model: str | Path, path: str | Path, *, runtime: Runtime, images: Tensor
+    network: nn.Module, onnx_path: str | Path, path: str | Path, *, runtime: Runtime, images: Tensor
 ) -> float:
     """Build the engine of an exported network, check it, and write it.
 
@@ -34,8 +34,8 @@ def export_engine(
     ``runtime.load_engine`` and ``depthopt check`` refuse it elsewhere, and name both.
 
     Args:
-        network: what ``model`` was exported from.
-        model: its ONNX file, of one batch.
+        network: what the ONNX file was exported from.
+        onnx_path: that file, of one batch.
         path: the file; ``.json`` beside it says what it is built for, ``.layers.json`` what
             the inspector tells of its layers.
         runtime: ``get_runtime("tensorrt", device="cuda")`` with the dtype and the settings.
@@ -51,22 +51,22 @@ def export_engine(
         CheckFailed: its logits differ from torch's by more than 1e-3, or by more than
             ``HALF_TOLERANCE`` in TF32 and float16.
     """
-    model, path = Path(model), Path(path)
+    onnx_path, path = Path(onnx_path), Path(path)
     if not isinstance(runtime, EngineBuilder):
         raise RuntimeUnavailable(
             f"runtime {runtime.name!r} builds no engines; set latency.runtime=tensorrt"
         )
-    batch = load_onnx(model).graph.input[0].type.tensor_type.shape.dim[0].dim_value
+    batch = load_onnx(onnx_path).graph.input[0].type.tensor_type.shape.dim[0].dim_value
     if not batch:
-        raise ModelError(f"{model} is for any batch, an engine for one; export it with a batch")
+        raise ModelError(f"{onnx_path} is for any batch, an engine for one; export it with a batch")
     with evaluating(network):
         wanted = network(images)
-    difference = onnx_difference(runtime, model, images, wanted, batch)
+    difference = onnx_difference(runtime, onnx_path, images, wanted, batch)
     tolerance = TOLERANCE if runtime.dtype == "float32" else HALF_TOLERANCE
     if not difference <= tolerance:
         raise CheckFailed(
             f"the engine's logits differ from torch's by {difference:.1e} relative, more than "
             f"{tolerance:.0e}; {path.name} was not written"
         )
-    runtime.save_engine(model, path)
+    runtime.save_engine(onnx_path, path)
     return difference

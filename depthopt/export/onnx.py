@@ -97,13 +97,13 @@ def export_onnx(
 
 
 def onnx_difference(
-    runtime: Runtime, model: bytes | Path, images: Tensor, wanted: Tensor, batch: int
+    runtime: Runtime, onnx_model: bytes | Path, images: Tensor, wanted: Tensor, batch: int
 ) -> float:
     """Largest relative difference of a model's logits, in whole batches, from ``wanted``.
 
     Args:
         runtime: what runs the model.
-        model: with one input, in a form that the runtime compiles.
+        onnx_model: a file or its bytes, with one input.
         images: (N, C, H, W), N >= batch.
         wanted: (N, classes) logits.
         batch: images per inference.
@@ -111,7 +111,7 @@ def onnx_difference(
     Raises:
         ModelError: the runtime cannot run the model, or not at this batch.
     """
-    session = runtime.compile(model)
+    session = runtime.compile(onnx_model)
     (name,) = session.input_shapes
     parts = batches_of(images, batch)
     got = [np.array(session.run({name: part.numpy()})[0]) for part in parts]

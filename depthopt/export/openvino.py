@@ -14,7 +14,7 @@ from depthopt.runtimes.registry import get_runtime
 
 def export_openvino(
     network: nn.Module,
-    model: str | Path,
+    onnx_path: str | Path,
     path: str | Path,
     *,
     images: Tensor,
@@ -25,8 +25,8 @@ def export_openvino(
     Both files are written only if the check passes.
 
     Args:
-        network: what ``model`` was exported from.
-        model: its ONNX file, of one batch or of any.
+        network: what the ONNX file was exported from.
+        onnx_path: that file, of one batch or of any.
         path: the ``.xml`` file; a ``.bin`` of the same name with the weights lies beside it.
         images: (N, C, H, W) with N >= batch, real images to compare logits on.
         tolerance: largest accepted relative difference of logits.
@@ -40,13 +40,15 @@ def export_openvino(
         ModelError: OpenVINO cannot read the network.
         CheckFailed: OpenVINO's logits differ from torch's by more than ``tolerance``.
     """
-    runtime, model, path = get_runtime("openvino"), Path(model), Path(path)
-    batch = load_onnx(model).graph.input[0].type.tensor_type.shape.dim[0].dim_value or len(images)
+    runtime, onnx_path, path = get_runtime("openvino"), Path(onnx_path), Path(path)
+    batch = load_onnx(onnx_path).graph.input[0].type.tensor_type.shape.dim[0].dim_value or len(
+        images
+    )
     with evaluating(network):
         wanted = network(images)
     with tempfile.TemporaryDirectory() as folder:
         written = Path(folder) / "model.xml"
-        _write_ir(model, written)
+        _write_ir(onnx_path, written)
         difference = onnx_difference(runtime, written, images, wanted, batch)
         if not difference <= tolerance:
             raise CheckFailed(

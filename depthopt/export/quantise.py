@@ -19,7 +19,7 @@ from depthopt.runtimes.registry import get_runtime
 
 
 def quantise(
-    model: str | Path, path: str | Path, *, images: Iterable[Tensor], per_channel: bool = True
+    onnx_path: str | Path, path: str | Path, *, images: Iterable[Tensor], per_channel: bool = True
 ) -> None:
     """Write an exported network with 8-bit weights and activations.
 
@@ -30,18 +30,18 @@ def quantise(
     https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html
 
     Args:
-        model: the ONNX file in float32, norms folded, of one batch or of any.
+        onnx_path: the ONNX file in float32, norms folded, of one batch or of any.
         path: the file to write.
         images: batches (N, C, H, W) of real images, N being the file's batch if it has one.
         per_channel: one scale per output channel of a weight, and not one for all.
 
     Raises:
-        ArtefactError: ``model`` is missing, cut short or damaged.
+        ArtefactError: the file is missing, cut short or damaged.
         DataError: there are no images.
         ModelError: ONNX Runtime cannot quantise the network.
     """
-    model = Path(model)
-    source, batches = load_onnx(model), iter(images)
+    onnx_path = Path(onnx_path)
+    source, batches = load_onnx(onnx_path), iter(images)
     first = next(batches, None)
     if first is None:
         raise DataError("no images to quantise with; give a batch or more")
@@ -50,7 +50,7 @@ def quantise(
         written = Path(folder) / "int8.onnx"
         try:
             ort_quantization.quantize_static(
-                model,
+                onnx_path,
                 written,
                 reader,
                 quant_format=ort_quantization.QuantFormat.QDQ,
@@ -60,7 +60,9 @@ def quantise(
                 calibrate_method=ort_quantization.CalibrationMethod.MinMax,
             )
         except Exception as error:  # its exceptions share no base but this one
-            raise ModelError(f"onnxruntime cannot quantise {model}: {one_line(error)}") from error
+            raise ModelError(
+                f"onnxruntime cannot quantise {onnx_path}: {one_line(error)}"
+            ) from error
         quantised = onnx.load(written)
     told = {entry.key: entry.value for entry in source.metadata_props}
     onnx.helper.set_model_props(quantised, {**told, "depthopt.dtype": "int8"})

@@ -77,7 +77,7 @@ class Runtime(Protocol):
         """What measurements made here at ``batch`` images per inference stand for."""
         ...
 
-    def compile(self, model: bytes | Path) -> Session:
+    def compile(self, onnx_model: bytes | Path) -> Session:
         """Prepare an ONNX model, given as serialised bytes or as a file.
 
         Raises:
@@ -86,7 +86,7 @@ class Runtime(Protocol):
         ...
 
     def layer_times(
-        self, model: bytes | Path, inputs: Mapping[str, Array], *, runs: int = 20
+        self, onnx_model: bytes | Path, inputs: Mapping[str, Array], *, runs: int = 20
     ) -> tuple[LayerTime, ...]:
         """The layers that run, in order, timed by the runtime's own profiler.
 
@@ -144,9 +144,9 @@ def one_line(error: Exception) -> str:
     return " ".join(str(error).split())
 
 
-def named(model: bytes | Path) -> str:
+def named(onnx_model: bytes | Path) -> str:
     """A model in a message: its file, if it has one."""
-    return "the model" if isinstance(model, bytes) else str(model)
+    return "the model" if isinstance(onnx_model, bytes) else str(onnx_model)
 
 
 def check_inputs(session: Session, inputs: Mapping[str, Array]) -> str | None:

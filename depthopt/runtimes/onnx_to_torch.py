@@ -24,7 +24,7 @@ Call = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
 """A function, its arguments and its keyword arguments."""
 
 
-def onnx_to_torch(model: bytes | Path) -> fx.GraphModule:
+def onnx_to_torch(onnx_model: bytes | Path) -> fx.GraphModule:
     """An ONNX model as a module that calls one torch function per ONNX node.
 
     Its inputs are the model's, in order; its output is the tuple of the model's outputs.
@@ -33,7 +33,7 @@ def onnx_to_torch(model: bytes | Path) -> fx.GraphModule:
         ModelError: it is no ONNX model, or holds an operator or an option that is not
             known here; the message names it.
     """
-    proto = _read(model)
+    proto = _read(onnx_model)
     root, graph = nn.Module(), fx.Graph()
     constants = {t.name: numpy_helper.to_array(t) for t in proto.graph.initializer}
     values: dict[str, fx.Node] = {
@@ -62,9 +62,13 @@ def onnx_to_torch(model: bytes | Path) -> fx.GraphModule:
     return fx.GraphModule(root, graph).eval()
 
 
-def _read(model: bytes | Path) -> Any:
+def _read(onnx_model: bytes | Path) -> Any:
     try:
-        proto = onnx.load_from_string(model) if isinstance(model, bytes) else onnx.load(model)
+        proto = (
+            onnx.load_from_string(onnx_model)
+            if isinstance(onnx_model, bytes)
+            else onnx.load(onnx_model)
+        )
     except Exception as error:  # protobuf's exceptions share no base but this one
         raise ModelError(f"it is no ONNX model: {' '.join(str(error).split())}") from error
     opset = next((o.version for o in proto.opset_import if o.domain in {"", "ai.onnx"}), 0)

@@ -72,16 +72,16 @@ class OnnxRuntime:
 
         return replace(found, device=torch.cuda.get_device_name(), threads=None, clock_mhz=None)
 
-    def compile(self, model: bytes | Path) -> "OnnxRuntimeSession":
+    def compile(self, onnx_model: bytes | Path) -> "OnnxRuntimeSession":
         """Prepare an ONNX model, given as serialised bytes or as a file.
 
         Raises:
             ModelError: ONNX Runtime cannot run the model; the message says why.
         """
-        return self._compile(model, self._options())
+        return self._compile(onnx_model, self._options())
 
     def layer_times(
-        self, model: bytes | Path, inputs: Mapping[str, Array], *, runs: int = 20
+        self, onnx_model: bytes | Path, inputs: Mapping[str, Array], *, runs: int = 20
     ) -> tuple[LayerTime, ...]:
         """The layers that run, in order, timed by ONNX Runtime's profiler.
 
@@ -94,7 +94,7 @@ class OnnxRuntime:
             options = self._options()
             options.enable_profiling = True
             options.profile_file_prefix = str(Path(folder) / "profile")
-            session = self._compile(model, options)
+            session = self._compile(onnx_model, options)
             for _ in range(2 * runs):  # the first half warms up
                 session.run(inputs)
             events = json.loads(Path(session.end_profiling()).read_bytes())
@@ -118,8 +118,8 @@ class OnnxRuntime:
         options.log_severity_level = 3
         return options
 
-    def _compile(self, model: bytes | Path, options: Any) -> "OnnxRuntimeSession":
-        source = model if isinstance(model, bytes) else str(model)
+    def _compile(self, onnx_model: bytes | Path, options: Any) -> "OnnxRuntimeSession":
+        source = onnx_model if isinstance(onnx_model, bytes) else str(onnx_model)
         provider: tuple[str, dict[str, str]] = (
             _PROVIDERS[self.device],
             {"use_tf32": "0"} if self.device == "cuda" else {},
@@ -128,7 +128,7 @@ class OnnxRuntime:
             session = ort.InferenceSession(source, options, providers=[provider])
         except Exception as error:  # its exceptions share no base but this one
             raise ModelError(
-                f"onnxruntime {self.version} cannot run {named(model)}: {one_line(error)}"
+                f"onnxruntime {self.version} cannot run {named(onnx_model)}: {one_line(error)}"
             ) from error
         return OnnxRuntimeSession(session, self.device)
 

@@ -53,24 +53,24 @@ class OpenVino:
         """What measurements made here at ``batch`` images per inference stand for."""
         return processor_conditions(self, threads=self.threads, dtype=self.dtype, batch=batch)
 
-    def compile(self, model: bytes | Path) -> "OpenVinoSession":
+    def compile(self, onnx_model: bytes | Path) -> "OpenVinoSession":
         """Prepare an ONNX model, given as serialised bytes or as a file.
 
         Raises:
             ModelError: OpenVINO cannot run the model; the message says why.
             RuntimeUnavailable: it would run it, but not in ``dtype``.
         """
-        return self._compile(model, profiled=False)
+        return self._compile(onnx_model, profiled=False)
 
     def layer_times(
-        self, model: bytes | Path, inputs: Mapping[str, Array], *, runs: int = 20
+        self, onnx_model: bytes | Path, inputs: Mapping[str, Array], *, runs: int = 20
     ) -> tuple[LayerTime, ...]:
         """The layers that run, in order, timed by OpenVINO's performance counters.
 
         Raises:
             ModelError: as ``compile`` and ``run``.
         """
-        session = self._compile(model, profiled=True)
+        session = self._compile(onnx_model, profiled=True)
         times_ms: dict[tuple[str, str], list[float]] = {}
         for i in range(2 * runs):  # the first half warms up
             session.run(inputs)
@@ -83,7 +83,7 @@ class OpenVino:
             for (name, operator), values in times_ms.items()
         )
 
-    def _compile(self, model: bytes | Path, *, profiled: bool) -> "OpenVinoSession":
+    def _compile(self, onnx_model: bytes | Path, *, profiled: bool) -> "OpenVinoSession":
         settings = {
             "PERFORMANCE_HINT": "LATENCY",
             "NUM_STREAMS": 1,
@@ -92,12 +92,14 @@ class OpenVino:
             "PERF_COUNT": profiled,
         }
         try:
-            read = self._core.read_model(model if isinstance(model, bytes) else str(model))
+            read = self._core.read_model(
+                onnx_model if isinstance(onnx_model, bytes) else str(onnx_model)
+            )
             compiled = self._core.compile_model(read, self._device, settings)
             used = compiled.get_property("INFERENCE_PRECISION_HINT")
         except Exception as error:  # its exceptions share no base but this one
             raise ModelError(
-                f"openvino {self.version} cannot run {named(model)}: {one_line(error)}"
+                f"openvino {self.version} cannot run {named(onnx_model)}: {one_line(error)}"
             ) from error
         if used != _PRECISIONS[self.dtype]:
             raise RuntimeUnavailable(

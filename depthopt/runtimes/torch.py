@@ -68,24 +68,24 @@ class EagerTorch:
         name = torch.cuda.get_device_name()
         return replace(found, device=name, threads=None, clock_mhz=None)
 
-    def compile(self, model: bytes | Path) -> "TorchSession":
+    def compile(self, onnx_model: bytes | Path) -> "TorchSession":
         """Prepare an ONNX model, given as serialised bytes or as a file.
 
         Raises:
             ModelError: torch cannot run the model; the message says why.
         """
-        module, shapes = self._converted(model)
+        module, shapes = self._converted(onnx_model)
         return TorchSession(module, shapes, self.device, self.threads)
 
     def layer_times(
-        self, model: bytes | Path, inputs: Mapping[str, Array], *, runs: int = 20
+        self, onnx_model: bytes | Path, inputs: Mapping[str, Array], *, runs: int = 20
     ) -> tuple[LayerTime, ...]:
         """The operators that run, in order, timed by torch's profiler.
 
         Raises:
             ModelError: as ``compile`` and ``run``.
         """
-        module, shapes = self._converted(model)
+        module, shapes = self._converted(onnx_model)
         marked = _Marked(module)
         session = TorchSession(marked.run, shapes, self.device, self.threads)
         for _ in range(runs):  # warms up
@@ -107,14 +107,14 @@ class EagerTorch:
             if name in times_us
         )
 
-    def _converted(self, model: bytes | Path) -> tuple[fx.GraphModule, dict[str, Any]]:
+    def _converted(self, onnx_model: bytes | Path) -> tuple[fx.GraphModule, dict[str, Any]]:
         try:
-            module = onnx_to_torch(model).to(self.device)
+            module = onnx_to_torch(onnx_model).to(self.device)
         except ModelError as error:
             raise ModelError(
-                f"{self.name} {self.version} cannot run {named(model)}: {one_line(error)}"
+                f"{self.name} {self.version} cannot run {named(onnx_model)}: {one_line(error)}"
             ) from error
-        return module, _input_shapes(model)
+        return module, _input_shapes(onnx_model)
 
 
 class CompiledTorch(EagerTorch):
@@ -122,20 +122,20 @@ class CompiledTorch(EagerTorch):
 
     name = "torch_compiled"
 
-    def compile(self, model: bytes | Path) -> "TorchSession":
+    def compile(self, onnx_model: bytes | Path) -> "TorchSession":
         """Prepare an ONNX model, given as serialised bytes or as a file.
 
         Raises:
             ModelError: torch cannot run the model; the message says why.
         """
-        module, shapes = self._converted(model)
+        module, shapes = self._converted(onnx_model)
         torch.compiler.reset()  # or it would stop at its limit of variants
         compiled = torch.compile(module, fullgraph=True, dynamic=False)
         return TorchSession(compiled, shapes, self.device, self.threads)
 
     def layer_times(
         self,
-        model: bytes | Path,  # noqa: ARG002 - the interface's
+        onnx_model: bytes | Path,  # noqa: ARG002 - the interface's
         inputs: Mapping[str, Array],  # noqa: ARG002
         *,
         runs: int = 20,  # noqa: ARG002
@@ -216,7 +216,7 @@ def _threads(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _input_shapes(model: bytes | Path) -> dict[str, tuple[int | None, ...]]:
-    if isinstance(model, bytes):
-        return input_shapes(onnx.load_from_string(model).graph)
-    return input_shapes(onnx.load(model, load_external_data=False).graph)
+def _input_shapes(onnx_model: bytes | Path) -> dict[str, tuple[int | None, ...]]:
+    if isinstance(onnx_model, bytes):
+        return input_shapes(onnx.load_from_string(onnx_model).graph)
+    return input_shapes(onnx.load(onnx_model, load_external_data=False).graph)

@@ -100,10 +100,6 @@ class Solution:
     def __len__(self) -> int:
         return self.latency_ms.size
 
-    def choices_of(self, point: int) -> Ints:
-        """The options that make up one point."""
-        return self.choices[self.offsets[point] : self.offsets[point + 1]]
-
 
 def exact_step(*arrays: Floats) -> float:
     """A power of two: sums of any entries, rounded to its multiples, are exact.

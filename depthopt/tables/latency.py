@@ -67,7 +67,7 @@ class LatencyKey:
 
 
 _KEY = re.compile(
-    r"(conv )?(?P<operator>[^@]+) @(?P<size>\d+x\d+)"
+    r"(conv (?=\d)|(?!\d))(?P<operator>[^@]+) @(?P<size>\d+x\d+)"
     r"(?P<residual> \+add)?( (?P<activation>[a-z]\S*))?"
 )
 

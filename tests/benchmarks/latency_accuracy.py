@@ -35,7 +35,7 @@ IN_BLOCKS = re.compile(
 
 def profile(model: str, runtime: str, path: Path, *options: str) -> dict:
     """``depthopt profile`` in a process of its own."""
-    command = "from depthopt.cli import main; main()"
+    command = "from depthopt.cli.main import main; main()"
     arguments = ["profile", model, "--runtime", runtime, "--tables", str(path), "--json", *options]
     done = subprocess.run(
         [sys.executable, "-c", command, *arguments], check=True, stdout=subprocess.PIPE

@@ -139,7 +139,7 @@ def finetuned(
         context.teacher.to(device),
         context.chain,
         one.plan,
-        calibration=[batch.to(device) for batch in images],
+        fitting=[batch.to(device) for batch in images],
         ridges=context.recipe.importance.ridges,
     )
     config = TrainConfig(
@@ -183,7 +183,7 @@ def show(found: All, context: Context, speedups: list[float]) -> None:
     for name, number in FORETELLING.items():
         figures = []
         for group in groups.values():
-            sums = [sum(number(entries[c.key]) for c in one.plan.replaced) for one in group]
+            sums = [sum(number(entries[c]) for c in one.plan.replaced) for one in group]
             lacking = [-accuracy(one, context) for one in group]
             figures.append(f"{spearmanr(sums, lacking).statistic:.2f}")
         print(f"| {name} | {' | '.join(figures)} |")

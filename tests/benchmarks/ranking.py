@@ -92,7 +92,7 @@ def trained(
             workers=options.workers,
             table=load_json(ImportanceTable, path) if path.exists() else None,
             on_update=lambda table: save_json(table, path),
-            progress=lambda done, total: reporter.progress(done, total, "candidates"),
+            progress=reporter.progress,
         )
 
 
@@ -128,7 +128,7 @@ def main() -> None:
 
     def keep(name: str, begin: float, table: ImportanceTable) -> None:
         took[name] = time.monotonic() - begin
-        costs[name] = [table.entries[c.key].cost for c in candidates]
+        costs[name] = [table.entries[c].cost for c in candidates]
 
     for estimator in ("fit", "magnitude"):
         begin = time.monotonic()
@@ -142,7 +142,7 @@ def main() -> None:
         )
         keep(estimator, begin, table)
         if estimator == "fit":
-            entries = [table.entries[c.key] for c in candidates]
+            entries = [table.entries[c] for c in candidates]
             costs["fit, loss"] = [entry.loss_increase for entry in entries]
             took["fit, loss"] = took["fit"]
     few = options.train_images // 4
@@ -153,7 +153,7 @@ def main() -> None:
     many = options.train_images
     reference = trained(context, candidates, options, images=many, seed=0, test=True)
     reference_s = time.monotonic() - begin
-    accuracy = [reference.entries[c.key].accuracy_change for c in candidates]
+    accuracy = [reference.entries[c].accuracy_change for c in candidates]
     print(f"{len(candidates)} candidates of {context.chain.model}, reference {reference_s:.0f} s")
     for name, values in costs.items():
         print(f"| {name} | {-spearmanr(values, accuracy).statistic:.2f} | {took[name]:.0f} s |")

@@ -29,9 +29,10 @@ BY_CANDIDATES = ((200, 1500), (200, 3000), (200, 6000), (200, 12000))
 
 FIRST_CALL = """
 import time
-import depthopt.solver as s
+from depthopt.solver.options import Options
+from depthopt.solver.stages import solve_options
 begin = time.perf_counter()
-s.solve_options(s.Options.of(2, start=[0, 0], end=[1, 1], latency_ms=[1, 2], cost=[1, 0]))
+solve_options(Options.of(2, start=[0, 0], end=[1, 1], latency_ms=[1, 2], cost=[1, 0]))
 print(time.perf_counter() - begin)
 """
 

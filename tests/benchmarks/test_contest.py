@@ -26,6 +26,7 @@ from depthopt.core.plan import Plan
 from depthopt.data.load import load_dataset
 from depthopt.errors import UsageError
 from depthopt.extraction.extract import extract
+from depthopt.kinds.merge import composed_blocks
 from depthopt.shallow.build import build
 from depthopt.shallow.merge import merge
 from depthopt.train.config import TrainConfig
@@ -42,7 +43,7 @@ def test_merges_of_subsets_are_the_same_function_in_either_form(name: str) -> No
     assert len({c.key for c in listed}) == len(listed)
     images, blocks = torch.randn(2, 3, 32, 32), kept_blocks(chain)
     for candidate in listed[:: max(1, len(listed) // 5)]:
-        assert 0 < len(candidate.kept) < candidate.end - candidate.start
+        assert 0 < len(composed_blocks(candidate)) < candidate.end - candidate.start
         choices = (*blocks[: candidate.start], candidate, *blocks[candidate.end :])
         plan = Plan(chain.model, chain.input_size, choices, 0.0, 0.0, 0.0)
         expanded, _ = build(model, chain, plan, "expanded")
@@ -58,11 +59,12 @@ def test_of_equal_merges_the_one_with_the_largest_weights_is_listed() -> None:
     first, second = chain.blocks[1:3]
     with torch.no_grad():
         model.get_submodule(first.name).weight.mul_(100)
-    kept = [c.kept for c in subset_merges(model, chain, max_length=2, inserted=None)]
+    listed = subset_merges(model, chain, max_length=2, inserted=None)
+    kept = [composed_blocks(c) for c in listed]
 
     assert (1,) in kept
     assert (2,) not in kept
-    assert second.spec == first.spec
+    assert second.operator == first.operator
 
 
 def test_a_race_goes_on_where_it_was_stopped_and_teaches_only_who_has_tensors_to_match(

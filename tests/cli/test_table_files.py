@@ -44,8 +44,9 @@ def tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Chain, list
     found = candidates(chain)
     random = np.random.default_rng(0)
     keys = {key for c in found for key in latency_keys(chain, c)}
+    times_ms = random.uniform(0.01, 1, len(keys))
     entries = {k: LatencySummary(t, t, t, 9) for k, t in
-               zip(sorted(keys, key=str), random.uniform(0.01, 1, len(keys)), strict=True)}  # fmt: skip
+               zip(sorted(keys, key=str), times_ms, strict=True)}  # fmt: skip
     network = NetworkLatency(LatencySummary(9.0, 9.0, 9.0, 9), 0.5)
     save_json(LatencyTable(CONDITIONS, entries, {NetworkKey.of(chain): network}), Path("t.json"))
     costs = {c: Importance(random.uniform(), accuracy_change=-random.uniform())

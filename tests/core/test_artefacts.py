@@ -5,22 +5,31 @@ import pytest
 
 from depthopt.core.artefacts import load_json, save_json, write_bytes
 from depthopt.core.candidate import Candidate
-from depthopt.core.operators import Convolution
+from depthopt.core.operators import Activation, Convolution, Identity
 from depthopt.core.plan import Plan
 from depthopt.errors import ArtefactError
-from depthopt.tables.latency import LatencySummary, LatencyTable, MeasurementConditions
+from depthopt.tables.latency import (
+    LatencyKey,
+    LatencySummary,
+    LatencyTable,
+    MeasurementConditions,
+)
 
 TABLE = LatencyTable(
     MeasurementConditions("cpu", "onnxruntime", "1.0", 1, "float32", 1),
-    {"conv 1-2 k3x3 @8x8": LatencySummary(0.1, 0.09, 0.12, 7), "b": LatencySummary(1, 1, 1, 1)},
+    {
+        LatencyKey(Convolution(1, 2, (3, 3)), (8, 8)): LatencySummary(0.1, 0.09, 0.12, 7),
+        LatencyKey(Identity(2), (8, 8), residual=True): LatencySummary(1, 1, 1, 1),
+    },
 )
 
 
 def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
     save_json(TABLE, tmp_path / "table.json")
     assert load_json(LatencyTable, tmp_path / "table.json") == TABLE
-    spec = Convolution(1, 2, (3, 3), (2, 2), (1, 0, 1, 0))
-    plan = Plan("net", (1, 8, 8), (Candidate(0, 2, "merge", spec, "relu", (0, 1)),), 1.5, 3.0, 0.1)
+    merged = Convolution(1, 2, (3, 3), (2, 2), (1, 0, 1, 0))
+    merge = Candidate(0, 2, "merge", (merged,), Activation("relu"), "0,1")
+    plan = Plan("net", (1, 8, 8), (merge,), 1.5, 3.0, 0.1)
     save_json(plan, tmp_path / "deep" / "plan.json")
     assert load_json(Plan, tmp_path / "deep" / "plan.json") == plan
 
@@ -48,8 +57,12 @@ def test_other_types_newer_schemas_and_wrong_fields_are_refused(tmp_path: Path) 
     path.write_text(json.dumps(content | {"schema_version": 99}))
     with pytest.raises(ArtefactError, match="schema version 99"):
         load_json(LatencyTable, path)
+    wrong = {"conv 8-8 k1x1 @7x7": {"median_ms": "fast"}}
+    path.write_text(json.dumps(content | {"entries": wrong}))
+    with pytest.raises(ArtefactError, match=r"entries.conv 8-8 k1x1 @7x7.median_ms: .* number"):
+        load_json(LatencyTable, path)
     path.write_text(json.dumps(content | {"entries": {"a": {"median_ms": "fast"}}}))
-    with pytest.raises(ArtefactError, match=r"entries.a"):
+    with pytest.raises(ArtefactError, match=r"'a' is no entry"):
         load_json(LatencyTable, path)
     with pytest.raises(ArtefactError, match="does not exist"):
         load_json(LatencyTable, tmp_path / "none.json")

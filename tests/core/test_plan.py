@@ -5,12 +5,15 @@ from depthopt.core.operators import Convolution
 from depthopt.core.plan import Frontier, FrontierPoint
 from depthopt.errors import InfeasibleBudget, UsageError
 
-SPEC = Convolution(4, 4, (3, 3), padding=(1, 1, 1, 1))
+KEPT = Convolution(4, 4, (3, 3), padding=(1, 1, 1, 1))
 FRONTIER = Frontier(
     "net",
     (3, 8, 8),
     10.0,
-    (Candidate(0, 1, "keep", SPEC), Candidate(0, 1, "fit", Convolution(4, 4, (1, 1)))),
+    (
+        Candidate(0, 1, "keep", (KEPT,)),
+        Candidate(0, 1, "fit", (Convolution(4, 4, (1, 1)),)),
+    ),
     (FrontierPoint(4.0, 0.5, (1,)), FrontierPoint(10.0, 0.0, (0,))),
 )
 

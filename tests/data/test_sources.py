@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tests.train.test_data import make_fashion
 
 from depthopt.data.load import load_dataset
 from depthopt.errors import DataError
+from tests.data.test_load import make_fashion
 
 VIEW = {
     "input_size": (3, 8, 8),

@@ -3,6 +3,8 @@ import timm
 import torch
 from torch import Tensor, nn
 
+from depthopt.core.chain import Layout
+from depthopt.core.operators import Activation
 from depthopt.errors import ModelError
 from depthopt.extraction.extract import extract
 from tests.networks import Residual
@@ -13,13 +15,14 @@ def test_blocks_skips_and_projections_of_a_residual_network() -> None:
     assert [block.name for block in chain.blocks] == [
         "stem.0", "a1.0", "a2.0", "b1.0", "b2.0", "c1.0", "c2.0", "c3.0",
     ]  # fmt: skip
+    relu, relu6 = Activation("relu"), Activation("relu6")
     activations = [block.activation for block in chain.blocks]
-    assert activations == ["relu6", "relu6", "relu", "relu6", "relu", "relu6", "relu6", None]
-    skips = [(s.source, s.target, s.projection_name) for s in chain.skips]
-    assert skips == [(1, 3, None), (3, 5, "bp.0"), (5, 8, None)]
+    assert activations == [relu6, relu6, relu, relu6, relu, relu6, relu6, None]
+    skips = [(s.source, s.target, [layer.name for layer in s.branch]) for s in chain.skips]
+    assert skips == [(1, 3, []), (3, 5, ["bp.0"]), (5, 8, [])]
     assert chain.barriers == ()
     assert chain.unused == ()
-    assert chain.blocks[3].output_size == (4, 4)
+    assert chain.blocks[3].layout == Layout(4, (8, 8), 8, (4, 4))
 
 
 def test_a_segment_is_inside_a_skip_or_covers_it() -> None:

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations, spectral_norm
 
 from depthopt.core.chain import Chain
+from depthopt.core.operators import Activation, AveragePooling, Convolution
 from depthopt.errors import ModelError
 from depthopt.extraction.extract import extract
 from depthopt.kinds.candidates import candidates
@@ -14,6 +15,7 @@ from depthopt.kinds.latency_keys import latency_keys
 from tests.networks import Residual, randomised
 
 SIZE = (4, 8, 8)
+RELU = Activation("relu")
 
 
 def conv(
@@ -73,9 +75,10 @@ def pooled() -> Net:
 def test_a_projection_behind_average_pooling() -> None:
     chain = extract(pooled(), SIZE)
     (skip,) = chain.skips
-    assert (skip.source, skip.target, skip.projection_name, skip.pool_name) == (1, 3, "p.0", "pool")
-    assert skip.pool is not None
-    assert skip.pool.kernel_size == skip.pool.stride == (2, 2)
+    pool, projection = skip.branch
+    assert (skip.source, skip.target, projection.name, pool.name) == (1, 3, "p.0", "pool")
+    assert pool.operator == AveragePooling(4, (2, 2), (2, 2))
+    assert projection.operator == Convolution(4, 4, (1, 1))
     assert chain.barriers == ()
     (drop,) = (c for c in candidates(chain, kinds=("drop",)) if c.kind == "drop")
     assert [str(key) for key in latency_keys(chain, drop)] == [
@@ -101,7 +104,7 @@ def test_an_add_behind_the_activation() -> None:
     assert skips(chain) == [(1, 3)]
     assert (chain.barriers, chain.unused) == ((), ())
     assert chain.why_unmergeable(1, 3) is None
-    assert chain.ending(2, 3).activation == "relu"
+    assert chain.ending(2, 3).activation == RELU
     assert chain.ending(1, 3).activation is None
     (keep,) = (c for c in candidates(chain) if (c.kind, c.start) == ("keep", 2))
     assert [str(key) for key in latency_keys(chain, keep)] == [
@@ -120,8 +123,8 @@ def test_a_norm_that_no_convolution_can_absorb_is_a_block() -> None:
         SIZE,
     )
     assert names(chain) == ["stem.0", "norm", "a.0", "b.0", "last.0"]
-    assert chain.blocks[1].spec.is_scaling
-    assert chain.blocks[1].activation == "relu"
+    assert chain.blocks[1].operator.is_scaling
+    assert chain.blocks[1].activation == RELU
     assert skips(chain) == [(1, 4)]
     assert chain.barriers == ()
 
@@ -136,9 +139,11 @@ def test_parallel_convolutions_and_a_norm_merge_into_one() -> None:
     chain = extract(Reparameterised(**parts, norm=nn.BatchNorm2d(4)), SIZE)
     assert names(chain) == ["stem.0", "a.0", "last.0"]
     assert skips(chain) == [(1, 2), (1, 2)]
-    assert {skip.projection_name for skip in chain.skips} == {"p.0", "norm"}
+    assert {layer.name for skip in chain.skips for layer in skip.branch} == {"p.0", "norm"}
     merges = [c for c in candidates(chain, kinds=("merge",)) if c.kind == "merge"]
-    assert [(c.start, c.end) for c in merges if c.spec == chain.blocks[1].spec] == [(1, 2)]
+    assert [(c.start, c.end) for c in merges if c.convolution == chain.blocks[1].operator] == [
+        (1, 2)
+    ]
 
 
 class Inside(Net):
@@ -168,13 +173,13 @@ def test_a_gate_at_the_end_of_a_residual() -> None:
     chain = extract(Last(a=conv(4, 4), b=conv(4, 4, act=False), gate=Gate()), SIZE)
     assert skips(chain) == [(1, 5)]
     assert [(b.position, b.region) for b in chain.barriers] == [(3, (1, 5))]
-    assert chain.ending(1, 5).activation == "relu"
+    assert chain.ending(1, 5).activation == RELU
     assert chain.ending(1, 5).size == (8, 8)
     assert chain.ending(4, 5).size == (1, 1)
     assert chain.why_illegal(1, 6) is None
     fits = [c for c in candidates(chain, kinds=("fit",), fewer_macs=False)
             if (c.start, c.end, c.kind) == (1, 5, "fit")]  # fmt: skip
-    assert {c.spec.output_size((8, 8)) for c in fits if c.spec} == {(8, 8)}
+    assert {c.convolution.output_size((8, 8)) for c in fits} == {(8, 8)}
     (keep,) = (c for c in candidates(chain) if (c.kind, c.start) == ("keep", 4))
     assert "identity 4 @8x8 +add relu" in [str(key) for key in latency_keys(chain, keep)]
 
@@ -190,7 +195,7 @@ def test_pooling_between_blocks_is_replaced_with_them() -> None:
     fits = [c for c in candidates(chain, kinds=("fit",), fewer_macs=False)
             if (c.start, c.end, c.kind) == (1, 3, "fit")]  # fmt: skip
     assert fits
-    assert {c.spec.stride for c in fits if c.spec} == {(2, 2)}
+    assert {c.convolution.stride for c in fits} == {(2, 2)}
 
 
 class Leaking(Net):
@@ -212,7 +217,7 @@ class Plain(Net):
 @pytest.mark.parametrize(("size", "sides"), [(8, (0, 1, 0, 1)), (7, (1, 1, 1, 1))])
 def test_same_padding_is_resolved_from_the_input_size(size: int, sides: tuple[int, ...]) -> None:
     chain = extract(Plain(a=Conv2dSame(4, 4, 3, 2), b=conv(4, 4)), (4, size, size))
-    assert chain.blocks[1].spec.padding == sides
+    assert chain.blocks[1].operator.padding == sides
     assert chain.unused == ()
 
 

@@ -3,13 +3,14 @@ from pathlib import Path
 
 import pytest
 
-from depthopt.core.chain import Barrier, Block, Chain, Skip
-from depthopt.core.operators import Convolution
+from depthopt.core.chain import Barrier, Block, Chain, Layout, Skip
+from depthopt.core.operators import Activation, Convolution
 from depthopt.errors import ArtefactError, TableError
 from depthopt.frontier.published import import_tables, read_importances, read_latencies
+from depthopt.kinds.latency_keys import candidate_ms
 from depthopt.tables.latency import LatencySummary, MeasurementConditions
 
-CONDITIONS = MeasurementConditions("RTX 2080 Ti", "tensorrt", "8", 0, "float16", 128)
+CONDITIONS = MeasurementConditions("RTX 2080 Ti", "tensorrt", "8", None, "float16", 128)
 
 TIMES = """id,st,end,time,stdev
 0,0,1,1.0,0.1
@@ -43,17 +44,23 @@ def write(folder: Path, text: str) -> Path:
 
 def chain() -> Chain:
     """A stem, then one inverted residual of 1x1, depthwise 3x3, linear 1x1."""
-    specs = [
+    convolutions = [
         Convolution(3, 4, (3, 3), padding=(1, 1, 1, 1)),
         Convolution(4, 8, (1, 1)),
         Convolution(8, 8, (3, 3), padding=(1, 1, 1, 1), groups=8),
         Convolution(8, 4, (1, 1)),
     ]
     names = {f.name: "node" for f in fields(Block)}
-    sizes = {"input_size": (8, 8), "output_size": (8, 8)}
     blocks = tuple(
-        Block(**(names | sizes | {"spec": spec, "activation": None if i == 3 else "relu6"}))
-        for i, spec in enumerate(specs)
+        Block(
+            **names
+            | {
+                "operator": convolution,
+                "layout": Layout(convolution.in_channels, (8, 8), convolution.out_channels, (8, 8)),
+                "activation": None if i == 3 else Activation("relu6"),
+            }
+        )
+        for i, convolution in enumerate(convolutions)
     )
     return Chain("net", (3, 8, 8), blocks, (Skip(1, 4, "add", "b"),), (Barrier(1, "x", "y"),), ())
 
@@ -64,7 +71,7 @@ def test_2023_format(tmp_path: Path) -> None:
     )
     keys = [c.key for c in imported.candidates if c.kind != "keep"]
     assert keys == ["merge 1:3 4-8 k3x3 p1,1,1,1 relu6 of 1,2"]
-    entries = imported.latency.entries
+    entries = {str(key): entry for key, entry in imported.latency.entries.items()}
     assert entries["conv 4-8 k1x1 @8x8 relu6"].median_ms == 1.0
     assert entries["conv 8-8 k3x3 p1,1,1,1 g8 @8x8 relu6"].q3_ms == pytest.approx(2.1349)
     assert entries["conv 8-4 k1x1 @8x8 +add"].median_ms == 3.0
@@ -77,12 +84,12 @@ def test_2024_format_with_importances(tmp_path: Path) -> None:
     latencies = read_latencies(write(tmp_path, MERGES))
     importances = read_importances(write(tmp_path, SCORES))
     imported = import_tables(chain(), CONDITIONS, latencies, importances, first_block=1)
-    costs = {key: entry.cost for key, entry in imported.importance.entries.items()}
+    costs = {str(key): entry.cost for key, entry in imported.importance.entries.items()}
     assert costs == {
         "merge 2:4 8-4 k3x3 p1,1,1,1 of 2,3": 0.25,
         "merge 2:4 8-4 k1x1 of 3": 0.5,
     }
-    found = [imported.latency.candidate_ms(chain(), c) for c in imported.candidates]
+    found = [candidate_ms(chain(), c, imported.latency) for c in imported.candidates]
     assert found == [0.0, 1.0, 2.0, 3.0, 2.5, 3.0]
     assert imported.latency.network(chain()).fixed_ms == 0.0
 

@@ -8,9 +8,9 @@ import pytest
 from depthopt.errors import InfeasibleBudget
 from depthopt.frontier.published import PublishedImportance, PublishedLatency, import_tables
 from depthopt.frontier.solve import solve
-
-from . import reference
-from .chains import CONDITIONS, chain_of
+from tests.chains import chain_of
+from tests.frontier.tables import CONDITIONS
+from tests.solver import reference
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -4,20 +4,23 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from depthopt.core.candidate import Candidate
-from depthopt.core.operators import Convolution
+from depthopt.core.candidate import Candidate, kept_blocks
+from depthopt.core.operators import Activation, Convolution
 from depthopt.core.plan import Frontier
 from depthopt.errors import InfeasibleBudget, TableError, UsageError
 from depthopt.frontier.caps import LatencyCap, MemoryCap, ParameterCap
 from depthopt.frontier.solve import solve
+from depthopt.kinds.latency_keys import candidate_ms
+from depthopt.kinds.merge import detail_of
 from depthopt.solver.stages import Bucketed, Epsilon
 from depthopt.tables.importance import Importance, ImportanceTable
 from depthopt.tables.latency import LatencySummary, LatencyTable
-
-from . import reference
-from .chains import chain_of, naive_options, random_candidates, random_chain, tables
+from tests.chains import chain_of, random_chain
+from tests.frontier.tables import naive_options, random_candidates, tables
+from tests.solver import reference
 
 ONE = Convolution(4, 4, (1, 1))
+RELU = Activation("relu")
 
 
 def figures(frontier: Frontier) -> list[tuple[float, float]]:
@@ -28,7 +31,7 @@ def worth(candidate: Candidate, importance: ImportanceTable, objective: str) -> 
     """What a candidate adds to an objective, in the words of ``solve``'s docstring."""
     if candidate.kind == "keep":
         return 0.0
-    entry = importance.entries[candidate.key]
+    entry = importance.entries[candidate]
     if objective == "cost":
         return entry.cost
     return candidate.end - candidate.start - math.exp(entry.accuracy_change)
@@ -53,7 +56,7 @@ def test_frontier_of_chains_with_skips_equals_brute_force(seed: int, objective: 
             ends = [0, *(c.end for c in plan.choices)]
             assert ends == [*(c.start for c in plan.choices), len(chain.blocks)]
             assert point.latency_ms == 3.0 + sum(
-                latency.candidate_ms(chain, c) for c in plan.choices
+                candidate_ms(chain, c, latency) for c in plan.choices
             )
 
 
@@ -61,18 +64,14 @@ def small() -> tuple:
     """Two blocks; both replaced by a 1x1 at 2 ms instead of 10 + 10, cost 1."""
     chain = chain_of(["relu", "relu"])
     candidates = [
-        Candidate(0, 1, "keep", chain.blocks[0].spec, "relu"),
-        Candidate(1, 2, "keep", chain.blocks[1].spec, "relu"),
-        Candidate(0, 2, "fit", ONE, "relu"),
-        Candidate(0, 1, "fit", ONE, "relu"),
+        *kept_blocks(chain),
+        Candidate(0, 2, "fit", (ONE,), RELU),
+        Candidate(0, 1, "fit", (ONE,), RELU),
     ]
     latency, _ = tables(np.random.default_rng(0), chain, candidates)
-    times = {c.spec: 2.0 if c.kind == "fit" else 10.0 for c in candidates}
-    entries = {
-        key: LatencySummary(next(t for spec, t in times.items() if str(spec) in key), 0, 0, 5)
-        for key in latency.entries
-    }
-    costs = {candidates[2].key: Importance(1.0), candidates[3].key: Importance(0.25)}
+    times = {c.convolution: 2.0 if c.kind == "fit" else 10.0 for c in candidates}
+    entries = {key: LatencySummary(times[key.operator], 0, 0, 5) for key in latency.entries}
+    costs = {candidates[2]: Importance(1.0), candidates[3]: Importance(0.25)}
     return (
         chain,
         candidates,
@@ -99,8 +98,8 @@ def test_modes_reach_the_public_function() -> None:
 
 def test_equal_plans_touch_fewer_blocks() -> None:
     chain, candidates, latency, importance = small()
-    free = {key: Importance(0.0) for key in importance.entries}
-    slow = {key: LatencySummary(10.0, 0, 0, 5) for key in latency.entries}
+    free = dict.fromkeys(importance.entries, Importance(0.0))
+    slow = dict.fromkeys(latency.entries, LatencySummary(10.0, 0, 0, 5))
     frontier = solve(
         chain,
         [candidates[3], *candidates[:2]],
@@ -112,19 +111,17 @@ def test_equal_plans_touch_fewer_blocks() -> None:
 
 def test_a_slow_merge_is_realised_as_two() -> None:
     chain = chain_of(["relu", "relu", "relu", "relu"])
-    spec = {n: Convolution(4, 4, (2 * n + 1,) * 2, padding=(n,) * 4) for n in (2, 4)}
-    candidates = [Candidate(i, i + 1, "keep", b.spec, "relu") for i, b in enumerate(chain.blocks)]
-    candidates += [
-        Candidate(0, 4, "merge", spec[4], "relu", (0, 1, 2, 3)),
-        Candidate(0, 2, "merge", spec[2], None, (0, 1)),
-        Candidate(2, 4, "merge", spec[2], "relu", (2, 3)),
+    merged = {n: Convolution(4, 4, (2 * n + 1,) * 2, padding=(n,) * 4) for n in (2, 4)}
+    candidates = [
+        *kept_blocks(chain),
+        Candidate(0, 4, "merge", (merged[4],), RELU, detail_of(range(4))),
+        Candidate(0, 2, "merge", (merged[2],), None, detail_of(range(2))),
+        Candidate(2, 4, "merge", (merged[2],), RELU, detail_of(range(2, 4))),
     ]
     latency, importance = tables(np.random.default_rng(0), chain, candidates)
-    entries = {
-        key: LatencySummary(9.0 if "k9x9" in key else 3.0 if "k5x5" in key else 5.0, 0, 0, 5)
-        for key in latency.entries
-    }
-    costs = {c.key: Importance(1.0 if c.end - c.start == 4 else 7.0) for c in candidates[4:]}
+    times = {merged[4]: 9.0, merged[2]: 3.0, chain.blocks[0].operator: 5.0}
+    entries = {key: LatencySummary(times[key.operator], 0, 0, 5) for key in latency.entries}
+    costs = {c: Importance(1.0 if c.end - c.start == 4 else 7.0) for c in candidates[4:]}
     frontier = solve(
         chain,
         candidates,

@@ -29,7 +29,7 @@ COMPOSED = estimate(
 
 
 def test_every_candidate_but_keep_is_scored() -> None:
-    assert set(TABLE.entries) == {c.key for c in ALL if c.kind != "keep"}
+    assert set(TABLE.entries) == {c for c in ALL if c.kind != "keep"}
     assert TABLE.images == 32
     assert all(entry.divergence >= -1e-12 for entry in TABLE.entries.values())
 
@@ -52,7 +52,7 @@ def test_a_score_is_that_of_the_applied_candidate(kind: str) -> None:
     for candidate in (c for c in ALL if c.kind == kind):
         network = apply(MODEL, CHAIN, plan_of(CHAIN, candidate))
         logits = torch.cat([network(x) for x, _ in HELD_OUT]).log_softmax(1)
-        entry = COMPOSED.entries[candidate.key]
+        entry = COMPOSED.entries[candidate]
         divergence = (teacher.exp() * (teacher - logits)).sum(1).mean()
         assert entry.divergence == pytest.approx(float(divergence), rel=1e-3, abs=1e-6)
         loss = torch.nn.functional.nll_loss
@@ -61,15 +61,15 @@ def test_a_score_is_that_of_the_applied_candidate(kind: str) -> None:
 
 
 def test_what_is_merged_into_one_convolution_is_regressed_from_there() -> None:
-    merges = [c.key for c in ALL if c.kind == "merge"]
-    composed = sum(COMPOSED.entries[key].cost for key in merges)
-    assert sum(TABLE.entries[key].cost for key in merges) < 0.8 * composed
+    merges = [c for c in ALL if c.kind == "merge"]
+    composed = sum(COMPOSED.entries[merge].cost for merge in merges)
+    assert sum(TABLE.entries[merge].cost for merge in merges) < 0.8 * composed
 
 
 def test_a_larger_kernel_costs_no_more() -> None:
-    cost = {c.spec.kernel_size: TABLE.entries[c.key].cost
+    cost = {c.convolution.kernel_size: TABLE.entries[c].cost
             for c in ALL if c.kind == "fit" and (c.start, c.end) == (1, 3)
-            and c.spec and c.spec.groups == 1}  # fmt: skip
+            and c.convolution.groups == 1}  # fmt: skip
     assert cost[3, 3] < cost[1, 1]
 
 
@@ -85,7 +85,7 @@ def test_magnitude_needs_no_data_and_charges_what_goes() -> None:
     assert min(entry.cost for entry in table.entries.values()) >= 0
     assert whole.cost <= 1
     merges = [c for c in ALL if c.kind == "merge"]
-    assert all(table.entries[c.key].cost == 0 for c in merges), "no weight goes"
+    assert all(table.entries[c].cost == 0 for c in merges), "no weight goes"
 
 
 def test_unusable_data_is_refused() -> None:
@@ -141,7 +141,7 @@ def test_finetune_scores_the_trained_network_with_one_candidate_in_place() -> No
     options = {"estimator": "finetune", "fitting": FITTING, "held_out": HELD_OUT}
     with torch.enable_grad():
         table = estimate(MODEL, CHAIN, SOME, train=brief, **options)
-    assert set(table.entries) == {c.key for c in SOME}
+    assert set(table.entries) == set(SOME)
     labels = torch.cat([y for _, y in HELD_OUT])
 
     def accuracy(network):
@@ -149,12 +149,10 @@ def test_finetune_scores_the_trained_network_with_one_candidate_in_place() -> No
         return 100 * float((predicted == labels).float().mean())
 
     for candidate in SOME:
-        network = apply(
-            MODEL, CHAIN, plan_of(CHAIN, candidate), calibration=FITTING, compensated=False
-        )
+        network = apply(MODEL, CHAIN, plan_of(CHAIN, candidate), fitting=FITTING, compensated=False)
         with torch.enable_grad():
             brief(network)
-        entry = table.entries[candidate.key]
+        entry = table.entries[candidate]
         change = accuracy(network) - accuracy(MODEL)
         assert entry.accuracy_change == pytest.approx(change)
         assert entry.cost == pytest.approx(max(0.0, -change / 100))

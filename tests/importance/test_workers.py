@@ -45,8 +45,8 @@ def test_few_candidates_are_not_spread_thin() -> None:
 def test_candidates_of_one_gram_matrix_stay_together_under_any_bound_on_memory() -> None:
     parts = parts_of(CHAIN, SCORED, "merged", workers=1, memory_bytes=1)
     of = {c: i for i, part in enumerate(parts) for c in part}
-    ends = [of[c] for c in SCORED if c.kind == "fit" and c.start == 1 and c.spec.groups == 1
-            and c.spec.stride == (1, 1)]  # fmt: skip
+    ends = [of[c] for c in SCORED if c.kind == "fit" and c.start == 1
+            and c.convolution.groups == 1 and c.convolution.stride == (1, 1)]  # fmt: skip
     assert len(parts) > 3
     assert len(ends) > 2
     assert len(set(ends)) == 1

@@ -1,5 +1,6 @@
 import pytest
 
+from depthopt.core.operators import Activation
 from depthopt.errors import UsageError
 from depthopt.extraction.extract import extract
 from depthopt.kinds.candidates import candidates
@@ -18,10 +19,10 @@ def test_every_block_can_be_kept_and_every_candidate_is_legal() -> None:
 def test_replacements_keep_shapes() -> None:
     for c in candidates(CHAIN, kinds=("drop", "fit", "merge"), fewer_macs=False):
         first, last = CHAIN.blocks[c.start], CHAIN.blocks[c.end - 1]
-        if c.spec is not None:
-            assert c.spec.in_channels == first.spec.in_channels
-            assert c.spec.out_channels == last.spec.out_channels
-            assert c.spec.output_size(first.input_size) == last.output_size
+        if c.operators:
+            assert c.convolution.in_channels == first.operator.in_channels
+            assert c.convolution.out_channels == last.operator.out_channels
+            assert c.convolution.output_size(first.layout.input_size) == last.layout.output_size
 
 
 def test_only_candidates_with_fewer_macs_are_listed() -> None:
@@ -32,16 +33,18 @@ def test_only_candidates_with_fewer_macs_are_listed() -> None:
 def test_a_drop_leaves_the_skip() -> None:
     drops = {c.start: c for c in candidates(CHAIN, kinds=("drop",)) if c.kind == "drop"}
     assert set(drops) == {1, 3, 5}
-    assert drops[1].spec is None
-    assert drops[1].activation == "relu", "relu6 came before, which relu does not repeat"
-    assert drops[3].spec is not None
+    assert drops[1].operators == ()
+    assert drops[1].activation == Activation("relu"), (
+        "relu6 came before, which relu does not repeat"
+    )
+    assert len(drops[3].operators) == 1
     assert drops[5].activation is None
 
 
 def test_kernels_no_larger_than_what_they_can_see() -> None:
     tiny = extract(Residual(), (2, 2, 2))
-    sizes = {c.spec.kernel_size for c in candidates(tiny, fewer_macs=False)
-             if c.kind == "fit" and c.spec and c.start >= 5}  # fmt: skip
+    sizes = {c.convolution.kernel_size for c in candidates(tiny, fewer_macs=False)
+             if c.kind == "fit" and c.start >= 5}  # fmt: skip
     assert sizes == {(1, 1)}, "the input is one pixel"
 
 

@@ -33,21 +33,21 @@ def test_logits_come_closer_to_the_originals(kind: str) -> None:
     chosen = next(c for c in ALL if c.kind == kind and c.start == 1 and c.end == 3)
     plan = plan_of(CHAIN, chosen)
     plain, better = (
-        apply(MODEL, CHAIN, plan, calibration=BATCHES, compensated=compensated)
+        apply(MODEL, CHAIN, plan, fitting=BATCHES, compensated=compensated)
         for compensated in (False, True)
     )
     assert error(better) < 0.8 * error(plain)
 
 
 def test_what_lies_before_the_first_replacement_stays() -> None:
-    network = apply(MODEL, CHAIN, plan_of(CHAIN, FIRST), calibration=BATCHES)
+    network = apply(MODEL, CHAIN, plan_of(CHAIN, FIRST), fitting=BATCHES)
     stem = network.get_submodule(CHAIN.blocks[0].name)
     torch.testing.assert_close(stem.weight, MODEL.stem[0].weight, rtol=0, atol=0)
 
 
 def test_norms_keep_statistics_of_what_they_see() -> None:
     """In training mode, on the calibration images, the network computes the same."""
-    network = apply(MODEL, CHAIN, plan_of(CHAIN, FIRST), calibration=BATCHES)
+    network = apply(MODEL, CHAIN, plan_of(CHAIN, FIRST), fitting=BATCHES)
     held_out = BATCHES[4], BATCHES[9]
     seen = torch.cat([b for b in BATCHES if not any(b is h for h in held_out)])
     after = [b.name for b in CHAIN.blocks[FIRST.end :]]
@@ -70,14 +70,14 @@ def test_a_norm_that_cannot_be_adjusted_is_left_alone() -> None:
     model = copy.deepcopy(MODEL)
     model.c3[1] = nn.BatchNorm2d(8, affine=False).double().eval()
     chain = extract(model, SIZE)
-    network = apply(model, chain, plan_of(chain, FIRST), calibration=BATCHES)
+    network = apply(model, chain, plan_of(chain, FIRST), fitting=BATCHES)
     name = chain.blocks[-1].name
     kept = network.get_submodule(name).weight
     torch.testing.assert_close(kept, model.get_submodule(name).weight, rtol=0, atol=0)
 
 
 def test_merged_and_trained_form_agree() -> None:
-    network = apply(MODEL, CHAIN, plan_of(CHAIN, FIRST), calibration=BATCHES)
+    network = apply(MODEL, CHAIN, plan_of(CHAIN, FIRST), fitting=BATCHES)
     with torch.no_grad():
         wanted = network(FRESH)
         torch.testing.assert_close(merge(network)(FRESH), wanted, rtol=1e-9, atol=1e-9)

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from depthopt.core.operators import Activation
 from depthopt.errors import ModelError, UsageError
 from depthopt.extraction.extract import extract
 from depthopt.kinds.candidates import candidates
@@ -28,7 +29,7 @@ def test_only_what_replaces_several_blocks_and_has_none_gets_one() -> None:
     assert changed
     for candidate in changed.values():
         assert candidate.end - candidate.start > 1
-        assert candidate.activation == "relu6"
+        assert candidate.activation == Activation("relu6")
         assert CHAIN.ending(candidate.start, candidate.end).activation is None
 
 

@@ -11,6 +11,7 @@ from depthopt.extraction.extract import extract
 from depthopt.graph.partial import record
 from depthopt.graph.trace import trace
 from depthopt.kinds.candidates import candidates
+from depthopt.kinds.merge import composed_blocks
 from depthopt.rewrite.expanded import ExpandedSegment
 from depthopt.rewrite.regression import convolve
 from depthopt.shallow.build import build
@@ -37,10 +38,10 @@ def forms_agree(model: nn.Module, seed: int) -> None:
     x = torch.randn(2, *SIZE, dtype=torch.float64)
     networks = []
     for form in ("expanded", "merged"):
-        network, names = build(model, chain, plan, form)
-        for choice, name in names.items():
+        network, added = build(model, chain, plan, form)
+        for choice, new in added.items():
             if choice.kind == "fit":
-                for parameter in network.get_submodule(name).parameters():
+                for parameter in network.get_submodule(new.name).parameters():
                     parameter.fill_(0.1)
         networks.append(network.eval())
     wanted = networks[0](x)
@@ -55,20 +56,22 @@ def merging_linear_layers_changes_no_inner_pixel(model: nn.Module) -> None:
     chain = extract(model, SIZE)
     traced = trace(model, SIZE)
     names = {n for b in chain.blocks for n in (b.input, b.preactivation)}
-    names |= {n for s in chain.skips for n in (s.branch, s.add)}
+    names |= {n for s in chain.skips for n in (s.operand, s.add)}
     values = record(traced, torch.randn(2, *SIZE, dtype=torch.float64), names)
     for candidate in candidates(chain, kinds=("merge",), fewer_macs=False):
         if candidate.kind != "merge":
             continue
         segment = candidate.start, candidate.end
-        operator = ExpandedSegment(traced, chain, candidate).operator()
+        operator = ExpandedSegment(
+            traced, chain, segment, composed_blocks(candidate), candidate.convolution
+        ).operator()
         x = values[chain.blocks[candidate.start].input]
-        got = convolve(x, operator.weight, operator.bias, candidate.spec)
+        got = convolve(x, operator.weight, operator.bias, candidate.convolution)
         for skip in chain.open_skips(*segment):
-            got = got + values[skip.branch]
+            got = got + values[skip.operand]
         wanted = values[chain.ending(*segment).preactivation]
         rows, columns = (
-            inner(Window.of(candidate.spec), axis, x.shape[2 + axis], wanted.shape[2 + axis])
+            inner(Window.of(candidate.convolution), axis, x.shape[2 + axis], wanted.shape[2 + axis])
             for axis in (0, 1)
         )
         assert got.shape == wanted.shape

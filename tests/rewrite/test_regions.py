@@ -63,8 +63,8 @@ def test_one_fitted_convolution_stands_for_the_whole(name: str) -> None:
     torch.manual_seed(0)
     model = nets()[name].double()
     chain, fits = found(model, REGIONS[name], "fit")
-    best = max(fits, key=lambda c: c.spec.parameters)
-    network = apply(model, chain, plan_of(chain, best), calibration=BATCHES)
+    best = max(fits, key=lambda c: c.convolution.parameters)
+    network = apply(model, chain, plan_of(chain, best), fitting=BATCHES)
     unfitted, _ = build(model, chain, plan_of(chain, best))
     wanted, got = model(IMAGES), network(IMAGES)
     error, before = (float((y - wanted).square().mean()) for y in (got, unfitted(IMAGES)))
@@ -85,5 +85,5 @@ def test_every_candidate_is_scored(name: str) -> None:
         table = estimate(
             model, chain, every, estimator=estimator, fitting=fitting, held_out=held_out
         )
-        assert set(table.entries) == {c.key for c in every if c.kind != "keep"}
+        assert set(table.entries) == {c for c in every if c.kind != "keep"}
         assert all(score.cost >= -1e-12 for score in table.entries.values())

@@ -10,7 +10,9 @@ DENSE = Convolution(3, 5, (5, 5), (2, 2), (2, 2, 2, 2))
 DEPTHWISE = Convolution(4, 4, (3, 3), (1, 1), (1, 1, 1, 1), groups=4)
 
 
-@pytest.mark.parametrize("spec", [DENSE, DEPTHWISE, Convolution(4, 6, (1, 3), padding=(0, 2, 0, 0))])
+@pytest.mark.parametrize(
+    "spec", [DENSE, DEPTHWISE, Convolution(4, 6, (1, 3), padding=(0, 2, 0, 0))]
+)
 def test_a_convolution_is_found_from_what_it_does(spec: Convolution) -> None:
     torch.manual_seed(0)
     inner = spec.in_channels // spec.groups

@@ -1,4 +1,3 @@
-import importlib
 from dataclasses import replace
 from functools import partial
 
@@ -11,6 +10,8 @@ from depthopt.errors import DataError, ModelError, UsageError
 from depthopt.extraction.extract import extract
 from depthopt.graph.replay import Replay
 from depthopt.kinds.candidates import candidates
+from depthopt.kinds.merge import detail_of
+from depthopt.rewrite import side_by_side
 from depthopt.shallow.apply import apply
 from depthopt.shallow.merge import merge
 from tests.networks import Residual
@@ -27,7 +28,7 @@ def pick(kind: str, start: int, end: int, **fields: object) -> Candidate:
     return next(
         c for c in ALL
         if (c.kind, c.start, c.end) == (kind, start, end)
-        and all(getattr(c.spec, name) == value for name, value in fields.items())
+        and all(getattr(c.convolution, name) == value for name, value in fields.items())
     )  # fmt: skip
 
 
@@ -58,7 +59,7 @@ def test_a_merge_into_one_convolution_is_regressed_where_there_is_data() -> None
     wanted = MODEL(IMAGES)
     error = {}
     for form, data in (("merged", None), ("merged", images), ("expanded", images)):
-        network = apply(MODEL, CHAIN, plan, form=form, calibration=data, compensated=False)
+        network = apply(MODEL, CHAIN, plan, form=form, fitting=data, compensated=False)
         error[form, data is None] = float((network(IMAGES) - wanted).square().mean())
     assert error["merged", False] < 0.9 * error["merged", True]
     assert error["expanded", False] == pytest.approx(error["merged", True], rel=1e-6)
@@ -98,7 +99,7 @@ def test_a_fit_inside_a_skip_leaves_the_add() -> None:
     inside = next(c for c in fits if c.kind == "fit" and (c.start, c.end) == (6, 8))
     images = [torch.randn(24, *SIZE, dtype=torch.float64) for _ in range(5)]
     plan = plan_of(chain, inside)
-    network = apply(linear, chain, plan, calibration=images, ridges=(1e-9,))
+    network = apply(linear, chain, plan, fitting=images, ridges=(1e-9,))
     torch.testing.assert_close(network(IMAGES), linear(IMAGES), rtol=0.02, atol=0.02)
 
 
@@ -108,9 +109,9 @@ def test_later_fits_make_up_for_earlier_ones() -> None:
     torch.manual_seed(0)
     batches = [torch.randn(32, *SIZE, dtype=torch.float64) for _ in range(5)]
     plan = plan_of(CHAIN, pick("fit", 1, 3, kernel_size=(1, 1)), pick("fit", 3, 5, groups=1))
-    together = apply(MODEL, CHAIN, plan, calibration=batches)
-    apart = apply(MODEL, CHAIN, plan, calibration=batches)
-    alone = apply(MODEL, CHAIN, plan_of(CHAIN, plan.replaced[1]), calibration=batches)
+    together = apply(MODEL, CHAIN, plan, fitting=batches)
+    apart = apply(MODEL, CHAIN, plan, fitting=batches)
+    alone = apply(MODEL, CHAIN, plan_of(CHAIN, plan.replaced[1]), fitting=batches)
     for name in ("segment_3_5", "segment_3_5_norm"):
         apart.get_submodule(name).load_state_dict(alone.get_submodule(name).state_dict())
     wanted = MODEL(batches[0])
@@ -123,10 +124,9 @@ def test_passes_that_go_on_from_earlier_ones_change_no_bit(monkeypatch) -> None:
     torch.manual_seed(0)
     batches = [torch.randn(32, *SIZE, dtype=torch.float64) for _ in range(5)]
     plan = plan_of(CHAIN, pick("fit", 1, 3, kernel_size=(1, 1)), pick("drop", 5, 8))
-    kept = apply(MODEL, CHAIN, plan, calibration=batches)
-    module = importlib.import_module("depthopt.shallow.apply")  # the package's name is the function
-    monkeypatch.setattr(module, "Replay", partial(Replay, most_bytes=-1))
-    anew = apply(MODEL, CHAIN, plan, calibration=batches).state_dict()
+    kept = apply(MODEL, CHAIN, plan, fitting=batches)
+    monkeypatch.setattr(side_by_side, "Replay", partial(Replay, most_bytes=-1))
+    anew = apply(MODEL, CHAIN, plan, fitting=batches).state_dict()
     assert all(torch.equal(value, anew[name]) for name, value in kept.state_dict().items())
 
 
@@ -136,7 +136,7 @@ def test_a_fitted_convolution_has_a_norm_that_trains_as_it_evaluates() -> None:
     torch.manual_seed(0)
     batches = [torch.randn(32, *SIZE, dtype=torch.float64) for _ in range(5)]
     plan = plan_of(CHAIN, pick("fit", 1, 3, kernel_size=(1, 1)))
-    network = apply(MODEL, CHAIN, plan, calibration=batches, compensated=False)
+    network = apply(MODEL, CHAIN, plan, fitting=batches, compensated=False)
     outputs = []
     norm = network.segment_1_3_norm
     hook = norm.register_forward_hook(lambda _m, _x, y: outputs.append(y))
@@ -155,7 +155,7 @@ def test_where_a_segment_ends_without_a_norm_none_is_put() -> None:
     chain = extract(plain, SIZE)
     fits = candidates(chain, kinds=("fit",), kernel_sizes=(1,), fewer_macs=False)
     plan = plan_of(chain, next(c for c in fits if c.kind == "fit" and (c.start, c.end) == (1, 3)))
-    network = apply(plain, chain, plan, calibration=[IMAGES.repeat(20, 1, 1, 1)] * 5)
+    network = apply(plain, chain, plan, fitting=[IMAGES.repeat(20, 1, 1, 1)] * 5)
     assert network.segment_1_3.bias is not None
     assert "segment_1_3_norm" not in dict(network.named_modules())
 
@@ -203,8 +203,8 @@ def test_a_merge_across_a_gate_is_refused() -> None:
     chain = extract(model, (3, 32, 32), name="efficientnet_b0")
     barrier = next(b for b in chain.barriers if b.region)
     start, end = barrier.region
-    spec = chain.blocks[start].spec
-    crossing = Candidate(start, end, "merge", spec, None, tuple(range(start, end)))
+    operators = (chain.blocks[start].operator,)
+    crossing = Candidate(start, end, "merge", operators, None, detail_of(range(start, end)))
     with pytest.raises(ModelError, match="crosses the barrier"):
         apply(model, chain, plan_of(chain, crossing))
 
@@ -214,13 +214,13 @@ def test_what_does_not_fit_together_is_refused() -> None:
     with pytest.raises(UsageError, match="fits 1 segments on data; give calibration images"):
         apply(MODEL, CHAIN, plan)
     with pytest.raises(DataError, match="give at least 5 batches"):
-        apply(MODEL, CHAIN, plan, calibration=[IMAGES])
+        apply(MODEL, CHAIN, plan, fitting=[IMAGES])
     with pytest.raises(ModelError, match="does not fit this model"):
         apply(Residual(channels=8).double(), CHAIN, plan_of(CHAIN))
     with pytest.raises(ModelError, match="covers 8 blocks"):
         apply(MODEL, CHAIN, replace(plan_of(CHAIN), input_size=(2, 12, 12)))
     with pytest.raises(ModelError, match="meta device"):
         apply(Residual().to("meta"), CHAIN, plan_of(CHAIN))
-    crossing = Candidate(2, 4, "fit", plan.replaced[0].spec)
+    crossing = Candidate(2, 4, "fit", plan.replaced[0].operators)
     with pytest.raises(ModelError, match="crosses in part the skip"):
-        apply(MODEL, CHAIN, plan_of(CHAIN, crossing), calibration=[IMAGES] * 5)
+        apply(MODEL, CHAIN, plan_of(CHAIN, crossing), fitting=[IMAGES] * 5)

@@ -5,9 +5,9 @@ from depthopt.errors import InfeasibleBudget, UsageError
 from depthopt.solver.capped import solve_capped
 from depthopt.solver.options import Options, Solution
 from depthopt.solver.stages import Bucketed, Epsilon, solve_options
-
-from . import reference
-from .tables import realistic, rows, whole_numbers
+from tests.solver import reference
+from tests.solver.solutions import choices_of
+from tests.solver.tables import realistic, rows, whole_numbers
 
 
 def figures(solution: Solution) -> list[tuple[float, float]]:
@@ -52,7 +52,7 @@ def test_caps_hold_in_every_mode_and_epsilon_keeps_its_bound() -> None:
         for mode in (None, Epsilon(0.1), Bucketed(0.05)):
             solution = solve_capped(options, used, most, mode)
             for i in range(len(solution)):
-                assert used[solution.choices_of(i)].sum() <= most[0]
+                assert used[choices_of(solution, i)].sum() <= most[0]
         near = solve_capped(options, used, most, Epsilon(0.1))
         for latency, cost in figures(solve_capped(options, used, 0.9 * most)):
             assert near.cost[near.latency_ms <= latency].min() <= cost + 1e-12

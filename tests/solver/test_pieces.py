@@ -7,8 +7,7 @@ import pytest
 from depthopt.solver.options import Options
 from depthopt.solver.pieces import Pieces, fastest_runs
 from depthopt.solver.stages import solve_options
-
-from . import reference
+from tests.solver import reference
 
 
 def pieces_of(times: dict[tuple[int, int], int]) -> Pieces:

@@ -8,9 +8,9 @@ from depthopt.errors import TableError, UsageError
 from depthopt.solver import stages
 from depthopt.solver.options import Options, Solution
 from depthopt.solver.stages import Bucketed, Epsilon, Exact, solve_options
-
-from . import reference
-from .tables import realistic, rows, whole_numbers
+from tests.solver import reference
+from tests.solver.solutions import choices_of
+from tests.solver.tables import realistic, rows, whole_numbers
 
 
 @pytest.fixture(params=["one sweep", "two phases"], autouse=True)
@@ -22,7 +22,7 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None
 
 def as_points(solution: Solution) -> list[reference.Point]:
     return [
-        (latency, cost, tuple(solution.choices_of(i).tolist()))
+        (latency, cost, tuple(choices_of(solution, i).tolist()))
         for i, (latency, cost) in enumerate(
             zip(solution.latency_ms.tolist(), solution.cost.tolist(), strict=True)
         )
@@ -39,7 +39,7 @@ def check_plans(options: Options, solution: Solution, fixed_ms: float = 0.0) -> 
     assert (np.diff(solution.latency_ms) > 0).all()
     assert (np.diff(solution.cost) < 0).all()
     for i in range(len(solution)):
-        run = solution.choices_of(i)
+        run = choices_of(solution, i)
         assert options.start[run[0]] == 0
         assert options.end[run[-1]] == options.nodes - 1
         assert (options.start[run[1:]] == options.end[run[:-1]]).all()
@@ -158,7 +158,7 @@ def test_bucketed_keeps_its_bound(resolution_ms: float) -> None:
         options = realistic(random, 30, 200)
         exact, near = solve_options(options), solve_options(options, Bucketed(resolution_ms))
         for i in range(len(exact)):
-            later = exact.latency_ms[i] + exact.choices_of(i).size * resolution_ms
+            later = exact.latency_ms[i] + choices_of(exact, i).size * resolution_ms
             assert least_cost(near, later) <= exact.cost[i] + 1e-12
 
 

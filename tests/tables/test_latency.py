@@ -1,57 +1,92 @@
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import TypeAdapter
 
-from depthopt.core.candidate import kept_blocks
+from depthopt.core.operators import Activation, AveragePooling, Convolution, Identity, Operator
 from depthopt.errors import TableError
-from depthopt.extraction.extract import extract
-from depthopt.kinds.candidates import candidates
-from depthopt.kinds.latency_keys import latency_keys
-from depthopt.tables.importance import ImportanceTable
-from depthopt.tables.latency import LatencyKey, LatencySummary, LatencyTable, MeasurementConditions
-from tests.networks import Residual
+from depthopt.tables.latency import (
+    LatencyKey,
+    LatencySummary,
+    LatencyTable,
+    MeasurementConditions,
+    NetworkKey,
+)
+from tests.chains import chain_of
+from tests.random_operators import activations, operators, sizes
 
 CONDITIONS = MeasurementConditions("cpu", "onnxruntime", "1.0", 1, "float32", 1, "2026-01-01")
-CHAIN = extract(Residual(), (2, 8, 8))
 
 
 def test_unlike_conditions_never_mix() -> None:
     table = LatencyTable(CONDITIONS)
     with pytest.raises(TableError, match=r"threads 1 against 2, dtype 'float32' against 'int8'"):
         table.merged(LatencyTable(replace(CONDITIONS, threads=2, dtype="int8")))
-    later = LatencyTable(replace(CONDITIONS, date="2027-01-01"), {"a": LatencySummary(1, 1, 1, 1)})
+    later = LatencyTable(
+        replace(CONDITIONS, date="2027-01-01"),
+        {LatencyKey(Identity(4), (8, 8)): LatencySummary(1, 1, 1, 1)},
+    )
     assert table.merged(later).entries == later.entries
 
 
-def test_a_gap_is_named() -> None:
-    keep = candidates(CHAIN, kinds=())[0]
-    with pytest.raises(TableError, match=r"no entry for conv 2-4 k3x3 p1,1,1,1 @8x8 relu6"):
-        LatencyTable(CONDITIONS).candidate_ms(CHAIN, keep)
-    fit = next(c for c in candidates(CHAIN) if c.kind == "fit")
-    with pytest.raises(TableError, match="importance table has no entry for fit"):
-        ImportanceTable("Residual", "fit").cost(fit)
-    assert ImportanceTable("Residual", "fit").cost(keep) == 0
+def test_an_accelerators_conditions_are_alike_with_no_threads_and_with_0() -> None:
+    without, zero = (replace(CONDITIONS, threads=threads) for threads in (None, 0))
+    assert without.unlike(zero) is None
+    assert without.unlike(CONDITIONS) == "threads 0 against 1"
 
 
-def test_an_add_and_its_projection_are_paid_by_what_leaves_them() -> None:
-    by_key = {c.key: c for c in candidates(CHAIN, kinds=("drop", "fit"))}
-    keep_b2 = next(c for c in by_key.values() if c.kind == "keep" and c.start == 4)
-    convolution, projection = latency_keys(CHAIN, keep_b2)
-    assert convolution.residual
-    assert projection.spec is not None
-    assert projection.spec.kernel_size == (1, 1)
-    covering = next(c for c in by_key.values() if c.kind == "fit" and (c.start, c.end) == (3, 5))
-    assert [key.residual for key in latency_keys(CHAIN, covering)] == [False]
-    drop = next(c for c in by_key.values() if c.kind == "drop" and c.start == 3)
-    assert latency_keys(CHAIN, drop) == (LatencyKey(projection.spec, (8, 8), "relu"),)
+def test_a_network_that_was_not_measured_is_named() -> None:
+    with pytest.raises(TableError, match="holds no network net @3x8x8; run `depthopt profile`"):
+        LatencyTable(CONDITIONS).network(chain_of(["relu"]))
 
 
-def test_a_dropped_branch_costs_nothing_where_its_activation_repeats() -> None:
-    drop = next(c for c in candidates(CHAIN) if c.kind == "drop" and c.start == 5)
-    assert latency_keys(CHAIN, drop) == ()
+@given(operators, sizes, st.none() | activations, st.booleans())
+def test_an_entry_is_read_back_from_its_name(
+    operator: Operator, size: tuple[int, int], activation: Activation | None, residual: bool
+) -> None:
+    key = LatencyKey(operator, size, activation, residual)
+    assert LatencyKey.parse(str(key)) == key
+    adapter = TypeAdapter(dict[LatencyKey, int])
+    assert adapter.dump_python({key: 1}, mode="json") == {str(key): 1}
+    assert adapter.validate_python({str(key): 1}) == {key: 1}
 
 
-def test_equal_layers_share_a_key() -> None:
-    blocks = kept_blocks(CHAIN)
-    moved = LatencyKey(blocks[1].spec, (8, 8), "relu6")
-    assert latency_keys(CHAIN, blocks[1]) == (moved,)
+def test_names_are_those_that_files_hold() -> None:
+    relu = Activation("relu")
+    for key, name in [
+        (LatencyKey(Convolution(8, 8, (1, 1)), (7, 9), relu, True), "conv 8-8 k1x1 @7x9 +add relu"),
+        (LatencyKey(AveragePooling(4, (2, 2), (2, 2)), (8, 8)), "avgpool 4-4 k2x2 s2x2 g4 @8x8"),
+        (LatencyKey(Identity(4), (8, 8), None, True), "identity 4 @8x8 +add"),
+    ]:
+        assert str(key) == name
+        assert LatencyKey.parse(name) == key
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["conv 8-8 k1x1", "", "8-8 k1x1 @7x7", "conv identity 8 @7x7", "conv 8-8 k1x1 @7x7 Relu",
+     "conv 8-8 k1x1 @7", "conv avgpool 4-4 k2x2 g4 @8x8", "avgpool 4-4 k2x2 g4 @8x8 relu +add",
+     "avgpool 4-8 k2x2 @8x8"],
+)  # fmt: skip
+def test_what_is_no_entry_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"is no (entry|convolution|pooling)"):
+        LatencyKey.parse(text)
+
+
+@given(st.text(st.characters(codec="ascii", exclude_categories=["C"]), min_size=1),
+       st.tuples(*[st.integers(1, 2048)] * 3))  # fmt: skip
+def test_a_network_is_read_back_from_its_name(model: str, size: tuple[int, int, int]) -> None:
+    key = NetworkKey(model, size)
+    assert NetworkKey.parse(str(key)) == key
+
+
+@pytest.mark.parametrize("text", ["resnet18", "resnet18 @224x224", " @3x224x224x", "@3x224x224"])
+def test_what_is_no_network_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="is no network"):
+        NetworkKey.parse(text)
+
+
+def test_a_chains_network_goes_by_its_model_and_input_size() -> None:
+    assert NetworkKey.of(chain_of(["relu"])) == NetworkKey("net", (3, 8, 8))

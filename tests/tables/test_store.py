@@ -6,11 +6,14 @@ import multiprocessing
 
 import pytest
 
+from depthopt.core.operators import Activation, Identity
 from depthopt.errors import ArtefactError, TableError
 from depthopt.tables.latency import (
+    LatencyKey,
     LatencySummary,
     LatencyTable,
     MeasurementConditions,
+    NetworkKey,
     NetworkLatency,
 )
 from depthopt.tables.store import store, stored, table_path
@@ -18,16 +21,23 @@ from depthopt.tables.store import store, stored, table_path
 CONDITIONS = MeasurementConditions(
     "AMD EPYC 7763 64-Core Processor", "onnxruntime", "1.32.0", 1, "float32", 1, "2026-01-02"
 )
+NET = NetworkKey("net", (3, 8, 8))
+
+
+def key(name):
+    """An entry that goes by a name of one's choice."""
+    return LatencyKey(Identity(1), (1, 1), Activation(name))
 
 
 def table(**entries_ms):
     return LatencyTable(
-        CONDITIONS, {key: LatencySummary(ms, ms, ms, 9, True) for key, ms in entries_ms.items()}
+        CONDITIONS,
+        {key(name): LatencySummary(ms, ms, ms, 9, True) for name, ms in entries_ms.items()},
     )
 
 
 def medians(found):
-    return {key: entry.median_ms for key, entry in found.entries.items()}
+    return {key.activation.name: entry.median_ms for key, entry in found.entries.items()}
 
 
 def test_the_path_names_the_conditions(tmp_path):
@@ -48,30 +58,30 @@ def test_additions_are_brought_to_the_stored_scale_and_nothing_stored_changes(tm
     store(path, table(a=1.0, b=2.0))
     slower = dataclasses.replace(
         table(a=1.5, b=3.0, c=6.0),
-        networks={"net": NetworkLatency(LatencySummary(15.0, 15.0, 15.0, 9), 3.0, 0.9)},
+        networks={NET: NetworkLatency(LatencySummary(15.0, 15.0, 15.0, 9), 3.0, 0.9)},
     )
     found = store(path, slower)
     assert medians(found) == {"a": 1.0, "b": 2.0, "c": 4.0}
-    assert found.networks["net"].total.median_ms == 10.0
-    assert found.networks["net"].fixed_ms == 2.0
+    assert found.networks[NET].total.median_ms == 10.0
+    assert found.networks[NET].fixed_ms == 2.0
     assert store(path, slower) == found
 
 
 def test_what_a_network_covers_adds_up(tmp_path):
     path = tmp_path / "table.json"
-    networks = {"net": NetworkLatency(LatencySummary(1.0, 1.0, 1.0, 9), 0.5)}
+    networks = {NET: NetworkLatency(LatencySummary(1.0, 1.0, 1.0, 9), 0.5)}
     bare = dataclasses.replace(table(), networks=networks)
-    store(path, bare.covering("net", "drop"))
-    found = store(path, bare.covering("net", "fit").covering("net", "fit"))
-    assert found.networks["net"].covers == ("drop", "fit")
+    store(path, bare.covering(NET, "drop"))
+    found = store(path, bare.covering(NET, "fit").covering(NET, "fit"))
+    assert found.networks[NET].covers == ("drop", "fit")
 
 
 def test_a_file_is_sorted_and_short_enough_to_read_in_a_diff(tmp_path):
     path = tmp_path / "table.json"
     store(path, table(b=1 / 3, a=2.0))
     lines = path.read_text().splitlines()
-    (first,) = [i for i, line in enumerate(lines) if '"a"' in line]
-    assert '"b": {"median_ms": 0.33333,' in lines[first + 1]
+    (first,) = [i for i, line in enumerate(lines) if f'"{key("a")}"' in line]
+    assert f'"{key("b")}": {{"median_ms": 0.33333,' in lines[first + 1]
 
 
 def test_another_devices_file_is_refused_with_both_named(tmp_path):
@@ -102,12 +112,13 @@ def test_a_table_of_the_first_schema_is_read(tmp_path):
     store(path, table(a=1.0))
     content = json.loads(path.read_text())
     content["schema_version"] = 1
-    del content["entries"]["a"]["settled"]
-    content["networks"]["net"] = {"total": content["entries"]["a"], "fixed_ms": 0.5}
+    entry = content["entries"][str(key("a"))]
+    del entry["settled"]
+    content["networks"][str(NET)] = {"total": entry, "fixed_ms": 0.5}
     path.write_text(json.dumps(content))
     found = stored(path, CONDITIONS)
-    assert found.entries["a"].settled is None
-    assert found.networks["net"].blocks_share is None
+    assert found.entries[key("a")].settled is None
+    assert found.networks[NET].blocks_share is None
 
 
 def test_what_a_killed_process_left_half_written_is_removed(tmp_path):

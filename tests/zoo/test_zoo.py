@@ -58,16 +58,16 @@ def drawn(chain: Chain, seed: int) -> Plan:
 
 def _is_moderate(candidate: Candidate) -> bool:
     new = candidate.kind in {"fit", "merge"}
-    return not new or candidate.spec is None or candidate.spec.parameters <= LARGEST
+    return not new or candidate.convolution.parameters <= LARGEST
 
 
 def built(model: nn.Module, chain: Chain, plan: Plan, form: str) -> TracedNetwork:
     """The plan built; fitted convolutions get the same random weights in either form."""
-    network, names = build(model, chain, plan, form)
+    network, added = build(model, chain, plan, form)
     generator = torch.Generator().manual_seed(1)
-    for choice, name in names.items():
+    for choice, new in added.items():
         if choice.kind == "fit":
-            conv = network.get_submodule(name)
+            conv = network.get_submodule(new.name)
             fan_in = conv.weight[0].numel()
             weight = torch.randn(conv.weight.shape, generator=generator) * fan_in**-0.5
             conv.weight.copy_(weight)

@@ -32,30 +32,34 @@ class Network:
         """The network with its inputs' free dimensions set: engines are built for one shape."""
         if all(None not in shape for shape in self.input_shapes.values()):
             return self.content
-        model = onnx.load_from_string(self.content)
-        for entry in model.graph.input:
+        onnx_model = onnx.load_from_string(self.content)
+        for entry in onnx_model.graph.input:
             dims = entry.type.tensor_type.shape.dim
             for dim, size in zip(dims, shapes.get(entry.name, ()), strict=False):
                 dim.dim_value = size
-        del model.graph.value_info[:]  # of free shapes
-        serialised: bytes = model.SerializeToString()
+        del onnx_model.graph.value_info[:]  # of free shapes
+        serialised: bytes = onnx_model.SerializeToString()
         return serialised
 
 
-def read(model: bytes | Path, dtype: str) -> Network:
+def read(onnx_model: bytes | Path, dtype: str) -> Network:
     """Read a model, name its nodes, and convert it to ``dtype``.
 
     Raises:
         Exception: whatever onnx raises on what is no model.
     """
-    proto = onnx.load_from_string(model) if isinstance(model, bytes) else onnx.load(model)
+    proto = (
+        onnx.load_from_string(onnx_model)
+        if isinstance(onnx_model, bytes)
+        else onnx.load(onnx_model)
+    )
     operators = _name_nodes(proto.graph)
     if dtype == "float16":
         proto = half(proto)
     return Network(proto.SerializeToString(), input_shapes(proto.graph), operators)
 
 
-def half(model: onnx.ModelProto) -> onnx.ModelProto:
+def half(onnx_model: onnx.ModelProto) -> onnx.ModelProto:
     """The model in float16, but for its inputs and outputs, by ONNX Runtime's tool.
 
     https://onnxruntime.ai/docs/performance/model-optimizations/float16.html
@@ -64,7 +68,7 @@ def half(model: onnx.ModelProto) -> onnx.ModelProto:
         convert_float_to_float16,
     )
 
-    converted: onnx.ModelProto = convert_float_to_float16(model, keep_io_types=True)
+    converted: onnx.ModelProto = convert_float_to_float16(onnx_model, keep_io_types=True)
     return converted
 
 

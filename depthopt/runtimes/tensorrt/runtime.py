@@ -77,7 +77,7 @@ class TensorRt:
         found = processor_conditions(self, threads=None, dtype=self.dtype, batch=batch)
         return replace(found, device=self.here.device, clock_mhz=None)
 
-    def compile(self, model: bytes | Path) -> "TensorRtSession":
+    def compile(self, onnx_model: bytes | Path) -> "TensorRtSession":
         """Build the engine of an ONNX model, given as serialised bytes or as a file.
 
         Where a dimension is free, the first run with a shape builds the engine for it.
@@ -86,23 +86,23 @@ class TensorRt:
             ModelError: TensorRT cannot run the model; the message says why.
             ArtefactError: the timing cache is of another device or version.
         """
-        return self._session(model, self._read(model))
+        return self._session(onnx_model, self._read(onnx_model))
 
     def layer_times(
-        self, model: bytes | Path, inputs: Mapping[str, Array], *, runs: int = 20
+        self, onnx_model: bytes | Path, inputs: Mapping[str, Array], *, runs: int = 20
     ) -> tuple[LayerTime, ...]:
         """The layers that run, in order, timed by TensorRT's profiler, without a CUDA graph.
 
         Raises:
             ModelError: as ``compile`` and ``run``.
         """
-        network = self._read(model)
-        session = self._session(model, network)
+        network = self._read(onnx_model)
+        session = self._session(onnx_model, network)
         shapes = {name: array.shape for name, array in inputs.items()}
         reports = session.profiled(inputs, runs=runs)
         return layer_times(reports, self._information(network.fixed(shapes)), network.operators)
 
-    def information(self, model: bytes | Path) -> dict[str, Any]:
+    def information(self, onnx_model: bytes | Path) -> dict[str, Any]:
         """What TensorRT's inspector tells of the engine of a model of fixed shapes, from its JSON.
 
         Version 11 names some fields otherwise than 10.
@@ -111,9 +111,9 @@ class TensorRt:
         Raises:
             ModelError: as ``compile``.
         """
-        return self._information(self._read(model).content)
+        return self._information(self._read(onnx_model).content)
 
-    def save_engine(self, model: bytes | Path, path: Path) -> None:
+    def save_engine(self, onnx_model: bytes | Path, path: Path) -> None:
         """Write the engine of a model of fixed shapes.
 
         Beside it lie what it is built for (``.json``) and what the inspector tells of it
@@ -122,7 +122,7 @@ class TensorRt:
         Raises:
             ModelError: as ``compile``.
         """
-        content = self._read(model).content
+        content = self._read(onnx_model).content
         write_bytes(path, self._plan(content))
         layers = json.dumps(self._information(content), indent=1)
         write_bytes(path.with_name(f"{path.name}.layers.json"), layers.encode())
@@ -164,13 +164,13 @@ class TensorRt:
 
         return Scratch()
 
-    def _read(self, model: bytes | Path) -> Network:
+    def _read(self, onnx_model: bytes | Path) -> Network:
         try:
-            return read(model, self.dtype)
+            return read(onnx_model, self.dtype)
         except Exception as error:  # onnx's exceptions share no base but this one
-            raise ModelError(self._cannot_run(model, error)) from error
+            raise ModelError(self._cannot_run(onnx_model, error)) from error
 
-    def _session(self, model: bytes | Path, network: Network) -> "TensorRtSession":
+    def _session(self, onnx_model: bytes | Path, network: Network) -> "TensorRtSession":
         from depthopt.runtimes.tensorrt.session import TensorRtSession  # noqa: PLC0415
 
         try:
@@ -178,10 +178,10 @@ class TensorRt:
                 network.input_shapes, lambda s: self._execution(network.fixed(s))
             )
         except ModelError as error:
-            raise ModelError(self._cannot_run(model, error)) from error
+            raise ModelError(self._cannot_run(onnx_model, error)) from error
 
-    def _cannot_run(self, model: bytes | Path, error: Exception) -> str:
-        return f"tensorrt {self.version} cannot run {named(model)}: {one_line(error)}"
+    def _cannot_run(self, onnx_model: bytes | Path, error: Exception) -> str:
+        return f"tensorrt {self.version} cannot run {named(onnx_model)}: {one_line(error)}"
 
     def _execution(self, content: bytes) -> "Execution":
         from depthopt.runtimes.tensorrt.engine import load_plan  # noqa: PLC0415 - needs TensorRT

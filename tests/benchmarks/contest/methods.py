@@ -20,9 +20,9 @@ from depthopt.latency.profile import profile
 from depthopt.latency.worthwhile import worthwhile
 from depthopt.pipeline.context import Context
 from depthopt.rewrite.classifier import regress_classifier
-from depthopt.rewrite.inserted import Start
 from depthopt.shallow.apply import apply
-from depthopt.shallow.build import Form, build
+from depthopt.shallow.build import build
+from depthopt.shallow.options import Form, Start
 from depthopt.solver.stages import Bucketed
 from depthopt.tables.importance import ImportanceTable
 from depthopt.tables.latency import LatencyTable
@@ -145,7 +145,7 @@ def planned(plans: tuple[Plan, ...], method: Method, context: Context) -> Family
             context.teacher,
             context.chain,
             plans[index],
-            calibration=context.train_images(section.images),
+            fitting=context.train_images(section.images),
             form=method.form or section.form,
             ridges=context.recipe.importance.ridges,
             compensated=_or(method.compensate, section.compensate),
@@ -178,7 +178,7 @@ def _or(value: bool | None, default: bool) -> bool:
 
 def _listed(method: Method, context: Context) -> tuple[Candidate, ...]:
     section, chain = context.recipe.candidates, context.chain
-    usual = Counter(block.activation for block in chain.blocks if block.activation)
+    usual = Counter(str(block.activation) for block in chain.blocks if block.activation)
     inserted = usual.most_common(1)[0][0] if method.inserted and usual else section.inserted
     listed = candidates(
         chain,
@@ -202,7 +202,7 @@ def _latencies(context: Context, listed: tuple[Candidate, ...]) -> LatencyTable:
         runtime=context.runtime,
         network=original_onnx(context),
         table=load_json(LatencyTable, path) if path.exists() else None,
-        progress=lambda done, total: context.reporter.progress(done, total, "entries"),
+        progress=context.reporter.progress,
         on_update=lambda table: save_json(table, path),
     )
     save_json(table, path)
@@ -235,7 +235,7 @@ def _importances(
         workers=scoring.workers,
         table=load_json(ImportanceTable, path) if path.exists() else None,
         on_update=lambda table: save_json(table, path),
-        progress=lambda done, total: context.reporter.progress(done, total, "candidates"),
+        progress=context.reporter.progress,
     )
 
 

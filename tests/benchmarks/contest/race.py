@@ -11,6 +11,7 @@ from time import perf_counter
 from torch import nn
 
 from depthopt.core.artefacts import load_json, save_json
+from depthopt.core.progress import Progress, silent
 from depthopt.core.training import TrainResult
 from depthopt.data.dataset import Dataset
 from depthopt.errors import DepthoptError
@@ -269,7 +270,7 @@ def train(
     course: Course,
     config: TrainConfig,
     *,
-    progress: Callable[..., None] | None = None,
+    progress: Progress = silent,
 ) -> tuple[nn.Module, TrainResult]:
     """Its network finetuned, with the original as teacher where the config weighs it."""
     model, matched = deepcopy(contestant.network), contestant.matched

@@ -46,7 +46,7 @@ def _stages(chain: Chain) -> list[list[Candidate]]:
     """The blocks to leave out by stage, that is by the size of their tensors, last first."""
     stages: dict[object, list[Candidate]] = defaultdict(list)
     for drop in candidates(chain, kinds=("drop",)):
-        if drop.kind == "drop" and drop.spec is None:
+        if drop.kind == "drop" and not drop.operators:
             ending = chain.ending(drop.start, drop.end)
             stages[ending.channels, ending.size].insert(0, drop)
     return list(stages.values())

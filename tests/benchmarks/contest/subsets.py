@@ -12,10 +12,10 @@ from torch import nn
 
 from depthopt.core.candidate import Candidate
 from depthopt.core.chain import Block, Chain
-from depthopt.core.operators import Convolution
+from depthopt.core.operators import Activation, Convolution
 from depthopt.core.window import segment_window
 from depthopt.graph.trace import trace
-from depthopt.kinds.candidates import segment_macs
+from depthopt.kinds.merge import detail_of
 from depthopt.rewrite.affine import folded
 from depthopt.rewrite.fold import fold_norms
 
@@ -34,11 +34,12 @@ def subset_merges(
         inserted: activation behind those that have none.
     """
     norms = l1_norms(model, chain)
+    behind = None if inserted is None else Activation.parse(inserted)
     return tuple(
         candidate
         for start, end in chain.segments(max_length)
         if chain.why_unmergeable(start, end) is None
-        for candidate in _of_segment(chain, start, end, norms, inserted)
+        for candidate in _of_segment(chain, start, end, norms, behind)
     )
 
 
@@ -53,17 +54,18 @@ def l1_norms(model: nn.Module, chain: Chain) -> list[float]:
 
 
 def _of_segment(
-    chain: Chain, start: int, end: int, norms: Sequence[float], inserted: str | None
+    chain: Chain, start: int, end: int, norms: Sequence[float], inserted: Activation | None
 ) -> Iterator[Candidate]:
     ending, all_blocks = chain.ending(start, end), tuple(range(start, end))
     kept_of: dict[Convolution, tuple[int, ...]] = {_spec(chain, start, end, all_blocks): all_blocks}
-    most = segment_macs(chain, start, end)
+    most = chain.segment_macs(start, end)
     for kept in sorted(_subsets(chain, start, end), key=lambda k: -sum(norms[i] for i in k)):
         kept_of.setdefault(_spec(chain, start, end, kept), kept)
     for spec, kept in kept_of.items():
-        saves = spec.macs(chain.blocks[start].input_size) < most
+        saves = spec.macs(chain.blocks[start].layout.input_size) < most
         if kept != all_blocks and saves and min(spec.padding) >= 0:
-            yield Candidate(start, end, "merge", spec, ending.activation or inserted, kept)
+            activation, detail = ending.activation or inserted, detail_of(kept)
+            yield Candidate(start, end, "merge", (spec,), activation, detail)
 
 
 def _subsets(chain: Chain, start: int, end: int) -> Iterator[tuple[int, ...]]:
@@ -76,11 +78,12 @@ def _subsets(chain: Chain, start: int, end: int) -> Iterator[tuple[int, ...]]:
 
 
 def _is_removable(block: Block) -> bool:
-    same = block.spec.in_channels == block.spec.out_channels
-    return same and block.input_size == block.output_size
+    layout = block.layout
+    same = layout.in_channels == layout.out_channels
+    return same and layout.input_size == layout.output_size
 
 
 def _spec(chain: Chain, start: int, end: int, kept: tuple[int, ...]) -> Convolution:
-    first, ending = chain.blocks[start], chain.ending(start, end)
-    window = segment_window(chain, start, end, kept)
-    return window.spec(first.spec.in_channels, ending.channels, first.input_size, ending.size)
+    first, ending = chain.blocks[start].layout, chain.ending(start, end)
+    window = segment_window(chain, start, end, composed=kept)
+    return window.convolution(first.in_channels, ending.channels, first.input_size, ending.size)

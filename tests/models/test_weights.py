@@ -1,0 +1,28 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from depthopt.errors import ArtefactError
+from depthopt.models.weights import load_weights, save_weights
+from tests.networks import Residual
+
+
+def test_weights_come_back_from_their_file(tmp_path: Path) -> None:
+    saved, loaded = Residual(), Residual()
+    save_weights(saved, tmp_path / "w.safetensors")
+    load_weights(loaded, tmp_path / "w.safetensors")
+    for name, tensor in saved.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], tensor)
+
+
+def test_files_that_are_not_this_models_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "w.safetensors"
+    with pytest.raises(ArtefactError, match="does not exist"):
+        load_weights(Residual(), path)
+    save_weights(torch.nn.Linear(2, 2), path)
+    with pytest.raises(ArtefactError, match="does not fit Residual"):
+        load_weights(Residual(), path)
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(ArtefactError, match="not whole safetensors"):
+        load_weights(Residual(), path)
