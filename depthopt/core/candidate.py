@@ -93,7 +93,8 @@ class Candidate:
         return text_schema(cls)
 
 
-_OPERATOR = r"([a-z]\w* )?\d+(-\d+ k\d+x\d+( [spdg]-?\d[-\dx,]*)*)?"
+_PART = r"[a-z]?-?\d[-\dx.,]*"
+_OPERATOR = rf"([a-z]\w* )?{_PART}( {_PART})*"
 _KEY = re.compile(
     r"(?P<kind>[a-z][\w-]*) (?P<start>\d+)(\.(?P<entry>\d+))?:(?P<end>\d+)(\.(?P<exit>\d+))? "
     rf"(?P<operators>identity(?! \d)|{_OPERATOR}( \+ {_OPERATOR})*)"

@@ -8,7 +8,7 @@ chain to the traced model; tracing is deterministic, so they stay valid.
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from depthopt.core.operators import Activation, Convolution, Operator
+from depthopt.core.operators import Activation, AveragePooling, Convolution
 from depthopt.core.shapes import Pair
 
 
@@ -39,7 +39,7 @@ class Layer:
     """
 
     name: str
-    operator: Operator
+    operator: Convolution | AveragePooling
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,7 +41,7 @@ class Window:
     def of(cls, operator: Operator) -> "Window":
         """The window of one operator."""
         if not isinstance(operator, (Convolution, AveragePooling)):
-            return cls.identity(operator.channels)
+            return cls.identity(operator.in_channels)
         left, _, top, _ = operator.padding
         size = operator.effective_kernel_size
         return cls(operator.stride, (-top, -left), size, operator.groups)

@@ -1,28 +1,86 @@
 """What may run at a place, without its weights: one file an operator.
 
 An operator says how its output's size follows from its input's, how many multiply-accumulates
-and parameters it has, and goes by a canonical name in files. An activation may follow it.
+and parameters it has, and goes by a canonical name in files. An activation may follow it. Other
+packages may bring operators of their own (``docs/extending.md``).
 """
+
+from typing import Any, Protocol
 
 from depthopt.core.operators.activation import Activation
 from depthopt.core.operators.average_pooling import AveragePooling
 from depthopt.core.operators.convolution import Convolution
 from depthopt.core.operators.identity import Identity
+from depthopt.core.shapes import Pair
+from depthopt.errors import UsageError
+from depthopt.plugins import Plugins
 
-__all__ = ["Activation", "AveragePooling", "Convolution", "Identity", "Operator", "parse_operator"]
+__all__ = [
+    "OPERATORS",
+    "Activation",
+    "AveragePooling",
+    "Convolution",
+    "Identity",
+    "Operator",
+    "parse_operator",
+]
 
-Operator = Convolution | AveragePooling | Identity
 
-_WORDS: dict[str, type[AveragePooling | Identity]] = {
-    "avgpool": AveragePooling,
-    "identity": Identity,
-}
+class Operator(Protocol):
+    """What every operator can tell; its values are frozen, and equal where their text is."""
+
+    @property
+    def in_channels(self) -> int:
+        """Channels of the input."""
+        ...
+
+    @property
+    def out_channels(self) -> int:
+        """Channels of the output."""
+        ...
+
+    @property
+    def is_depthwise(self) -> bool:
+        """Whether every channel is worked at for itself."""
+        ...
+
+    @property
+    def parameters(self) -> int:
+        """Number of weights and biases."""
+        ...
+
+    def output_size(self, input_size: Pair) -> Pair:
+        """(height, width) of the output for an input of ``input_size``."""
+        ...
+
+    def macs(self, input_size: Pair) -> int:
+        """Multiply-accumulates for one image of ``input_size`` (height, width)."""
+        ...
+
+
+OPERATORS = Plugins(
+    "depthopt.operators",
+    "operator",
+    {
+        "avgpool": "depthopt.core.operators.average_pooling:AveragePooling",
+        "identity": "depthopt.core.operators.identity:Identity",
+    },
+)
+"""Operators by the word that their text begins with; a convolution's begins with its channels."""
 
 
 def parse_operator(text: str) -> Operator:
-    """The operator whose ``str`` is ``text``: a convolution's begins with its channels.
+    """The operator whose ``str`` is ``text``.
 
     Raises:
         ValueError: it is none's.
     """
-    return _WORDS.get(text.partition(" ")[0], Convolution).parse(text)
+    word = text.partition(" ")[0]
+    kind: Any = Convolution
+    if word[:1].isalpha():
+        try:
+            kind = OPERATORS.get(word)
+        except UsageError as error:
+            raise ValueError(str(error)) from None
+    operator: Operator = kind.parse(text)
+    return operator

@@ -19,8 +19,10 @@ does: whatever cache holds the network's weights holds theirs.
 """
 
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 from depthopt.core.operators import AveragePooling, Convolution, Identity, Operator
+from depthopt.errors import ModelError
 from depthopt.latency.graphs.activation import add_activation
 from depthopt.latency.graphs.average_pooling import add_average_pooling
 from depthopt.latency.graphs.builder import GraphBuilder
@@ -83,6 +85,21 @@ def add_operator(builder: GraphBuilder, operator: Operator, x: str) -> str:
             return add_average_pooling(builder, operator, x)
         case Identity():
             return add_identity(builder, operator, x)
+        case _:
+            return _add_foreign(builder, operator, x)
+
+
+@runtime_checkable
+class _Drawn(Protocol):
+    """An operator of another package, which knows its own graph."""
+
+    def add_to_graph(self, builder: GraphBuilder, x: str) -> str: ...
+
+
+def _add_foreign(builder: GraphBuilder, operator: Operator, x: str) -> str:
+    if not isinstance(operator, _Drawn):
+        raise ModelError(f"{operator} cannot be timed: it has no add_to_graph(builder, x)")
+    return operator.add_to_graph(builder, x)
 
 
 def _add_copies(builder: GraphBuilder, key: LatencyKey, copies: int, taps: int) -> None:
