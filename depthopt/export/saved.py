@@ -13,10 +13,11 @@ from depthopt.core.plan import Plan
 from depthopt.export.onnx import export_onnx
 from depthopt.extraction.extract import extract
 from depthopt.graph.network import TracedNetwork
+from depthopt.kinds.registry import KINDS
 from depthopt.models.registry import create_model
 from depthopt.models.source import Argument
 from depthopt.models.weights import load_weights, save_weights
-from depthopt.rewrite.expanded import ExpandedSegment
+from depthopt.rewrite.expanded import Expanded
 from depthopt.rewrite.options import Form
 from depthopt.shallow.build import build
 from depthopt.shallow.merge import merge
@@ -48,6 +49,7 @@ class SavedModel:
         merged: whether norms are folded and expanded segments merged.
         interpolation: how images are resized: ``bilinear`` or ``bicubic``.
         crop_pct: share of the resized image's side that is kept.
+        packages: that brought the plan's kinds, by kind; those of depthopt's own are left out.
     """
 
     name: str
@@ -60,6 +62,7 @@ class SavedModel:
     merged: bool = field(default=False)
     interpolation: str = "bilinear"
     crop_pct: float = 1.0
+    packages: dict[str, str] = field(default_factory=dict)
 
     @property
     def input_size(self) -> tuple[int, int, int]:
@@ -121,7 +124,7 @@ def save(
         DataError, ModelError, CheckFailed: as ``export_onnx``, and then nothing is written.
     """
     folder = Path(folder)
-    kinds = {type(module) for module in network.modules()}
+    unfused = (nn.BatchNorm2d, Expanded)
     saved = SavedModel(
         name=plan.model,
         arguments=dict(arguments or {}) | _new_classes(network),
@@ -129,10 +132,11 @@ def save(
         class_names=class_names,
         mean=mean,
         std=std,
-        form="expanded" if ExpandedSegment in kinds else "merged",
-        merged=not kinds & {nn.BatchNorm2d, ExpandedSegment},
+        form=network.meta.get("form", "merged"),
+        merged=not any(isinstance(module, unfused) for module in network.modules()),
         interpolation=interpolation,
         crop_pct=crop_pct,
+        packages=_packages(plan),
     )
     stale = {folder / name for name in _EXPORTS}
     if images is not None:
@@ -144,6 +148,12 @@ def save(
     save_weights(network, folder / "model.safetensors")
     save_json(saved, folder / "model.json")
     return saved
+
+
+def _packages(plan: Plan) -> dict[str, str]:
+    kinds = sorted({choice.kind for choice in plan.choices})
+    found = {kind: KINDS.package_of(kind) for kind in kinds}
+    return {kind: package for kind, package in found.items() if package is not None}
 
 
 def _new_classes(network: TracedNetwork) -> dict[str, Argument]:
@@ -160,6 +170,8 @@ def load(folder: str | Path) -> TracedNetwork:
     """
     folder = Path(folder)
     saved = load_saved(folder)
+    for kind in sorted({choice.kind for choice in saved.plan.choices}):
+        KINDS.get(kind, package=saved.packages.get(kind))
     model = create_model(saved.name, {**saved.arguments, "pretrained": False})
     chain = extract(model, saved.plan.input_size, name=saved.name)
     network, _ = build(model, chain, saved.plan, saved.form)

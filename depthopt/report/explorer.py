@@ -1,13 +1,18 @@
 """What the budget slider moves over: the strip of blocks and every plan of the frontier."""
 
 import math
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import get_args
 
 from depthopt.core.candidate import Candidate, kept_blocks
 from depthopt.core.chain import Chain
 from depthopt.core.plan import Frontier, Plan
+from depthopt.errors import UsageError
+from depthopt.kinds.kind import Kind, Pattern
 from depthopt.kinds.latency_keys import candidate_ms, parameters
+from depthopt.kinds.registry import KINDS, UNCHANGED, changes
 from depthopt.report.reading import RunArtefacts
 from depthopt.tables.importance import ImportanceTable
 from depthopt.tables.latency import LatencyTable
@@ -35,13 +40,32 @@ class BlockBox:
 
 
 @dataclass(frozen=True, slots=True)
+class KindStyle:
+    """How a kind of candidates is named and drawn.
+
+    Attributes:
+        verb: what has happened to the blocks.
+        letter: on a segment of the plan.
+        colour: ``#rrggbb``, on light ground and on dark.
+        pattern: over the colour.
+        changes: whether it changes anything.
+    """
+
+    verb: str
+    letter: str
+    colour: tuple[str, str]
+    pattern: Pattern
+    changes: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Replacement:
     """A candidate that some plan takes in place of blocks.
 
     Attributes:
         start: the first block that goes.
         end: one past the last.
-        kind: ``merge``, ``fit``, ``drop``.
+        kind: one of the names in ``Explorer.kinds``.
         spec: the convolution that runs instead, or an empty text.
         activation: what follows, or an empty text.
         ms: that it takes.
@@ -86,6 +110,8 @@ class Explorer:
         blocks: of the original.
         skips: (source, target, whether a convolution lies on it).
         barriers: (position, reason).
+        kinds: by name, the unchanged one and those of the replacements.
+        unchanged: the kind of a block that no replacement covers.
         replacements: what the plans' indices refer to.
         points: the plans.
         picked: which of them the run took; None where that is unknown.
@@ -97,6 +123,8 @@ class Explorer:
     blocks: tuple[BlockBox, ...]
     skips: tuple[tuple[int, int, bool], ...]
     barriers: tuple[tuple[int, str], ...]
+    kinds: Mapping[str, KindStyle]
+    unchanged: str
     replacements: tuple[Replacement, ...]
     points: tuple[PlanPoint, ...]
     picked: int | None
@@ -104,12 +132,17 @@ class Explorer:
 
 
 def explorer(run: RunArtefacts) -> Explorer | None:
-    """The slider's data; None where the run is not so far yet."""
+    """The slider's data; None where the run is not so far yet.
+
+    Raises:
+        UsageError: a kind that the frontier uses is not known, or cannot be drawn.
+    """
     chain, latency, frontier = run.chain, run.latency, run.frontier
     if chain is None or latency is None or frontier is None or run.original_ms is None:
         return None
     used = sorted({i for point in frontier.points for i in point.choices})
-    taken = [i for i in used if frontier.candidates[i].kind != "keep"]
+    taken = [i for i in used if changes(frontier.candidates[i])]
+    kinds = {UNCHANGED, *(frontier.candidates[i].kind for i in taken)}
     place = {index: place for place, index in enumerate(taken)}
     untried = "" if run.trials is None else " trials.steps=0"
     return Explorer(
@@ -118,6 +151,8 @@ def explorer(run: RunArtefacts) -> Explorer | None:
         blocks=_boxes(chain, latency),
         skips=tuple((s.source, s.target, bool(s.branch)) for s in chain.skips),
         barriers=tuple((b.position, b.reason) for b in chain.barriers),
+        kinds={name: _style(KINDS.get(name)) for name in KINDS.names if name in kinds},
+        unchanged=UNCHANGED,
         replacements=tuple(
             _replacement(chain, frontier.candidates[i], latency, run.importance) for i in taken
         ),
@@ -170,6 +205,21 @@ def _boxes(chain: Chain, latency: LatencyTable) -> tuple[BlockBox, ...]:
         )
         for block, kept in zip(chain.blocks, kept_blocks(chain), strict=True)
     )
+
+
+def _style(kind: Kind) -> KindStyle:
+    for colour in kind.colour:
+        if not re.fullmatch(r"#[0-9a-fA-F]{6}", colour):
+            raise UsageError(
+                f"colour {colour!r} of the candidate kind {kind.name!r} is not #rrggbb, such as "
+                "#1a7f5a"
+            )
+    if kind.pattern not in get_args(Pattern):
+        known = ", ".join(map(repr, get_args(Pattern)))
+        raise UsageError(
+            f"pattern {kind.pattern!r} of the candidate kind {kind.name!r} is not one of {known}"
+        )
+    return KindStyle(kind.verb, kind.letter, kind.colour, kind.pattern, kind.changes)
 
 
 def _replacement(

@@ -15,8 +15,6 @@ from depthopt.tables.importance import ImportanceTable
 from depthopt.tables.latency import LatencySummary, MeasurementConditions
 from depthopt.tables.validation import Validation
 
-_VERBS = {"keep": "kept", "drop": "dropped", "merge": "merged", "fit": "fitted"}
-
 SEGMENT_HEADINGS = (
     "blocks", "names", "becomes", "convolution", "original, ms", "plan, ms", "cost alone",
 )  # fmt: skip
@@ -71,7 +69,7 @@ def segment_rows(found: Explorer, index: int) -> tuple[tuple[str, ...], ...]:
             (
                 str(i) if end == i + 1 else f"{i} to {end - 1}",
                 block.name if end == i + 1 else f"{block.name} to {found.blocks[end - 1].name}",
-                _VERBS["keep" if one is None else one.kind],
+                found.kinds[found.unchanged if one is None else one.kind].verb,
                 " ".join(filter(None, (what.spec, what.activation))) or "nothing",
                 f"{before:.3f}",
                 f"{what.ms:.3f}",

@@ -1,6 +1,7 @@
 """A run's plots for papers and pull requests: the frontier, the plan, the training."""
 
 from collections.abc import Callable
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -8,17 +9,17 @@ from matplotlib.patches import Patch, Polygon, Rectangle
 
 from depthopt.core.plan import Frontier, Plan
 from depthopt.core.training import TrainResult
+from depthopt.kinds.kind import Pattern
 from depthopt.pipeline.result import Result
-from depthopt.report.explorer import BlockBox, Explorer, Replacement, explorer
+from depthopt.report.explorer import BlockBox, Explorer, KindStyle, Replacement, explorer
 from depthopt.report.figures import literal
 from depthopt.report.importance import importance_figure
 from depthopt.report.reading import RunArtefacts
 from depthopt.report.validation import validation_figure
 
-_COLOURS = {"keep": "#d5dae1", "merge": "#4c78c8", "fit": "#1a7f5a", "drop": "#ffffff"}
-_HATCHES = {"keep": "", "merge": "////", "fit": "....", "drop": "xxxx"}
-_VERBS = {"keep": "kept", "merge": "merged", "fit": "fitted", "drop": "dropped"}
+_HATCHES: dict[Pattern, str] = {"": "", "stripes": "////", "dots": "....", "crosses": "xxxx"}
 _EDGE, _SKIP, _BARRIER, _PREDICTED = "#6b7480", "#57606a", "#b2182b", "#0b5cad"
+_MEASURED, _UNTRAINED, _FINETUNED = "#b4470f", "#4c78c8", "#1a7f5a"
 
 
 def run_figures(run: RunArtefacts) -> dict[str, Callable[[], Figure]]:
@@ -61,7 +62,7 @@ def frontier_figure(frontier: Frontier, plan: Plan | None, result: Result | None
         below.plot(plan.latency_ms, at, "o", mfc="none", mec="black", ms=10, label="the plan")
         if result is not None:
             measured = result.compressed.latency.median_ms
-            below.plot(measured, at, "D", color="#b4470f", label="the plan, measured")
+            below.plot(measured, at, "D", color=_MEASURED, label="the plan, measured")
     below.set(yscale="log", xlabel="latency, ms", ylabel="importance cost")
     below.legend(fontsize="small")
     if result is not None:
@@ -74,8 +75,8 @@ def _draw_accuracies(axes: Axes, result: Result) -> None:
     before, after = result.original, result.compressed
     ms = after.latency.median_ms
     axes.plot(before.latency.median_ms, before.accuracy, "s", color=_EDGE, label="original")
-    axes.plot(ms, result.untrained_accuracy, "v", color="#4c78c8", label="before finetuning")
-    axes.plot(ms, after.accuracy, "*", ms=11, color="#1a7f5a", label="finetuned")
+    axes.plot(ms, result.untrained_accuracy, "v", color=_UNTRAINED, label="before finetuning")
+    axes.plot(ms, after.accuracy, "*", ms=11, color=_FINETUNED, label="finetuned")
     axes.set(ylabel="accuracy, %")
     axes.legend(fontsize="small")
 
@@ -96,21 +97,20 @@ def plan_figure(data: Explorer, index: int) -> Figure:
         f"({data.original_ms / point.ms:.2f}x), importance cost {point.cost:.4g}",
         fontsize=10,
     )
-    handles = [
-        Patch(facecolor=_COLOURS[kind], edgecolor=_EDGE, hatch=_HATCHES[kind], label=_VERBS[kind])
-        for kind in ("keep", *dict.fromkeys(one.kind for one in chosen))
-    ]
+    names = dict.fromkeys((data.unchanged, *(one.kind for one in chosen)))
+    handles = [_key(data.kinds[name]) for name in names]
     figure.legend(handles=handles, ncols=4, loc="outside lower center", fontsize="small")
     return figure
 
 
 def _draw_original(axes: Axes, data: Explorer, chosen: list[Replacement]) -> list[float]:
     """Boxes, skips and barriers of the original; gives the boxes' edges in ms."""
-    kinds = {i: one.kind for one in chosen for i in range(one.start, one.end)}
+    kinds = {i: data.kinds[one.kind] for one in chosen for i in range(one.start, one.end)}
+    unchanged = data.kinds[data.unchanged]
     largest = max(block.size[0] for block in data.blocks)
     edges = [0.0]
     for i, block in enumerate(data.blocks):
-        _box(axes, kinds.get(i, "keep"), edges[-1], 0, block.ms, _height(block, largest))
+        _box(axes, kinds.get(i, unchanged), edges[-1], 0, block.ms, _height(block, largest))
         edges.append(edges[-1] + block.ms)
     for source, target, projected in data.skips:
         xs = [edges[source] + (edges[target] - edges[source]) * t / 20 for t in range(21)]
@@ -128,11 +128,11 @@ def _draw_plan(axes: Axes, data: Explorer, chosen: list[Replacement], edges: lis
     while i < len(data.blocks):
         one = starts.get(i)
         ms = data.blocks[i].ms if one is None else one.ms
-        _box(axes, "keep" if one is None else one.kind, at, -1.2, ms, 0.6)
+        kind = data.kinds[data.unchanged if one is None else one.kind]
+        _box(axes, kind, at, -1.2, ms, 0.6)
         if one is not None:
             corners = [(edges[i], 0), (edges[one.end], 0), (at + ms, -0.6), (at, -0.6)]
-            colour = "#b4470f" if one.kind == "drop" else _COLOURS[one.kind]
-            axes.add_patch(Polygon(corners, facecolor=colour, alpha=0.25, linewidth=0))
+            axes.add_patch(Polygon(corners, facecolor=kind.colour[0], alpha=0.25, linewidth=0))
         at, i = at + ms, i + 1 if one is None else one.end
     if data.fixed_ms > 0:
         _fixed(axes, edges[-1], 0, data.fixed_ms)
@@ -143,9 +143,17 @@ def _height(block: BlockBox, largest: int) -> float:
     return 0.2 + 0.8 * max(block.size[0], 1).bit_length() / max(largest.bit_length(), 1)
 
 
-def _box(axes: Axes, kind: str, x: float, y: float, width: float, height: float) -> None:
-    style = {"facecolor": _COLOURS[kind], "edgecolor": _EDGE, "hatch": _HATCHES[kind]}
-    axes.add_patch(Rectangle((x, y), width, height, linewidth=0.6, **style))  # type: ignore[arg-type] # texts
+def _box(axes: Axes, kind: KindStyle, x: float, y: float, width: float, height: float) -> None:
+    axes.add_patch(Rectangle((x, y), width, height, linewidth=0.6, **_look(kind)))
+
+
+def _key(kind: KindStyle) -> Patch:
+    return Patch(label=literal(kind.verb), **_look(kind))
+
+
+def _look(kind: KindStyle) -> dict[str, Any]:
+    ground = "#ffffff" if kind.pattern == "crosses" else kind.colour[0]
+    return {"facecolor": ground, "edgecolor": _EDGE, "hatch": _HATCHES[kind.pattern]}
 
 
 def _fixed(axes: Axes, x: float, y: float, width: float) -> None:
@@ -167,5 +175,5 @@ def training_figure(training: TrainResult) -> Figure:
     if measured:
         other = axes.twinx()
         other.set_ylabel("accuracy on held-out images, %")
-        other.plot(*zip(*measured, strict=True), marker="s", linestyle="--", color="#1a7f5a")
+        other.plot(*zip(*measured, strict=True), marker="s", linestyle="--", color=_FINETUNED)
     return figure

@@ -3,7 +3,7 @@
 
 const SHAPES = ["circle", "square", "diamond", "triangle-up", "star", "cross", "hexagon"];
 const DASHES = ["solid", "dash", "dot", "dashdot", "longdash"];
-const COLOURS = ["accent", "drop", "fit", "barrier", "quiet", "merge"];
+const COLOURS = ["accent", "orange", "green", "barrier", "quiet", "blue"];
 
 function traces(run, i, log, least) {
   const y = (cost) => (log ? Math.max(cost, least) : cost);

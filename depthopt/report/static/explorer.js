@@ -10,13 +10,17 @@ function onPlan(listener) { SHOWN.push(listener); }
 
 function counted(count, what) { return `${whole(count)} ${what}${count === 1 ? "" : "s"}`; }
 
+// The replacements of each kind that there are any of: [verb, replacements].
+function byKind(runs) {
+  return Object.entries(EXPLORER.kinds).filter(([, kind]) => kind.changes)
+    .map(([name, kind]) => [kind.verb, runs.filter((run) => run.kind === name)])
+    .filter(([, found]) => found.length);
+}
+
 function planText(point) {
   const replaced = point.replaced.map((i) => EXPLORER.replacements[i]);
   const blocks = replaced.reduce((sum, one) => sum + one.end - one.start, 0);
-  const kinds = ["drop", "fit", "merge"]
-    .map((kind) => [replaced.filter((one) => one.kind === kind).length, kind])
-    .filter(([count]) => count > 0)
-    .map(([count, kind]) => `${count} ${VERBS[kind]}`);
+  const kinds = byKind(replaced).map(([verb, found]) => `${found.length} ${verb}`);
   if (!replaced.length) return `all ${counted(EXPLORER.blocks.length, "block")} are kept`;
   return `${blocks} of ${counted(EXPLORER.blocks.length, "block")} replaced in `
     + `${counted(replaced.length, "segment")}: ${kinds.join(", ")}`;
@@ -57,17 +61,16 @@ function blocks(run) {
 
 // The strip in words, and its table.
 function describe(point, runs) {
-  const gone = ["drop", "fit", "merge"]
-    .map((kind) => [VERBS[kind], runs.filter((run) => run.kind === kind)])
-    .filter(([, found]) => found.length)
+  const gone = byKind(runs)
     .map(([verb, found]) => `Blocks ${verb}: ${found.map(blocks).join(", ")}.`);
   byId("strip-text").textContent = "Width is latency, a step down a smaller tensor; the upper row "
     + "is the original with what happens to its blocks, the lower what the plan runs. "
     + (gone.length ? gone.join(" ") : "No block goes.");
   const rows = runs.map((run) => row([
-    blocks(run), names(EXPLORER, run.start, run.end), VERBS[run.kind],
+    blocks(run), names(EXPLORER, run.start, run.end), EXPLORER.kinds[run.kind].verb,
     [run.spec, run.activation].filter(Boolean).join(" ") || "nothing",
-  ], [ms(run.original), ms(run.ms), run.kind === "keep" ? "" : significant(run.cost)]));
+  ], [ms(run.original), ms(run.ms),
+    EXPLORER.kinds[run.kind].changes ? significant(run.cost) : ""]));
   rows.push(row(["", "what no plan touches", "", ""],
     [ms(EXPLORER.fixed_ms), ms(EXPLORER.fixed_ms), ""]));
   rows.push(row(["", "sum", "", ""], [ms(EXPLORER.original_ms), ms(point.ms),

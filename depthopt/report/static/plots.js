@@ -51,7 +51,7 @@ function drawFrontier() {
   }, {
     name: "original", x: [x(EXPLORER.original_ms, EXPLORER.original_ms)], y: [y(0)],
     mode: "markers",
-    marker: mark("square", 11, "keep"), cliponaxis: false,
+    marker: mark("square", 11, "grey"), cliponaxis: false,
     hovertemplate: `original, ${ms(EXPLORER.original_ms)} ms<extra></extra>`,
   }];
   if (measured && measured.cost !== null) {
@@ -60,8 +60,8 @@ function drawFrontier() {
       x: [x(measured.predicted_ms, EXPLORER.original_ms),
         x(measured.finetuned[0], measured.original[0])],
       y: [y(measured.cost), y(measured.cost)], mode: "lines+markers",
-      line: { color: colour("drop"), dash: "dot", width: 1.5 },
-      marker: { ...mark("diamond", 11, "drop"), size: [0, 11], opacity: 1 },
+      line: { color: colour("orange"), dash: "dot", width: 1.5 },
+      marker: { ...mark("diamond", 11, "orange"), size: [0, 11], opacity: 1 },
       hovertemplate: `the run's plan, measured ${ms(measured.finetuned[0])} ms<extra></extra>`,
     });
   }
@@ -92,9 +92,9 @@ function accuracies(measured, mark, x) {
     cliponaxis: false, hovertemplate: `${name}: %{y:.2f} % at ${ms(time)} ms<extra></extra>`,
   });
   return [
-    one("original", measured.original, mark("square", 11, "keep")),
-    one("before finetuning", measured.untrained, mark("triangle-down", 12, "merge")),
-    one("finetuned", measured.finetuned, mark("star", 14, "fit")),
+    one("original", measured.original, mark("square", 11, "grey")),
+    one("before finetuning", measured.untrained, mark("triangle-down", 12, "blue")),
+    one("finetuned", measured.finetuned, mark("star", 14, "green")),
   ];
 }
 
@@ -134,7 +134,7 @@ function drawTraining() {
   if (measured) {
     traces.push({
       name: "accuracy", x: epochs, y: DATA.training.map((epoch) => epoch.accuracy), yaxis: "y2",
-      mode: "lines+markers", line: { color: colour("fit"), dash: "dash" },
+      mode: "lines+markers", line: { color: colour("green"), dash: "dash" },
       marker: { symbol: "square" }, connectgaps: true,
       hovertemplate: "epoch %{x}: %{y:.2f} %<extra></extra>",
     });
@@ -158,7 +158,7 @@ function drawAdditivity() {
     traces.push({
       name: "the run's plan", mode: "markers", x: [DATA.measured.speedup],
       y: [DATA.measured.predicted_speedup],
-      marker: { symbol: "diamond", size: 12, color: colour("drop"),
+      marker: { symbol: "diamond", size: 12, color: colour("orange"),
         line: { color: colour("text"), width: 1 } },
       hovertemplate: "the run's plan: measured %{x:.2f}x, predicted %{y:.2f}x<extra></extra>",
     });

@@ -2,8 +2,6 @@
 // The network as a strip: the original's blocks above, what the plan runs below, on one scale.
 
 const SVG = "http://www.w3.org/2000/svg";
-const VERBS = { keep: "kept", merge: "merged", fit: "fitted", drop: "dropped" };
-const LETTERS = { merge: "M", fit: "F", drop: "D" };
 const TOP = 64, TALL = 78, FOOT = TOP + TALL, PLAN = FOOT + 62, PLAN_TALL = 40;
 
 function node(parent, name, attributes, text) {
@@ -26,8 +24,9 @@ function segments(explorer, point) {
     } else {
       const block = explorer.blocks[i];
       found.push({
-        start: i, end: i + 1, kind: "keep", spec: block.spec, activation: block.activation,
-        ms: block.ms, cost: 0, parameters: block.parameters, original: block.ms,
+        start: i, end: i + 1, kind: explorer.unchanged, spec: block.spec,
+        activation: block.activation, ms: block.ms, cost: 0, parameters: block.parameters,
+        original: block.ms,
       });
       i += 1;
     }
@@ -61,7 +60,7 @@ function drawStrip(holder, explorer, point) {
   patterns(picture);
   const edges = [0];
   for (const block of explorer.blocks) edges.push(edges[edges.length - 1] + block.ms);
-  links(picture, runs, edges, x);
+  links(picture, explorer, runs, edges, x);
   original(picture, explorer, runs, edges, x);
   plan(picture, explorer, runs, x);
   holder.replaceChildren(picture);
@@ -79,19 +78,37 @@ function patterns(picture) {
   node(dots, "circle", { cx: 3, cy: 3, r: 1.2, fill: colour("ground"), opacity: 0.7 });
 }
 
-function box(parent, kind, x, y, width, height, title) {
+// Gives an element its kind's colours; report.css takes the one of the scheme.
+function paint(element, kind) {
+  element.classList.add("kind");
+  element.style.setProperty("--light", kind.colour[0]);
+  element.style.setProperty("--dark", kind.colour[1]);
+}
+
+function rectangle(parent, [x, y, width, height], attributes) {
+  node(parent, "rect", { ...attributes, x, y, width: Math.max(0.5, width), height });
+}
+
+function box(parent, classes, place, title) {
   const group = node(parent, "g", {});
-  const place = { x, y, width: Math.max(0.5, width), height };
-  node(group, "rect", { class: `box ${kind}`, ...place });
-  if (kind === "merge") node(group, "rect", { fill: "url(#stripes)", ...place });
-  if (kind === "fit") node(group, "rect", { fill: "url(#dots)", ...place });
-  if (kind === "drop" && width > 5) {
+  node(group, "title", {}, title);
+  rectangle(group, place, { class: `box ${classes}` });
+  return group;
+}
+
+function kindBox(parent, explorer, name, place, title) {
+  const kind = explorer.kinds[name], [x, y, width, height] = place;
+  const group = box(parent, `${kind.changes ? "changed" : ""} ${kind.pattern}`, place, title);
+  group.dataset.kind = name;
+  paint(group, kind);
+  if (kind.pattern !== "crosses") {
+    if (kind.pattern) rectangle(group, place, { fill: `url(#${kind.pattern})` });
+  } else if (width > 5) {
     const right = x + width, foot = y + height;
     node(group, "path", {
       class: "cross", d: `M${x} ${y}L${right} ${foot}M${right} ${y}L${x} ${foot}`,
     });
   }
-  node(group, "title", {}, title);
 }
 
 function original(picture, explorer, runs, edges, x) {
@@ -100,14 +117,14 @@ function original(picture, explorer, runs, edges, x) {
     for (let i = run.start; i < run.end; i += 1) {
       const block = explorer.blocks[i];
       const title = `block ${i}, ${block.name}: ${block.spec}, ${block.activation || "linear"}, `
-        + `to ${block.size.join("x")}, ${ms(block.ms)} ms; ${VERBS[run.kind]}`;
-      box(picture, run.kind, x(edges[i]), FOOT - tall[i], x(edges[i + 1]) - x(edges[i]), tall[i],
-        title);
+        + `to ${block.size.join("x")}, ${ms(block.ms)} ms; ${explorer.kinds[run.kind].verb}`;
+      const left = x(edges[i]), width = x(edges[i + 1]) - left;
+      kindBox(picture, explorer, run.kind, [left, FOOT - tall[i], width, tall[i]], title);
     }
   }
   const end = edges[edges.length - 1];
   if (explorer.fixed_ms > 0) {
-    box(picture, "fixed", x(end), FOOT - 18, x(end + explorer.fixed_ms) - x(end), 18,
+    box(picture, "fixed", [x(end), FOOT - 18, x(end + explorer.fixed_ms) - x(end), 18],
       `what no plan touches: ${ms(explorer.fixed_ms)} ms`);
   }
   sizes(picture, explorer, edges, x);
@@ -153,14 +170,15 @@ function arcs(picture, explorer, edges, tall, x) {
   }
 }
 
-function links(picture, runs, edges, x) {
+function links(picture, explorer, runs, edges, x) {
   let at = 0;
   for (const run of runs) {
-    if (run.kind !== "keep") {
+    const kind = explorer.kinds[run.kind];
+    if (kind.changes) {
       const [a, b] = [x(edges[run.start]), x(edges[run.end])];
       const [c, d] = [x(at), x(at + run.ms)];
-      node(picture, "path", {
-        class: `link ${run.kind}`, d: `M${a} ${FOOT + 24}H${b}L${d} ${PLAN}H${c}Z` });
+      paint(node(picture, "path", {
+        class: "link", d: `M${a} ${FOOT + 24}H${b}L${d} ${PLAN}H${c}Z` }), kind);
     }
     at += run.ms;
   }
@@ -169,19 +187,19 @@ function links(picture, runs, edges, x) {
 function plan(picture, explorer, runs, x) {
   let at = 0;
   for (const run of runs) {
-    const left = x(at), width = x(at + run.ms) - left;
-    box(picture, run.kind, left, PLAN, width, PLAN_TALL,
-      `${names(explorer, run.start, run.end)} ${VERBS[run.kind]}: ${run.spec || "nothing"}, `
+    const left = x(at), width = x(at + run.ms) - left, kind = explorer.kinds[run.kind];
+    kindBox(picture, explorer, run.kind, [left, PLAN, width, PLAN_TALL],
+      `${names(explorer, run.start, run.end)} ${kind.verb}: ${run.spec || "nothing"}, `
       + `${ms(run.ms)} of ${ms(run.original)} ms`);
-    if (run.kind !== "keep" && width > 12) {
-      node(picture, "text", {
-        x: left + width / 2, y: PLAN + PLAN_TALL / 2 + 4, class: `inside ${run.kind}` },
-      LETTERS[run.kind]);
+    if (kind.changes && width > 12) {
+      paint(node(picture, "text", {
+        x: left + width / 2, y: PLAN + PLAN_TALL / 2 + 4, class: `inside ${kind.pattern}` },
+      kind.letter), kind);
     }
     at += run.ms;
   }
   if (explorer.fixed_ms > 0) {
-    box(picture, "fixed", x(at), PLAN, x(at + explorer.fixed_ms) - x(at), PLAN_TALL,
+    box(picture, "fixed", [x(at), PLAN, x(at + explorer.fixed_ms) - x(at), PLAN_TALL],
       `what no plan touches: ${ms(explorer.fixed_ms)} ms`);
   }
   node(picture, "text", { x: 1, y: PLAN + PLAN_TALL + 15, class: "quiet" },
