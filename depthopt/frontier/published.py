@@ -25,9 +25,7 @@ from depthopt.core.chain import Chain
 from depthopt.core.window import Window, segment_window
 from depthopt.errors import ArtefactError, TableError
 from depthopt.kinds.latency_keys import candidate_ms, latency_keys
-from depthopt.kinds.merge import KIND as MERGE
-from depthopt.kinds.merge import detail_of
-from depthopt.kinds.registry import changes, changing
+from depthopt.kinds.registry import changes, changing, composition
 from depthopt.tables.importance import Importance, ImportanceTable
 from depthopt.tables.latency import (
     LatencySummary,
@@ -300,7 +298,7 @@ def _candidate(
     )
     if kept == everything and end - start == 1 and window == Window.of(first.operator):
         return _keep(chain, start)
-    return Candidate(start, end, MERGE.name, (merged,), last.activation, detail_of(kept))
+    return replace(composition(start, end, kept, merged), activation=last.activation)
 
 
 def _summary(rows: Sequence[PublishedLatency]) -> LatencySummary:

@@ -27,6 +27,15 @@ def kind_of(candidate: Candidate) -> Kind:
     return kind
 
 
+def composition(
+    start: int, end: int, blocks: Sequence[int], convolution: Convolution
+) -> Candidate:
+    """The candidate that composes the convolutions of some of a segment's blocks into one."""
+    from depthopt.kinds.merge import KIND, detail_of  # noqa: PLC0415 - a kind is loaded when used
+
+    return Candidate(start, end, KIND.name, (convolution,), None, detail_of(blocks))
+
+
 def changes(candidate: Candidate) -> bool:
     """Whether a candidate changes anything; those that do not cost nothing."""
     return kind_of(candidate).changes
