@@ -35,5 +35,5 @@ def test_an_operator_has_its_files() -> None:
     package = ROOT / "depthopt"
     operators = {path.stem for path in (package / "core" / "operators").glob("[a-z]*.py")}
     assert {"convolution", "average_pooling", "activation", "identity"} <= operators
-    for name in operators:
+    for name in operators - {"unknown"}:
         assert (package / "latency" / "graphs" / f"{name}.py").exists()

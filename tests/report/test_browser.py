@@ -3,6 +3,7 @@
 import re
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,9 @@ from depthopt.core.plan import Plan  # noqa: E402
 from depthopt.extraction.extract import extract  # noqa: E402
 from depthopt.frontier.solve import solve  # noqa: E402
 from depthopt.kinds.candidates import candidates  # noqa: E402
+from depthopt.kinds.kind import Pattern  # noqa: E402
 from depthopt.kinds.latency_keys import candidate_ms  # noqa: E402
+from depthopt.kinds.registry import changing  # noqa: E402
 from depthopt.models.timm import create_timm_model  # noqa: E402
 from depthopt.report import facts  # noqa: E402
 from depthopt.report.compare import compare  # noqa: E402
@@ -28,6 +31,7 @@ from depthopt.report.reading import read_run  # noqa: E402
 from depthopt.tables.importance import ImportanceTable  # noqa: E402
 from depthopt.tables.latency import LatencyTable  # noqa: E402
 from tests.report.chromium import browser, needs_chromium, open_page  # noqa: E402
+from tests.report.other_kind import KIND, bring, write_squeezed_run  # noqa: E402
 from tests.report.run_folder import small_candidates, small_chain, write_run  # noqa: E402
 
 pytestmark = [pytest.mark.slow, needs_chromium]
@@ -94,7 +98,7 @@ def shows(page: Chrome, folder: Path, plan: Plan) -> None:
     assert total[5] == f"{plan.latency_ms:.3f}"
     assert text(page, "f-ms") == f"{plan.latency_ms:.3f} ms of {plan.original_ms:.3f} ms"
     assert text(page, "f-speedup") == f"{plan.speedup:.2f}x"
-    replaced = len(plan.replaced)
+    replaced = len(changing(plan.choices))
     if replaced:
         assert f"in {replaced} segment" in text(page, "summary")
     found = explorer(read_run(folder))
@@ -168,14 +172,15 @@ def test_a_point_of_the_plot_picks_its_plan(page: Chrome, folder: Path) -> None:
 def test_hovering_over_a_point_tells_its_plan(page: Chrome, folder: Path) -> None:
     frontier = read_run(folder).frontier
     assert frontier is not None
-    plan = next(p for p in map(frontier.plan, range(len(frontier.points))) if len(p.replaced) == 5)
+    plans = map(frontier.plan, range(len(frontier.points)))
+    plan = next(plan for plan in plans if len(changing(plan.choices)) == 5)
     index = [p.latency_ms for p in frontier.points].index(plan.latency_ms)
     page.execute_script(
         "Plotly.Fx.hover(byId('frontier'), [{curveNumber: 0, pointNumber: arguments[0]}])", index
     )
     said = page.find_element(By.CSS_SELECTOR, "#frontier .hovertext").text
     assert f"{plan.latency_ms:.3f} milliseconds" in said
-    for choice in plan.replaced:
+    for choice in changing(plan.choices):
         what = " + ".join(map(str, choice.operators))
         assert f"{choice.kind} {choice.start}:{choice.end} {what}".strip() in said
 
@@ -198,7 +203,7 @@ def test_the_plot_takes_other_scales(page: Chrome, folder: Path) -> None:
 
 BOXES = """
 const box = (g) => { const r = g.querySelector("rect.box"); return r && {
-  kind: r.classList[1], title: g.querySelector("title").textContent, left: +r.getAttribute("x"),
+  kind: g.dataset.kind || r.classList[1], title: g.querySelector("title").textContent, left: +r.getAttribute("x"),
   width: +r.getAttribute("width"), height: +r.getAttribute("height") }; };
 return [...document.querySelectorAll("#strip g")].map(box).filter(Boolean)
 """
@@ -246,6 +251,58 @@ def test_the_strip_draws_blocks_skips_barriers_sizes_and_the_plan(tmp_path: Path
         assert float(place[1]) == pytest.approx(drawn_at[2])
         sizes = [t.text for t in driver.find_elements(By.CSS_SELECTOR, "#strip text.quiet")]
         assert [size for size in sizes if "x" in size] == ["16x16", "8x8"]
+
+
+LOOK = """
+const look = (element) => { const { fill, stroke, strokeDasharray } = getComputedStyle(element);
+  return [fill, stroke, strokeDasharray]; };
+const [first, second] = document.querySelectorAll("#strip g[data-kind=squeeze]");
+const key = [...document.querySelectorAll(".key .kind")].at(-1);
+const letter = document.querySelector("#strip text.inside:last-of-type");
+return {
+  box: look(first.querySelector("rect.box")),
+  over: [...first.querySelectorAll("rect:not(.box), path")].map(look).flat(),
+  link: look([...document.querySelectorAll("#strip .link")].at(-1)),
+  letter: [letter.textContent, ...look(letter).slice(0, 2)],
+  key: look(key.querySelector("rect.box")),
+  said: [key.parentNode.textContent.trim(), byId("summary").textContent,
+    byId("strip-text").textContent, first.textContent, HOVERS[arguments[0]]],
+}
+"""
+
+
+@pytest.mark.parametrize("pattern", ["", "stripes", "dots", "crosses"])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_kind_of_another_package_is_drawn_as_it_says(
+    scheme: str, pattern: Pattern, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    bring(monkeypatch, replace(KIND, pattern=pattern, verb="<b>squeezed</b>", letter="<i>"))
+    index = write_squeezed_run(tmp_path)
+    write_bytes(tmp_path / "report.html", report_page(read_run(tmp_path)).encode())
+    with browser(scheme=scheme) as driver:
+        open_page(driver, tmp_path / "report.html")
+        seen = driver.execute_script(LOOK, index)
+        assert not driver.find_elements(By.CSS_SELECTOR, "b, i")
+        assert driver.get_log("browser") == []
+    own, ground, text_ = {
+        "light": ("rgb(123, 63, 152)", "rgb(255, 255, 255)", "rgb(27, 31, 36)"),
+        "dark": ("rgb(199, 155, 224)", "rgb(20, 23, 28)", "rgb(232, 235, 239)"),
+    }[scheme]
+    crossed = pattern == "crosses"
+    assert seen["box"] == ([ground, own, "3px, 2px"] if crossed else [own, text_, "none"])
+    assert seen["key"] == seen["box"]
+    assert seen["link"][0] == own
+    assert seen["letter"] == ["<i>", *([own, ground] if crossed else [ground, own])]
+    if crossed:
+        assert seen["over"][1] == own
+    else:
+        assert seen["over"][:1] == ([f'url("#{pattern}")'] if pattern else [])
+    key, summary, words, title, hover = seen["said"]
+    assert key == "<b>squeezed</b>"
+    assert "1 dropped, 1 <b>squeezed</b>." in summary
+    assert "Blocks <b>squeezed</b>: 3 to 4." in words
+    assert title.endswith("; <b>squeezed</b>")
+    assert "1 &lt;b&gt;squeezed&lt;/b&gt;" in hover
 
 
 def test_pointing_at_the_strip_tells_what_is_there(page: Chrome) -> None:

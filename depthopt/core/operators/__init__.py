@@ -11,6 +11,7 @@ from depthopt.core.operators.activation import Activation
 from depthopt.core.operators.average_pooling import AveragePooling
 from depthopt.core.operators.convolution import Convolution
 from depthopt.core.operators.identity import Identity
+from depthopt.core.operators.unknown import Unknown
 from depthopt.core.shapes import Pair
 from depthopt.errors import UsageError
 from depthopt.plugins import Plugins
@@ -70,7 +71,7 @@ OPERATORS = Plugins(
 
 
 def parse_operator(text: str) -> Operator:
-    """The operator whose ``str`` is ``text``.
+    """The operator whose ``str`` is ``text``; one that is not known is refused where it is used.
 
     Raises:
         ValueError: it is none's.
@@ -81,6 +82,6 @@ def parse_operator(text: str) -> Operator:
         try:
             kind = OPERATORS.get(word)
         except UsageError as error:
-            raise ValueError(str(error)) from None
+            return Unknown(text, str(error))
     operator: Operator = kind.parse(text)
     return operator
