@@ -1,6 +1,7 @@
 """Recipes looked through: what they need, what they will take, and what would stop them."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,6 @@ from PIL import Image
 from depthopt.cli.main import main
 from depthopt.pipeline.dry_run import dry_run
 from depthopt.pipeline.recipe import load_recipe
-from depthopt.pipeline.run import run
 from tests.pipeline.small_run import write_recipe
 
 RECIPES = Path(__file__).parents[2] / "recipes"
@@ -80,10 +80,10 @@ def test_trials_are_forecast_with_the_plans_that_they_carry_out(tmp_path: Path) 
     assert {stage.stage: stage for stage in without.stages}["solve"].seconds is None
 
 
-def test_finished_stages_are_shown_as_done(tmp_path: Path) -> None:
-    recipe = write_recipe(tmp_path)
-    run(load_recipe(recipe), tmp_path / "run", until="solve")
-    found = dry_run(load_recipe(recipe, ["data.workers=0"]), tmp_path / "run")
+def test_finished_stages_are_shown_as_done(finished: tuple[Path, Path]) -> None:
+    recipe, folder = finished
+    shutil.rmtree(folder / "shallow")
+    found = dry_run(load_recipe(recipe, ["data.workers=0"]), folder)
     done = [stage.stage for stage in found.stages if stage.done]
     assert done == ["teacher", "extract", "profile", "estimate", "solve"]
 
