@@ -8,6 +8,7 @@ kept: its Gram matrix is accumulated in float64 over batches, so memory does not
 with the number of images. One Gram matrix serves every target and every smaller kernel.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -17,6 +18,7 @@ import torch.nn.functional as F  # noqa: N812 - torch's own convention
 from torch import Tensor
 
 from depthopt.core.operators import Convolution
+from depthopt.core.workload import Workload
 from depthopt.errors import DataError
 from depthopt.rewrite.ridges import FIT_RIDGES
 
@@ -68,8 +70,7 @@ class Regression:
         """
         self.spec, self.device = spec, device
         self._groups = spec.groups
-        kh, kw = spec.kernel_size
-        features = self.features = spec.in_channels // spec.groups * kh * kw
+        features = self.features = _features(spec)
         zeros = partial(torch.zeros, dtype=torch.float64, device=device)
         self._gram = zeros((spec.groups, features, features))
         self._sums = zeros((spec.groups, features))
@@ -82,9 +83,21 @@ class Regression:
     @staticmethod
     def bytes_needed(spec: Convolution, out_channels: int) -> int:
         """Memory of the accumulators, in bytes."""
-        kh, kw = spec.kernel_size
-        features = spec.in_channels // spec.groups * kh * kw
+        features = _features(spec)
         return 8 * features * (spec.groups * features + out_channels)
+
+    @classmethod
+    def workload(
+        cls, spec: Convolution, out_channels: int, *, pixels: int, solves: int
+    ) -> Workload:
+        """What it takes to accumulate output pixels, and to solve for ``spec`` so many times.
+
+        A pixel adds one product to every accumulator. A solution factorises a copy of the Gram
+        matrix, n^3 / 6 multiply-accumulates, and substitutes in it twice, n^2 / 2 an output each.
+        """
+        features, needed = _features(spec), cls.bytes_needed(spec, out_channels)
+        solving = spec.groups * features**3 // 6 + features**2 * out_channels
+        return Workload(macs64=needed // 8 * pixels + solves * solving, memory_bytes=2 * needed)
 
     def add(self, inputs: Tensor, targets: Mapping[str, Tensor]) -> None:
         """Accumulate one batch.
@@ -207,6 +220,11 @@ class Regression:
             result[name] = (weight, bias[:, part].reshape(channels))
             begin = part.stop
         return result
+
+
+def _features(spec: Convolution) -> int:
+    """Weights per output."""
+    return spec.in_channels // spec.groups * math.prod(spec.kernel_size)
 
 
 def convolve(inputs: Tensor, weight: Tensor, bias: Tensor, spec: Convolution) -> Tensor:

@@ -1,6 +1,8 @@
 """A plan carried out: new convolutions fitted and kept ones compensated, left to right."""
 
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import replace
 from itertools import dropwhile
 
 from torch import Tensor, nn
@@ -9,6 +11,7 @@ from depthopt.core.candidate import Candidate
 from depthopt.core.chain import Chain
 from depthopt.core.plan import Plan
 from depthopt.core.progress import Progress, silent
+from depthopt.core.workload import Workload
 from depthopt.data.repeatable import repeatable
 from depthopt.errors import UsageError
 from depthopt.graph.heap import kept_heap
@@ -18,9 +21,10 @@ from depthopt.rewrite.affine import folded
 from depthopt.rewrite.compensate import compensate
 from depthopt.rewrite.fold import fold_norms
 from depthopt.rewrite.inserted import start_as_identity
-from depthopt.rewrite.ridges import FIT_RIDGES
+from depthopt.rewrite.regression import Regression
+from depthopt.rewrite.ridges import COMPENSATION_RIDGES, FIT_RIDGES
 from depthopt.rewrite.set_weights import fresh_lengths, set_weights
-from depthopt.rewrite.side_by_side import Place, SideBySide
+from depthopt.rewrite.side_by_side import Place, SideBySide, observing_workload
 from depthopt.shallow.build import New, build, is_regressed
 from depthopt.shallow.options import Form, Start
 
@@ -86,6 +90,24 @@ def apply(
             compensate(networks, chain, choice.start)
     progress(len(todo), len(todo), "layers regressed")
     return student
+
+
+def apply_workload(
+    chain: Chain, images: int, *, ridges: Collection[float], compensated: bool
+) -> Workload:
+    """What ``apply`` takes at most, for so many images.
+
+    Every layer is regressed, and as large as the original's.
+    """
+    solves = max(len(ridges), len(COMPENSATION_RIDGES) if compensated else 0)
+    observing = observing_workload(chain, images, solves)
+    regressing = Workload()
+    for block in chain.blocks:
+        pixels = images * math.prod(block.layout.output_size)
+        channels = block.layout.out_channels
+        regressing += Regression.workload(block.operator, channels, pixels=pixels, solves=solves)
+    memory_bytes = observing.memory_bytes + regressing.memory_bytes
+    return replace(observing + regressing, memory_bytes=memory_bytes)
 
 
 def _behind_first(plan: Plan) -> Iterator[Candidate]:
