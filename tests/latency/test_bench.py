@@ -36,6 +36,7 @@ def test_there_are_two_copies_even_of_what_outweighs_the_network():
     assert ballast_bytes(2 * weight_bytes(key), NETWORK) == MIN_BALLAST
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize(("name", "least", "most"), [("onnxruntime", 16, 96), ("tensorrt", 1, 1)])
 def test_runtimes_that_merge_what_lies_side_by_side_get_one_copy(name, least, most):
     actual = get_runtime("onnxruntime")

@@ -15,7 +15,7 @@ from depthopt.export.saved import create_timm_model
 from depthopt.extraction import candidates, extract
 from tests.report.run_folder import write_run
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timed]
 
 
 @pytest.mark.parametrize("name", ["mobilenetv2_100", "resnet101"])
