@@ -3,10 +3,13 @@
 import json
 import subprocess
 import sys
+from functools import partial
 
 import pytest
 
+from depthopt import latency
 from depthopt.cli import main
+from depthopt.latency.measure import Effort
 
 QUICK = (
     *("--input-size", "3,32,32", "--seconds-per-entry", "0.001"),
@@ -83,7 +86,9 @@ def test_a_full_table_needs_no_torch(measured):
 
 @pytest.mark.timed
 @pytest.mark.usefixtures("measured")
-def test_predictions_are_checked_stored_and_drawn(call, tmp_path):
+def test_predictions_are_checked_stored_and_drawn(call, tmp_path, monkeypatch):
+    effort = Effort(seconds=0.5, warmup_s=0.1)
+    monkeypatch.setattr(latency, "validate", partial(latency.validate, effort=effort))
     code, out, _ = call(
         "test_resnet",
         *QUICK,
