@@ -236,6 +236,7 @@ def test_a_noisy_machine_is_reported_with_the_spread(bench, caplog):
     assert "160 %" in caplog.text
 
 
+@pytest.mark.timed
 def test_on_a_real_runtime_more_work_takes_longer():
     heavy = Convolution(256, 256, (3, 3), padding=(1, 1, 1, 1))
     network = single_graph(LatencyKey(heavy, (16, 16), RELU))

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from depthopt.latency.measure import Effort, time_in_turn
-from depthopt.pipeline import measure
+from depthopt.latency.pick import pick_measured
+from depthopt.pipeline import measure, work
 from depthopt.pipeline.recipe import load_recipe
 from depthopt.pipeline.run import STAGE_NAMES, run
 from tests.pipeline.small_run import Log, write_recipe
@@ -16,9 +17,10 @@ from tests.pipeline.small_run import Log, write_recipe
 
 @pytest.fixture(autouse=True)
 def _hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Results are timed for a moment only: no test here asks how fast a network is."""
-    effort = Effort(seconds=0.1, min_rounds=3, warmup_s=0.0, burst_ms=0.1)
+    """Networks are timed for a moment only: no test here asks how fast one is."""
+    effort = Effort(seconds=0.5, warmup_s=0.1)
     monkeypatch.setattr(measure, "time_in_turn", partial(time_in_turn, effort=effort))
+    monkeypatch.setattr(work, "pick_measured", partial(pick_measured, effort=effort))
 
 
 @pytest.fixture

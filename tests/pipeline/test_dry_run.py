@@ -35,7 +35,11 @@ def two_classes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_imagenet_recipes_dry_run_on_two_classes(
     path: Path, two_classes: Path, tmp_path: Path
 ) -> None:
-    overrides = [f"data.root={two_classes}", "data.calibration_images=8"]
+    overrides = [
+        f"data.root={two_classes}",
+        "data.calibration_images=8",
+        "model.input_size=[3,64,64]",
+    ]
     recipe = load_recipe(path, overrides)
     found = dry_run(recipe, tmp_path / "run", batch=2)
     missing = recipe.latency.device == "cuda" and not torch.cuda.is_available()
