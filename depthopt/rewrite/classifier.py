@@ -82,7 +82,7 @@ def regress_classifier(
 
 
 def classifier_workload(fitting: int, held_out: int) -> Workload:
-    """What ``regress_classifier`` takes on so many images; to solve is little beside that."""
+    """What it takes to read the features of so many images; what is solved on them is not in it."""
     return Workload(forward_images=fitting + held_out)
 
 
