@@ -9,10 +9,11 @@ from torch import Tensor, nn
 from depthopt.core.candidate import Candidate
 from depthopt.core.chain import Chain
 from depthopt.core.progress import Progress, silent
+from depthopt.core.workload import Workload
 from depthopt.data.repeatable import repeatable
 from depthopt.errors import DataError, TableError, UsageError
 from depthopt.importance.finetune import Finetune, Train, evaluated
-from depthopt.importance.fit import Fit, parts_of
+from depthopt.importance.fit import MEMORY_BYTES, Fit, fit_workload, parts_of
 from depthopt.importance.magnitude import magnitude_importance
 from depthopt.importance.score import LabelledOrNot
 from depthopt.importance.workers import Workers
@@ -33,7 +34,7 @@ def estimate(
     fitting: Iterable[Tensor] = (),
     held_out: Iterable[LabelledOrNot] = (),
     ridges: Sequence[float] = FIT_RIDGES,
-    memory_bytes: int = 2**29,
+    memory_bytes: int = MEMORY_BYTES,
     train: Train | None = None,
     form: Form = "merged",
     workers: Workers | int | None = None,
@@ -103,6 +104,34 @@ def estimate(
         if on_update is not None:
             on_update(known)
     return replace(known, entries={c: known.entries[c] for c in changing(candidates)})
+
+
+def estimate_workload(
+    chain: Chain,
+    candidates: Sequence[Candidate],
+    *,
+    estimator: Estimator,
+    images: int,
+    held_out: int,
+    ridges: Sequence[float],
+    training: Workload | None,
+    form: Form,
+    workers: int | None,
+) -> Workload | None:
+    """What ``estimate`` takes for so many images fitted on and held out; None if it is unknown.
+
+    That depends on ``training``, what the short one of ``finetune`` takes. With workers the work is
+    that of all together, the memory that of each.
+    """
+    scored = changing(candidates)
+    if estimator == "magnitude":
+        return Workload()
+    if estimator == "finetune":
+        scoring = Workload(forward_images=held_out)
+        return None if training is None else (training + scoring) * len(scored)
+    parts = parts_of(chain, scored, form, workers=workers or 1, memory_bytes=MEMORY_BYTES)
+    fits = [fit_workload(chain, p, form, images, held_out, ridges=len(ridges)) for p in parts]
+    return sum(fits, Workload())
 
 
 class _Steps:

@@ -14,13 +14,14 @@ that the table's bits depend neither on the number of cores nor on that of worke
 import contextlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, fx, nn
 
 from depthopt.core.candidate import Candidate
 from depthopt.core.chain import Chain
+from depthopt.core.workload import Workload
 from depthopt.errors import DataError
 from depthopt.graph.heap import kept_heap
 from depthopt.graph.trace import trace
@@ -34,6 +35,9 @@ from depthopt.shallow.build import check_chain
 from depthopt.tables.importance import Importance
 
 Part = tuple[Candidate, ...]
+
+MEMORY_BYTES = 2**29
+"""Of the Gram matrices that one worker accumulates together."""
 
 _PARTS = 3
 """Per worker: more lose less when one dies, and share less of the original's runs."""
@@ -146,18 +150,15 @@ def parts_of(
     """
     problems = problems_of(candidates, form)
     groups = grouped(chain, problems)
-    units = [(g.candidates, g.memory_bytes, 4 * g.macs(chain)) for g in groups]
+    units = [(g.candidates, g.memory_bytes, 4 * g.workload(chain, 1).macs64) for g in groups]
     units += [((c,), 0, 0) for c in candidates if c not in problems]
     units.sort(key=lambda unit: unit[0][0].start)
-    left = [0]
-    for block in reversed(chain.blocks):
-        left.append(left[-1] + block.macs)
-    left.reverse()
+    left = _macs_behind(chain)
     efforts = [macs + sum(left[c.end] for c in members) for members, _, macs in units]
     each = sum(efforts) / workers
     enough = max(each / _PARTS, min(each, _WORTHWHILE * left[0]))
     parts: list[list[Candidate]] = []
-    spent: list[int] = []
+    spent: list[float] = []
     used = 0
     for (members, need, _), own in zip(units, efforts, strict=True):
         if not parts or used + need > memory_bytes or spent[-1] + own / 2 > enough:
@@ -169,6 +170,30 @@ def parts_of(
         used += need
     longest_first = sorted(range(len(parts)), key=lambda i: -spent[i])
     return [tuple(parts[i]) for i in longest_first]
+
+
+def fit_workload(
+    chain: Chain, part: Part, form: Form, images: int, held_out: int, *, ridges: int
+) -> Workload:
+    """What ``Fit`` takes for a part, on so many images fitted on and held out.
+
+    It runs the original on the former as far as a segment reaches that is regressed, and on those
+    held out to its end; then, for each candidate, what lies behind it.
+    """
+    left, problems = _macs_behind(chain), problems_of(part, form)
+    macs = images * (left[0] - min((left[c.end] for c in problems), default=left[0]))
+    macs += held_out * (left[0] + sum(left[c.end] for c in part))
+    regressions = [group.workload(chain, images, ridges) for group in grouped(chain, problems)]
+    work = sum(regressions, Workload(forward_images=macs / left[0]))
+    return replace(work, memory_bytes=sum(each.memory_bytes for each in regressions))
+
+
+def _macs_behind(chain: Chain) -> list[int]:
+    """Multiply-accumulates of the blocks behind each position."""
+    behind = [0]
+    for block in reversed(chain.blocks):
+        behind.append(behind[-1] + block.macs)
+    return behind[::-1]
 
 
 @contextlib.contextmanager

@@ -5,10 +5,12 @@ their ends and kernels (``depthopt.rewrite.regression``).
 """
 
 import logging
+import math
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor, fx
@@ -17,6 +19,7 @@ from depthopt.core.candidate import Candidate
 from depthopt.core.chain import Chain
 from depthopt.core.operators import Convolution
 from depthopt.core.window import Window
+from depthopt.core.workload import Workload
 from depthopt.errors import DataError
 from depthopt.graph.partial import record
 from depthopt.kinds.kind import Weights
@@ -56,15 +59,22 @@ class Group:
     @property
     def memory_bytes(self) -> int:
         """What its normal equations take."""
-        pairs = zip(self.candidates, self.problems, strict=True)
-        outputs = {c.end: p.convolution.out_channels for c, p in pairs}
-        return sums_bytes(self.largest, sum(outputs.values()))
+        return sums_bytes(self.largest, self._out_channels)
 
-    def macs(self, chain: Chain) -> int:
-        """Multiply-accumulates of the normal equations for one image."""
-        spec, first = self.largest, chain.blocks[self.start]
-        height, width = spec.output_size(first.layout.input_size)
-        return self.memory_bytes // 8 * height * width
+    @property
+    def _out_channels(self) -> int:
+        """Of all its targets."""
+        pairs = zip(self.candidates, self.problems, strict=True)
+        return sum({c.end: p.convolution.out_channels for c, p in pairs}.values())
+
+    def workload(self, chain: Chain, images: int, ridges: int = 0) -> Workload:
+        """What it takes to accumulate so many images, and to try so many ridges on each kernel."""
+        size = self.largest.output_size(chain.blocks[self.start].layout.input_size)
+        regression = partial(Regression.workload, out_channels=self._out_channels)
+        work = regression(self.largest, pixels=images * math.prod(size), solves=0)
+        for spec in _by_spec(self):
+            work += regression(spec, pixels=0, solves=ridges)
+        return work
 
 
 def problems_of(candidates: Sequence[Candidate], form: Form) -> dict[Candidate, Problem]:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from depthopt.core.candidate import Candidate
+from depthopt.core.operators import Convolution
 from depthopt.kinds.kind import Kind
 from depthopt.plugins import Plugins
 
@@ -27,9 +28,7 @@ def kind_of(candidate: Candidate) -> Kind:
     return kind
 
 
-def composition(
-    start: int, end: int, blocks: Sequence[int], convolution: Convolution
-) -> Candidate:
+def composition(start: int, end: int, blocks: Sequence[int], convolution: Convolution) -> Candidate:
     """The candidate that composes the convolutions of some of a segment's blocks into one."""
     from depthopt.kinds.merge import KIND, detail_of  # noqa: PLC0415 - a kind is loaded when used
 

@@ -26,6 +26,7 @@ import numpy as np
 from depthopt.core.candidate import Candidate, kept_blocks
 from depthopt.core.chain import Chain
 from depthopt.core.progress import Progress, silent
+from depthopt.core.workload import Workload
 from depthopt.errors import ModelError, TableError
 from depthopt.kinds.latency_keys import latency_keys
 from depthopt.latency.bench import TOLERANCE, Bench, Group
@@ -49,6 +50,13 @@ GROUPS_IN_SWEEP, SWEEPS = 8, 3
 seconds at a time, which hits what needs memory harder than the network as a whole, and an
 entry's median bears it if most of its samples are from other seconds."""
 
+ENTRY_SECONDS = 0.25
+"""Cap on the time per entry."""
+
+_BEYOND_CAP_SECONDS = 0.1
+"""Per entry, on a processor, graphs made and compiled included: 69 s for 197 entries at a cap of
+0.25 s (tests/benchmarks/README.md)."""
+
 SHRINKING = 0.05
 """Share of a network's time that, where its blocks leave it over, is taken to shrink with
 them; what is left over beyond it is fixed."""
@@ -65,7 +73,7 @@ def profile(
     network: bytes | Path,
     table: LatencyTable | None = None,
     batch: int = 1,
-    entry_seconds: float = 0.25,
+    entry_seconds: float = ENTRY_SECONDS,
     progress: Progress = silent,
     on_update: Callable[[LatencyTable], None] | None = None,
 ) -> LatencyTable:
@@ -122,6 +130,11 @@ def profile(
             on_update(table)
     _warn_if_noisy(table, wanted)
     return table
+
+
+def profile_workload(entries: int, entry_seconds: float = ENTRY_SECONDS) -> Workload:
+    """What it takes to measure so many entries on a processor; nobody has timed it on a GPU yet."""
+    return Workload(clock_s=entries * (entry_seconds + _BEYOND_CAP_SECONDS))
 
 
 def _in_sweeps(

@@ -95,6 +95,14 @@ class Context:
             build=latency.build,
         )
 
+    def require_runtime(self) -> Runtime:
+        """The runtime, asked for before an hour of training shows that there is none.
+
+        Raises:
+            RuntimeUnavailable: it is unknown, not installed, or not for this machine.
+        """
+        return self.runtime
+
     @cached_property
     def data(self) -> Dataset:
         """The data set, checked."""

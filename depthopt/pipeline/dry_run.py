@@ -1,10 +1,10 @@
 """A recipe looked through before hours are spent on it: what it needs and what it will take.
 
-Nothing is written into the run folder. Times come from short measurements on this machine:
-a forward pass, a training step, and a matrix product in float64.
+Nothing is written into the run folder. What a stage's work is, the modules say that do it
+(``core.workload``); how fast this machine is, short measurements say: of a forward pass, a training
+step, and a matrix product in float64.
 """
 
-import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -12,37 +12,33 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from torch import nn
 
 from depthopt.core.candidate import Candidate
 from depthopt.core.chain import Chain
-from depthopt.core.operators import Convolution
-from depthopt.data.dataset import training_steps
+from depthopt.core.workload import Workload
 from depthopt.errors import DepthoptError
 from depthopt.extraction.extract import extract
-from depthopt.importance.regress import grouped
+from depthopt.importance.estimate import estimate_workload
 from depthopt.kinds.candidates import candidates
 from depthopt.kinds.latency_keys import latency_keys
+from depthopt.kinds.registry import changing
+from depthopt.latency.profile import profile_workload
 from depthopt.pipeline.context import Context
 from depthopt.pipeline.folder import RunFolder
+from depthopt.pipeline.measure import result_workload
 from depthopt.pipeline.processes import Processes
 from depthopt.pipeline.recipe import Recipe
 from depthopt.pipeline.run import Silent
 from depthopt.pipeline.stages import STAGES
 from depthopt.pipeline.trials import MOST_TRIED
 from depthopt.pipeline.work import starting_table, teacher_is_trained
-from depthopt.rewrite.regression import Regression
-from depthopt.shallow.build import is_regressed
+from depthopt.rewrite.classifier import classifier_workload
+from depthopt.shallow.apply import apply_workload
 from depthopt.train.config import TrainConfig
-
-_ENTRY_S = 0.35
-"""A latency entry takes: 69 s for 197 of them (latency_tables/README.md)."""
-
-_PASSES = 4
-"""Over the images that are regressed on, one for each part of the candidates."""
+from depthopt.train.finetune import steps_of, training_workload
 
 _SIDE = 1024
 """Of the matrices that are multiplied to see how fast that is."""
@@ -108,6 +104,12 @@ class Speed:
     step_bytes: float
     macs64: float
 
+    def of(self, work: Workload) -> tuple[float, float | None]:
+        """Seconds and gigabytes that some work takes here."""
+        seconds = work.forward_images * self.forward_s + work.trained_images * self.step_s
+        seconds += work.macs64 / self.macs64 + work.clock_s
+        return seconds, (work.memory_bytes + work.kept_images * self.step_bytes) / 1e9 or None
+
 
 def dry_run(recipe: Recipe, folder: Path, *, batch: int = 8) -> DryRun:
     """Load everything that a recipe names, and estimate what each stage will take.
@@ -124,7 +126,7 @@ def dry_run(recipe: Recipe, folder: Path, *, batch: int = 8) -> DryRun:
         update={"data": recipe.data.model_copy(update={"check": False, "workers": 0})}
     )
     run = Context(unchecked, RunFolder(folder), Silent(), Processes())
-    problems = list(_problems(run))
+    problems = _problems(run)
     images = {}
     with suppress(DepthoptError):
         images = {s: len(getattr(run.data, s)) for s in ("train", "calibration", "test")}
@@ -146,28 +148,27 @@ def dry_run(recipe: Recipe, folder: Path, *, batch: int = 8) -> DryRun:
         dict(Counter(c.kind for c in found)),
         entries,
         tuple(forecast.stages()),
-        tuple(problems),
+        problems,
     )
 
 
-def _problems(run: Context) -> Iterator[str]:
+def _problems(run: Context) -> tuple[str, ...]:
     """What would stop the run."""
     checks: tuple[Callable[[], object], ...] = (
-        lambda: run.runtime,
+        run.require_runtime,
         lambda: [next(s.batches(8)) for s in (run.data.train, run.data.calibration, run.data.test)],
         lambda: starting_table(run),
     )
-    told = set()
+    found = []
     for check in checks:
         try:
             check()
         except DepthoptError as error:
-            if str(error) not in told:
-                yield str(error)
-            told.add(str(error))
+            found.append(str(error))
     checkpoint = run.recipe.model.checkpoint
     if checkpoint is not None and not checkpoint.is_file():
-        yield f"model.checkpoint {checkpoint} does not exist"
+        found.append(f"model.checkpoint {checkpoint} does not exist")
+    return tuple(dict.fromkeys(found))
 
 
 def _untrained(run: Context, classes: int) -> nn.Module:
@@ -196,6 +197,7 @@ def _measured(model: nn.Module, size: tuple[int, int, int], batch: int) -> Speed
             model.eval()(images)
 
     def step() -> None:
+        kept.clear()
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
             model.train()(images).square().mean().backward()
 
@@ -204,7 +206,7 @@ def _measured(model: nn.Module, size: tuple[int, int, int], batch: int) -> Speed
     forward_s, step_s = _seconds(forward) / batch, _seconds(step) / batch
     saved = sum(size for pointer, size in kept.items() if pointer not in weights)
     model.zero_grad()
-    return Speed(forward_s, step_s, saved / 2 / batch, _SIDE**3 / _seconds(lambda: matrix @ matrix))
+    return Speed(forward_s, step_s, saved / batch, _SIDE**3 / _seconds(lambda: matrix @ matrix))
 
 
 def _seconds(work: Callable[[], object]) -> float:
@@ -219,10 +221,8 @@ def _seconds(work: Callable[[], object]) -> float:
     return min(times)
 
 
-class _Estimate(NamedTuple):
-    seconds: float | None
-    memory_gb: float | None
-    what: str
+_Known = tuple[Workload | None, str]
+"""What a stage takes, None where that is not known; and what it will do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,7 +236,7 @@ class _Forecast:
 
     def stages(self) -> Iterator[StageForecast]:
         """Of all stages, in order; after the first that is to do, none is done."""
-        forecasts: dict[str, Callable[[], _Estimate]] = {
+        forecasts: dict[str, Callable[[], _Known]] = {
             "teacher": self._teacher,
             "profile": self._profile,
             "estimate": self._estimate,
@@ -245,109 +245,81 @@ class _Forecast:
             "finetune": partial(self._training, self.run.recipe.finetune, distilled=True),
             "result": self._result,
         }
-        unmeasured = partial(_Estimate, None, None, "seconds")
         done = True
         for stage in STAGES:
             folder = self.run.folder
             made_from = folder.digest(stage.settings(self.run.recipe), stage.inputs)
             done = done and folder.is_done(stage.name, made_from, stage.outputs)
-            seconds, memory, what = forecasts.get(stage.name, unmeasured)()
-            yield StageForecast(stage.name, done, seconds, memory, what)
+            work, what = forecasts.get(stage.name, lambda: (None, "seconds"))()
+            seconds, memory_gb = (None, None) if work is None else self.speed.of(work)
+            yield StageForecast(stage.name, done, seconds, memory_gb, what)
 
-    def _teacher(self) -> _Estimate:
+    def _teacher(self) -> _Known:
         section = self.run.recipe.model
         if self.images and teacher_is_trained(self.run):
             start = "timm's weights (downloaded)" if section.pretrained else "scratch"
-            seconds, memory, what = self._training(self.run.recipe.teacher, distilled=False)
-            return _Estimate(seconds, memory, f"{what}, from {start}")
-        seconds = self.images.get("calibration", 0) * self.speed.forward_s
-        return _Estimate(seconds, None, str(section.checkpoint or "timm's weights (downloaded)"))
+            work, what = self._training(self.run.recipe.teacher, distilled=False)
+            return work, f"{what}, from {start}"
+        what = str(section.checkpoint or "timm's weights (downloaded)")
+        return Workload(forward_images=self.images.get("calibration", 0)), what
 
-    def _training(self, config: TrainConfig, *, distilled: bool) -> _Estimate:
+    def _training(self, config: TrainConfig, *, distilled: bool) -> _Known:
         if not self.images:
-            return _Estimate(None, None, "unknown without data")
-        epoch = training_steps(self.images["train"], config.batch_size)
-        steps = config.steps or config.epochs * epoch
-        image_s = self.speed.step_s + (self.speed.forward_s if distilled else 0)
-        weights = 4 * sum(b.operator.parameters for b in self.chain.blocks)
-        held = self.speed.step_bytes * config.batch_size / config.accumulation
-        what = f"{steps} steps of {config.batch_size} images"
+            return None, "unknown without data"
+        images = self.images["train"]
+        parameters = sum(block.operator.parameters for block in self.chain.blocks)
+        work = training_workload(config, images=images, parameters=parameters, distilled=distilled)
+        what = f"{steps_of(config, images)} steps of {config.batch_size} images"
         if distilled:
             what += ", as of the original: a shallower network is faster"
-        return _Estimate(steps * config.batch_size * image_s, (held + 5 * weights) / 1e9, what)
+        return work, what
 
-    def _profile(self) -> _Estimate:
+    def _profile(self) -> _Known:
         if self.entries is None:
-            return _Estimate(None, None, "unknown: the runtime is not available")
+            return None, "unknown: the runtime is not available"
+        what = f"{self.entries} entries to measure"
         if self.run.recipe.latency.device != "cpu":
-            what = f"{self.entries} entries to measure; nobody has timed one on a GPU yet"
-            return _Estimate(None, None, what)
-        return _Estimate(self.entries * _ENTRY_S, None, f"{self.entries} entries to measure")
+            return None, f"{what}; nobody has timed one on a GPU yet"
+        return profile_workload(self.entries), what
 
-    def _estimate(self) -> _Estimate:
-        section, form = self.run.recipe.importance, self.run.recipe.apply.form
-        scored = [c for c in self.candidates if c.kind != "keep"]
-        what = f"at most {len(scored)} candidates by {section.estimator}"
-        if section.estimator == "magnitude":
-            return _Estimate(0.0, None, what)
-        if section.estimator == "finetune":
-            each = self._training(section.train, distilled=True)
-            total = each.seconds and each.seconds * len(scored)
-            return _Estimate(total, each.memory_gb, what)
-        groups = grouped(self.chain, [c for c in scored if is_regressed(c, form)])
-        macs: float = sum(g.macs(self.chain) for g in groups) * section.images
-        macs += sum(_solving(g.largest, len(section.ridges)) for g in groups)
-        left = self._share_behind()
-        forwards: float = _PASSES * section.images
-        forwards += self.images.get("calibration", 0) * sum(left[c.end] for c in scored)
-        needed = [g.memory_bytes for g in groups]
-        memory = max(min(2**29, sum(needed)), *needed) if needed else 0
-        return _Estimate(
-            macs / self.speed.macs64 + forwards * self.speed.forward_s, 2 * memory / 1e9, what
+    def _estimate(self) -> _Known:
+        section = self.run.recipe.importance
+        scored = changing(self.candidates)
+        work = estimate_workload(
+            self.chain,
+            scored,
+            estimator=section.estimator,
+            images=section.images,
+            held_out=self.images.get("calibration", 0),
+            ridges=section.ridges,
+            training=self._training(section.train, distilled=True)[0],
+            form=self.run.recipe.apply.form,
+            workers=section.workers,
         )
+        return work, f"at most {len(scored)} candidates by {section.estimator}"
 
-    def _solve(self) -> _Estimate:
+    def _solve(self) -> _Known:
         budget = self.run.recipe.budget
         if not budget.measured or budget.cost is not None:
-            return _Estimate(None, None, "seconds")
+            return None, "seconds"
         what = "plans built and timed, seconds each"
-        steps = self.run.recipe.trials.steps
-        if not steps:
-            return _Estimate(None, None, what)
+        if not (steps := self.run.recipe.trials.steps):
+            return None, what
         config = replace(self.run.recipe.finetune, steps=steps)
-        training, applied = self._training(config, distilled=True), self._apply()
-        what += f"; at most {MOST_TRIED} of them carried out and finetuned for {training.what}"
-        each = training.seconds and training.seconds + (applied.seconds or 0.0)
-        return _Estimate(each and MOST_TRIED * each, training.memory_gb, what)
+        training, trained = self._training(config, distilled=True)
+        what += f"; at most {MOST_TRIED} of them carried out and finetuned for {trained}"
+        tried = None if training is None else (training + self._apply()[0]) * MOST_TRIED
+        return tried, what
 
-    def _apply(self) -> _Estimate:
-        section = self.run.recipe.apply
-        blocks = self.chain.blocks
-        specs = [(b.operator, math.prod(b.layout.output_size)) for b in blocks]
-        needed = [Regression.bytes_needed(spec, spec.out_channels) for spec, _ in specs]
-        macs = sum(
-            section.images * pixels * need / 8 + _solving(spec, 5)
-            for (spec, pixels), need in zip(specs, needed, strict=True)
+    def _apply(self) -> tuple[Workload, str]:
+        recipe, images = self.run.recipe, self.run.recipe.apply.images
+        work = apply_workload(
+            self.chain, images, ridges=recipe.importance.ridges, compensated=recipe.apply.compensate
         )
-        forwards = 2 * section.images * len(blocks)
-        if section.classifier:
-            forwards += section.images + self.images.get("calibration", 0)
-        seconds = macs / self.speed.macs64 + forwards * self.speed.forward_s
-        return _Estimate(seconds, 2 * max(needed) / 1e9, f"at most {len(blocks)} layers to regress")
+        if recipe.apply.classifier:
+            work += classifier_workload(images, self.images.get("calibration", 0))
+        return work, f"at most {len(self.chain.blocks)} layers to regress"
 
-    def _result(self) -> _Estimate:
-        images = 3 * self.images.get("test", 0)
-        return _Estimate(images * self.speed.forward_s, None, f"{images} forward passes")
-
-    def _share_behind(self) -> list[float]:
-        """Per position, the share of the network's multiply-accumulates behind it."""
-        macs = [block.macs for block in self.chain.blocks]
-        total = sum(macs)
-        return [sum(macs[i:]) / total for i in range(len(macs) + 1)]
-
-
-def _solving(spec: Convolution, ridges: int) -> float:
-    """Multiply-accumulates of a Cholesky factorisation for each ridge."""
-    kh, kw = spec.kernel_size
-    features = spec.in_channels // spec.groups * kh * kw
-    return ridges * spec.groups * features**3 / 6
+    def _result(self) -> _Known:
+        work = result_workload(self.images.get("test", 0))
+        return work, f"{work.forward_images} forward passes"

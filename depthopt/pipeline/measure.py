@@ -3,6 +3,7 @@
 import torch
 from torch import fx, nn
 
+from depthopt.core.workload import Workload
 from depthopt.export.onnx import onnx_difference, relative_difference
 from depthopt.graph.activations import node_activation
 from depthopt.graph.trace import trace
@@ -12,6 +13,9 @@ from depthopt.pipeline.result import NetworkFigures, Result
 from depthopt.shallow.merge import merge
 from depthopt.tables.latency import LatencySummary
 from depthopt.tasks.evaluate import evaluate
+
+TESTED = ("original", "shallow", "fused")
+"""The networks whose accuracy on test images is part of the result."""
 
 
 def measure(run: Context) -> Result:
@@ -23,8 +27,8 @@ def measure(run: Context) -> Result:
     fused, batch = run.network("fused"), run.recipe.latency.batch
     latency = _latencies(run)
     accuracy = {}
-    networks = {"original": run.teacher, "shallow": run.network("shallow"), "fused": fused}
-    for done, (name, network) in enumerate(networks.items(), start=1):
+    networks = zip(TESTED, (run.teacher, run.network("shallow"), fused), strict=True)
+    for done, (name, network) in enumerate(networks, start=1):
         run.reporter.progress(done, 4, f"testing {name}")
         accuracy[name] = evaluate(network, run.data.test.batches(BATCH)).accuracy
     original = merge(trace(run.teacher, run.recipe.model.input_size))
@@ -44,6 +48,11 @@ def measure(run: Context) -> Result:
         fused=str(run.path("fused")),
         onnx=str(run.path("fused.onnx")),
     )
+
+
+def result_workload(images: int) -> Workload:
+    """What ``measure`` takes on so many test images."""
+    return Workload(forward_images=len(TESTED) * images)
 
 
 @torch.no_grad()

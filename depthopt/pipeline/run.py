@@ -55,7 +55,7 @@ def run(
     processes = Processes()
     reporter = reporter if reporter and processes.is_main else Silent()
     context = Context(recipe, RunFolder(folder), reporter, processes)
-    context.runtime  # noqa: B018 - an unknown runtime shall not show after an hour of training
+    context.require_runtime()
     for stage in STAGES[: STAGE_NAMES.index(until) + 1]:
         with processes.together() if stage.shared else processes.main_first():
             context.folder.reload()

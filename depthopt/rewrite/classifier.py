@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
 from torch import Tensor, fx, nn
 
+from depthopt.core.workload import Workload
 from depthopt.errors import DataError, UsageError
 from depthopt.graph.heap import kept_heap
 from depthopt.rewrite.ridges import CLASSIFIER_RIDGES
@@ -78,6 +79,11 @@ def regress_classifier(
     if chosen is not None:
         _set(layer, *best)
     return chosen
+
+
+def classifier_workload(fitting: int, held_out: int) -> Workload:
+    """What it takes to read the features of so many images; what is solved on them is not in it."""
+    return Workload(forward_images=fitting + held_out)
 
 
 def _classifier(network: fx.GraphModule) -> nn.Linear | None:

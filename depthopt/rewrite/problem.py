@@ -27,6 +27,12 @@ class Problem:
         return sums_bytes(self.convolution, self.convolution.out_channels)
 
 
+def features_of(convolution: Convolution) -> int:
+    """Weights per output."""
+    kh, kw = convolution.kernel_size
+    return convolution.in_channels // convolution.groups * kh * kw
+
+
 def sums_bytes(convolution: Convolution, out_channels: int) -> int:
     """Memory of a regression's sums over inputs and targets, in bytes.
 
@@ -34,6 +40,5 @@ def sums_bytes(convolution: Convolution, out_channels: int) -> int:
         convolution: the largest that is solved for.
         out_channels: of all targets together.
     """
-    kh, kw = convolution.kernel_size
-    features = convolution.in_channels // convolution.groups * kh * kw
+    features = features_of(convolution)
     return 8 * features * (convolution.groups * features + out_channels)

@@ -17,7 +17,9 @@ import torch.nn.functional as F  # noqa: N812 - torch's own convention
 from torch import Tensor
 
 from depthopt.core.operators import Convolution
+from depthopt.core.workload import Workload
 from depthopt.errors import DataError
+from depthopt.rewrite.problem import features_of, sums_bytes
 from depthopt.rewrite.ridges import FIT_RIDGES
 
 _CHUNK_BYTES = 4 * 2**20
@@ -68,8 +70,7 @@ class Regression:
         """
         self.spec, self.device = spec, device
         self._groups = spec.groups
-        kh, kw = spec.kernel_size
-        features = self.features = spec.in_channels // spec.groups * kh * kw
+        features = self.features = features_of(spec)
         zeros = partial(torch.zeros, dtype=torch.float64, device=device)
         self._gram = zeros((spec.groups, features, features))
         self._sums = zeros((spec.groups, features))
@@ -78,6 +79,19 @@ class Regression:
         self._moments = zeros((spec.groups, features, columns))
         self._target_sums = zeros((spec.groups, columns))
         self.count = 0
+
+    @classmethod
+    def workload(
+        cls, spec: Convolution, out_channels: int, *, pixels: int, solves: int
+    ) -> Workload:
+        """What it takes to accumulate output pixels, and to solve for ``spec`` so many times.
+
+        A pixel adds one product to every accumulator. A solution factorises a copy of the Gram
+        matrix, n^3 / 6 multiply-accumulates, and substitutes in it twice, n^2 / 2 an output each.
+        """
+        features, needed = features_of(spec), sums_bytes(spec, out_channels)
+        solving = spec.groups * features**3 // 6 + features**2 * out_channels
+        return Workload(macs64=needed // 8 * pixels + solves * solving, memory_bytes=2 * needed)
 
     def add(self, inputs: Tensor, targets: Mapping[str, Tensor]) -> None:
         """Accumulate one batch.

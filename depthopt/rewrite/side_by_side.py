@@ -1,14 +1,17 @@
 """A shallow network beside its original: what a convolution sees, and what it should give."""
 
+import math
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, fx
 
+from depthopt.core.chain import Chain
 from depthopt.core.operators import Convolution
+from depthopt.core.workload import Workload
 from depthopt.errors import DataError
-from depthopt.graph.replay import Replay, Wish
+from depthopt.graph.replay import MOST_BYTES, Replay, Wish
 from depthopt.graph.trace import nodes_by_name
 from depthopt.rewrite.regression import Fitted, Regression, best_fits, error_of
 from depthopt.rewrite.segment_tensors import SegmentTensors
@@ -130,6 +133,32 @@ class SideBySide:
             )
         inputs, target = (torch.cat(tensors) for tensors in zip(*held_out, strict=True))
         return Observed(regression, place.convolution, inputs, target)
+
+
+def observing_workload(chain: Chain, images: int, solves: int) -> Workload:
+    """What it takes to observe every block's convolution, from left to right, and to try solutions.
+
+    Of two networks like the original, the shallow one runs up to the block and the other through
+    it, both from the last place whose tensors fit into memory for all images. A solution, and the
+    weight that there was, are tried on what is held out.
+    """
+    macs = [block.macs for block in chain.blocks]
+    shallow = original = passed = kept = 0
+    for position in range(len(macs)):
+        passed += sum(macs[shallow:position]) + sum(macs[original : position + 1])
+        needed = 4 * images * _values_at(chain, position)
+        if needed <= MOST_BYTES:
+            shallow, original, kept = position, position + 1, max(kept, needed)
+    tried = (solves + 1) * images / HELD_OUT_EVERY
+    # While a pass goes on, both networks hold what the last one kept, too.
+    return Workload(forward_images=images * passed / sum(macs) + tried, memory_bytes=4 * kept)
+
+
+def _values_at(chain: Chain, position: int) -> int:
+    """Numbers per image that all behind a position is computed from."""
+    open_at = {skip.source for skip in chain.skips if skip.source < position < skip.target}
+    layouts = [chain.blocks[i].layout for i in {position, *open_at}]
+    return sum(layout.in_channels * math.prod(layout.input_size) for layout in layouts)
 
 
 def _added_to(node: fx.Node, adds: int) -> Iterator[str]:

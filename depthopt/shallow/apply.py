@@ -1,6 +1,8 @@
 """A plan carried out: new convolutions fitted and kept ones compensated, left to right."""
 
-from collections.abc import Iterable
+import math
+from collections.abc import Collection, Iterable
+from dataclasses import replace
 from itertools import dropwhile
 
 from torch import Tensor, nn
@@ -9,6 +11,7 @@ from depthopt.core.candidate import Candidate
 from depthopt.core.chain import Chain
 from depthopt.core.plan import Plan
 from depthopt.core.progress import Progress, silent
+from depthopt.core.workload import Workload
 from depthopt.data.repeatable import repeatable
 from depthopt.errors import UsageError
 from depthopt.graph.heap import kept_heap
@@ -23,8 +26,9 @@ from depthopt.rewrite.fold import fold_norms
 from depthopt.rewrite.inserted import start_as_identity
 from depthopt.rewrite.options import Form, Start
 from depthopt.rewrite.problem import Problem
-from depthopt.rewrite.ridges import FIT_RIDGES
-from depthopt.rewrite.side_by_side import Place, SideBySide
+from depthopt.rewrite.regression import Regression
+from depthopt.rewrite.ridges import COMPENSATION_RIDGES, FIT_RIDGES
+from depthopt.rewrite.side_by_side import Place, SideBySide, observing_workload
 from depthopt.shallow.build import build
 
 
@@ -94,6 +98,24 @@ def apply(
             compensate(networks, chain, choice.start)
     progress(len(todo), len(todo), "layers regressed")
     return student
+
+
+def apply_workload(
+    chain: Chain, images: int, *, ridges: Collection[float], compensated: bool
+) -> Workload:
+    """What ``apply`` takes at most, for so many images.
+
+    Every layer is regressed, and as large as the original's.
+    """
+    solves = max(len(ridges), len(COMPENSATION_RIDGES) if compensated else 0)
+    observing = observing_workload(chain, images, solves)
+    regressing = Workload()
+    for block in chain.blocks:
+        pixels = images * math.prod(block.layout.output_size)
+        channels = block.layout.out_channels
+        regressing += Regression.workload(block.operator, channels, pixels=pixels, solves=solves)
+    memory_bytes = observing.memory_bytes + regressing.memory_bytes
+    return replace(observing + regressing, memory_bytes=memory_bytes)
 
 
 def _refit(

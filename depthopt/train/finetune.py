@@ -12,6 +12,7 @@ from torch import nn
 
 from depthopt.core.progress import Progress, silent
 from depthopt.core.training import EpochRecord, TrainResult
+from depthopt.core.workload import Workload
 from depthopt.data.dataset import Dataset, training_steps
 from depthopt.data.seeds import seed_of
 from depthopt.errors import DepthoptError, UsageError
@@ -25,6 +26,9 @@ from depthopt.train.trainer import Matched, Trainer, make_trainer
 logger = logging.getLogger(__name__)
 
 _EVALUATION_BATCH = 256
+
+_MOMENTS = {"adamw": 2, "sgd": 1}
+"""Numbers that each optimizer keeps for every weight."""
 
 
 class TrainingDiverged(DepthoptError):  # noqa: N818 - named for what is the case
@@ -78,7 +82,7 @@ def finetune(
         if network is not None:
             _check_head(name, network, data)
     home = next(model.parameters()).device
-    steps = config.steps or config.epochs * training_steps(len(data.train), config.batch_size)
+    steps = steps_of(config, len(data.train))
     with torch.random.fork_rng():
         trainer = make_trainer(
             model,
@@ -109,6 +113,28 @@ def finetune(
         come_into_their_own(model, 1.0)
     model.eval().to(home).to(memory_format=torch.contiguous_format)
     return TrainResult(tuple(state.history), state.step)
+
+
+def steps_of(config: TrainConfig, images: int) -> int:
+    """Steps of a training on a split of so many images."""
+    return config.steps or config.epochs * training_steps(images, config.batch_size)
+
+
+def training_workload(
+    config: TrainConfig, *, images: int, parameters: int, distilled: bool
+) -> Workload:
+    """What ``finetune`` takes, on a split of so many images; a teacher is as large as the network.
+
+    The weights are held with their gradient, moments and average, and the teacher's.
+    """
+    seen = steps_of(config, images) * config.batch_size
+    copies = 2 + _MOMENTS[config.optimizer] + (config.ema_decay is not None) + distilled
+    return Workload(
+        forward_images=seen if distilled else 0,
+        trained_images=seen,
+        memory_bytes=4 * parameters * copies,
+        kept_images=-(-config.batch_size // config.accumulation),
+    )
 
 
 @torch.no_grad()

@@ -18,6 +18,7 @@ from tests.check.models import convolutions
 COMMITTED = next(Path("latency_tables").glob("*/onnxruntime-*-b1.json"))
 
 
+@pytest.mark.timed
 def test_a_baseline_holds_yardsticks_conditions_and_hashes(tmp_path):
     model = convolutions(tmp_path / "model.onnx", 6)
     found = record(model, runtime=get_runtime("onnxruntime"), seconds=0.5)

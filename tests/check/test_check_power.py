@@ -10,6 +10,7 @@ import pytest
 SCRIPT = Path(__file__).parent.parent / "benchmarks" / "check_power.py"
 
 
+@pytest.mark.timed
 @pytest.mark.slow
 def test_the_benchmark_runs_and_resumes(tmp_path):
     out = tmp_path / "power.json"

@@ -1,5 +1,7 @@
 """Layers of two networks side by side."""
 
+import pytest
+
 from depthopt.check.layers import LayerDifference, _summed, aligned, moved_layers
 from depthopt.runtimes.base import LayerTime
 from depthopt.runtimes.registry import get_runtime
@@ -48,6 +50,7 @@ def test_small_new_layers_count_together():
     assert gone.change_ms == 0
 
 
+@pytest.mark.timed
 def test_added_convolutions_are_what_moved(tmp_path):
     small, large = (convolutions(tmp_path / f"{n}.onnx", n) for n in (3, 9))
     found = moved_layers(small, large, runtime=get_runtime("onnxruntime"), batch=1)

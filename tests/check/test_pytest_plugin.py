@@ -37,11 +37,13 @@ def suite(pytester, tmp_path, monkeypatch):
     return run
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize("tolerance", ["90%", 0.9])
 def test_a_test_passes_with_its_network(suite, tolerance):
     suite(4, 4, tolerance).assert_outcomes(passed=1)
 
 
+@pytest.mark.timed
 def test_a_slower_network_fails_its_test_with_the_reason(suite):
     result = suite(4, 24)
     result.assert_outcomes(failed=1)

@@ -53,6 +53,7 @@ def large(tmp_path):
     return convolutions(tmp_path / "large.onnx", 24)
 
 
+@pytest.mark.timed
 def test_a_network_passes_against_itself(call, small, tmp_path):
     code, out, _ = call(small, small, *QUICK, *LOOSE, "--junit", tmp_path / "j.xml")
     assert code == 0
@@ -62,6 +63,7 @@ def test_a_network_passes_against_itself(call, small, tmp_path):
     assert "pass: " in out
 
 
+@pytest.mark.timed
 def test_a_slower_network_is_a_regression_in_every_format(call, small, large, tmp_path):
     files = {name: tmp_path / name for name in ("junit.xml", "summary.md", "history.jsonl")}
     code, out, err = call(
@@ -92,6 +94,7 @@ def test_a_slower_network_is_a_regression_in_every_format(call, small, large, tm
     assert (tmp_path / "plot.svg").read_bytes().startswith(b"<?xml")
 
 
+@pytest.mark.timed
 def test_the_summary_of_a_github_step_is_found_by_itself(call, small, tmp_path, monkeypatch):
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "step.md"))
     (tmp_path / "step.md").write_text("before\n")
@@ -99,6 +102,7 @@ def test_the_summary_of_a_github_step_is_found_by_itself(call, small, tmp_path, 
     assert (tmp_path / "step.md").read_text().startswith("before\n### ")
 
 
+@pytest.mark.timed
 def test_a_larger_file_alone_is_a_regression_and_says_so(call, small, tmp_path):
     model = onnx.load(small)
     model.doc_string = " " * (1 << 20)
@@ -114,6 +118,7 @@ def test_a_larger_file_alone_is_a_regression_and_says_so(call, small, tmp_path):
     assert call(small, wide, *QUICK, *LOOSE, "--size-tolerance", "1e5%")[0] == 2
 
 
+@pytest.mark.timed
 def test_a_free_batch_and_another_name_of_the_input_are_no_obstacle(call, small, large, tmp_path):
     free = with_input(small, tmp_path / "free.onnx", "image", 0)
     assert call(small, free, *QUICK, *LOOSE)[0] == 0
@@ -123,6 +128,7 @@ def test_a_free_batch_and_another_name_of_the_input_are_no_obstacle(call, small,
     assert "layer that moved" in out
 
 
+@pytest.mark.timed
 def test_more_noise_than_tolerance_is_inconclusive(call, small, tmp_path):
     outputs = ("--junit", tmp_path / "j.xml", "--summary", tmp_path / "s.md")
     code, out, _ = call(small, small, *QUICK, "--tolerance", "0%", *outputs)
@@ -132,6 +138,7 @@ def test_more_noise_than_tolerance_is_inconclusive(call, small, tmp_path):
     xmlschema.validate(tmp_path / "j.xml", SCHEMA)
 
 
+@pytest.mark.timed
 def test_a_clock_that_goes_backwards_is_inconclusive_everywhere(call, small, tmp_path, monkeypatch):
     assert call("--record", tmp_path / "b.json", small, *QUICK)[0] == 0
     for module in ("latency", "yardsticks"):
@@ -161,6 +168,7 @@ def classifiers(tmp_path):
     return linear(tmp_path / "good.onnx", weight), linear(tmp_path / "bad.onnx", -weight)
 
 
+@pytest.mark.timed
 def test_lost_accuracy_is_a_regression(call, classifiers, tmp_path, caplog):
     good, bad = classifiers
     digits = ("--data", "digits", *QUICK, "--tolerance", "900%")
@@ -181,6 +189,7 @@ def test_lost_accuracy_is_a_regression(call, classifiers, tmp_path, caplog):
     assert "has no accuracy on fashion_mnist, but on digits" in err
 
 
+@pytest.mark.timed
 def test_a_recorded_baseline_is_checked_against(call, small, large, tmp_path):
     baseline = tmp_path / "baseline.json"
     code, out, _ = call("--record", baseline, small, *QUICK)
@@ -268,6 +277,7 @@ def test_bad_input_is_refused_in_one_line(call, small, tmp_path):
         assert err.count("\n") == 1, err
 
 
+@pytest.mark.timed
 def test_a_file_that_cannot_be_written_is_no_regression(call, small, tmp_path):
     (tmp_path / "file").write_text("no folder")
     code, out, err = call(small, small, *QUICK, *LOOSE, "--junit", tmp_path / "file" / "j.xml")

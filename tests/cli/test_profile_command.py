@@ -3,10 +3,13 @@
 import json
 import subprocess
 import sys
+from functools import partial
 
 import pytest
 
 from depthopt.cli.main import main
+from depthopt.latency import validate
+from depthopt.latency.measure import Effort
 
 QUICK = (
     *("--input-size", "3,32,32", "--seconds-per-entry", "0.001"),
@@ -28,6 +31,19 @@ def call(tmp_path, monkeypatch, capsys):
     return run
 
 
+@pytest.fixture
+def measured(call, make_once, tmp_path):
+    """What is known of the model, in a file of the test's own: ``t.json``."""
+
+    def fill(folder):
+        assert call("test_resnet", *QUICK, "--tables", str(folder / "t.json"))[0] == 0
+
+    path = tmp_path / "t.json"
+    path.write_bytes((make_once("measured", fill) / "t.json").read_bytes())
+    return path
+
+
+@pytest.mark.timed
 def test_a_model_is_measured_into_the_devices_table_once(call, tmp_path):
     code, out, _ = call("test_resnet", *QUICK, "--json")
     assert code == 0
@@ -56,24 +72,29 @@ def test_a_model_is_measured_into_the_devices_table_once(call, tmp_path):
     assert before["entries"].items() <= after["entries"].items()
 
 
-def test_a_full_table_needs_no_torch(call, tmp_path):
-    table = ("--tables", str(tmp_path / "table.json"), "--update")
-    assert call("test_resnet", *QUICK, *table)[0] == 0
+@pytest.mark.timed
+def test_a_full_table_needs_no_torch(measured):
     script = (
         "import sys\nfrom depthopt.cli import main\n"
         "try:\n    main()\nexcept SystemExit as exit_:\n"
         "    sys.exit(exit_.code or 10 * ('torch' in sys.modules))"
     )
-    arguments = [sys.executable, "-c", script, "profile", "test_resnet", *QUICK, *table]
+    arguments = [sys.executable, "-c", script, "profile", "test_resnet", *QUICK]
+    arguments += ["--tables", str(measured), "--update"]
     assert subprocess.run(arguments, check=False).returncode == 0
 
 
-def test_predictions_are_checked_stored_and_drawn(call, tmp_path):
+@pytest.mark.timed
+@pytest.mark.usefixtures("measured")
+def test_predictions_are_checked_stored_and_drawn(call, tmp_path, monkeypatch):
+    effort = Effort(seconds=0.5, warmup_s=0.1)
+    monkeypatch.setattr(validate, "validate", partial(validate.validate, effort=effort))
     code, out, _ = call(
         "test_resnet",
         *QUICK,
         "--tables",
         "t.json",
+        "--update",
         "--validate",
         "1",
         "--plot",
@@ -87,8 +108,10 @@ def test_predictions_are_checked_stored_and_drawn(call, tmp_path):
     assert (tmp_path / "plot.svg").read_text().count("median") >= 1
 
 
+@pytest.mark.timed
+@pytest.mark.usefixtures("measured")
 def test_layers_come_from_the_runtimes_profiler(call):
-    code, out, _ = call("test_resnet", *QUICK, "--tables", "t.json", "--layers")
+    code, out, _ = call("test_resnet", *QUICK, "--tables", "t.json", "--update", "--layers")
     assert code == 0
     assert "Conv" in out
 
@@ -113,12 +136,11 @@ def test_each_mistake_is_one_line_and_writes_nothing(call, tmp_path, arguments, 
     assert list(tmp_path.rglob("*.json")) == []
 
 
-def test_a_table_of_another_device_is_refused(call, tmp_path):
-    assert call("test_resnet", *QUICK, "--tables", "t.json")[0] == 0
-    path = tmp_path / "t.json"
-    content = path.read_text().replace('"runtime_version": "', '"runtime_version": "0.')
-    path.write_text(content)
+@pytest.mark.timed
+def test_a_table_of_another_device_is_refused(call, measured):
+    content = measured.read_text().replace('"runtime_version": "', '"runtime_version": "0.')
+    measured.write_text(content)
     code, _, err = call("test_resnet", *QUICK, "--tables", "t.json", "--update")
     assert code == 2
     assert "other conditions" in err
-    assert path.read_text() == content
+    assert measured.read_text() == content

@@ -25,12 +25,12 @@ NAMES = ["mobilenetv2_035", "resnet10t", "repvgg_a0", "tf_mobilenetv3_small_mini
 
 
 def shallow(name: str) -> tuple[nn.Module, TracedNetwork]:
-    """A model, and it with its last mergeable segment merged and its norms folded."""
+    """A model, and it with the last segment that few weights replace merged, its norms folded."""
     torch.manual_seed(0)
     model = randomised(timm.create_model(name))
     chain = extract(model, SIZE, name=name)
     merges = (c for c in candidates(chain, kinds=("merge",), fewer_macs=False) if c.kind == "merge")
-    last = max(merges, key=lambda candidate: candidate.end)
+    last = min(merges, key=lambda candidate: (-candidate.end, candidate.spec.parameters))
     return model, merge(apply(model, chain, plan_of(chain, last)))
 
 

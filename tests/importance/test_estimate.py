@@ -1,3 +1,5 @@
+from functools import cache
+
 import pytest
 import torch
 
@@ -7,6 +9,7 @@ from depthopt.extraction.extract import extract
 from depthopt.importance.estimate import estimate
 from depthopt.kinds.candidates import candidates
 from depthopt.shallow.apply import apply
+from depthopt.tables.importance import ImportanceTable
 from tests.networks import Residual
 from tests.plans import plan_of
 
@@ -17,28 +20,36 @@ ALL = candidates(CHAIN, kinds=("drop", "fit", "merge"), fewer_macs=False)
 torch.manual_seed(0)
 FITTING = [torch.randn(16, *SIZE) for _ in range(5)]
 HELD_OUT = [(torch.randn(16, *SIZE), torch.randint(0, 3, (16,))) for _ in range(2)]
-TABLE = estimate(MODEL, CHAIN, ALL, fitting=FITTING, held_out=HELD_OUT)
-COMPOSED = estimate(
-    MODEL,
-    CHAIN,
-    [c for c in ALL if c.kind in ("drop", "merge")],
-    fitting=FITTING,
-    held_out=HELD_OUT,
-    form="expanded",
-)
+
+
+@cache
+def table_of_all() -> ImportanceTable:
+    return estimate(MODEL, CHAIN, ALL, fitting=FITTING, held_out=HELD_OUT)
+
+
+@cache
+def composed() -> ImportanceTable:
+    return estimate(
+        MODEL,
+        CHAIN,
+        [c for c in ALL if c.kind in ("drop", "merge")],
+        fitting=FITTING,
+        held_out=HELD_OUT,
+        form="expanded",
+    )
 
 
 def test_every_candidate_but_keep_is_scored() -> None:
-    assert set(TABLE.entries) == {c for c in ALL if c.kind != "keep"}
-    assert TABLE.images == 32
-    assert all(entry.divergence >= -1e-12 for entry in TABLE.entries.values())
+    assert set(table_of_all().entries) == {c for c in ALL if c.kind != "keep"}
+    assert table_of_all().images == 32
+    assert all(entry.divergence >= -1e-12 for entry in table_of_all().entries.values())
 
 
 def test_a_cost_is_the_divergence_and_thrice_what_the_loss_on_labels_rises_by() -> None:
-    rises = [entry.loss_increase > 0 for entry in TABLE.entries.values()]
+    rises = [entry.loss_increase > 0 for entry in table_of_all().entries.values()]
     assert any(rises)
     assert not all(rises)
-    for entry in TABLE.entries.values():
+    for entry in table_of_all().entries.values():
         rise = entry.loss_increase if entry.loss_increase > 0 else 0
         assert entry.cost == pytest.approx(entry.divergence + 3 * rise, rel=1e-12)
 
@@ -52,7 +63,7 @@ def test_a_score_is_that_of_the_applied_candidate(kind: str) -> None:
     for candidate in (c for c in ALL if c.kind == kind):
         network = apply(MODEL, CHAIN, plan_of(CHAIN, candidate))
         logits = torch.cat([network(x) for x, _ in HELD_OUT]).log_softmax(1)
-        entry = COMPOSED.entries[candidate]
+        entry = composed().entries[candidate]
         divergence = (teacher.exp() * (teacher - logits)).sum(1).mean()
         assert entry.divergence == pytest.approx(float(divergence), rel=1e-3, abs=1e-6)
         loss = torch.nn.functional.nll_loss
@@ -62,12 +73,12 @@ def test_a_score_is_that_of_the_applied_candidate(kind: str) -> None:
 
 def test_what_is_merged_into_one_convolution_is_regressed_from_there() -> None:
     merges = [c for c in ALL if c.kind == "merge"]
-    composed = sum(COMPOSED.entries[merge].cost for merge in merges)
-    assert sum(TABLE.entries[merge].cost for merge in merges) < 0.8 * composed
+    apart = sum(composed().entries[merge].cost for merge in merges)
+    assert sum(table_of_all().entries[merge].cost for merge in merges) < 0.8 * apart
 
 
 def test_a_larger_kernel_costs_no_more() -> None:
-    cost = {c.convolution.kernel_size: TABLE.entries[c].cost
+    cost = {c.convolution.kernel_size: table_of_all().entries[c].cost
             for c in ALL if c.kind == "fit" and (c.start, c.end) == (1, 3)
             and c.convolution.groups == 1}  # fmt: skip
     assert cost[3, 3] < cost[1, 1]
@@ -75,7 +86,7 @@ def test_a_larger_kernel_costs_no_more() -> None:
 
 def test_memory_bound_and_batches_do_not_change_the_table() -> None:
     small = estimate(MODEL, CHAIN, ALL, fitting=FITTING, held_out=HELD_OUT, memory_bytes=1)
-    for key, entry in TABLE.entries.items():
+    for key, entry in table_of_all().entries.items():
         assert small.entries[key].cost == pytest.approx(entry.cost, rel=1e-4, abs=1e-7)
 
 
@@ -103,7 +114,7 @@ def test_unusable_data_is_refused() -> None:
 def test_labels_are_not_needed() -> None:
     unlabelled = [(x, None) for x, _ in HELD_OUT]
     table = estimate(MODEL, CHAIN, ALL, fitting=FITTING, held_out=unlabelled)
-    for key, entry in TABLE.entries.items():
+    for key, entry in table_of_all().entries.items():
         assert table.entries[key].cost == table.entries[key].divergence == entry.divergence
         assert table.entries[key].accuracy_change is None
         assert table.entries[key].loss_increase is None
@@ -172,7 +183,7 @@ def test_finetune_goes_on_from_the_entries_that_are_known() -> None:
     assert estimate(MODEL, CHAIN, SOME, table=updates[1], **options) == whole
     assert len(trained) == len(SOME) - 2
     with pytest.raises(TableError, match="by fit on 32 images, expected Residual by finetune"):
-        estimate(MODEL, CHAIN, SOME, table=TABLE, **options)
+        estimate(MODEL, CHAIN, SOME, table=table_of_all(), **options)
 
 
 def test_finetune_needs_a_training_and_images() -> None:
@@ -190,4 +201,4 @@ def test_images_may_come_anew_for_every_pass() -> None:
         fitting=Repeated(lambda: iter(FITTING), len(FITTING)),
         held_out=Repeated(lambda: iter(HELD_OUT), len(HELD_OUT)),
     )
-    assert streamed == TABLE
+    assert streamed == table_of_all()

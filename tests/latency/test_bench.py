@@ -38,6 +38,7 @@ def test_there_are_two_copies_even_of_what_outweighs_the_network():
     assert ballast_bytes(2 * weight_bytes(key), NETWORK) == MIN_BALLAST
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize(("kind", "least", "most"), [(OnnxRuntime, 16, 96), (TensorRt, 1, 1)])
 def test_runtimes_that_merge_what_lies_side_by_side_get_one_copy(kind, least, most):
     actual = get_runtime("onnxruntime")

@@ -123,6 +123,7 @@ def pick(**wish):
     return pick_measured(MODEL, CHAIN, frontier, runtime=runtime, effort=QUICK, **wish)
 
 
+@pytest.mark.timed
 def test_a_real_network_is_timed_on_the_runtime():
     found = pick(speedup=0.01)
     assert found.speedup >= 0.01
@@ -131,6 +132,7 @@ def test_a_real_network_is_timed_on_the_runtime():
     assert same.plan == found.plan
 
 
+@pytest.mark.timed
 def test_a_budget_that_no_network_keeps_is_refused():
     with pytest.raises(InfeasibleBudget, match=r"1000\.00 was asked for"):
         pick(speedup=1000.0)

@@ -13,7 +13,7 @@ from depthopt.core.operators import Activation, Convolution
 from depthopt.errors import ModelError, TableError
 from depthopt.kinds.latency_keys import candidate_ms
 from depthopt.latency.bench import Group
-from depthopt.latency.profile import SWEEPS, profile
+from depthopt.latency.profile import SWEEPS, profile, profile_workload
 from depthopt.runtimes.registry import get_runtime
 from depthopt.tables.latency import LatencyKey, LatencySummary, LatencyTable, MeasurementConditions
 from tests.single_graph import single_graph
@@ -236,6 +236,7 @@ def test_a_noisy_machine_is_reported_with_the_spread(bench, caplog):
     assert "160 %" in caplog.text
 
 
+@pytest.mark.timed
 def test_on_a_real_runtime_more_work_takes_longer():
     heavy = Convolution(256, 256, (3, 3), padding=(1, 1, 1, 1))
     network = single_graph(LatencyKey(heavy, (16, 16), RELU))
@@ -247,3 +248,10 @@ def test_on_a_real_runtime_more_work_takes_longer():
     kept = Candidate(0, 1, "keep", (heavy,), RELU)
     assert candidate_ms(chain, light, table) < 0.2 * candidate_ms(chain, kept, table)
     assert table.conditions.runtime == "onnxruntime"
+
+
+def test_entries_take_what_they_were_seen_to_take():
+    """As tests/benchmarks/README.md says of mobilenetv2_100, and of mobilenetv2_140 beside it."""
+    assert profile_workload(197).clock_s == pytest.approx(69, rel=0.02)
+    assert profile_workload(188).clock_s == pytest.approx(74, rel=0.15)
+    assert profile_workload(10, entry_seconds=0.5).clock_s - profile_workload(10).clock_s == 2.5

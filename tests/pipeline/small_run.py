@@ -16,12 +16,12 @@ from depthopt.tables.latency import (
     NetworkLatency,
 )
 
-NAME, SIZE = "mobilenetv2_035", (1, 32, 32)
+NAME, SIZE = "test_resnet", (1, 32, 32)
 
 RECIPE = """
 model: {{name: {name}, input_size: [1, 32, 32]}}
 data: {{source: digits, calibration_images: 128}}
-teacher: {{epochs: 3, checkpoint_every_s: 0}}
+teacher: {{epochs: 2, checkpoint_every_s: 0}}
 candidates: {{kernel_sizes: [1, 3], max_length: 6}}
 latency: {{table: {table}}}
 budget: {{speedup: 1.5, measured: false}}
@@ -29,6 +29,29 @@ importance: {{images: 256}}
 apply: {{images: 320}}
 finetune: {{epochs: 2, checkpoint_every_s: 0}}
 """
+
+
+class Log:
+    """Remembers which stages were carried out and which skipped."""
+
+    def __init__(self) -> None:
+        self.done: list[str] = []
+        self.skipped_stages: list[str] = []
+
+    def started(self, stage: str) -> None:
+        self.done.append(stage)
+
+    def progress(self, done: int, total: int, what: str) -> None:
+        assert 0 <= done <= total
+        assert what
+
+    def finished(self, stage: str, seconds: float, summary: str) -> None:
+        assert stage == self.done[-1]
+        assert seconds >= 0
+        assert "\n" not in summary
+
+    def skipped(self, stage: str) -> None:
+        self.skipped_stages.append(stage)
 
 
 def write_recipe(folder: Path) -> Path:

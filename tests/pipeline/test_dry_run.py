@@ -1,6 +1,7 @@
 """Recipes looked through: what they need, what they will take, and what would stop them."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -8,9 +9,9 @@ import torch
 from PIL import Image
 
 from depthopt.cli.main import main
-from depthopt.pipeline.dry_run import dry_run
+from depthopt.core.workload import Workload
+from depthopt.pipeline.dry_run import Speed, dry_run
 from depthopt.pipeline.recipe import load_recipe
-from depthopt.pipeline.run import run
 from tests.pipeline.small_run import write_recipe
 
 RECIPES = Path(__file__).parents[2] / "recipes"
@@ -34,7 +35,11 @@ def two_classes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_imagenet_recipes_dry_run_on_two_classes(
     path: Path, two_classes: Path, tmp_path: Path
 ) -> None:
-    overrides = [f"data.root={two_classes}", "data.calibration_images=8"]
+    overrides = [
+        f"data.root={two_classes}",
+        "data.calibration_images=8",
+        "model.input_size=[3,64,64]",
+    ]
     recipe = load_recipe(path, overrides)
     found = dry_run(recipe, tmp_path / "run", batch=2)
     missing = recipe.latency.device == "cuda" and not torch.cuda.is_available()
@@ -54,6 +59,7 @@ def test_imagenet_recipes_dry_run_on_two_classes(
         assert stages[name].seconds is not None
         assert stages[name].seconds > 0
     assert "from timm's weights" in stages["teacher"].what, "two classes need a new head"
+    assert stages["result"].what == "24 forward passes"
     assert not (tmp_path / "run").exists()
 
 
@@ -80,10 +86,17 @@ def test_trials_are_forecast_with_the_plans_that_they_carry_out(tmp_path: Path) 
     assert {stage.stage: stage for stage in without.stages}["solve"].seconds is None
 
 
-def test_finished_stages_are_shown_as_done(tmp_path: Path) -> None:
-    recipe = write_recipe(tmp_path)
-    run(load_recipe(recipe), tmp_path / "run", until="solve")
-    found = dry_run(load_recipe(recipe, ["data.workers=0"]), tmp_path / "run")
+def test_work_takes_what_the_speeds_of_this_machine_make_of_it() -> None:
+    speed = Speed(forward_s=0.5, step_s=2.0, step_bytes=1e9, macs64=100.0)
+    work = Workload(forward_images=4, trained_images=3, macs64=50, clock_s=0.25)
+    assert speed.of(work) == (4 * 0.5 + 3 * 2.0 + 0.5 + 0.25, None)
+    assert speed.of(Workload(memory_bytes=3 * 10**9, kept_images=2)) == (0.0, 5.0)
+
+
+def test_finished_stages_are_shown_as_done(finished: tuple[Path, Path]) -> None:
+    recipe, folder = finished
+    shutil.rmtree(folder / "shallow")
+    found = dry_run(load_recipe(recipe, ["data.workers=0"]), folder)
     done = [stage.stage for stage in found.stages if stage.done]
     assert done == ["teacher", "extract", "profile", "estimate", "solve"]
 

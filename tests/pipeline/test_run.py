@@ -38,7 +38,7 @@ from depthopt.report.explorer import explorer
 from depthopt.report.reading import read_run
 from depthopt.tables.latency import LatencyTable
 from depthopt.tables.store import table_path
-from tests.pipeline.small_run import write_recipe
+from tests.pipeline.small_run import NAME, Log
 
 WEIGHTS = (
     "teacher.safetensors", "shallow/model.safetensors", "finetuned/model.safetensors",
@@ -46,40 +46,6 @@ WEIGHTS = (
 )  # fmt: skip
 VALUES = ("chain.json", "candidates.json", "latency.json", "importance.json", "frontier.json",
           "plan.json")  # fmt: skip
-
-
-class Log:
-    """Remembers which stages were carried out and which skipped."""
-
-    def __init__(self) -> None:
-        self.done: list[str] = []
-        self.skipped_stages: list[str] = []
-
-    def started(self, stage: str) -> None:
-        self.done.append(stage)
-
-    def progress(self, done: int, total: int, what: str) -> None:
-        assert 0 <= done <= total
-        assert what
-
-    def finished(self, stage: str, seconds: float, summary: str) -> None:
-        assert stage == self.done[-1]
-        assert seconds >= 0
-        assert "\n" not in summary
-
-    def skipped(self, stage: str) -> None:
-        self.skipped_stages.append(stage)
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A recipe and the folder of its finished run."""
-    folder = tmp_path_factory.mktemp("run")
-    recipe = write_recipe(folder)
-    log = Log()
-    run(load_recipe(recipe), folder / "out", reporter=log)
-    assert tuple(log.done) == STAGE_NAMES
-    return recipe, folder / "out"
 
 
 def test_a_run_ends_in_a_checked_result(finished: tuple[Path, Path]) -> None:
@@ -100,38 +66,35 @@ def test_a_run_ends_in_a_checked_result(finished: tuple[Path, Path]) -> None:
 
 @pytest.mark.parametrize("regressed", [True, False])
 def test_the_classifier_is_regressed_unless_that_is_not_wanted(
-    finished: tuple[Path, Path], tmp_path: Path, regressed: bool
+    finished: tuple[Path, Path], regressed: bool
 ) -> None:
     recipe, folder = finished
-    copy = shutil.copytree(folder, tmp_path / "out")
     override = f"apply.classifier={str(regressed).lower()}"
-    run(load_recipe(recipe, [override]), copy, until="apply", reporter=Log())
+    run(load_recipe(recipe, [override]), folder, until="apply", reporter=Log())
     before, after = (
-        safetensors.torch.load_file(copy / name)["classifier.weight"]
+        safetensors.torch.load_file(folder / name)["fc.weight"]
         for name in ("teacher.safetensors", "shallow/model.safetensors")
     )
     assert (before != after).any() == regressed
 
 
 def test_no_file_of_a_run_is_a_pickle(
-    finished: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    finished: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each is read as what its name says: exports, reports, and a training that was stopped."""
     pytest.importorskip("openvino")
     recipe, folder = finished
-    copy = tmp_path / "out"
-    shutil.copytree(folder, copy)
-    call("export", recipe, "--run-dir", copy, "--openvino", "--int8", monkeypatch=monkeypatch)
-    call("report", copy, monkeypatch=monkeypatch)
+    call("export", recipe, "--run-dir", folder, "--openvino", "--int8", monkeypatch=monkeypatch)
+    call("report", folder, monkeypatch=monkeypatch)
     with pytest.raises(Interrupted):
         run(
             load_recipe(recipe, ["finetune.epochs=3"]),
-            copy,
+            folder,
             until="finetune",
             reporter=Interrupter(),
         )
     read = Counter()
-    for path in (p for p in copy.rglob("*") if p.is_file()):
+    for path in (p for p in folder.rglob("*") if p.is_file()):
         content = path.read_bytes()
         assert not zipfile.is_zipfile(path), path
         with pytest.raises((ValueError, IndexError, EOFError)):
@@ -169,26 +132,23 @@ READERS = {
 
 def test_a_run_is_exported_for_any_batch_openvino_and_in_8_bits(
     finished: tuple[Path, Path],
-    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     pytest.importorskip("openvino")
     recipe, folder = finished
-    copy = tmp_path / "out"
-    shutil.copytree(folder, copy)
-    words = "export", recipe, "--run-dir", copy, "--json", "--openvino", "--int8"
+    words = "export", recipe, "--run-dir", folder, "--json", "--openvino", "--int8"
     call(*words, monkeypatch=monkeypatch)
     names = ["fused.onnx", "fused/model.onnx", "fused/model.xml", "fused/model.int8.onnx"]
-    assert json.loads(capsys.readouterr().out)["artefacts"] == [str(copy / n) for n in names]
-    assert all((copy / name).is_file() for name in (*names, "fused/model.bin"))
+    assert json.loads(capsys.readouterr().out)["artefacts"] == [str(folder / n) for n in names]
+    assert all((folder / name).is_file() for name in (*names, "fused/model.bin"))
     log = Log()
-    run(load_recipe(recipe), copy, reporter=log)
+    run(load_recipe(recipe), folder, reporter=log)
     assert log.done == [], "what else lies in the folder is no reason to do a stage again"
-    told = {e.key: e.value for e in onnx.load(copy / "fused/model.onnx").metadata_props}
-    assert told["depthopt.model"] == "mobilenetv2_035"
-    assert (copy / "fused/model.int8.onnx").stat().st_size < (
-        0.6 * (copy / "fused/model.onnx").stat().st_size
+    told = {e.key: e.value for e in onnx.load(folder / "fused/model.onnx").metadata_props}
+    assert told["depthopt.model"] == NAME
+    assert (folder / "fused/model.int8.onnx").stat().st_size < (
+        0.6 * (folder / "fused/model.onnx").stat().st_size
     )
 
 
@@ -247,16 +207,15 @@ def test_a_changed_recipe_redoes_what_it_affects(finished: tuple[Path, Path]) ->
     assert log.done == ["solve", "apply"]
 
 
+@pytest.mark.timed
 def test_a_measured_budget_is_kept_by_plans_that_were_timed(
-    finished: tuple[Path, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+    finished: tuple[Path, Path], caplog: pytest.LogCaptureFixture
 ) -> None:
     recipe, folder = finished
-    copy = tmp_path / "out"
-    shutil.copytree(folder, copy)
     caplog.set_level("INFO", "depthopt.latency.pick")
     changed = load_recipe(recipe, ["budget={speedup: 1.2}"])
     assert changed.budget.measured, "by default"
-    context = run(changed, copy, until="solve")
+    context = run(changed, folder, until="solve")
     assert context.plan in [context.frontier.plan(i) for i in range(len(context.frontier.points))]
     timed = [re.findall(r"[0-9.]+(?=x)", message) for message in caplog.messages]
     assert any(
@@ -267,12 +226,11 @@ def test_a_measured_budget_is_kept_by_plans_that_were_timed(
 
 
 def test_trials_pick_the_plan_that_trains_best_and_go_on_where_they_were_stopped(
-    finished: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    finished: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe, folder = finished
-    copy = tmp_path / "out"
-    shutil.copytree(folder, copy)
     changed = load_recipe(recipe, ["budget={speedup: 1.5}", "trials.steps=2"])
+    before = (folder / "plan.json").read_bytes()
     real, calls = work.finetune, []
 
     def stopped(*arguments: object, **options: Any) -> object:
@@ -285,19 +243,19 @@ def test_trials_pick_the_plan_that_trains_best_and_go_on_where_they_were_stopped
     as_predicted = contextlib.nullcontext(lambda plan: plan.speedup**1.2)
     monkeypatch.setattr(work, "plan_timer", lambda *_, **__: as_predicted)
     with pytest.raises(KeyboardInterrupt):
-        run(changed, copy, until="solve")
-    begun = load_json(Trials, copy / "trials.json")
+        run(changed, folder, until="solve")
+    begun = load_json(Trials, folder / "trials.json")
     assert [trial.is_done for trial in begun.trials].count(True) == 1
-    context = run(changed, copy, until="solve")
-    done = load_json(Trials, copy / "trials.json")
+    context = run(changed, folder, until="solve")
+    done = load_json(Trials, folder / "trials.json")
     assert done.trials[0] == begun.trials[0], "what was tried is not tried again"
     assert calls == [2] * (len(done.trials) + 1)
     assert len(done.trials) > 1
     assert all(trial.speedup >= 1.5 and trial.loss for trial in done.trials)
     assert context.plan == min(done.trials, key=lambda trial: trial.loss).plan
-    run(load_recipe(recipe), copy, until="solve")
-    assert (copy / "plan.json").read_bytes() == (folder / "plan.json").read_bytes()
-    assert not (copy / "trials.json").exists(), "they were of another recipe"
+    run(load_recipe(recipe), folder, until="solve")
+    assert (folder / "plan.json").read_bytes() == before
+    assert not (folder / "trials.json").exists(), "they were of another recipe"
 
 
 def test_a_budget_below_the_fastest_plan_writes_no_plan(finished: tuple[Path, Path]) -> None:
@@ -309,17 +267,15 @@ def test_a_budget_below_the_fastest_plan_writes_no_plan(finished: tuple[Path, Pa
 
 
 def test_a_run_whose_check_fails_ends_with_an_error(
-    finished: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    finished: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe, folder = finished
-    copy = tmp_path / "out"
-    shutil.copytree(folder, copy)
     for name in ("fused/model.json", "fused/model.safetensors"):
-        (copy / name).unlink()
+        (folder / name).unlink()
     monkeypatch.setattr(work, "FUSED_TOLERANCE", -1.0)
     with pytest.raises(CheckFailed, match="fused model's logits differ"):
-        run(load_recipe(recipe), copy, until="merge")
-    assert not (copy / "fused" / "model.json").exists()
+        run(load_recipe(recipe), folder, until="merge")
+    assert not (folder / "fused" / "model.json").exists()
 
 
 class Interrupted(BaseException):
@@ -336,30 +292,27 @@ class Interrupter(Log):
 
 
 def test_a_recipe_changed_in_mid_training_begins_the_training_anew(
-    finished: tuple[Path, Path], tmp_path: Path
+    finished: tuple[Path, Path],
 ) -> None:
     recipe, folder = finished
-    copy = tmp_path / "out"
-    shutil.copytree(folder, copy)
     changed = load_recipe(recipe, ["finetune.learning_rate=1.0e-4"])
     with pytest.raises(Interrupted):
-        run(changed, copy, until="finetune", reporter=Interrupter())
-    assert (copy / "finetune.checkpoint.safetensors").exists()
-    run(load_recipe(recipe, ["finetune.epochs=1"]), copy, until="finetune")
-    assert not (copy / "finetune.checkpoint.safetensors").exists()
+        run(changed, folder, until="finetune", reporter=Interrupter())
+    assert (folder / "finetune.checkpoint.safetensors").exists()
+    run(load_recipe(recipe, ["finetune.epochs=1"]), folder, until="finetune")
+    assert not (folder / "finetune.checkpoint.safetensors").exists()
 
 
 def test_a_folder_of_tables_serves_the_conditions_at_hand(
     finished: tuple[Path, Path], tmp_path: Path
 ) -> None:
     recipe, folder = finished
-    copy, tables = tmp_path / "out", tmp_path / "tables"
-    shutil.copytree(folder, copy)
-    (copy / "latency.json").unlink()
+    tables = tmp_path / "tables"
     table = load_json(LatencyTable, folder / "latency.json")
+    (folder / "latency.json").unlink()
     save_json(table, table_path(tables, table.conditions))
-    run(load_recipe(recipe, [f"latency.table={tables}"]), copy, until="profile")
-    assert load_json(LatencyTable, copy / "latency.json") == table
+    run(load_recipe(recipe, [f"latency.table={tables}"]), folder, until="profile")
+    assert load_json(LatencyTable, folder / "latency.json") == table
 
 
 def test_a_budget_below_the_fastest_plan_ends_the_command_with_code_2(
@@ -376,19 +329,18 @@ def test_a_budget_below_the_fastest_plan_ends_the_command_with_code_2(
 @pytest.mark.slow
 @pytest.mark.parametrize("stage", STAGE_NAMES)
 def test_killed_in_a_stage_and_started_again_it_ends_the_same(
-    stage: str, finished: tuple[Path, Path], tmp_path: Path
+    stage: str, finished: tuple[Path, Path]
 ) -> None:
     """SIGKILL at a random moment of each stage; tables, plan and weights are bit-identical.
 
     The stages before are taken from the undisturbed run.
     """
     recipe, folder = finished
-    copy = tmp_path / "out"
-    shutil.copytree(folder, copy)
+    undisturbed = {name: (folder / name).read_bytes() for name in (*WEIGHTS, *VALUES)}
     for later in stages.STAGES[STAGE_NAMES.index(stage) :]:
         for output in later.outputs:
-            (copy / output).unlink()
-    command = [sys.executable, "-m", "depthopt", "run", str(recipe), "--run-dir", str(copy)]
+            (folder / output).unlink()
+    command = [sys.executable, "-m", "depthopt", "run", str(recipe), "--run-dir", str(folder)]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     for line in process.stderr:
@@ -398,16 +350,15 @@ def test_killed_in_a_stage_and_started_again_it_ends_the_same(
             break
     process.wait()
     subprocess.run(command, check=True, capture_output=True)
-    for name in (*WEIGHTS, *VALUES):
-        assert (copy / name).read_bytes() == (folder / name).read_bytes(), name
-    assert (copy / "result.json").exists()
+    for name, content in undisturbed.items():
+        assert (folder / name).read_bytes() == content, name
+    assert (folder / "result.json").exists()
 
 
 def test_the_papers_estimator_is_resumed_entry_by_entry(
-    finished: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    finished: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe, folder = finished
-    shutil.copytree(folder, tmp_path / "run")
     changed = load_recipe(
         recipe,
         [
@@ -415,6 +366,7 @@ def test_the_papers_estimator_is_resumed_entry_by_entry(
             "importance.train_images=64",
             "importance.images=64",
             "candidates.kinds=[drop]",
+            "budget.speedup=1.1",
         ],
     )
     real, calls = work.finetune, []
@@ -427,8 +379,8 @@ def test_the_papers_estimator_is_resumed_entry_by_entry(
 
     monkeypatch.setattr(work, "finetune", stopped)
     with pytest.raises(KeyboardInterrupt):
-        run(changed, tmp_path / "run", until="estimate")
-    context = run(changed, tmp_path / "run", until="solve")
+        run(changed, folder, until="estimate")
+    context = run(changed, folder, until="solve")
     scored = [c for c in context.worthwhile if c.kind != "keep"]
     assert context.importance.estimator == "finetune"
     assert len(context.importance.entries) == len(scored)

@@ -203,8 +203,9 @@ def test_the_plot_takes_other_scales(page: Chrome, folder: Path) -> None:
 
 BOXES = """
 const box = (g) => { const r = g.querySelector("rect.box"); return r && {
-  kind: g.dataset.kind || r.classList[1], title: g.querySelector("title").textContent, left: +r.getAttribute("x"),
-  width: +r.getAttribute("width"), height: +r.getAttribute("height") }; };
+  kind: g.dataset.kind || r.classList[1], title: g.querySelector("title").textContent,
+  left: +r.getAttribute("x"), width: +r.getAttribute("width"),
+  height: +r.getAttribute("height") }; };
 return [...document.querySelectorAll("#strip g")].map(box).filter(Boolean)
 """
 
@@ -258,7 +259,7 @@ const look = (element) => { const { fill, stroke, strokeDasharray } = getCompute
   return [fill, stroke, strokeDasharray]; };
 const [first, second] = document.querySelectorAll("#strip g[data-kind=squeeze]");
 const key = [...document.querySelectorAll(".key .kind")].at(-1);
-const letter = document.querySelector("#strip text.inside:last-of-type");
+const letter = [...document.querySelectorAll("#strip text.inside")].at(-1);
 return {
   box: look(first.querySelector("rect.box")),
   over: [...first.querySelectorAll("rect:not(.box), path")].map(look).flat(),
@@ -271,33 +272,41 @@ return {
 """
 
 
+# Of a kind, of the ground, and of text.
+COLOURS = {
+    "light": ("rgb(123, 63, 152)", "rgb(255, 255, 255)", "rgb(27, 31, 36)"),
+    "dark": ("rgb(199, 155, 224)", "rgb(20, 23, 28)", "rgb(232, 235, 239)"),
+}
+
+
 @pytest.mark.parametrize("pattern", ["", "stripes", "dots", "crosses"])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_kind_of_another_package_is_drawn_as_it_says(
-    scheme: str, pattern: Pattern, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    pattern: Pattern, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     bring(monkeypatch, replace(KIND, pattern=pattern, verb="<b>squeezed</b>", letter="<i>"))
     index = write_squeezed_run(tmp_path)
     write_bytes(tmp_path / "report.html", report_page(read_run(tmp_path)).encode())
-    with browser(scheme=scheme) as driver:
+    with browser() as driver:
         open_page(driver, tmp_path / "report.html")
-        seen = driver.execute_script(LOOK, index)
+        seen = {}
+        for scheme in COLOURS:
+            feature = {"name": "prefers-color-scheme", "value": scheme}
+            driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
+            seen[scheme] = driver.execute_script(LOOK, index)
         assert not driver.find_elements(By.CSS_SELECTOR, "b, i")
         assert driver.get_log("browser") == []
-    own, ground, text_ = {
-        "light": ("rgb(123, 63, 152)", "rgb(255, 255, 255)", "rgb(27, 31, 36)"),
-        "dark": ("rgb(199, 155, 224)", "rgb(20, 23, 28)", "rgb(232, 235, 239)"),
-    }[scheme]
     crossed = pattern == "crosses"
-    assert seen["box"] == ([ground, own, "3px, 2px"] if crossed else [own, text_, "none"])
-    assert seen["key"] == seen["box"]
-    assert seen["link"][0] == own
-    assert seen["letter"] == ["<i>", *([own, ground] if crossed else [ground, own])]
-    if crossed:
-        assert seen["over"][1] == own
-    else:
-        assert seen["over"][:1] == ([f'url("#{pattern}")'] if pattern else [])
-    key, summary, words, title, hover = seen["said"]
+    for scheme, (own, ground, line) in COLOURS.items():
+        found = seen[scheme]
+        assert found["box"] == ([ground, own, "3px, 2px"] if crossed else [own, line, "none"])
+        assert found["key"] == found["box"]
+        assert found["link"][0] == own
+        assert found["letter"] == ["<i>", *([own, ground] if crossed else [ground, own])]
+        if crossed:
+            assert found["over"][1] == own
+        else:
+            assert found["over"][:1] == ([f'url("#{pattern}")'] if pattern else [])
+    key, summary, words, title, hover = seen["light"]["said"]
     assert key == "<b>squeezed</b>"
     assert "1 dropped, 1 <b>squeezed</b>." in summary
     assert "Blocks <b>squeezed</b>: 3 to 4." in words

@@ -16,7 +16,7 @@ from depthopt.kinds.candidates import candidates
 from depthopt.models.timm import create_timm_model
 from tests.report.run_folder import write_run
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timed]
 
 
 @pytest.mark.parametrize("name", ["mobilenetv2_100", "resnet101"])

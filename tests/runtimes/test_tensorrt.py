@@ -199,6 +199,7 @@ def test_device_memory_is_given_back_with_the_sessions():
     assert torch.cuda.memory_allocated() == before
 
 
+@pytest.mark.timed
 def test_the_hosts_clock_and_the_devices_agree_on_what_takes_long():
     from depthopt.latency.measure import Effort, time_in_turn
 
@@ -218,6 +219,7 @@ def test_layers_carry_the_operators_that_they_were_made_of():
     assert len(runtime.information(model)["Layers"]) >= LAYERS
 
 
+@pytest.mark.timed
 def test_entries_are_measured_beside_a_network():
     bench = Bench(tensorrt("float16"), chained(batch=64), batch=64, entry_seconds=1.0)
     group = bench.measure([CHAINED])

@@ -22,7 +22,7 @@ from depthopt.pipeline.context import Context
 from depthopt.rewrite.classifier import regress_classifier
 from depthopt.shallow.apply import apply
 from depthopt.shallow.build import build
-from depthopt.shallow.options import Form, Start
+from depthopt.rewrite.options import Form, Start
 from depthopt.solver.stages import Bucketed
 from depthopt.tables.importance import ImportanceTable
 from depthopt.tables.latency import LatencyTable

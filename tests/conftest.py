@@ -1,0 +1,63 @@
+"""One thread a worker, what is costly made once, and nothing beside a test that times something."""
+
+import fcntl
+import functools
+import importlib
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")  # before NumPy and torch are loaded, and for subprocesses
+
+
+def _shared_folder(config: pytest.Config) -> Path:
+    """A folder that all workers of the session share."""
+    own = config._tmp_path_factory.getbasetemp()
+    return own.parent if hasattr(config, "workerinput") else own
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """A test marked ``timed`` runs alone, its fixtures included.
+
+    Who waits for the others to finish holds the door, so that no other test begins meanwhile.
+    """
+    folder = _shared_folder(item.config)
+    kind = fcntl.LOCK_EX if item.get_closest_marker("timed") else fcntl.LOCK_SH
+    with (folder / "room.lock").open("w") as room:
+        with (folder / "door.lock").open("w") as door:
+            fcntl.flock(door, fcntl.LOCK_EX)
+            fcntl.flock(room, kind)
+        return (yield)
+
+
+@pytest.fixture(scope="session")
+def make_once(request: pytest.FixtureRequest) -> Callable[[str, Callable[[Path], object]], Path]:
+    """Fills a folder once a session, whichever worker is first; who reads it must not write it."""
+
+    def made(name: str, fill: Callable[[Path], object]) -> Path:
+        folder = _shared_folder(request.config) / name
+        with FileLock(f"{folder}.lock"):
+            if not (done := folder / ".done").exists():
+                folder.mkdir(exist_ok=True)
+                fill(folder)
+                done.touch()
+        return folder
+
+    return made
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _operators_are_read_once() -> Iterator[None]:
+    """Every ``torch.onnx.export`` parses ONNX Script's 500 operators anew, which takes a second."""
+    with pytest.MonkeyPatch.context() as patch:
+        if "depthopt.export.onnx" in sys.modules:
+            home = importlib.import_module("torch.onnx._internal.exporter._registration")
+            read = functools.cache(home.ONNXRegistry.from_torchlib)
+            patch.setattr(home.ONNXRegistry, "from_torchlib", staticmethod(read))
+        yield
