@@ -24,9 +24,9 @@ from depthopt.kinds.candidates import candidates
 from depthopt.kinds.latency_keys import candidate_ms, latency_keys
 from depthopt.latency.worthwhile import worthwhile
 from depthopt.rewrite.classifier import regress_classifier
+from depthopt.rewrite.options import Form
 from depthopt.shallow.apply import apply
 from depthopt.shallow.merge import merge
-from depthopt.rewrite.options import Form
 from depthopt.solver.stages import Bucketed, Epsilon
 from depthopt.tables.importance import ImportanceTable
 from depthopt.tables.latency import (

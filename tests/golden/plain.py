@@ -18,6 +18,7 @@ from depthopt.core.plan import Frontier, Plan
 from depthopt.extraction.coverage import reducible_share
 from depthopt.frontier.caps import live_elements
 from depthopt.kinds.latency_keys import latency_keys, parameters
+from depthopt.kinds.registry import changing
 from depthopt.tables.importance import ImportanceTable
 from depthopt.tables.latency import LatencySummary, LatencyTable
 
@@ -151,7 +152,12 @@ def plain_frontier(frontier: Frontier, keys: Sequence[str]) -> dict[str, Any]:
         "original_ms": frontier.original_ms,
         "candidates": [place[candidate.key] for candidate in frontier.candidates],
         "points": [
-            [plan.latency_ms, plan.cost, len(plan.choices), *(place[c.key] for c in plan.replaced)]
+            [
+                plan.latency_ms,
+                plan.cost,
+                len(plan.choices),
+                *(place[c.key] for c in changing(plan.choices)),
+            ]
             for plan in plans
         ],
     }
@@ -167,7 +173,7 @@ def plain_plan(plan: Plan) -> dict[str, Any]:
         "cost": plan.cost,
         "speedup": plan.speedup,
         "choices": [choice.key for choice in plan.choices],
-        "replaced": [choice.key for choice in plan.replaced],
+        "replaced": [choice.key for choice in changing(plan.choices)],
     }
 
 

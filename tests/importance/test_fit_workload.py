@@ -12,7 +12,7 @@ from depthopt.extraction.extract import extract
 from depthopt.importance import fit
 from depthopt.importance.estimate import estimate_workload
 from depthopt.importance.fit import MEMORY_BYTES, Fit, fit_workload, parts_of
-from depthopt.importance.regress import grouped
+from depthopt.importance.regress import grouped, problems_of
 from depthopt.kinds.candidates import candidates
 from depthopt.rewrite.ridges import FIT_RIDGES
 from tests.flops import macs
@@ -43,13 +43,14 @@ def test_a_part_takes_what_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
     for part in (drops, parts_of(CHAIN, SCORED, "merged", workers=1, memory_bytes=1 << 20)[0]):
         said = fit_workload(CHAIN, part, "merged", 64, 64, ridges=len(FIT_RIDGES))
         fits = [c for c in part if c.kind == "fit"]
+        problems = problems_of(fits, "merged")
         own = sum(c.convolution.macs(CHAIN.blocks[c.start].layout.input_size) for c in fits)
         tried = 64 + 16 * len(FIT_RIDGES)  # in the segment's place, and to choose a ridge by
         counted = macs(lambda part=part: work(part))["convolution"]
         passes = (counted - tried * own) / CHAIN.conv_macs
         # One batch held out goes through the original twice, and a branch is not a block.
         assert passes == pytest.approx(said.forward_images, abs=1.5 * 16)
-        assert said.memory_bytes == 2 * sum(g.memory_bytes for g in grouped(CHAIN, fits))
+        assert said.memory_bytes == 2 * sum(g.memory_bytes for g in grouped(CHAIN, problems))
 
 
 def test_an_estimate_takes_its_parts_one_after_the_other() -> None:

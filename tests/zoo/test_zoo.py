@@ -17,6 +17,7 @@ from depthopt.extraction.extract import extract
 from depthopt.graph.network import TracedNetwork
 from depthopt.graph.trace import trace
 from depthopt.kinds.candidates import candidates
+from depthopt.kinds.registry import changing
 from depthopt.shallow.build import build
 from depthopt.shallow.merge import merge
 from tests.networks import randomised
@@ -106,7 +107,7 @@ def test_expanded_merged_and_merge_agree(model: nn.Module, chain: Chain, plans: 
             wanted = expanded(x)
             assert bool(torch.isfinite(wanted).all())
             for other in (merged, merge(expanded)):
-                assert difference(wanted, other(x)) < tolerance, plan.replaced
+                assert difference(wanted, other(x)) < tolerance, changing(plan.choices)
 
 
 @torch.no_grad()

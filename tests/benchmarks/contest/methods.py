@@ -15,14 +15,15 @@ from depthopt.core.plan import Frontier, Plan
 from depthopt.frontier.lookup import Objective
 from depthopt.frontier.solve import solve
 from depthopt.importance.estimate import Estimator, estimate
-from depthopt.kinds.candidates import Kind, candidates
+from depthopt.kinds.candidates import candidates
+from depthopt.kinds.registry import changing
 from depthopt.latency.profile import profile
 from depthopt.latency.worthwhile import worthwhile
 from depthopt.pipeline.context import Context
 from depthopt.rewrite.classifier import regress_classifier
+from depthopt.rewrite.options import Form, Start
 from depthopt.shallow.apply import apply
 from depthopt.shallow.build import build
-from depthopt.rewrite.options import Form, Start
 from depthopt.solver.stages import Bucketed
 from depthopt.tables.importance import ImportanceTable
 from depthopt.tables.latency import LatencyTable
@@ -49,7 +50,7 @@ class Method:
     """
 
     name: str
-    kinds: tuple[Kind, ...] | None = None
+    kinds: tuple[str, ...] | None = None
     subsets: bool = False
     inserted: bool = False
     estimator: Estimator | None = None
@@ -84,7 +85,7 @@ METHODS = (
     Method("block dropping", kinds=("drop",), compensate=False, classifier=False),
 )  # fmt: skip
 
-_MERGES: tuple[Kind, ...] = ("drop", "merge")
+_MERGES: tuple[str, ...] = ("drop", "merge")
 
 ABLATIONS = (
     Method("merges regressed, not fits", kinds=_MERGES),
@@ -133,7 +134,7 @@ def solved(method: Method, context: Context, scoring: Scoring) -> Family:
 def plans_of(frontier: Frontier) -> tuple[Plan, ...]:
     """The frontier's plans that change something, mildest first."""
     plans = (frontier.plan(i) for i in reversed(range(len(frontier.points))))
-    return tuple(plan for plan in plans if plan.replaced)
+    return tuple(plan for plan in plans if changing(plan.choices))
 
 
 def planned(plans: tuple[Plan, ...], method: Method, context: Context) -> Family:
