@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from depthopt.core.candidate import Candidate
+from depthopt.errors import UsageError
 
 _NOTHING = "none"
 
@@ -13,7 +14,14 @@ def detail_of(composed: Sequence[int]) -> str:
 
 
 def composed_blocks(candidate: Candidate) -> tuple[int, ...]:
-    """The blocks whose convolutions a candidate of kind ``merge`` composes; none of any other."""
+    """The blocks whose convolutions a candidate of kind ``merge`` composes; none of any other.
+
+    Raises:
+        UsageError: its detail is not a list of blocks.
+    """
     if candidate.kind != "merge" or candidate.detail == _NOTHING:
         return ()
-    return tuple(map(int, candidate.detail.split(",")))
+    try:
+        return tuple(map(int, candidate.detail.split(",")))
+    except ValueError:
+        raise UsageError(f"{candidate} does not say which blocks it composes") from None

@@ -9,9 +9,10 @@ import depthopt
 from depthopt.core.artefacts import load_json
 from depthopt.core.candidate import Candidate
 from depthopt.core.chain import Chain
-from depthopt.core.operators.convolution import ConvSpec
+from depthopt.core.operators import Convolution
 from depthopt.core.plan import Frontier, Plan
 from depthopt.frontier.caps import LatencyCap, MemoryCap, ParameterCap
+from depthopt.kinds.latency_keys import candidate_ms
 from depthopt.latency.pick import asked_speedup
 from depthopt.models.timm import create_timm_model
 from depthopt.models.weights import load_weights
@@ -29,7 +30,7 @@ def names() -> dict[str, Attempt]:
     """Names of convolutions, candidates and latency entries."""
     parsers: dict[str, tuple[Callable[[str], Any], tuple[str, ...]]] = {
         "convolution": (
-            ConvSpec.parse,
+            Convolution.parse,
             ("", "64", "64-128", "64-128 k3", "64-128 k3x3 p1,1", "64-128 k3x3 g", "a-b k3x3"),
         ),
         "candidate": (
@@ -172,11 +173,8 @@ def calls() -> dict[str, Attempt]:
         "merge unlike tables": lambda: _latency().merged(LatencyTable(here)),
         "extend by an unlike table": lambda: _latency().extended(LatencyTable(here)),
         "the table of other conditions": lambda: stored(Path("artefacts/latency.json"), here),
-        "time a candidate without entries": lambda: LatencyTable(here).candidate_ms(
-            _chain(), _found()[0]
-        ),
-        "cost of a candidate without entry": lambda: ImportanceTable(MODEL, "fit").cost(
-            next(c for c in _found() if c.kind == "drop")
+        "time a candidate without entries": lambda: candidate_ms(
+            _chain(), _found()[0], LatencyTable(here)
         ),
         "apply without images": lambda: _apply(_plan()),
         "apply a plan with a gap": lambda: _apply(_plan(choices__1__start=5)),

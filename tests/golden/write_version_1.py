@@ -138,7 +138,7 @@ def write_artefacts(folder: Path) -> dict[str, Any]:
         "plan": plain_plan(plan),
     }
     calibration = [images(8, seed) for seed in range(10, 15)]
-    applied = apply(model, chain, plan, calibration=calibration, form="expanded", start="at_once")
+    applied = apply(model, chain, plan, fitting=calibration, form="expanded", start="at_once")
     for name, network in (("trained", applied), ("fused", merge(applied))):
         save(network, folder / name, plan, arguments=ARGUMENTS, class_names=tuple("abcdefghij"))
         with torch.no_grad():
