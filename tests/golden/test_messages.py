@@ -30,7 +30,7 @@ PARSED = {
     "candidate 'fit 3:5 64-128 k3x3 of 1,'",
     "candidate 'merge 3:5 64-128 k3x3 of a'",
 }
-"""Candidates of kinds, or with details, that are not known: they are refused where they are used."""
+"""Candidates of unknown kinds or details: they are refused where they are used."""
 
 REWORDED = {
     "entry 'pool 8-8 k1x1 @7x7'": "'pool 8-8 k1x1' is no convolution, such as '64-128 k3x3",
