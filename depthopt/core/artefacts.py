@@ -75,10 +75,8 @@ def load_json(kind: type[T], path: Path) -> T:
         return TypeAdapter(kind).validate_python(upgraded(content) if version == 1 else content)
     except ValidationError as error:
         raise ArtefactError(f"{path}: {_explain(error)}") from None
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise ArtefactError(
-            f"{path} is not a {kind.__name__} of schema version 1 ({error})"
-        ) from None
+    except ValueError as error:
+        raise ArtefactError(f"{path}: {error}") from None
 
 
 def _explain(error: ValidationError) -> str:

@@ -7,7 +7,7 @@ from depthopt.core.candidate import Candidate
 from depthopt.core.chain import Chain, Skip
 from depthopt.core.operators import Activation, Convolution
 from depthopt.kinds.kind import Kind, New, Site, Weights, Wishes
-from depthopt.kinds.running import branch_keys, keys_at_end
+from depthopt.kinds.running import branch_keys, keys_at_end, replacing_keys
 from depthopt.tables.latency import LatencyKey
 
 if TYPE_CHECKING:  # torch takes seconds to import, and tables are solved without it
@@ -46,9 +46,10 @@ def _skip(chain: Chain, candidate: Candidate) -> Skip:
 
 
 def _latency_keys(chain: Chain, candidate: Candidate) -> tuple[LatencyKey, ...]:
+    if not candidate.operators:
+        return replacing_keys(chain, candidate)
     branch = list(branch_keys(chain, _skip(chain, candidate)))
-    size = branch[-1].input_size if branch else chain.blocks[candidate.start].layout.input_size
-    return keys_at_end(chain, candidate, size, branch[:-1])
+    return keys_at_end(chain, candidate, branch[-1].input_size, branch[:-1])
 
 
 def _output(

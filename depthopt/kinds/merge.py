@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from depthopt.core.candidate import Candidate
 from depthopt.core.chain import Chain
 from depthopt.core.window import segment_window
+from depthopt.errors import UsageError
 from depthopt.kinds.kind import Kind, New, Site, Weights, Wishes, module_name
 from depthopt.rewrite.options import Form
 from depthopt.rewrite.problem import Problem
@@ -54,10 +55,17 @@ def detail_of(composed: Sequence[int]) -> str:
 
 
 def composed_blocks(candidate: Candidate) -> tuple[int, ...]:
-    """The blocks whose convolutions a merge composes."""
+    """The blocks whose convolutions a merge composes.
+
+    Raises:
+        UsageError: its detail is not a list of blocks.
+    """
     if candidate.detail == _NOTHING:
         return ()
-    return tuple(map(int, candidate.detail.split(",")))
+    try:
+        return tuple(map(int, candidate.detail.split(",")))
+    except ValueError:
+        raise UsageError(f"{candidate} does not say which blocks it composes") from None
 
 
 def _candidates(chain: Chain, wishes: Wishes) -> Iterator[Candidate]:

@@ -66,9 +66,11 @@ class ExpandedSegment(nn.Module):
         }
         for i, skip in enumerate(chain.covered(start, end)):
             homes[skip.branch] = f"skip{i}", skip.operand
-        for edge in (edge for edge in self.edges if edge.layers):
-            self._names[edge], linear = homes[edge.layers]
-            self.layers[self._names[edge]] = _take(graph_module, edge.layers, linear)
+        by_layers = {edge.layers: edge for edge in self.edges if edge.layers}
+        for layers, (name, linear) in homes.items():
+            if layers in by_layers:
+                self._names[by_layers[layers]] = name
+                self.layers[name] = _take(graph_module, layers, linear)
         self._margins = fold_back(self.edges, (0, 0), self._margin_needed, _most)
 
     def _layer(self, edge: Edge) -> "_Layer | None":

@@ -128,7 +128,7 @@ def test_a_saved_network_whose_onnx_file_is_wrong_is_no_regression(tmp_path, mon
     def fails(*_, **__):
         raise CheckFailed("the logits differ")
 
-    monkeypatch.setattr("depthopt.export.load", fails)
+    monkeypatch.setattr("depthopt.export.saved.load", fails)
     folder = tmp_path / "saved"
     folder.mkdir()
     with pytest.raises(ModelError, match="saved cannot be checked as ONNX: the logits differ"):

@@ -16,9 +16,10 @@ from depthopt.check.check import Network
 from depthopt.check.sampling import Clocks
 from depthopt.cli.main import main
 from depthopt.core.artefacts import save_json
+from depthopt.core.operators import Convolution
 from depthopt.data.load import load_dataset
 from depthopt.runtimes.registry import get_runtime
-from depthopt.tables.latency import LatencySummary
+from depthopt.tables.latency import LatencyKey, LatencySummary
 from tests.check.models import convolutions, linear, with_input
 
 QUICK = ("--seconds", "0.5")
@@ -30,7 +31,7 @@ SCHEMA = Path(__file__).parent.parent / "check" / "junit-10.xsd"
 def call(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
-    for module in ("figures", "against"):
+    for module in ("figures", "recorded"):
         monkeypatch.setattr(f"depthopt.check.{module}.peak_memory_bytes", lambda *_: 50 << 20)
 
     def run(*arguments):
@@ -217,7 +218,7 @@ def test_unlike_conditions_are_inconclusive_and_named(call, small, tmp_path, key
     summary = LatencySummary(1.0, 1.0, 1.0, 9)
     baseline = tmp_path / "baseline.json"
     shapes = {"x": (1, 16, 24, 24)}
-    yardsticks = {"conv 8-8 k1x1 @7x7": (0.1,)}
+    yardsticks = {LatencyKey(Convolution(8, 8, (1, 1)), (7, 7)): (0.1,)}
     save_json(Baseline(Network("old", "0"), there, summary, yardsticks, shapes), baseline)
     junit = tmp_path / "junit.xml"
     code, out, _ = call("--against", baseline, small, *QUICK, "--junit", junit)

@@ -8,8 +8,8 @@ from functools import partial
 import pytest
 
 from depthopt.cli.main import main
-from depthopt.latency import validate
 from depthopt.latency.measure import Effort
+from depthopt.latency.validate import validate
 
 QUICK = (
     *("--input-size", "3,32,32", "--seconds-per-entry", "0.001"),
@@ -75,7 +75,7 @@ def test_a_model_is_measured_into_the_devices_table_once(call, tmp_path):
 @pytest.mark.timed
 def test_a_full_table_needs_no_torch(measured):
     script = (
-        "import sys\nfrom depthopt.cli import main\n"
+        "import sys\nfrom depthopt.cli.main import main\n"
         "try:\n    main()\nexcept SystemExit as exit_:\n"
         "    sys.exit(exit_.code or 10 * ('torch' in sys.modules))"
     )

@@ -9,6 +9,7 @@ import pytest
 
 from depthopt.cli.main import main
 from depthopt.core.artefacts import load_json, save_json
+from depthopt.core.candidate import Candidate
 from depthopt.core.chain import Chain
 from depthopt.core.plan import Plan
 from depthopt.extraction.extract import extract
@@ -112,7 +113,7 @@ def test_constraints_modes_and_a_second_device(
         assert call(*command, "--budget-ms", "6", "--json", *options, monkeypatch=monkeypatch) == 0
         plan = json.loads(capsys.readouterr().out)
         assert plan["latency_ms"] <= (4.5 if "--also-latency" in options else 6)
-        kept = {c["start"] for c in plan["choices"] if c["kind"] == "keep"}
+        kept = {c.start for c in map(Candidate.parse, plan["choices"]) if c.kind == "keep"}
         assert "--keep" not in options or 3 in kept
 
 
@@ -227,6 +228,7 @@ def test_published_tables_are_imported_and_solved(
     capsys.readouterr()
     assert call("solve", *files, *options, monkeypatch=monkeypatch) == 0
     plan = json.loads(capsys.readouterr().out)
-    replaced = [(c["start"], c["end"]) for c in plan["choices"] if c["kind"] != "keep"]
+    choices = map(Candidate.parse, plan["choices"])
+    replaced = [(c.start, c.end) for c in choices if c.kind != "keep"]
     assert replaced == [(2, 5)]
     assert plan["cost"] == pytest.approx(0.5)

@@ -64,18 +64,17 @@ class Case:
     slow: bool = False
 
 
-_RESNET = {"kinds": ("drop", "fit", "merge"), "kernel_sizes": (1, 3), "max_length": 3}
-_MOBILENET = {"kinds": ("drop", "fit", "merge"), "kernel_sizes": (1, 3), "max_length": 4}
-_GATED = {"kinds": ("drop", "fit", "merge"), "kernel_sizes": (1, 3), "max_length": 6}
+_KINDS = ("drop", "fit", "merge")
+_RESNET = {"kinds": _KINDS, "kernel_sizes": (1, 3), "max_length": 3, "fewer_macs": False}
+_MOBILENET = {"kinds": _KINDS, "kernel_sizes": (1, 3), "max_length": 4, "inserted": "relu6"}
+_GATED = {"kinds": _KINDS, "kernel_sizes": (3,), "max_length": 6, "fewer_macs": False}
+
+_SIZE = (3, 32, 32)
 
 CASES = {
-    "resnet18": Case("resnet18", (3, 32, 32), {**_RESNET, "fewer_macs": False}, slow=True),
-    "resnet18_narrow": Case(
-        "resnet18",
-        (3, 32, 32),
-        {**_RESNET, "fewer_macs": False},
-        {"channels": (16, 24, 32, 48)},
-    ),
+    "resnet18_narrow": Case("resnet18", _SIZE, _RESNET, {"channels": (16, 24, 32, 48)}),
+    "mobilenetv2_035": Case("mobilenetv2_035", _SIZE, _MOBILENET, form="expanded"),
+    "seresnet50_narrow": Case("seresnet50", _SIZE, _GATED, {"channels": (8, 12, 16, 24)}),
 }
 
 PICKED = {
@@ -190,7 +189,7 @@ def networks(case: str, plan: Plan, form: Form) -> dict[str, Any]:
     Its convolutions are regressed and the kept ones compensated. Of a plan that is trained in its
     merged form the classifier is regressed, too.
     """
-    batches = _batches(case, first=10, count=10, images=8)
+    batches = _batches(case, first=10, count=5, images=8)
     applied = apply(
         network(case),
         chain_of(case),

@@ -18,8 +18,15 @@ import torch
 
 Mode = Literal["bytes", "tolerance"]
 
-RELATIVE, ABSOLUTE = 1e-3, 1e-6
-"""Of a number against the golden one, in the mode ``tolerance``."""
+RELATIVE, ABSOLUTE = 1e-3, 1e-5
+"""How far a number may be from the golden one, in the mode ``tolerance``: by either."""
+
+OF_LARGEST = 1e-2
+"""How far each of a row of logits may be, as a share of the row's largest."""
+
+ONE_IMAGE = 100 / 16
+"""How far a change of accuracy may be, in points of 100: two logits of one image may be as good
+as equal."""
 
 _PACKAGES = ("torch", "timm", "numpy", "numba")
 
@@ -103,7 +110,7 @@ def difference(golden: Any, now: Any, mode: Mode) -> str | None:
         golden: what the file holds.
         now: what was worked out.
         mode: in ``tolerance``, digests of tensors are not compared, and numbers that are not
-            whole may differ by ``RELATIVE`` or ``ABSOLUTE``.
+            whole may differ by what the constants above say.
     """
     found = _difference(golden, now, mode, "")
     if found is None and mode == "bytes" and text(golden) != text(now):
@@ -111,7 +118,7 @@ def difference(golden: Any, now: Any, mode: Mode) -> str | None:
     return None if found is None else f"compared by {mode}: {found}"
 
 
-def _difference(golden: Any, now: Any, mode: Mode, where: str) -> str | None:
+def _difference(golden: Any, now: Any, mode: Mode, where: str, largest: float = 0.0) -> str | None:
     if type(golden) is not type(now):
         return f"{where}: {golden!r} was a {type(golden).__name__}, is {now!r}"
     if isinstance(golden, dict):
@@ -123,19 +130,21 @@ def _difference(golden: Any, now: Any, mode: Mode, where: str) -> str | None:
             return f"{where}: was of length {len(golden)}, is {len(now)}"
         pairs = [(f"{where}/{i}", *both) for i, both in enumerate(zip(golden, now, strict=True))]
     else:
-        same = golden == now or (mode == "tolerance" and _is_near(golden, now))
+        same = golden == now or (mode == "tolerance" and _is_near(golden, now, where, largest))
         return None if same else f"{where}: was {golden!r}, is {now!r}"
-    return next(
-        (found for place, *both in pairs if (found := _difference(*both, mode, place))), None
-    )
+    row = isinstance(golden, list) and all(isinstance(value, float) for value in golden)
+    largest = max(map(abs, golden), default=0.0) if row else 0.0
+    found = (_difference(*both, mode, place, largest) for place, *both in pairs)
+    return next((one for one in found if one is not None), None)
 
 
-def _is_near(golden: Any, now: Any) -> bool:
+def _is_near(golden: Any, now: Any, where: str, largest: float) -> bool:
     if isinstance(golden, str):
         return _is_digest(golden) and _is_digest(now)
     if not isinstance(golden, float):
         return False
-    return math.isclose(golden, now, rel_tol=RELATIVE, abs_tol=ABSOLUTE)
+    most = ONE_IMAGE if where.endswith("/accuracy_change") else ABSOLUTE
+    return math.isclose(golden, now, rel_tol=RELATIVE, abs_tol=max(most, OF_LARGEST * largest))
 
 
 def _is_digest(value: str) -> bool:

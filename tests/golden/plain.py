@@ -142,24 +142,24 @@ def plain_importances(table: ImportanceTable) -> dict[str, Any]:
 def plain_frontier(frontier: Frontier, keys: Sequence[str]) -> dict[str, Any]:
     """A frontier; candidates are their places in ``keys``.
 
-    A point is its latency, its cost, the number of its choices, and those that change something.
+    A point is its latency, its cost, the number of its choices, and, against the point before,
+    which choices are gone and which are new.
     """
     place = {key: index for index, key in enumerate(keys)}
-    plans = [frontier.plan(index) for index in range(len(frontier.points))]
+    points, before = list[Any](), list[int]()
+    for index in range(len(frontier.points)):
+        plan = frontier.plan(index)
+        after = [place[choice.key] for choice in plan.choices]
+        gone = [choice for choice in before if choice not in after]
+        new = [choice for choice in after if choice not in before]
+        points.append([plan.latency_ms, plan.cost, len(after), gone, new])
+        before = after
     return {
         "model": frontier.model,
         "input_size": list(frontier.input_size),
         "original_ms": frontier.original_ms,
         "candidates": [place[candidate.key] for candidate in frontier.candidates],
-        "points": [
-            [
-                plan.latency_ms,
-                plan.cost,
-                len(plan.choices),
-                *(place[c.key] for c in changing(plan.choices)),
-            ]
-            for plan in plans
-        ],
+        "points": points,
     }
 
 

@@ -17,7 +17,7 @@ from depthopt.core.candidate import Candidate
 from depthopt.core.chain import Chain
 from depthopt.core.plan import Plan
 from depthopt.pipeline.context import CandidateList
-from depthopt.shallow.build import Form
+from depthopt.rewrite.options import Form
 from depthopt.tables.importance import ImportanceTable
 from depthopt.tables.latency import LatencyTable
 from tests.golden.cases import (
@@ -169,6 +169,10 @@ def test_compressed_networks_are_as_they_were(case: str, name: str, form: Form) 
         lambda c: c["entries"].update(a=1),
         lambda c: c["entries"].update(b=None),
         lambda c: c["entries"].update(c=0.0),
+        lambda c: c["entries"].update(accuracy_change=-13.0),
+        lambda c: c["entries"].update(accuracy_change=None),
+        lambda c: c["logits"].__setitem__(0, [0.07, -2.0]),
+        lambda c: c["logits"].append([1.0, 2.0]),
         lambda c: c["entries"].update(a=c["entries"].pop("a")),
         lambda c: c.update(choices=[1, 2, 4]),
         lambda c: c.update(choices=[1, 2]),
@@ -188,7 +192,9 @@ def test_a_change_is_seen_in_either_mode(change: Any, mode: Mode) -> None:
     "change",
     [
         lambda c: c["entries"].update(a=1.0 + 2**-52),
-        lambda c: c["entries"].update(b=-1e-9),
+        lambda c: c["entries"].update(b=-1e-6),
+        lambda c: c["entries"].update(accuracy_change=-6.25),
+        lambda c: c["logits"].__setitem__(0, [0.05, -2.0]),
         lambda c: c["tensor"].__setitem__(2, "b" * 24),
     ],
 )
@@ -203,7 +209,8 @@ def test_the_sign_of_a_nought_is_seen_by_bytes() -> None:
 
 def _content() -> dict[str, Any]:
     return {
-        "entries": {"a": 1.0, "b": 0.0},
+        "entries": {"a": 1.0, "b": 0.0, "accuracy_change": 0.0},
+        "logits": [[0.04, -2.0]],
         "choices": [1, 2, 3],
         "tensor": [[2, 3], "torch.float32", "a" * 24],
     }

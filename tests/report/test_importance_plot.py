@@ -6,13 +6,14 @@ from depthopt.core.candidate import Candidate
 from depthopt.report.importance import importance_svg
 from depthopt.tables.importance import Importance, ImportanceTable
 
+FIT = Candidate.parse("fit 0:2 8-8 k1x1 relu")
 TABLE = ImportanceTable(
     "net <a&b>",
     "fit",
     64,
     {
         Candidate.parse("drop 0:2 identity relu"): Importance(0.5),
-        Candidate.parse("fit 0:2 8-8 k1x1 relu"): Importance(0.1),
+        FIT: Importance(0.1),
         Candidate.parse("fit 1:5 8-16 k3x3 p1,1,1,1"): Importance(0.0),
     },
 )
@@ -26,9 +27,7 @@ def test_the_plot_names_the_network_and_is_the_same_every_time() -> None:
 
 
 def test_another_cost_gives_another_picture() -> None:
-    changed = ImportanceTable(TABLE.model, "fit", 64, TABLE.entries | {
-        Candidate.parse("fit 0:2 8-8 k1x1 relu"): Importance(0.4),
-    })  # fmt: skip
+    changed = ImportanceTable(TABLE.model, "fit", 64, TABLE.entries | {FIT: Importance(0.4)})
     assert importance_svg(changed) != importance_svg(TABLE)
 
 

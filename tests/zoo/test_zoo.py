@@ -26,7 +26,7 @@ from tests.plans import random_plan
 SIZES = (64, 96)
 """Heights and widths, unless a model is made for one alone."""
 
-LARGEST = 4_000_000
+LARGEST = 1_000_000
 """Parameters of the largest merged convolution that random plans draw; larger ones take long."""
 
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4}

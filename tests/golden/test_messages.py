@@ -1,0 +1,82 @@
+"""What is said to bad input, against what was said before (``messages.py``)."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from depthopt.core.artefacts import SCHEMA_VERSION
+from tests.golden.attempts import Attempt
+from tests.golden.messages import MESSAGES, attempts, prepare, versions
+
+GOLDEN = json.loads(MESSAGES.read_text())
+SAME = GOLDEN["versions"] == versions()
+ATTEMPTS = attempts()
+
+LIBRARY = re.compile(
+    "(Input|Tuple|String|Keys) (should|is)|Field required|Unterminated|Expecting|while (pars|scan)"
+    r"|unacceptable|could not determine|Error while|Given groups|did you mean mobilenet|\[Errno"
+    r"|\w+\.__init__\(\)|'utf-8' codec"
+)
+"""Where a library's or Python's own words begin, which differ from version to version."""
+
+
+PARSED = {
+    'candidates: candidates/0/kind is "shrink"',
+    'plan: choices/0/kind is "shrink"',
+    "candidate 'shrink 0:1 identity'",
+    "candidate 'fit 3:5 64-128 k3x3 of 1,'",
+    "candidate 'merge 3:5 64-128 k3x3 of a'",
+}
+"""Candidates of unknown kinds or details: they are refused where they are used."""
+
+REWORDED = {
+    "entry 'pool 8-8 k1x1 @7x7'": "'pool 8-8 k1x1' is no convolution, such as '64-128 k3x3",
+    "entry 'identity x @7x7'": "'identity x' is no identity, such as 'identity 64'",
+    "entry 'identity 8-8 k1x1 @7x7'": "'identity 8-8 k1x1' is no identity, such as 'identity 64'",
+    "entry 'avgpool 8 @7x7'": "'avgpool 8' is no pooling, such as 'avgpool 64-64 k2x2 s2x2 g64'",
+    "call: apply another block": "expected text, got dict",
+}
+"""Of operators as text, each of which names itself; and of a candidate that is not text."""
+
+
+def said(message: str) -> str:
+    """What must be the same here: all of it, or what comes before a library's words."""
+    found = None if SAME else LIBRARY.search(message)
+    return message if found is None else message[: found.start()]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("inputs")
+    prepare(path)
+    return path
+
+
+@pytest.fixture(autouse=True)
+def _in_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.chdir(folder)
+    return
+
+
+def test_no_input_is_left_out() -> None:
+    gone = "call: cost of a candidate without entry"  # a table is a dictionary: there is no call
+    assert [name for name in GOLDEN["messages"] if name != gone] == list(ATTEMPTS)
+    assert len(ATTEMPTS) > 300
+
+
+@pytest.mark.parametrize(("name", "attempt"), [*ATTEMPTS.items()], ids=[*ATTEMPTS])
+def test_the_same_is_said(name: str, attempt: Attempt) -> None:
+    if name in PARSED:
+        assert attempt() == "nothing"
+        return
+    if name in REWORDED:
+        assert REWORDED[name] in attempt()
+        return
+    wanted = GOLDEN["messages"][name].replace("reads up to 1;", f"reads up to {SCHEMA_VERSION};")
+    assert said(attempt()) == said(wanted)
+    assert wanted != "nothing"
+    assert not wanted.startswith("0 ")
+    assert "\n" not in wanted
