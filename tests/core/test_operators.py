@@ -17,6 +17,7 @@ from depthopt.core.operators import (
     Operator,
     parse_operator,
 )
+from depthopt.errors import UsageError
 from tests.random_operators import activations, convolutions, identities, operators, poolings
 
 SIZES = st.tuples(st.integers(1, 12), st.integers(1, 12))
@@ -64,7 +65,7 @@ WRONG = [
     "", " ", "3", "3-4", "3-4 k1", "3-4 k1x1 ", "3-4 k1x1 x2", "a-4 k1x1", "3-4 k1x1 p1,1,1",
     "3-4 g1 k1x1", "conv 3-4 k1x1", "identity", "identity 3-4", "identity x", "Identity 3",
     "avgpool 3 k2x2", "avgpool 3-4 k2x2", "avgpool 3-3 k2x2 g4", "avgpool 3-3 k2x2 d2x2 g3",
-    "avgpool", "maxpool 3-3 k2x2 g3", "3-4 k1x1 + 4-4 k1x1",
+    "avgpool", "3-4 k1x1 + 4-4 k1x1",
 ]  # fmt: skip
 
 
@@ -160,3 +161,21 @@ def test_an_identity_takes_nothing(identity: Identity, size: tuple[int, int]) ->
 def test_only_what_stays_the_same_when_it_is_applied_twice_is_idempotent() -> None:
     same = {name for name in ("elu", "relu", "relu6", "silu") if Activation(name).is_idempotent}
     assert same == {"relu", "relu6"}
+
+
+def test_an_operator_that_is_not_known_keeps_its_name_and_is_refused_where_it_is_used() -> None:
+    unknown = parse_operator("maxpool 3-3 k2x2 g3")
+    assert str(unknown) == "maxpool 3-3 k2x2 g3"
+    assert unknown == parse_operator("maxpool 3-3 k2x2 g3") != parse_operator("maxpool 4-4 k2x2")
+    for use in (
+        lambda: unknown.in_channels,
+        lambda: unknown.out_channels,
+        lambda: unknown.is_depthwise,
+        lambda: unknown.parameters,
+        lambda: unknown.output_size((4, 4)),
+        lambda: unknown.macs((4, 4)),
+    ):
+        with pytest.raises(
+            UsageError, match="operator 'maxpool' is unknown; known: avgpool, identity"
+        ):
+            use()

@@ -35,6 +35,7 @@ from depthopt.extraction.extract import extract
 from depthopt.frontier.solve import solve
 from depthopt.importance.estimate import estimate
 from depthopt.kinds.candidates import candidates
+from depthopt.kinds.registry import changing
 from depthopt.latency.worthwhile import worthwhile
 from depthopt.models.timm import create_timm_model
 from depthopt.pipeline.context import CandidateList
@@ -106,7 +107,7 @@ def write_artefacts(folder: Path) -> dict[str, Any]:
         )
     )
     timing = PlanTiming(
-        plan.latency_ms, plan.speedup, 1.4, tuple(choice.key for choice in plan.replaced)
+        plan.latency_ms, plan.speedup, 1.4, tuple(choice.key for choice in changing(plan.choices))
     )
     latency = table.network(chain).total
     artefacts = {

@@ -55,7 +55,7 @@ def test_several_operators_run_one_behind_the_other() -> None:
     """Each reads what the one before it gives; the last has the activation and the add."""
     halving = Convolution(4, 2, (3, 3), (2, 2), (1, 1, 1, 1))
     last = Convolution(2, 4, (1, 1))
-    several = Candidate(2, 3, "low-rank", (halving, Identity(2), last), RELU)
+    several = Candidate(2, 3, "fit", (halving, Identity(2), last), RELU)
     assert latency_keys(CHAIN, several) == (
         LatencyKey(halving, (8, 8)),
         LatencyKey(Identity(2), (4, 4)),

@@ -5,6 +5,7 @@ and parameters it has, and goes by a canonical name in files. An activation may 
 packages may bring operators of their own (``docs/extending.md``).
 """
 
+import re
 from typing import Any, Protocol
 
 from depthopt.core.operators.activation import Activation
@@ -78,7 +79,7 @@ def parse_operator(text: str) -> Operator:
     """
     word = text.partition(" ")[0]
     kind: Any = Convolution
-    if word[:1].isalpha():
+    if re.fullmatch(r"[a-z]\w*", word) and word != "conv":  # as entries of convolutions begin
         try:
             kind = OPERATORS.get(word)
         except UsageError as error:
