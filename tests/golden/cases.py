@@ -93,9 +93,10 @@ TRAINED: tuple[tuple[str, Form], ...] = (
 @cache
 def network(case: str) -> nn.Module:
     """The original, with seeded weights."""
-    torch.manual_seed(0)
     given = CASES[case]
-    return randomised(timm.create_model(given.model, num_classes=10, **given.arguments))
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return randomised(timm.create_model(given.model, num_classes=10, **given.arguments))
 
 
 @cache
