@@ -72,8 +72,11 @@ _GATED = {"kinds": _KINDS, "kernel_sizes": (3,), "max_length": 6, "fewer_macs": 
 _SIZE = (3, 32, 32)
 
 CASES = {
+    "resnet18": Case("resnet18", _SIZE, _RESNET, slow=True),
     "resnet18_narrow": Case("resnet18", _SIZE, _RESNET, {"channels": (16, 24, 32, 48)}),
+    "mobilenetv2_100": Case("mobilenetv2_100", _SIZE, _MOBILENET, form="expanded", slow=True),
     "mobilenetv2_035": Case("mobilenetv2_035", _SIZE, _MOBILENET, form="expanded"),
+    "seresnet50": Case("seresnet50", _SIZE, {**_GATED, "kernel_sizes": (1,)}, slow=True),
     "seresnet50_narrow": Case("seresnet50", _SIZE, _GATED, {"channels": (8, 12, 16, 24)}),
 }
 
@@ -96,9 +99,10 @@ TRAINED: tuple[tuple[str, Form], ...] = (
 @cache
 def network(case: str) -> nn.Module:
     """The original, with seeded weights."""
-    torch.manual_seed(0)
     given = CASES[case]
-    return randomised(timm.create_model(given.model, num_classes=10, **given.arguments))
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return randomised(timm.create_model(given.model, num_classes=10, **given.arguments))
 
 
 @cache

@@ -18,10 +18,14 @@ import torch
 
 Mode = Literal["bytes", "tolerance"]
 
-RELATIVE, ABSOLUTE = 1e-3, 1e-5
-"""How far a number may be from the golden one, in the mode ``tolerance``: by either."""
+RELATIVE, ABSOLUTE = 1e-2, 1e-5
+"""How far a number may be from the golden one, in the mode ``tolerance``: by either.
 
-OF_LARGEST = 1e-2
+Regressions on few images make much of a rounding: with a processor's AVX-512 or even all of AVX
+turned off, numbers were 1e-3 and 2e-3 off, logits 2e-3 and 2e-2 of their largest.
+"""
+
+OF_LARGEST = 5e-2
 """How far each of a row of logits may be, as a share of the row's largest."""
 
 ONE_IMAGE = 100 / 16

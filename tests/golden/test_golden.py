@@ -165,13 +165,13 @@ def test_compressed_networks_are_as_they_were(case: str, name: str, form: Form) 
 @pytest.mark.parametrize(
     "change",
     [
-        lambda c: c["entries"].update(a=1.01),
+        lambda c: c["entries"].update(a=1.02),
         lambda c: c["entries"].update(a=1),
         lambda c: c["entries"].update(b=None),
         lambda c: c["entries"].update(c=0.0),
         lambda c: c["entries"].update(accuracy_change=-13.0),
         lambda c: c["entries"].update(accuracy_change=None),
-        lambda c: c["logits"].__setitem__(0, [0.07, -2.0]),
+        lambda c: c["logits"].__setitem__(0, [0.2, -2.0]),
         lambda c: c["logits"].append([1.0, 2.0]),
         lambda c: c["entries"].update(a=c["entries"].pop("a")),
         lambda c: c.update(choices=[1, 2, 4]),

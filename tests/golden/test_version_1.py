@@ -19,6 +19,7 @@ from depthopt.core.plan import Frontier, Plan
 from depthopt.core.training import TrainResult
 from depthopt.core.trials import Trials
 from depthopt.export.saved import SavedModel
+from depthopt.kinds.registry import changing
 from depthopt.pipeline.context import CandidateList
 from depthopt.pipeline.folder import Manifest
 from depthopt.pipeline.recipe import load_recipe
@@ -92,7 +93,7 @@ def test_a_validation_and_a_baseline_are_read() -> None:
     validation = read(Validation, "validation")
     (timing,) = validation.timings
     assert (validation.network, validation.conditions) == (network, table.conditions)
-    assert timing.replaced == tuple(choice.key for choice in plan.replaced)
+    assert timing.replaced == tuple(choice.key for choice in changing(plan.choices))
     assert (timing.predicted_ms, timing.measured_speedup) == (plan.latency_ms, 1.4)
     baseline = read_baseline(FOLDER / "artefacts" / "baseline.json")
     assert baseline == read(Baseline, "baseline")
