@@ -8,8 +8,8 @@ from functools import partial
 import pytest
 
 from depthopt.cli.main import main
-from depthopt.latency.validate import validate
 from depthopt.latency.measure import Effort
+from depthopt.latency.validate import validate
 
 QUICK = (
     *("--input-size", "3,32,32", "--seconds-per-entry", "0.001"),
