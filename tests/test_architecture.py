@@ -28,7 +28,7 @@ def test_the_picture_shows_the_layers_that_are_checked() -> None:
     picture = PAGE.split("```")[3].split("\n")
     drawn = [set(re.findall(r"\w+", row)) for row in picture if row]
     assert drawn == layers()
-    assert set().union(*drawn) == FOLDERS | {"errors"}
+    assert set().union(*drawn) == FOLDERS | {"errors", "plugins"}
 
 
 def test_an_operator_has_its_files() -> None:

@@ -1,5 +1,6 @@
 """``depthopt frontier``: table files solved, without a run."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
@@ -101,15 +102,13 @@ def _mode(text: str) -> Mode:
 def _cap(text: str) -> Cap:
     """A limit from ``parameters=N``, ``memory=BYTES`` or ``TABLE.json=MS``."""
     what, _, amount = text.rpartition("=")
-    try:
-        if what == "parameters":
-            return ParameterCap(int(amount))
-        if what == "memory":
-            return MemoryCap(int(amount))
-        if what.endswith(".json"):
-            return LatencyCap(load_json(LatencyTable, Path(what)), float(amount))
-    except ValueError:
-        pass
+    is_number = re.fullmatch(r"-?\d+(\.\d+)?(e-?\d+)?", amount) is not None
+    if what == "parameters" and is_number:
+        return ParameterCap(int(float(amount)))
+    if what == "memory" and is_number:
+        return MemoryCap(int(float(amount)))
+    if what.endswith(".json") and is_number:
+        return LatencyCap(load_json(LatencyTable, Path(what)), float(amount))
     raise UsageError(f"cap {text!r} is not parameters=N, memory=BYTES or TABLE.json=MS")
 
 

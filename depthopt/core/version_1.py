@@ -6,6 +6,7 @@ their own, and 0 threads stood for an accelerator.
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
+from functools import cache
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
@@ -132,11 +133,18 @@ def _read(kind: type[T], content: dict[str, Any], where: Where) -> T:
         ValueError: one of them is missing, or not what it should be.
     """
     try:
-        return TypeAdapter(kind).validate_python(content)
+        old: T = _adapters()[kind].validate_python(content)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, (*where, *first["loc"])))
         raise ValueError(f"{place}: {first['msg']}") from None
+    return old
+
+
+@cache
+def _adapters() -> dict[type[Any], TypeAdapter[Any]]:
+    """Readers of what changed, made once: a file holds thousands of candidates."""
+    return {kind: TypeAdapter(kind) for kind in (_Candidate, _Block, _Skip)}
 
 
 def _others(content: dict[str, Any], kind: type[Any]) -> dict[str, Any]:

@@ -231,15 +231,18 @@ def test_a_validation(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong",
+    ("wrong", "message"),
     [
-        OLD[0] | {"spec": 3},
-        OLD[0] | {"kind": "Keep"},
-        OLD[0] | {"start": None},
-        OLD[4] | {"kept": 2},
+        (OLD[0] | {"spec": 3}, r"choices\.0\.spec: .*dictionary"),
+        (OLD[0] | {"spec": spec(3, 4) | {"stride": 2}}, r"choices\.0\.spec\.stride: .*tuple"),
+        (OLD[0] | {"kind": "Keep"}, "'Keep 0:1 .*' is no candidate"),
+        (OLD[0] | {"start": None}, r"choices\.0\.start: .*integer"),
+        (OLD[4] | {"kept": 2}, r"choices\.0\.kept: .*tuple"),
     ],
 )
-def test_what_version_1_did_not_write_is_refused(tmp_path: Path, wrong: dict[str, Any]) -> None:
+def test_what_version_1_did_not_write_is_refused_with_its_place(
+    tmp_path: Path, wrong: dict[str, Any], message: str
+) -> None:
     body = {
         "model": "net",
         "input_size": [3, 8, 8],
@@ -248,5 +251,5 @@ def test_what_version_1_did_not_write_is_refused(tmp_path: Path, wrong: dict[str
         "original_ms": 3.0,
         "cost": 0.1,
     }
-    with pytest.raises(ArtefactError, match=r"file\.json.* (is no candidate|Input should be)"):
+    with pytest.raises(ArtefactError, match=rf"file\.json: {message}"):
         load_json(Plan, write(tmp_path, "Plan", body))

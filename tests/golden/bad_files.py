@@ -174,7 +174,7 @@ _FAULTS = {
 
 
 def solves() -> dict[str, Attempt]:
-    """``depthopt solve`` on files of which one is changed, or with bad options."""
+    """``depthopt frontier`` on files of which one is changed, or with bad options."""
     entry, first = "conv 1-1 k3x3 s2x2 p1,1,1,1 @32x32 relu", "drop 0:1 1-1 k1x1 s2x2 relu"
     network = "networks/repvgg_a0 @1x32x32"
     latency: list[tuple[str, Any]] = [
@@ -201,7 +201,7 @@ def solves() -> dict[str, Attempt]:
         "a budget below the fastest": ("--budget-ms", "0.001"),
         "a speed-up above the fastest": ("--speedup", "1000"),
         "a negative speed-up": ("--speedup", "-2"),
-        "a frontier and a plan without a wish": ("--frontier", "f.csv", "--out", "p.json"),
+        "a frontier and a plan without a wish": ("--csv", "f.csv", "--out", "p.json"),
         "a negative bucket": ("--speedup", "2", "--mode", "bucketed:-1"),
         "an unknown mode": ("--speedup", "2", "--mode", "bucket"),
         "a mode without its number": ("--speedup", "2", "--mode", "epsilon:x"),
@@ -212,27 +212,17 @@ def solves() -> dict[str, Attempt]:
             *("--speedup", "2", "--keep", "stem.conv_kxk.conv"),
             *("--replace", "stem.conv_kxk.conv"),
         ),
-        "a table without its budget": (
-            "--speedup",
-            "2",
-            "--also-latency",
-            "artefacts/latency.json",
-        ),
+        "a table without its budget": ("--speedup", "2", "--cap", "artefacts/latency.json"),
         "a second budget below the fixed part": (
-            *("--speedup", "2", "--also-latency", "artefacts/latency.json"),
-            *("--also-budget-ms", "0.005"),
+            *("--speedup", "2", "--cap", "artefacts/latency.json=0.005"),
         ),
         "a second budget below the fastest": (
-            *("--speedup", "2", "--also-latency", "artefacts/latency.json"),
-            *("--also-budget-ms", "0.0101"),
+            *("--speedup", "2", "--cap", "artefacts/latency.json=0.0101"),
         ),
-        "a negative second budget": (
-            *("--speedup", "2", "--also-latency", "artefacts/latency.json"),
-            *("--also-budget-ms", "-1"),
-        ),
-        "too few parameters": ("--speedup", "2", "--most-parameters", "3"),
-        "negative parameters": ("--speedup", "2", "--most-parameters", "-3"),
-        "too little memory": ("--speedup", "2", "--most-memory", "3"),
+        "a negative second budget": (*("--speedup", "2", "--cap", "artefacts/latency.json=-1"),),
+        "too few parameters": ("--speedup", "2", "--cap", "parameters=3"),
+        "negative parameters": ("--speedup", "2", "--cap", "parameters=-3"),
+        "too little memory": ("--speedup", "2", "--cap", "memory=3"),
         "no chain": ("--speedup", "2", "--chain", "none.json"),
         "a plan for a chain": ("--speedup", "2", "--chain", "artefacts/plan.json"),
     }
@@ -244,8 +234,9 @@ def solves() -> dict[str, Attempt]:
             "chain": Path("artefacts/chain.json"),
             **files,
         }
-        own = [f"--{name}={path}" for name, path in given.items() if f"--{name}" not in words]
-        return command("solve", *own, *words)
+        chain = () if "--chain" in words else (f"--chain={given['chain']}",)
+        tables = (str(given["latency"]), str(given["importance"]))
+        return command("frontier", *tables, *chain, *words)
 
     found: dict[str, Attempt] = {}
     for name, table, changes in (
@@ -263,12 +254,6 @@ def solves() -> dict[str, Attempt]:
         *("--speedup", "2", "--objective", "exp_accuracy"),
         importance=Path("artefacts/unlabelled.json"),
     )
-    found["solve: nothing"] = lambda: command("solve")
-    found["solve: a table alone"] = lambda: command("solve", "--latency", "artefacts/latency.json")
-    found["solve: a recipe and a table"] = lambda: command(
-        "solve", "recipe.yaml", "--latency", "artefacts/latency.json"
-    )
-    found["solve: a recipe and a cap"] = lambda: command("solve", "recipe.yaml", "--keep", "conv1")
     return found
 
 

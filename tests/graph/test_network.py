@@ -30,7 +30,7 @@ def shallow(name: str) -> tuple[nn.Module, TracedNetwork]:
     model = randomised(timm.create_model(name))
     chain = extract(model, SIZE, name=name)
     merges = (c for c in candidates(chain, kinds=("merge",), fewer_macs=False) if c.kind == "merge")
-    last = min(merges, key=lambda candidate: (-candidate.end, candidate.spec.parameters))
+    last = min(merges, key=lambda candidate: (-candidate.end, candidate.convolution.parameters))
     return model, merge(apply(model, chain, plan_of(chain, last)))
 
 

@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from timm.layers import BatchNormAct2d
 from torch import nn
 
+from depthopt.core.operators import Activation
 from depthopt.errors import UsageError
 from depthopt.graph.trace import trace
 from depthopt.rewrite.inserted import InsertedActivation
@@ -108,7 +109,7 @@ class WithInserted(nn.Module):
     def __init__(self):
         super().__init__()
         torch.manual_seed(0)
-        self.inserted = InsertedActivation("relu")
+        self.inserted = InsertedActivation(Activation("relu"))
         self.inserted.share.zero_()
         self.head = nn.Linear(64, 3)
 
