@@ -40,7 +40,7 @@ REWORDED = {
     "entry 'identity 8-8 k1x1 @7x7'": "'identity 8-8 k1x1' is no identity, such as 'identity 64'",
     "entry 'avgpool 8 @7x7'": "'avgpool 8' is no pooling, such as 'avgpool 64-64 k2x2 s2x2 g64'",
     "call: apply another block": "expected text, got dict",
-    "override candidates.kinds=[drop, shrink]": "'shrink' is unknown; known: keep, drop, fit, merge",
+    "override candidates.kinds=[drop, shrink]": "'shrink' is unknown; known: keep, drop, fit,",
     "solve: no wish": "--csv FILE alone writes all",
     "solve: a frontier and a plan without a wish": "--csv FILE alone writes all",
     "solve: a table without its budget": "is not parameters=N, memory=BYTES or TABLE.json=MS",
