@@ -93,7 +93,7 @@ def test_a_validation_and_a_baseline_are_read() -> None:
     validation = read(Validation, "validation")
     (timing,) = validation.timings
     assert (validation.network, validation.conditions) == (network, table.conditions)
-    assert timing.replaced == tuple(choice.key for choice in changing(plan.choices))
+    assert timing.replaced == changing(plan.choices)
     assert (timing.predicted_ms, timing.measured_speedup) == (plan.latency_ms, 1.4)
     baseline = read_baseline(FOLDER / "artefacts" / "baseline.json")
     assert baseline == read(Baseline, "baseline")
@@ -238,12 +238,10 @@ def test_a_report_of_a_run_says_what_it_said(folder: Path, monkeypatch: pytest.M
 
 def test_old_table_files_are_solved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     artefacts = FOLDER / "artefacts"
-    files = [
-        f"--{name}={artefacts / file}.json"
-        for name, file in (("latency", "latency"), ("importance", "fit"), ("chain", "chain"))
-    ]
+    tables = (f"{artefacts / 'latency.json'}", f"{artefacts / 'fit.json'}")
+    files = (*tables, f"--chain={artefacts / 'chain.json'}")
     out, plan = tmp_path / "plan.json", read(Plan, "plan")
     name = read(Chain, "chain").blocks[-1].name
     wish = (f"--keep={name}", f"--budget-ms={plan.latency_ms!r}")
-    assert call("solve", *files, *wish, f"--out={out}", monkeypatch=monkeypatch) == 0
+    assert call("frontier", *files, *wish, f"--out={out}", monkeypatch=monkeypatch) == 0
     assert load_json(Plan, out) == plan

@@ -106,9 +106,7 @@ def write_artefacts(folder: Path) -> dict[str, Any]:
             Trial(0.4, frontier.plan(0), 2.5),
         )
     )
-    timing = PlanTiming(
-        plan.latency_ms, plan.speedup, 1.4, tuple(choice.key for choice in changing(plan.choices))
-    )
+    timing = PlanTiming(plan.latency_ms, plan.speedup, 1.4, changing(plan.choices))
     latency = table.network(chain).total
     artefacts = {
         "chain": chain,
