@@ -1,5 +1,6 @@
 """``depthopt profile`` on a small timm model and the real runtime."""
 
+import importlib
 import json
 import subprocess
 import sys
@@ -9,7 +10,6 @@ import pytest
 
 from depthopt.cli.main import main
 from depthopt.latency.measure import Effort
-from depthopt.latency.validate import validate
 
 QUICK = (
     *("--input-size", "3,32,32", "--seconds-per-entry", "0.001"),
@@ -88,7 +88,8 @@ def test_a_full_table_needs_no_torch(measured):
 @pytest.mark.usefixtures("measured")
 def test_predictions_are_checked_stored_and_drawn(call, tmp_path, monkeypatch):
     effort = Effort(seconds=0.5, warmup_s=0.1)
-    monkeypatch.setattr(validate, "validate", partial(validate.validate, effort=effort))
+    home = importlib.import_module("depthopt.latency.validate")
+    monkeypatch.setattr(home, "validate", partial(home.validate, effort=effort))
     code, out, _ = call(
         "test_resnet",
         *QUICK,
