@@ -21,19 +21,39 @@ def _shared_folder(config: pytest.Config) -> Path:
     return own.parent if hasattr(config, "workerinput") else own
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
-    """A test marked ``timed`` runs alone, its fixtures included.
+def _is_timed(item: pytest.Item | None) -> bool:
+    return item is not None and item.get_closest_marker("timed") is not None
 
-    Who waits for the others to finish holds the door, so that no other test begins meanwhile.
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What is timed comes first, in a row: one worker waits for it once, not for each test."""
+    items.sort(key=lambda item: not _is_timed(item))
+
+
+@functools.cache
+def _lock(path: Path) -> int:
+    return os.open(path, os.O_CREAT | os.O_RDWR)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[None]:
+    """A test marked ``timed`` has the room to itself, its fixtures included; others share it.
+
+    Who waits for the room holds its door, so that nobody else enters meanwhile.
     """
-    folder = _shared_folder(item.config)
-    kind = fcntl.LOCK_EX if item.get_closest_marker("timed") else fcntl.LOCK_SH
-    with (folder / "room.lock").open("w") as room:
-        with (folder / "door.lock").open("w") as door:
-            fcntl.flock(door, fcntl.LOCK_EX)
-            fcntl.flock(room, kind)
+    door, room = (_lock(_shared_folder(item.config) / name) for name in ("door", "room"))
+    fcntl.flock(door, fcntl.LOCK_EX)
+    if _is_timed(item):
+        fcntl.flock(room, fcntl.LOCK_EX)
+    else:
+        fcntl.flock(room, fcntl.LOCK_SH)
+        fcntl.flock(door, fcntl.LOCK_UN)
+    try:
         return (yield)
+    finally:
+        if not (_is_timed(item) and _is_timed(nextitem)):
+            fcntl.flock(room, fcntl.LOCK_UN)
+            fcntl.flock(door, fcntl.LOCK_UN)
 
 
 @pytest.fixture(scope="session")
