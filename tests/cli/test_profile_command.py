@@ -1,7 +1,9 @@
 """``depthopt profile`` on a small timm model and the real runtime."""
 
+import contextlib
 import importlib
 import json
+import shutil
 import subprocess
 import sys
 from functools import partial
@@ -33,22 +35,22 @@ def call(tmp_path, monkeypatch, capsys):
 
 @pytest.fixture
 def measured(call, make_once, tmp_path):
-    """What is known of the model, in a file of the test's own: ``t.json``."""
+    """The model measured once into the device's table: what was printed, and its own copy."""
 
     def fill(folder):
-        assert call("test_resnet", *QUICK, "--tables", str(folder / "t.json"))[0] == 0
+        with contextlib.chdir(folder):
+            code, out, _ = call("test_resnet", *QUICK, "--json")
+        assert code == 0
+        (folder / "printed.json").write_text(out)
 
-    path = tmp_path / "t.json"
-    path.write_bytes((make_once("measured", fill) / "t.json").read_bytes())
-    return path
+    shutil.copytree(make_once("measured", fill), tmp_path, dirs_exist_ok=True)
+    summary = json.loads((tmp_path / "printed.json").read_text())
+    return summary, tmp_path / summary["table"]
 
 
 @pytest.mark.timed
-def test_a_model_is_measured_into_the_devices_table_once(call, tmp_path):
-    code, out, _ = call("test_resnet", *QUICK, "--json")
-    assert code == 0
-    summary = json.loads(out)
-    path = tmp_path / summary["table"]
+def test_a_model_is_measured_into_the_devices_table_once(call, measured):
+    summary, path = measured
     assert path.parent.parent.name == "latency_tables"
     assert path.name.startswith("onnxruntime-")
     assert summary["network"] == "test_resnet @3x32x32"
@@ -73,28 +75,24 @@ def test_a_model_is_measured_into_the_devices_table_once(call, tmp_path):
 
 
 @pytest.mark.timed
-def test_a_full_table_needs_no_torch(measured):
+def test_a_full_table_needs_no_torch(call, measured):
     script = (
         "import sys\nfrom depthopt.cli.main import main\n"
         "try:\n    main()\nexcept SystemExit as exit_:\n"
         "    sys.exit(exit_.code or 10 * ('torch' in sys.modules))"
     )
-    arguments = [sys.executable, "-c", script, "profile", "test_resnet", *QUICK]
-    arguments += ["--tables", str(measured), "--update"]
+    arguments = [sys.executable, "-c", script, "profile", "test_resnet", *QUICK, "--update"]
     assert subprocess.run(arguments, check=False).returncode == 0
 
 
 @pytest.mark.timed
-@pytest.mark.usefixtures("measured")
-def test_predictions_are_checked_stored_and_drawn(call, tmp_path, monkeypatch):
+def test_predictions_are_checked_stored_and_drawn(call, measured, tmp_path, monkeypatch):
     effort = Effort(seconds=0.5, warmup_s=0.1)
     home = importlib.import_module("depthopt.latency.validate")
     monkeypatch.setattr(home, "validate", partial(home.validate, effort=effort))
     code, out, _ = call(
         "test_resnet",
         *QUICK,
-        "--tables",
-        "t.json",
         "--update",
         "--validate",
         "1",
@@ -104,7 +102,7 @@ def test_predictions_are_checked_stored_and_drawn(call, tmp_path, monkeypatch):
     )
     assert code == 0
     assert len(json.loads(out)["validation"]["plans"]) == 1
-    (stored,) = tmp_path.glob("t.validation-*.json")
+    (stored,) = measured[1].parent.glob("*.validation-*.json")
     assert json.loads(stored.read_text())["network"] == "test_resnet @3x32x32"
     assert (tmp_path / "plot.svg").read_text().count("median") >= 1
 
@@ -112,7 +110,7 @@ def test_predictions_are_checked_stored_and_drawn(call, tmp_path, monkeypatch):
 @pytest.mark.timed
 @pytest.mark.usefixtures("measured")
 def test_layers_come_from_the_runtimes_profiler(call):
-    code, out, _ = call("test_resnet", *QUICK, "--tables", "t.json", "--update", "--layers")
+    code, out, _ = call("test_resnet", *QUICK, "--update", "--layers")
     assert code == 0
     assert "Conv" in out
 
@@ -138,10 +136,11 @@ def test_each_mistake_is_one_line_and_writes_nothing(call, tmp_path, arguments, 
 
 
 @pytest.mark.timed
-def test_a_table_of_another_device_is_refused(call, measured):
-    content = measured.read_text().replace('"runtime_version": "', '"runtime_version": "0.')
-    measured.write_text(content)
+def test_a_table_of_another_device_is_refused(call, measured, tmp_path):
+    content = measured[1].read_text().replace('"runtime_version": "', '"runtime_version": "0.')
+    path = tmp_path / "t.json"
+    path.write_text(content)
     code, _, err = call("test_resnet", *QUICK, "--tables", "t.json", "--update")
     assert code == 2
     assert "other conditions" in err
-    assert measured.read_text() == content
+    assert path.read_text() == content

@@ -21,7 +21,7 @@ NAME, SIZE = "test_resnet", (1, 32, 32)
 RECIPE = """
 model: {{name: {name}, input_size: [1, 32, 32]}}
 data: {{source: digits, calibration_images: 128}}
-teacher: {{epochs: 2, checkpoint_every_s: 0}}
+teacher: {{steps: 10, checkpoint_every_s: 0}}
 candidates: {{kernel_sizes: [1, 3], max_length: 6}}
 latency: {{table: {table}}}
 budget: {{speedup: 1.5, measured: false}}

@@ -39,7 +39,7 @@ def test_a_finished_checkpoint_needs_no_step(tmp_path):
     assert result == expected
 
 
-LONG = replace(CONFIG, epochs=100)
+LONG = replace(CONFIG, epochs=40)
 
 CHILD = """
 import sys, time

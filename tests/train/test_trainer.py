@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -144,16 +145,25 @@ def test_a_batch_in_parts_is_the_same_batch(parts):
     assert not torch.equal(weights(whole), weights(plain_model()))
 
 
+TO_BE_MIXED = replace(CONFIG, epochs=25, learning_rate=0.01)
+
+
+@cache
+def weights_without_mixing():
+    return weights(train(TO_BE_MIXED)[0])
+
+
 @pytest.mark.parametrize("changes", [{"mixup": 0.5}, {"cutmix": 1.0}, {"mixup": 0.2, "cutmix": 1}])
 def test_mixed_batches_are_resumed_to_the_bit_and_still_teach(changes, tmp_path):
-    config = replace(CONFIG, epochs=25, learning_rate=0.01, **changes)
+    config = replace(TO_BE_MIXED, **changes)
     model, _ = train(config)
     assert evaluate(model, make_data().test.batches(16)).accuracy > 80
-    assert not torch.equal(weights(model), weights(train(replace(config, mixup=0, cutmix=0))[0]))
+    assert not torch.equal(weights(model), weights_without_mixing())
     path = tmp_path / "checkpoint.safetensors"
     with pytest.raises(Stopped):
         train(config, checkpoint=path, progress=stop_at(9))
-    assert torch.equal(weights(train(config, checkpoint=path)[0]), weights(model))
+    resumed, _ = train(replace(config, checkpoint_every_s=60), checkpoint=path)
+    assert torch.equal(weights(resumed), weights(model))
 
 
 def test_trackers_are_told(tmp_path):
