@@ -59,15 +59,14 @@ class Plugins:
                 "uninstall all but one"
             )
         if name in self.own:
-            module, _, attribute = self.own[name].partition(":")
-            return getattr(importlib.import_module(module), attribute)
+            return _own(self.own[name])
         if not points:
             hint = f"; it came with the package {package}: pip install {package}" if package else ""
             raise UsageError(
                 f"{self.what} {name!r} is unknown; known: {', '.join(self.names)}{hint}"
             )
         try:
-            return points[0].load()
+            return _loaded(points[0])
         except Exception as error:  # whatever a foreign package raises
             reason = " ".join(str(error).split())
             raise UsageError(
@@ -86,6 +85,17 @@ def _found(group: str) -> Mapping[str, tuple[EntryPoint, ...]]:
         if all((other.value, _package(other)) != (point.value, _package(point)) for other in same):
             points[point.name] = (*same, point)
     return points
+
+
+@cache
+def _own(where: str) -> Any:
+    module, _, attribute = where.partition(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+@cache
+def _loaded(point: EntryPoint) -> Any:
+    return point.load()
 
 
 def _package(point: EntryPoint) -> str:

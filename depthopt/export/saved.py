@@ -17,7 +17,7 @@ from depthopt.kinds.registry import KINDS
 from depthopt.models.registry import create_model
 from depthopt.models.source import Argument
 from depthopt.models.weights import load_weights, save_weights
-from depthopt.rewrite.expanded import Expanded
+from depthopt.rewrite.expanded import is_expanded
 from depthopt.rewrite.options import Form
 from depthopt.shallow.build import build
 from depthopt.shallow.merge import merge
@@ -124,7 +124,6 @@ def save(
         DataError, ModelError, CheckFailed: as ``export_onnx``, and then nothing is written.
     """
     folder = Path(folder)
-    unfused = (nn.BatchNorm2d, Expanded)
     saved = SavedModel(
         name=plan.model,
         arguments=dict(arguments or {}) | _new_classes(network),
@@ -133,7 +132,10 @@ def save(
         mean=mean,
         std=std,
         form=network.meta.get("form", "merged"),
-        merged=not any(isinstance(module, unfused) for module in network.modules()),
+        merged=not any(
+            isinstance(module, nn.BatchNorm2d) or is_expanded(module)
+            for module in network.modules()
+        ),
         interpolation=interpolation,
         crop_pct=crop_pct,
         packages=_packages(plan),

@@ -7,7 +7,7 @@ of it crops first.
 """
 
 from collections.abc import Collection, Sequence
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeGuard
 
 import torch.nn.functional as F  # noqa: N812 - torch's own convention
 from torch import Tensor, fx, nn
@@ -22,13 +22,17 @@ from depthopt.graph.trace import nodes_by_name
 from depthopt.rewrite.affine import Affine
 
 
-@runtime_checkable
 class Expanded(Protocol):
     """A module whose trained form is not its final one."""
 
     def fused(self) -> nn.Module:
         """What computes the same in evaluation mode, to rounding, with nothing left to fuse."""
         ...
+
+
+def is_expanded(module: object) -> TypeGuard[Expanded]:
+    """Whether a module's trained form is not its final one: its class has ``fused``."""
+    return hasattr(type(module), "fused")
 
 
 class ExpandedSegment(nn.Module):

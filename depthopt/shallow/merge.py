@@ -3,7 +3,7 @@
 import copy
 
 from depthopt.graph.network import TracedNetwork
-from depthopt.rewrite.expanded import Expanded
+from depthopt.rewrite.expanded import is_expanded
 from depthopt.rewrite.fold import fold_norms, norms_to_convolutions
 from depthopt.rewrite.inserted import settle
 
@@ -23,7 +23,7 @@ def merge(network: TracedNetwork) -> TracedNetwork:
     """
     merged = copy.deepcopy(network).eval()
     for name, module in list(merged.named_modules()):
-        if isinstance(module, Expanded):
+        if is_expanded(module):
             merged.set_submodule(name, module.fused())
     settle(merged)
     fold_norms(merged)
