@@ -136,19 +136,17 @@ def _require_runs(given: Path, session: Session, batch: int) -> None:
 
 def _exported(folder: Path, batch: int, scratch: Path) -> Path:
     """A saved network as an ONNX file in ``scratch``."""
-    import torch  # noqa: PLC0415 - takes seconds; ONNX files do without
-
-    from depthopt.core.artefacts import load_json  # noqa: PLC0415 - as above
+    from depthopt.core.artefacts import load_json  # noqa: PLC0415 - torch takes seconds
     from depthopt.export.onnx import export_onnx  # noqa: PLC0415 - as above
     from depthopt.export.saved import SavedModel, load  # noqa: PLC0415 - as above
+    from depthopt.graph.examples import made_up  # noqa: PLC0415 - as above
 
     name = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]
     path = scratch / f"{name}.onnx"
     try:
         network = load(folder)
         input_size = load_json(SavedModel, folder / "model.json").input_size
-        images = torch.randn(batch, *input_size, generator=torch.Generator().manual_seed(0))
-        export_onnx(network, path, images=images, batch=batch)
+        export_onnx(network, path, examples=made_up(input_size, batch), batch=batch)
     except CheckFailed as error:
         raise ModelError(f"{folder} cannot be checked as ONNX: {error}") from error
     return path

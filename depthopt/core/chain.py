@@ -8,6 +8,7 @@ chain to the traced model; tracing is deterministic, so they stay valid.
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from depthopt.core.inputs import InputSize
 from depthopt.core.operators import Activation, AveragePooling, Convolution
 from depthopt.core.shapes import Pair
 
@@ -156,7 +157,7 @@ class Chain:
 
     Attributes:
         model: the model's name, for messages and for matching plans to models.
-        input_size: (channels, height, width) of the network's input.
+        input_size: (channels, height, width) of the network's image, or its named inputs.
         blocks: block ``i`` lies between positions ``i`` and ``i + 1``.
         skips: residual adds whose whole span lies in the chain.
         barriers: positions that no segment may cross.
@@ -166,7 +167,7 @@ class Chain:
     """
 
     model: str
-    input_size: tuple[int, int, int]
+    input_size: InputSize
     blocks: tuple[Block, ...]
     skips: tuple[Skip, ...]
     barriers: tuple[Barrier, ...]

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from depthopt.core.candidate import Candidate
+from depthopt.core.inputs import InputSize
 from depthopt.errors import InfeasibleBudget, UsageError
 
 
@@ -12,7 +13,7 @@ class Plan:
 
     Attributes:
         model: the chain's model name.
-        input_size: (channels, height, width) of the network's input.
+        input_size: (channels, height, width) of the network's image, or its named inputs.
         choices: one candidate per segment, in order, without gaps.
         latency_ms: predicted end-to-end latency.
         original_ms: the original network's measured end-to-end latency.
@@ -21,7 +22,7 @@ class Plan:
     """
 
     model: str
-    input_size: tuple[int, int, int]
+    input_size: InputSize
     choices: tuple[Candidate, ...]
     latency_ms: float
     original_ms: float
@@ -48,14 +49,14 @@ class Frontier:
 
     Attributes:
         model: the chain's model name.
-        input_size: (channels, height, width) of the network's input.
+        input_size: (channels, height, width) of the network's image, or its named inputs.
         original_ms: the original network's measured end-to-end latency.
         candidates: what the points' indices refer to.
         points: fastest first; latency rises strictly, cost falls strictly.
     """
 
     model: str
-    input_size: tuple[int, int, int]
+    input_size: InputSize
     original_ms: float
     candidates: tuple[Candidate, ...]
     points: tuple[FrontierPoint, ...]

@@ -12,7 +12,7 @@ class EpochRecord:
         learning_rate: of the last step.
         seconds: spent on it, over all runs that took part.
         images_per_s: training speed.
-        accuracy: on the calibration split, points of 100, if it was asked for.
+        metric: the task's, on the calibration split, if it was asked for.
         waited_s: of these seconds, spent waiting for images.
     """
 
@@ -20,7 +20,7 @@ class EpochRecord:
     learning_rate: float
     seconds: float
     images_per_s: float
-    accuracy: float | None = None
+    metric: float | None = None
     waited_s: float = 0.0
 
 

@@ -15,8 +15,8 @@ class Trial:
             the original's latency.
         plan: with latencies as the table predicts them.
         speedup: over the original, timed in turn.
-        loss: on held-out images after the finetune, nats; None before it.
-        accuracy: the same in points of 100.
+        loss: the task's, on held-out images after the finetune; None before it.
+        metric: the task's; of classification the accuracy in points of 100.
         failure: why the finetune ended early, if it did.
     """
 
@@ -24,7 +24,7 @@ class Trial:
     plan: Plan
     speedup: float
     loss: float | None = None
-    accuracy: float | None = None
+    metric: float | None = None
     failure: str | None = None
 
     @property

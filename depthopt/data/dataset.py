@@ -1,4 +1,4 @@
-"""What a data set is: three disjoint splits that yield normalised batches."""
+"""What a data set is: three disjoint splits that yield batches of inputs and targets."""
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -8,10 +8,13 @@ from typing import Protocol, TypeVar
 import torch
 from torch import Tensor
 
+from depthopt.core.inputs import ImageSize, Inputs, InputSize
+
 T = TypeVar("T")
 
-Batch = tuple[Tensor, Tensor]
-"""Images ``(n, channels, height, width)`` float32, normalised; labels ``(n,)`` int64."""
+Batch = tuple[Inputs, Tensor | None]
+"""Inputs, such as images ``(n, channels, height, width)`` float32, normalised; and targets
+``(n, ...)``, such as labels ``(n,)`` int64, or None where there are none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +29,7 @@ class Preprocessing:
         crop_pct: share of the resized image's side that evaluation keeps (folders only).
     """
 
-    input_size: tuple[int, int, int]
+    input_size: ImageSize
     mean: tuple[float, ...]
     std: tuple[float, ...]
     interpolation: str = "bilinear"
@@ -40,17 +43,17 @@ class Preprocessing:
 
 
 class Split(Protocol):
-    """A set of labelled images."""
+    """A set of examples."""
 
     @property
-    def labels(self) -> Tensor:
-        """``(n,)`` int64."""
+    def targets(self) -> Tensor | None:
+        """``(n, ...)``, such as labels ``(n,)`` int64; None where there are none."""
 
     def subset(self, indices: Tensor) -> "Split":
-        """The images at ``indices``."""
+        """The examples at ``indices``."""
 
     def __len__(self) -> int:
-        """Number of images."""
+        """Number of examples."""
 
     def batches(
         self,
@@ -62,16 +65,16 @@ class Split(Protocol):
         skip: int = 0,
         part: tuple[int, int] = (0, 1),
     ) -> Iterator[Batch]:
-        """One pass over the images.
+        """One pass over the examples.
 
         The same arguments give the same batches, whatever the state of the global random
         generators, so that training can go on in the middle of an epoch.
 
         Args:
-            batch_size: images per batch.
-            shuffle_seed: order of the images; None keeps them in order. A shuffled pass
+            batch_size: examples per batch.
+            shuffle_seed: order of the examples; None keeps them in order. A shuffled pass
                 leaves out a last, incomplete batch (see ``training_steps``).
-            augment: change the images at random, drawn from ``shuffle_seed`` (None: 0).
+            augment: change the inputs at random, drawn from ``shuffle_seed`` (None: 0).
             randaugment: timm's description of what else to do to images in files.
             skip: number of first batches to leave out, at no cost.
             part: (rank, number) of this process among those that share every batch; its
@@ -103,12 +106,13 @@ class Repeated(Collection[T]):
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """Labelled images in three disjoint splits.
+    """Examples in three disjoint splits.
 
     Attributes:
         name: as given to ``load_dataset``.
-        class_names: in the order of the labels.
-        preprocessing: from stored pixels to input; also what the trained model expects.
+        class_names: in the order of the labels; none where targets are not classes.
+        preprocessing: from stored pixels to images, which the trained model expects too; or what
+            the inputs are, where they are no such images.
         train: what weights are trained on.
         calibration: held out from train; for regression, scores and choices.
         test: for the final figures only. Nothing that picks a plan may see it.
@@ -116,56 +120,59 @@ class Dataset:
 
     name: str
     class_names: tuple[str, ...]
-    preprocessing: Preprocessing
+    preprocessing: Preprocessing | InputSize
     train: Split
     calibration: Split
     test: Split
 
     @property
-    def input_size(self) -> tuple[int, int, int]:
-        """(channels, height, width) of the images."""
-        return self.preprocessing.input_size
+    def input_size(self) -> InputSize:
+        """(channels, height, width) of the images, or the named inputs."""
+        own = self.preprocessing
+        return own.input_size if isinstance(own, Preprocessing) else own
 
 
-def training_steps(images: int, batch_size: int) -> int:
-    """Batches in one shuffled pass over ``images``."""
-    return max(1, images // batch_size)
+def training_steps(examples: int, batch_size: int) -> int:
+    """Batches in one shuffled pass."""
+    return max(1, examples // batch_size)
 
 
 def batch_indices(
-    images: int,
+    examples: int,
     batch_size: int,
     *,
     shuffle_seed: int | None,
     skip: int,
     part: tuple[int, int],
 ) -> Sequence[Tensor]:
-    """The images' indices, batch by batch, as ``Split.batches`` orders and shares them."""
+    """The examples' indices, batch by batch, as ``Split.batches`` orders and shares them."""
     rank, number = part
-    order, stop = torch.arange(images), images
+    order, stop = torch.arange(examples), examples
     if shuffle_seed is not None:
-        order = torch.randperm(images, generator=torch.Generator().manual_seed(shuffle_seed))
-        stop = batch_size * training_steps(images, batch_size)
+        order = torch.randperm(examples, generator=torch.Generator().manual_seed(shuffle_seed))
+        stop = batch_size * training_steps(examples, batch_size)
     starts = range(skip * batch_size, stop, batch_size)
     return [order[i : i + batch_size][rank::number] for i in starts]
 
 
-def stratified(labels: Tensor, images: int, *, seed: int) -> tuple[Tensor, Tensor]:
-    """Hold out ``images`` indices, each class in proportion.
+def stratified(targets: Tensor, images: int, *, seed: int) -> tuple[Tensor, Tensor]:
+    """Hold out ``images`` indices; of classes each in proportion, of other targets at random.
 
     Args:
-        labels: ``(n,)`` int64.
+        targets: ``(n, ...)``; classes are ``(n,)`` int64.
         images: number to hold out, at most n.
-        seed: of the choice within each class.
+        seed: of the choice.
 
     Returns:
         Indices held out and the others, each ascending.
     """
-    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
-    quantile = torch.empty(len(labels), dtype=torch.float64)
-    for label in set(labels.tolist()):
-        members = order[labels[order] == label]
-        quantile[members] = (torch.arange(len(members), dtype=torch.float64) + 0.5) / len(members)
-    # The lowest quantiles of all classes together hold each class in proportion.
-    chosen = order[quantile[order].argsort(stable=True)]
-    return chosen[:images].sort().values, chosen[images:].sort().values
+    order = torch.randperm(len(targets), generator=torch.Generator().manual_seed(seed))
+    if targets.dim() == 1 and targets.dtype == torch.int64:
+        quantile = torch.empty(len(targets), dtype=torch.float64)
+        for label in set(targets.tolist()):
+            members = order[targets[order] == label]
+            count = len(members)
+            quantile[members] = (torch.arange(count, dtype=torch.float64) + 0.5) / count
+        # The lowest quantiles of all classes together hold each class in proportion.
+        order = order[quantile[order].argsort(stable=True)]
+    return order[:images].sort().values, order[images:].sort().values

@@ -86,14 +86,14 @@ class ImageSplit:
 
     Attributes:
         images: one by one.
-        labels: ``(n,)`` int64.
+        targets: labels ``(n,)`` int64.
         preprocessing: what a batch shall look like.
         workers: processes that decode; 0 decodes in this one.
         skip_damaged: leave out images that cannot be read, with a warning.
     """
 
     images: Sequence[StoredImage]
-    labels: Tensor
+    targets: Tensor
     preprocessing: Preprocessing
     workers: int
     skip_damaged: bool = False
@@ -104,7 +104,7 @@ class ImageSplit:
     def subset(self, indices: Tensor) -> "ImageSplit":
         """The images at ``indices``."""
         images = [self.images[i] for i in indices.tolist()]
-        return replace(self, images=images, labels=self.labels[indices])
+        return replace(self, images=images, targets=self.targets[indices])
 
     def batches(
         self,
@@ -136,7 +136,7 @@ class ImageSplit:
             if len(good) < len(decoded):
                 self._tell([found for found in decoded if isinstance(found, DataError)], good)
             images = torch.from_numpy(np.stack([decoded[i] for i in good])).float()
-            yield self.preprocessing.normalise(images), self.labels[indices[good]]
+            yield self.preprocessing.normalise(images), self.targets[indices[good]]
 
     def _tell(self, damaged: Sequence[DataError], good: Sequence[int]) -> None:
         """Raise the first error, or warn of all and go on with what is left."""

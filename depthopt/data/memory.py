@@ -17,23 +17,23 @@ class MemorySplit:
 
     Attributes:
         pixels: ``(n, 1 or 3, stored height, stored width)`` uint8.
-        labels: ``(n,)`` int64.
+        targets: labels ``(n,)`` int64.
         preprocessing: what a batch shall look like.
         mirror: whether augmentation may flip images left to right.
     """
 
     pixels: Tensor
-    labels: Tensor
+    targets: Tensor
     preprocessing: Preprocessing
     mirror: bool
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self.targets)
 
     def subset(self, indices: Tensor) -> "MemorySplit":
         """The images at ``indices``."""
         return MemorySplit(
-            self.pixels[indices], self.labels[indices], self.preprocessing, self.mirror
+            self.pixels[indices], self.targets[indices], self.preprocessing, self.mirror
         )
 
     def batches(
@@ -68,7 +68,7 @@ class MemorySplit:
                 images = _crop(images, shift, top[chosen], left[chosen], flip[chosen])
             # A copy, since normalising channel by channel needs memory for each.
             images = images.expand(-1, channels, -1, -1).clone()
-            yield self.preprocessing.normalise(images), self.labels[chosen]
+            yield self.preprocessing.normalise(images), self.targets[chosen]
 
     def _resized(self, chosen: Tensor) -> Tensor:
         """``(n, stored channels, height, width)`` float32 in 0..255."""

@@ -3,8 +3,9 @@
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from torch import Tensor, nn
+from torch import nn
 
+from depthopt.core.inputs import Inputs, called
 from depthopt.errors import CheckFailed, ModelError, RuntimeUnavailable
 from depthopt.export.onnx import TOLERANCE, evaluating, load_onnx, onnx_difference
 from depthopt.runtimes.base import Runtime
@@ -26,7 +27,7 @@ class EngineBuilder(Runtime, Protocol):
 
 
 def export_engine(
-    network: nn.Module, onnx_path: str | Path, path: str | Path, *, runtime: Runtime, images: Tensor
+    network: nn.Module, onnx_path: str | Path, path: str | Path, *, runtime: Runtime, examples: Inputs
 ) -> float:
     """Build the engine of an exported network, check it, and write it.
 
@@ -39,16 +40,16 @@ def export_engine(
         path: the file; ``.json`` beside it says what it is built for, ``.layers.json`` what
             the inspector tells of its layers.
         runtime: ``get_runtime("tensorrt", device="cuda")`` with the dtype and the settings.
-        images: (N, C, H, W) with N >= batch, real images to compare logits on.
+        examples: (N, C, H, W), or named inputs, with N >= batch: real ones, to compare outputs on.
 
     Returns:
-        The largest difference of logits over the largest absolute logit.
+        The largest difference of outputs over the largest absolute one.
 
     Raises:
         RuntimeUnavailable: the runtime builds no engines.
         ArtefactError: the ONNX file is missing, cut short or damaged.
         ModelError: TensorRT cannot build the network, or the file's batch is free.
-        CheckFailed: its logits differ from torch's by more than 1e-3, or by more than
+        CheckFailed: its outputs differ from torch's by more than 1e-3, or by more than
             ``HALF_TOLERANCE`` in TF32 and float16.
     """
     onnx_path, path = Path(onnx_path), Path(path)
@@ -60,12 +61,12 @@ def export_engine(
     if not batch:
         raise ModelError(f"{onnx_path} is for any batch, an engine for one; export it with a batch")
     with evaluating(network):
-        wanted = network(images)
-    difference = onnx_difference(runtime, onnx_path, images, wanted, batch)
+        wanted = called(network, examples)
+    difference = onnx_difference(runtime, onnx_path, examples, wanted, batch)
     tolerance = TOLERANCE if runtime.dtype == "float32" else HALF_TOLERANCE
     if not difference <= tolerance:
         raise CheckFailed(
-            f"the engine's logits differ from torch's by {difference:.1e} relative, more than "
+            f"the engine's outputs differ from torch's by {difference:.1e} relative, more than "
             f"{tolerance:.0e}; {path.name} was not written"
         )
     runtime.save_engine(onnx_path, path)

@@ -19,13 +19,16 @@ from onnx import version_converter
 from torch import Tensor, nn
 
 from depthopt.core.artefacts import write_bytes
+from depthopt.core.inputs import Inputs, called, count, first, whole_batches
 from depthopt.errors import ArtefactError, CheckFailed, DataError, ModelError
 from depthopt.export.simplify import simplify
-from depthopt.runtimes.base import Runtime
+from depthopt.runtimes.base import Array, Runtime, Session
 from depthopt.runtimes.registry import get_runtime
+from depthopt.tasks.registry import DEFAULT, task_of
+from depthopt.tasks.task import Task
 
 TOLERANCE = 1e-3
-"""Largest difference of logits, relative to the largest logit, that the check accepts."""
+"""Largest difference of outputs, relative to the largest, that the check accepts."""
 
 OPSET = 20
 """The newest that the exporter itself writes; others are converted to."""
@@ -38,10 +41,10 @@ def export_onnx(
     network: nn.Module,
     path: str | Path,
     *,
-    images: Tensor,
+    examples: Inputs,
     batch: int | None = 1,
     opset: int = OPSET,
-    names: tuple[str, str] = ("image", "logits"),
+    task: Task | str = DEFAULT,
     metadata: Mapping[str, str] | None = None,
     tolerance: float = TOLERANCE,
 ) -> float:
@@ -50,32 +53,35 @@ def export_onnx(
     The file is written only if the check passes.
 
     Args:
-        network: maps (batch, C, H, W) to logits; evaluation mode is used.
+        network: maps (batch, C, H, W), or named inputs, to one tensor; evaluation mode is used.
         path: the file; its folder is made.
-        images: (N, C, H, W) with N >= batch, real images to compare logits on.
-        batch: images per inference; None leaves it free, and checks the file at 1 and at 8 (or
-            at all of the images, 2 or more, if these are fewer).
+        examples: (N, C, H, W), or named inputs, with N >= batch: real ones, to compare outputs on.
+        batch: examples per inference; None leaves it free, and checks the file at 1 and at 8 (or
+            at all of the examples, 2 or more, if these are fewer).
         opset: version of ONNX's operators.
-        names: of the input and of the output.
+        task: what the network is for, by which the output is named; the input is named ``image``,
+            or the inputs as they are.
         metadata: what else the file says of itself, beside depthopt's version; see
             ``SavedModel.metadata``.
-        tolerance: largest accepted relative difference of logits.
+        tolerance: largest accepted relative difference of outputs.
 
     Returns:
-        The largest difference of logits over the largest absolute logit.
+        The largest difference of outputs over the largest absolute one.
 
     Raises:
-        DataError: fewer images than one batch.
+        DataError: fewer examples than one batch.
         ModelError: ONNX has no such operator or no such opset, or the network fixes its batch.
-        CheckFailed: ONNX Runtime's logits differ from torch's by more than ``tolerance``.
+        CheckFailed: ONNX Runtime's outputs differ from torch's by more than ``tolerance``.
     """
     path = Path(path)
-    most = batch if batch is not None else max(2, min(_LARGE_BATCH, len(images)))
-    if len(images) < most:
-        raise DataError(f"{len(images)} images cannot check an export of batch {most}; give more")
+    given = count(examples)
+    most = batch if batch is not None else max(2, min(_LARGE_BATCH, given))
+    if given < most:
+        raise DataError(f"{given} images cannot check an export of batch {most}; give more")
     with evaluating(network):
-        wanted = network(images)
-    model = _translated(network, images[:most], names, dynamic=batch is None)
+        wanted = called(network, examples)
+    output = task_of(task).output
+    model = _translated(network, first(examples, most), output, dynamic=batch is None)
     model = _converted(model, opset)
     model.producer_name, model.producer_version = "depthopt", version("depthopt")
     onnx.helper.set_model_props(
@@ -84,12 +90,12 @@ def export_onnx(
     content = model.SerializeToString()
     runtime = get_runtime("onnxruntime")
     difference = max(
-        onnx_difference(runtime, content, images, wanted, size)
+        onnx_difference(runtime, content, examples, wanted, size)
         for size in ({most} if batch is not None else {1, most})
     )
     if not difference <= tolerance:
         raise CheckFailed(
-            f"the ONNX file's logits differ from torch's by {difference:.1e} relative, more than "
+            f"the ONNX file's outputs differ from torch's by {difference:.1e} relative, more than "
             f"{tolerance:.0e}; {path.name} was not written"
         )
     write_bytes(path, content)
@@ -97,24 +103,23 @@ def export_onnx(
 
 
 def onnx_difference(
-    runtime: Runtime, onnx_model: bytes | Path, images: Tensor, wanted: Tensor, batch: int
+    runtime: Runtime, onnx_model: bytes | Path, examples: Inputs, wanted: Tensor, batch: int
 ) -> float:
-    """Largest relative difference of a model's logits, in whole batches, from ``wanted``.
+    """Largest relative difference of a model's outputs, in whole batches, from ``wanted``.
 
     Args:
         runtime: what runs the model.
-        onnx_model: a file or its bytes, with one input.
-        images: (N, C, H, W), N >= batch.
-        wanted: (N, classes) logits.
-        batch: images per inference.
+        onnx_model: a file or its bytes.
+        examples: (N, C, H, W), or named inputs, N >= batch.
+        wanted: (N, ...) outputs.
+        batch: examples per inference.
 
     Raises:
         ModelError: the runtime cannot run the model, or not at this batch.
     """
     session = runtime.compile(onnx_model)
-    (name,) = session.input_shapes
-    parts = batches_of(images, batch)
-    got = [np.array(session.run({name: part.numpy()})[0]) for part in parts]
+    parts = whole_batches(examples, batch)
+    got = [np.array(session.run(arrays_of(session, part))[0]) for part in parts]
     compared = wanted[: batch * len(parts)]
     return relative_difference(compared, torch.from_numpy(np.concatenate(got)))
 
@@ -136,9 +141,12 @@ def load_onnx(path: Path) -> onnx.ModelProto:
     return model
 
 
-def batches_of(images: Tensor, batch: int) -> list[Tensor]:
-    """(N, C, H, W) in whole batches; a last, incomplete one is left out."""
-    return [images[i : i + batch] for i in range(0, len(images) - batch + 1, batch)]
+def arrays_of(session: Session, inputs: Inputs) -> dict[str, Array]:
+    """A batch as a session takes it."""
+    if isinstance(inputs, Mapping):
+        return {name: tensor.numpy() for name, tensor in inputs.items()}
+    (name,) = session.input_shapes
+    return {name: inputs.numpy()}
 
 
 def relative_difference(reference: Tensor, other: Tensor) -> float:
@@ -159,19 +167,26 @@ def evaluating(network: nn.Module) -> Iterator[None]:
 
 
 def _translated(
-    network: nn.Module, images: Tensor, names: tuple[str, str], *, dynamic: bool
+    network: nn.Module, inputs: Inputs, output: str, *, dynamic: bool
 ) -> onnx.ModelProto:
     """The network by torch's exporter, simplified.
 
     Pooling of tensors in torch's channels-last layout would be exported as gathers by stride.
     """
     copied = copy.deepcopy(network).eval().to(memory_format=torch.contiguous_format)
-    shapes: Any = ({0: torch.export.Dim("batch")},) if dynamic else None
+    batch: Any = {0: torch.export.Dim("batch")}
+    if isinstance(inputs, Mapping):
+        names, args = list(inputs), ()
+        kwargs = {name: tensor.contiguous() for name, tensor in inputs.items()}
+        shapes: Any = dict.fromkeys(names, batch)
+    else:
+        names, args, kwargs, shapes = ["image"], (inputs.contiguous(),), {}, (batch,)
     try:
         with _quiet(), torch.no_grad():
             program = torch.onnx.export(
-                copied, (images.contiguous(),), dynamo=True, verbose=False, opset_version=OPSET,
-                input_names=names[:1], output_names=names[1:], dynamic_shapes=shapes,
+                copied, args, kwargs=kwargs, dynamo=True, verbose=False, opset_version=OPSET,
+                input_names=names, output_names=[output],
+                dynamic_shapes=shapes if dynamic else None,
             )  # fmt: skip
     except torch.onnx.OnnxExporterError as error:
         raise ModelError(_why_not(error)) from error

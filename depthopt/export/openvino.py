@@ -3,9 +3,10 @@
 import tempfile
 from pathlib import Path
 
-from torch import Tensor, nn
+from torch import nn
 
 from depthopt.core.artefacts import write_bytes
+from depthopt.core.inputs import Inputs, called, count
 from depthopt.errors import CheckFailed, ModelError
 from depthopt.export.onnx import TOLERANCE, evaluating, load_onnx, onnx_difference
 from depthopt.runtimes.base import one_line
@@ -17,7 +18,7 @@ def export_openvino(
     onnx_path: str | Path,
     path: str | Path,
     *,
-    images: Tensor,
+    examples: Inputs,
     tolerance: float = TOLERANCE,
 ) -> float:
     """Write an exported network as OpenVINO's IR, and check it in float32.
@@ -28,31 +29,31 @@ def export_openvino(
         network: what the ONNX file was exported from.
         onnx_path: that file, of one batch or of any.
         path: the ``.xml`` file; a ``.bin`` of the same name with the weights lies beside it.
-        images: (N, C, H, W) with N >= batch, real images to compare logits on.
-        tolerance: largest accepted relative difference of logits.
+        examples: (N, C, H, W), or named inputs, with N >= batch: real ones, to compare outputs on.
+        tolerance: largest accepted relative difference of outputs.
 
     Returns:
-        The largest difference of logits over the largest absolute logit.
+        The largest difference of outputs over the largest absolute one.
 
     Raises:
         RuntimeUnavailable: OpenVINO is not installed.
         ArtefactError: the ONNX file is missing, cut short or damaged.
         ModelError: OpenVINO cannot read the network.
-        CheckFailed: OpenVINO's logits differ from torch's by more than ``tolerance``.
+        CheckFailed: OpenVINO's outputs differ from torch's by more than ``tolerance``.
     """
     runtime, onnx_path, path = get_runtime("openvino"), Path(onnx_path), Path(path)
-    batch = load_onnx(onnx_path).graph.input[0].type.tensor_type.shape.dim[0].dim_value or len(
-        images
+    batch = load_onnx(onnx_path).graph.input[0].type.tensor_type.shape.dim[0].dim_value or count(
+        examples
     )
     with evaluating(network):
-        wanted = network(images)
+        wanted = called(network, examples)
     with tempfile.TemporaryDirectory() as folder:
         written = Path(folder) / "model.xml"
         _write_ir(onnx_path, written)
-        difference = onnx_difference(runtime, written, images, wanted, batch)
+        difference = onnx_difference(runtime, written, examples, wanted, batch)
         if not difference <= tolerance:
             raise CheckFailed(
-                f"OpenVINO's logits differ from torch's by {difference:.1e} relative, more than "
+                f"OpenVINO's outputs differ from torch's by {difference:.1e} relative, more than "
                 f"{tolerance:.0e}; {path.name} was not written"
             )
         write_bytes(path.with_suffix(".bin"), written.with_suffix(".bin").read_bytes())

@@ -3,15 +3,15 @@
 import contextlib
 import logging
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from pathlib import Path
 
 import onnx
 from onnxruntime import quantization as ort_quantization
-from torch import Tensor
 
 from depthopt.core.artefacts import write_bytes
+from depthopt.core.inputs import Inputs
 from depthopt.errors import DataError, ModelError
 from depthopt.export.onnx import load_onnx
 from depthopt.runtimes.base import Array, one_line
@@ -19,20 +19,21 @@ from depthopt.runtimes.registry import get_runtime
 
 
 def quantise(
-    onnx_path: str | Path, path: str | Path, *, images: Iterable[Tensor], per_channel: bool = True
+    onnx_path: str | Path, path: str | Path, *, fitting: Iterable[Inputs], per_channel: bool = True
 ) -> None:
     """Write an exported network with 8-bit weights and activations.
 
     Quantise-dequantise pairs (QDQ) are put around every operator, symmetric ones for
-    weights; the ranges of activations are the smallest and largest values that ``images``
-    give. How much accuracy that costs depends on the network: measure it on labelled
+    weights; the ranges of activations are the smallest and largest values that ``fitting``
+    gives. How much accuracy that costs depends on the network: measure it on labelled
     images, as ``tests/benchmarks/int8.py`` does.
     https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html
 
     Args:
         onnx_path: the ONNX file in float32, norms folded, of one batch or of any.
         path: the file to write.
-        images: batches (N, C, H, W) of real images, N being the file's batch if it has one.
+        fitting: batches of real images (N, C, H, W), or of named inputs, N being the file's batch
+            if it has one.
         per_channel: one scale per output channel of a weight, and not one for all.
 
     Raises:
@@ -41,7 +42,7 @@ def quantise(
         ModelError: ONNX Runtime cannot quantise the network.
     """
     onnx_path = Path(onnx_path)
-    source, batches = load_onnx(onnx_path), iter(images)
+    source, batches = load_onnx(onnx_path), iter(fitting)
     first = next(batches, None)
     if first is None:
         raise DataError("no images to quantise with; give a batch or more")
@@ -74,12 +75,14 @@ def quantise(
 class _Reader(ort_quantization.CalibrationDataReader):  # type: ignore[misc] # it has no types
     """Images as ONNX Runtime's calibration asks for them: one batch a call, then None."""
 
-    def __init__(self, name: str, images: Iterable[Tensor]) -> None:
-        self._name, self._batches = name, iter(images)
+    def __init__(self, name: str, batches: Iterable[Inputs]) -> None:
+        self._name, self._batches = name, iter(batches)
 
     def get_next(self) -> dict[str, Array] | None:
         """The next batch."""
         batch = next(self._batches, None)
+        if isinstance(batch, Mapping):
+            return {name: tensor.numpy() for name, tensor in batch.items()}
         return None if batch is None else {self._name: batch.numpy()}
 
 

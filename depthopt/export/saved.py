@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from torch import Tensor, nn
+from torch import nn
 
 from depthopt.core.artefacts import load_json, save_json
+from depthopt.core.inputs import Inputs, InputSize, InputSpec
 from depthopt.core.plan import Plan
 from depthopt.export.onnx import export_onnx
 from depthopt.extraction.extract import extract
@@ -21,6 +22,7 @@ from depthopt.rewrite.expanded import is_expanded
 from depthopt.rewrite.options import Form
 from depthopt.shallow.build import build
 from depthopt.shallow.merge import merge
+from depthopt.tasks.registry import DEFAULT
 
 _EXPORTS = (
     "model.onnx",
@@ -42,7 +44,7 @@ class SavedModel:
         name: the original's, of timm or ``SOURCE:NAME``.
         arguments: what the original is made with, beside its name.
         plan: what was replaced.
-        class_names: in the order of the logits; empty if unknown.
+        class_names: in the order of a classifier's outputs; empty if unknown.
         mean: per channel, of pixels in 0..1, subtracted from the input.
         std: per channel, of pixels in 0..1, that the input is divided by.
         form: of the plan's merges.
@@ -50,6 +52,7 @@ class SavedModel:
         interpolation: how images are resized: ``bilinear`` or ``bicubic``.
         crop_pct: share of the resized image's side that is kept.
         packages: that brought the plan's kinds, by kind; those of depthopt's own are left out.
+        task: what the network is for.
     """
 
     name: str
@@ -63,10 +66,11 @@ class SavedModel:
     interpolation: str = "bilinear"
     crop_pct: float = 1.0
     packages: dict[str, str] = field(default_factory=dict)
+    task: str = DEFAULT
 
     @property
-    def input_size(self) -> tuple[int, int, int]:
-        """(channels, height, width)."""
+    def input_size(self) -> InputSize:
+        """(channels, height, width) of the image, or the named inputs."""
         return self.plan.input_size
 
     def metadata(self) -> dict[str, str]:
@@ -74,9 +78,9 @@ class SavedModel:
 
         Numbers and lists are JSON. The plan's hash is the same for the same choices.
         """
-        choices = json.dumps([choice.key for choice in self.plan.choices])
+        size, choices = self.input_size, json.dumps([choice.key for choice in self.plan.choices])
         look = {
-            "input_size": self.input_size,
+            "input_size": str(size) if isinstance(size, InputSpec) else size,
             "mean": self.mean,
             "std": self.std,
             "interpolation": self.interpolation,
@@ -85,6 +89,7 @@ class SavedModel:
         }
         return {
             "depthopt.model": self.name,
+            "depthopt.task": self.task,
             "depthopt.plan_sha256": hashlib.sha256(choices.encode()).hexdigest(),
             **{f"depthopt.{name}": json.dumps(value) for name, value in look.items()},
         }
@@ -96,12 +101,13 @@ def save(
     plan: Plan,
     *,
     arguments: Mapping[str, Argument] | None = None,
+    task: str = DEFAULT,
     class_names: tuple[str, ...] = (),
     mean: tuple[float, ...] = (),
     std: tuple[float, ...] = (),
     interpolation: str = "bilinear",
     crop_pct: float = 1.0,
-    images: Tensor | None = None,
+    examples: Inputs | None = None,
 ) -> SavedModel:
     """Write ``model.json`` and ``model.safetensors`` into ``folder``.
 
@@ -112,12 +118,13 @@ def save(
         folder: made if it does not exist.
         plan: the plan that was applied; its model is the timm name.
         arguments: what the original was made with, beside its name.
-        class_names: in the order of the logits.
+        class_names: in the order of a classifier's outputs.
+        task: what the network is for.
         mean: per channel, of pixels in 0..1, subtracted from the input.
         std: per channel, of pixels in 0..1, that the input is divided by.
         interpolation: how images are resized: ``bilinear`` or ``bicubic``.
         crop_pct: share of the resized image's side that is kept.
-        images: 8 or more real ones (N, C, H, W); with them ``model.onnx`` is written too, for
+        examples: 8 or more real images (N, C, H, W), or named inputs; with them ``model.onnx`` is written too, for
             any batch, and checked on them.
 
     Raises:
@@ -139,11 +146,14 @@ def save(
         interpolation=interpolation,
         crop_pct=crop_pct,
         packages=_packages(plan),
+        task=task,
     )
     stale = {folder / name for name in _EXPORTS}
-    if images is not None:
+    if examples is not None:
         path = folder / "model.onnx"
-        export_onnx(network, path, images=images, batch=None, metadata=saved.metadata())
+        export_onnx(
+            network, path, examples=examples, batch=None, task=task, metadata=saved.metadata()
+        )
         stale.remove(path)
     for path in stale:
         path.unlink(missing_ok=True)

@@ -6,6 +6,7 @@ from dataclasses import replace
 from torch import fx, nn
 
 from depthopt.core.chain import Block, Chain, Ending, Layer, Layout, Skip, Unused
+from depthopt.core.inputs import InputSize
 from depthopt.errors import ModelError
 from depthopt.extraction.activation import activation_behind
 from depthopt.extraction.average_pooling import pooling_at
@@ -17,9 +18,7 @@ from depthopt.graph.convolutions import operator_of, sole_user
 from depthopt.graph.trace import trace
 
 
-def extract(
-    model: nn.Module, input_size: tuple[int, int, int], *, name: str | None = None
-) -> Chain:
+def extract(model: nn.Module, input_size: InputSize, *, name: str | None = None) -> Chain:
     """Find the chain of convolution blocks in a model.
 
     Works from structure alone: the model is traced with torch.fx, every convolution
@@ -28,8 +27,8 @@ def extract(
     makes a tensor between two blocks becomes a barrier.
 
     Args:
-        model: maps (N, C, H, W) to logits; it is not changed.
-        input_size: (C, H, W).
+        model: maps (N, C, H, W), or several named inputs, to one tensor; it is not changed.
+        input_size: (C, H, W), or the named inputs as an ``InputSpec``.
         name: the model's name in messages and artefacts; its class by default.
 
     Raises:
@@ -42,7 +41,7 @@ def extract(
     return chain_of(trace(model, input_size), input_size, name)
 
 
-def chain_of(graph_module: fx.GraphModule, input_size: tuple[int, int, int], name: str) -> Chain:
+def chain_of(graph_module: fx.GraphModule, input_size: InputSize, name: str) -> Chain:
     """The chain of an already traced model."""
     network = Network.of(graph_module)
     layers = find_layers(network)

@@ -12,7 +12,7 @@ from depthopt.kinds.registry import changes, changing
 from depthopt.tables.importance import ImportanceTable
 from depthopt.tables.latency import LatencyTable
 
-Objective = Literal["cost", "exp_accuracy"]
+Objective = Literal["cost", "exp_metric"]
 
 
 def latencies(chain: Chain, candidates: Sequence[Candidate], table: LatencyTable) -> list[float]:
@@ -49,10 +49,10 @@ def costs(
     _refuse_gaps("importance", "estimate", [c.key for c in replacing if c not in table.entries])
     if objective == "cost":
         values = [table.entries[c].cost if changes(c) else 0.0 for c in candidates]
-    elif objective == "exp_accuracy":
-        values = [_lack_of_exp_accuracy(candidate, table) for candidate in candidates]
+    elif objective == "exp_metric":
+        values = [_lack_of_exp_metric(candidate, table) for candidate in candidates]
     else:
-        raise UsageError(f"objective {objective!r} is unknown; use 'cost' or 'exp_accuracy'")
+        raise UsageError(f"objective {objective!r} is unknown; use 'cost' or 'exp_metric'")
     for candidate, value in zip(candidates, values, strict=True):
         if not math.isfinite(value):
             raise TableError(
@@ -62,15 +62,15 @@ def costs(
     return values
 
 
-def _lack_of_exp_accuracy(candidate: Candidate, table: ImportanceTable) -> float:
-    """By how much exp(change of accuracy) is below 1 for each of the segment's blocks."""
+def _lack_of_exp_metric(candidate: Candidate, table: ImportanceTable) -> float:
+    """By how much exp(change of the metric) is below 1 for each of the segment's blocks."""
     if not changes(candidate):
         return 0.0
-    change = table.entries[candidate].accuracy_change
+    change = table.entries[candidate].metric_change
     if change is None:
         raise TableError(
-            f"importance of {candidate.key} holds no accuracy_change, which objective "
-            "'exp_accuracy' needs; estimate with labels or use objective 'cost'"
+            f"importance of {candidate.key} holds no metric_change, which objective "
+            "'exp_metric' needs; estimate with labels or use objective 'cost'"
         )
     return candidate.end - candidate.start - math.exp(change)
 

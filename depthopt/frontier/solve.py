@@ -50,8 +50,8 @@ def solve(
         latency: median milliseconds of all that the candidates run.
         importance: cost of every candidate but ``keep``.
         mode: ``Exact()`` if None, else ``Bucketed(resolution_ms)`` or ``Epsilon(e)``.
-        objective: ``cost`` minimises the sum of the table's costs, ``exp_accuracy``, the
-            papers', maximises the sum of exp(change of accuracy in points), 1 for a
+        objective: ``cost`` minimises the sum of the table's costs, ``exp_metric``, the
+            papers', maximises the sum of exp(change of the metric, in points), 1 for a
             block that is kept; a plan's cost is then what it lacks of the original
             network's sum.
         keep: names of blocks that must stay.

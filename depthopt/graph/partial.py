@@ -6,15 +6,18 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor, fx
 
+from depthopt.core.inputs import Inputs
+from depthopt.graph.examples import in_order
 
-def record(graph_module: fx.GraphModule, images: Tensor, names: Iterable[str]) -> dict[str, Tensor]:
+
+def record(graph_module: fx.GraphModule, inputs: Inputs, names: Iterable[str]) -> dict[str, Tensor]:
     """``run_until`` without gradients."""
     with torch.no_grad():
-        return run_until(graph_module, images, names)
+        return run_until(graph_module, inputs, names)
 
 
 def run_until(
-    graph_module: fx.GraphModule, images: Tensor, names: Iterable[str]
+    graph_module: fx.GraphModule, inputs: Inputs, names: Iterable[str]
 ) -> dict[str, Tensor]:
     """Run the network as far as needed and return the values of the named nodes.
 
@@ -22,12 +25,12 @@ def run_until(
 
     Args:
         graph_module: the traced network; it runs in the mode it is in.
-        images: (N, C, H, W).
+        inputs: images (N, C, H, W), or tensors by name.
         names: nodes; ``"output"`` is the network's output.
     """
     recorder = _Recorder(graph_module, set(names))
     with contextlib.suppress(_AllRecorded):
-        recorder.run(images)
+        recorder.run(*in_order(graph_module, inputs))
     return recorder.values
 
 

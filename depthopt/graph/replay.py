@@ -6,6 +6,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, fx
 
+from depthopt.core.inputs import Inputs, moved, tensors_of
+from depthopt.graph.examples import in_order
+
 MOST_BYTES = 2**28
 """Of the tensors that a network is gone on from, over all batches; and of the images."""
 
@@ -36,7 +39,7 @@ class Replay:
     def __init__(
         self,
         networks: Collection[fx.GraphModule],
-        batches: Collection[Tensor],
+        batches: Collection[Inputs],
         *,
         most_bytes: int = MOST_BYTES,
     ) -> None:
@@ -45,13 +48,13 @@ class Replay:
         Args:
             networks: they run in the mode they are in. Between passes weights may change behind
                 the last cut; their structure may not.
-            batches: batches of images (N, C, H, W), the same every time.
+            batches: batches of images (N, C, H, W) or of named inputs, the same every time.
             most_bytes: that are kept of each network, and of the images; twice that of a network
                 while a pass goes on.
         """
         self._networks = [_Resumed(network, most_bytes) for network in networks]
         self._batches, self._most_bytes = batches, most_bytes
-        self._images: list[Tensor] | None = None
+        self._inputs: list[Inputs] | None = None
 
     def __len__(self) -> int:
         """Number of batches."""
@@ -73,35 +76,36 @@ class Replay:
             For every batch, of each network, the wanted values by name.
         """
         passes = [n.passing(wish) for n, wish in zip(self._networks, wishes, strict=True)]
-        anew = any(each.begins_at_images for each in passes)
-        for index, images in enumerate(self._pass() if anew else [None] * len(self)):
-            yield tuple(each(index, images) for each in passes)
+        anew = any(each.begins_at_inputs for each in passes)
+        for index, inputs in enumerate(self._pass() if anew else [None] * len(self)):
+            yield tuple(each(index, inputs) for each in passes)
         for network, each in zip(self._networks, passes, strict=True):
             network.go_on_from(each)
 
-    def _pass(self) -> Iterator[Tensor]:
-        """The images, from memory if an earlier pass has found that they fit into it."""
-        if self._images is not None:
-            yield from self._images
+    def _pass(self) -> Iterator[Inputs]:
+        """The inputs, from memory if an earlier pass has found that they fit into it."""
+        if self._inputs is not None:
+            yield from self._inputs
             return
-        kept: list[Tensor] = []
+        kept: list[Inputs] = []
         size = 0
-        for images in self._batches:
-            size += images.nbytes
+        for inputs in self._batches:
+            size += sum(tensor.nbytes for tensor in tensors_of(inputs))
             if size <= self._most_bytes:
-                kept.append(images)
+                kept.append(inputs)
             else:
                 kept.clear()
-            yield images
+            yield inputs
         if size <= self._most_bytes:
-            self._images = kept
+            self._inputs = kept
 
 
 class _Resumed:
     """One network, and for every batch the values that live at its cut.
 
     Attributes:
-        nodes: the network's, in order.
+        graph_module: the network.
+        nodes: its nodes, in order.
         place: of each among them.
         last_use: the place of the last node that reads each.
         cut: the place of the first node that is still to run; 0 where nothing is kept.
@@ -109,6 +113,7 @@ class _Resumed:
     """
 
     def __init__(self, network: fx.GraphModule, most_bytes: int) -> None:
+        self.graph_module = network
         self.interpreter = fx.Interpreter(network)
         self.device = next(network.parameters()).device
         self.most_bytes = most_bytes
@@ -122,7 +127,7 @@ class _Resumed:
 
     def passing(self, wish: Wish) -> "_Pass":
         known = {node.name for node in (*self.nodes[self.cut :], *(self.kept or [{}])[0])}
-        return _Pass(self, wish, begins_at_images=self.cut == 0 or not wish.names <= known)
+        return _Pass(self, wish, begins_at_inputs=self.cut == 0 or not wish.names <= known)
 
     def go_on_from(self, done: "_Pass") -> None:
         """Take over what a pass has kept, if that is further on and complete."""
@@ -133,19 +138,19 @@ class _Resumed:
 class _Pass:
     """One network on its way through all batches."""
 
-    def __init__(self, network: _Resumed, wish: Wish, *, begins_at_images: bool) -> None:
+    def __init__(self, network: _Resumed, wish: Wish, *, begins_at_inputs: bool) -> None:
         self._network, self._names = network, wish.names
-        self.begins_at_images = begins_at_images
+        self.begins_at_inputs = begins_at_inputs
         self.cut, self.kept = network.place[wish.cut], list[Values]()
         self.fits, self._bytes = True, 0
 
-    def __call__(self, index: int, images: Tensor | None) -> dict[str, Tensor]:
+    def __call__(self, index: int, inputs: Inputs | None) -> dict[str, Tensor]:
         """The wanted values of one batch."""
         network, run = self._network, self._network.interpreter
         begin, run.env = 0, {}
-        if self.begins_at_images:
-            assert images is not None  # noqa: S101 - narrows Tensor | None: the caller asked for it
-            run.args_iter = iter((images.to(network.device),))
+        if self.begins_at_inputs:
+            assert inputs is not None  # noqa: S101 - narrows Inputs | None: the caller asked for it
+            run.args_iter = iter(in_order(network.graph_module, moved(inputs, network.device)))
         else:
             begin, run.env = network.cut, dict(network.kept[index])
             weights = (n for n in network.nodes[:begin] if n.op == "get_attr")

@@ -13,8 +13,10 @@ from timm.layers import BatchNormAct2d, Conv2dSame, get_notrace_functions, get_n
 from torch import Tensor, fx, nn
 from torch.fx.passes.shape_prop import ShapeProp
 
+from depthopt.core.inputs import InputSize, size_text
 from depthopt.errors import ModelError
 from depthopt.graph.convolutions import resolved_same_padding
+from depthopt.graph.examples import blank, in_order
 from depthopt.graph.network import TracedNetwork, keep_interface, reroute
 
 logger = logging.getLogger(__name__)
@@ -73,7 +75,7 @@ class _Tracer(fx.Tracer):
         model.__dict__["forward_features"] = recorded
 
 
-def trace(model: nn.Module, input_size: tuple[int, int, int]) -> TracedNetwork:
+def trace(model: nn.Module, input_size: InputSize) -> TracedNetwork:
     """Trace a copy of ``model`` in evaluation mode, with the shape of every node.
 
     Norm+activation modules become a norm and an activation, in-place operations
@@ -84,9 +86,9 @@ def trace(model: nn.Module, input_size: tuple[int, int, int]) -> TracedNetwork:
     the multiply-accumulates of all its convolutions for one image.
 
     Args:
-        model: maps (N, C, H, W) to logits, on any device, in any precision; it is not
-            changed. On the meta device, only its structure can be used.
-        input_size: (C, H, W).
+        model: maps (N, C, H, W), or several named inputs, to one tensor, on any device, in any
+            precision; it is not changed. On the meta device, only its structure can be used.
+        input_size: (C, H, W), or the named inputs.
 
     Raises:
         ModelError: the model cannot be traced, refuses the input size, holds weights
@@ -164,18 +166,19 @@ def _trace_around_failures(model: nn.Module) -> TracedNetwork:
         return graph_module
 
 
-def _propagate_shapes(graph_module: fx.GraphModule, input_size: tuple[int, int, int]) -> None:
+def _propagate_shapes(graph_module: fx.GraphModule, input_size: InputSize) -> None:
     like = next(graph_module.parameters(), torch.zeros(()))
-    image = torch.zeros((1, *input_size), device=like.device, dtype=like.dtype)
+    inputs = blank(input_size, like)
     graph_module.meta["conv_macs"] = 0
     try:
         # It prints the traceback of what it raises again.
         with torch.no_grad(), _counting(graph_module), contextlib.redirect_stderr(io.StringIO()):
-            ShapeProp(graph_module).propagate(image)
+            ShapeProp(graph_module).propagate(*in_order(graph_module, inputs))
     except Exception as error:
         message = str(error.__cause__ or error).partition("\n")[0]
-        size = "x".join(map(str, input_size))
-        raise ModelError(f"the model refuses an input of {size}: {message}") from error
+        raise ModelError(
+            f"the model refuses an input of {size_text(input_size)}: {message}"
+        ) from error
     for node in graph_module.graph.nodes:
         # Popped, for ``torch.save`` cannot pickle the memory format in it.
         shape = getattr(node.meta.pop("tensor_meta", None), "shape", None)

@@ -4,23 +4,26 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from typing import Literal
 
-from torch import Tensor, nn
+from torch import nn
 
 from depthopt.core.candidate import Candidate
 from depthopt.core.chain import Chain
+from depthopt.core.inputs import Inputs, count
 from depthopt.core.progress import Progress, silent
 from depthopt.core.workload import Workload
+from depthopt.data.dataset import Batch
 from depthopt.data.repeatable import repeatable
 from depthopt.errors import DataError, TableError, UsageError
 from depthopt.importance.finetune import Finetune, Train, evaluated
 from depthopt.importance.fit import MEMORY_BYTES, Fit, fit_workload, parts_of
 from depthopt.importance.magnitude import magnitude_importance
-from depthopt.importance.score import LabelledOrNot
 from depthopt.importance.workers import Workers
 from depthopt.kinds.registry import changing
 from depthopt.rewrite.options import Form
 from depthopt.rewrite.ridges import FIT_RIDGES
 from depthopt.tables.importance import ImportanceTable
+from depthopt.tasks.registry import DEFAULT, task_of
+from depthopt.tasks.task import Task
 
 Estimator = Literal["fit", "finetune", "magnitude"]
 
@@ -31,8 +34,9 @@ def estimate(
     candidates: Sequence[Candidate],
     *,
     estimator: Estimator = "fit",
-    fitting: Iterable[Tensor] = (),
-    held_out: Iterable[LabelledOrNot] = (),
+    fitting: Iterable[Inputs] = (),
+    held_out: Iterable[Batch] = (),
+    task: Task | str = DEFAULT,
     ridges: Sequence[float] = FIT_RIDGES,
     memory_bytes: int = MEMORY_BYTES,
     train: Train | None = None,
@@ -51,11 +55,13 @@ def estimate(
         estimator: ``fit`` regresses each new convolution on data and runs the rest of the
             network behind it; ``finetune`` trains the network briefly with each candidate
             in place, as the papers do; ``magnitude`` adds up the weights that go.
-        fitting: batches of images (N, C, H, W) to regress on, gone through once or more.
+        fitting: batches of images (N, C, H, W), or of named inputs, to regress on, gone through
+            once or more.
             Memory does not grow with their number where they are made anew for each
             pass: see ``depthopt.data.repeatable.repeatable``.
-        held_out: batches of images and labels (N,) to score on, likewise. For ``fit``
-            labels may be None: what it costs is the divergence from the original's outputs.
+        held_out: batches of images and targets, such as labels (N,), to score on, likewise. For
+            ``fit`` targets may be None: what it costs is the divergence from the original's outputs.
+        task: what the network is for, which says how far outputs are from the original's.
         ridges: relative regularisations to choose from on held-out images.
         memory_bytes: bound on the accumulated Gram matrices, of each worker.
         train: for ``finetune``, the short training, for instance
@@ -80,17 +86,17 @@ def estimate(
         return magnitude_importance(model, chain, candidates)
     where = workers if isinstance(workers, Workers) else Workers(workers)
     fitting, held_out = repeatable(fitting), repeatable(held_out)
-    known = _known(table, chain, estimator, sum(len(x) for x, _ in held_out))
+    known = _known(table, chain, estimator, sum(count(x) for x, _ in held_out))
     todo = [c for c in changing(candidates) if c not in known.entries]
     steps = _Steps(progress)
     if estimator == "fit":
         told = steps if where.here else None
-        fit = Fit(model, chain, fitting, held_out, tuple(ridges), form, told)
+        fit = Fit(model, chain, fitting, held_out, task_of(task), tuple(ridges), form, told)
         parts = parts_of(chain, todo, form, workers=where.count or 1, memory_bytes=memory_bytes)
         work: Fit | Finetune = fit
         lengths = [fit.steps(part) for part in parts]
     elif estimator == "finetune":
-        work = _finetune(model, chain, train, fitting, held_out, form)
+        work = _finetune(model, chain, train, fitting, held_out, form, task_of(task))
         parts, lengths = [(candidate,) for candidate in todo], [1] * len(todo)
     else:
         raise UsageError(f"estimator {estimator!r} is unknown; known: fit, finetune, magnitude")
@@ -165,13 +171,14 @@ def _finetune(
     model: nn.Module,
     chain: Chain,
     train: Train | None,
-    fitting: Collection[Tensor],
-    held_out: Collection[LabelledOrNot],
+    fitting: Collection[Inputs],
+    held_out: Collection[Batch],
     form: Form,
+    task: Task,
 ) -> Finetune:
     if train is None:
         raise UsageError("the finetune estimator needs a short training; give train=")
     if not held_out:
         raise DataError("the finetune estimator needs held-out images and labels; got none")
-    original = evaluated(model, held_out)
-    return Finetune(model, chain, train, fitting, held_out, form, original)
+    original = evaluated(model, held_out, task)
+    return Finetune(model, chain, train, fitting, held_out, form, task, original)

@@ -9,18 +9,19 @@ candidate in it. The solver's objective ``exp_accuracy`` makes that of the chang
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 
-from torch import Tensor, nn
+from torch import nn
 
 from depthopt.core.candidate import Candidate, kept_blocks
 from depthopt.core.chain import Chain
+from depthopt.core.inputs import Inputs
 from depthopt.core.plan import Plan
 from depthopt.data.dataset import Batch
 from depthopt.errors import DataError
-from depthopt.importance.score import LabelledOrNot
 from depthopt.rewrite.options import Form
 from depthopt.shallow.apply import apply
 from depthopt.tables.importance import Importance
 from depthopt.tasks.evaluate import Evaluation, evaluate
+from depthopt.tasks.task import Task
 
 Train = Callable[[nn.Module], object]
 """Trains a network in place, briefly, the same way every time."""
@@ -30,24 +31,27 @@ Train = Callable[[nn.Module], object]
 class Finetune:
     """Trains the network with one candidate in place, and sees what it then gets right.
 
-    An entry's cost is the share of held-out images that it loses, 0 where it loses none.
+    An entry's cost is by how much the metric gets worse, over its scale: of the accuracy the share
+    of held-out images that is lost. It is 0 where nothing is lost.
 
     Attributes:
         model: the original network; it is not changed.
         chain: its chain.
         train: the short training.
-        fitting: batches of images (N, C, H, W) that fitted convolutions start from.
-        held_out: batches of images and labels (N,) to measure the accuracy on.
+        fitting: batches of inputs that fitted convolutions start from.
+        held_out: batches of inputs and targets to measure on.
         form: whether a ``merge`` is trained as one convolution or ``expanded``.
+        task: what the network is for.
         original: how the original does on the held-out images.
     """
 
     model: nn.Module
     chain: Chain
     train: Train
-    fitting: Collection[Tensor]
-    held_out: Collection[LabelledOrNot]
+    fitting: Collection[Inputs]
+    held_out: Collection[Batch]
     form: Form
+    task: Task
     original: Evaluation
 
     def __call__(self, part: tuple[Candidate, ...]) -> dict[Candidate, Importance]:
@@ -64,10 +68,10 @@ class Finetune:
             compensated=False,
         )
         self.train(network)
-        found = evaluated(network, self.held_out)
-        change = found.accuracy - self.original.accuracy
+        found, metric = evaluated(network, self.held_out, self.task), self.task.metric
+        change = metric.gain(self.original.metric, found.metric)
         loss_increase = found.loss - self.original.loss
-        return Importance(max(0.0, -change / 100), None, loss_increase, change)
+        return Importance(max(0.0, -change / metric.scale), None, loss_increase, change)
 
 
 def _alone(chain: Chain, candidate: Candidate) -> Plan:
@@ -77,17 +81,17 @@ def _alone(chain: Chain, candidate: Candidate) -> Plan:
     return Plan(chain.model, chain.input_size, choices, 0.0, 0.0, 0.0)
 
 
-def evaluated(network: nn.Module, held_out: Iterable[LabelledOrNot]) -> Evaluation:
+def evaluated(network: nn.Module, held_out: Iterable[Batch], task: Task) -> Evaluation:
     """How a network does on held-out images.
 
     Raises:
         DataError: some have no labels.
     """
-    return evaluate(network, _labelled(held_out))
+    return evaluate(network, _labelled(held_out), task=task)
 
 
-def _labelled(held_out: Iterable[LabelledOrNot]) -> Iterator[Batch]:
-    for images, labels in held_out:
-        if labels is None:
+def _labelled(held_out: Iterable[Batch]) -> Iterator[Batch]:
+    for inputs, targets in held_out:
+        if targets is None:
             raise DataError("the finetune estimator needs the held-out images' labels")
-        yield images, labels
+        yield inputs, targets

@@ -17,22 +17,25 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor, fx, nn
+from torch import fx, nn
 
 from depthopt.core.candidate import Candidate
 from depthopt.core.chain import Chain
+from depthopt.core.inputs import Inputs
 from depthopt.core.workload import Workload
+from depthopt.data.dataset import Batch
 from depthopt.errors import DataError
 from depthopt.graph.heap import kept_heap
 from depthopt.graph.trace import trace
 from depthopt.importance.regress import Group, grouped, problems_of, regress
-from depthopt.importance.score import LabelledOrNot, score
+from depthopt.importance.score import score
 from depthopt.kinds.kind import Weights
 from depthopt.kinds.registry import kind_of
 from depthopt.rewrite.fold import fold_norms
 from depthopt.rewrite.options import Form
 from depthopt.shallow.build import check_chain
 from depthopt.tables.importance import Importance
+from depthopt.tasks.task import Task
 
 Part = tuple[Candidate, ...]
 
@@ -53,8 +56,9 @@ class Fit:
     Attributes:
         model: the original network; it is not changed.
         chain: its chain.
-        fitting: batches of images (N, C, H, W) to regress on.
-        held_out: batches of images and labels (N,), or None for labels, to score on.
+        fitting: batches of inputs to regress on.
+        held_out: batches of inputs and targets, or None for targets, to score on.
+        task: what the network is for.
         ridges: relative regularisations to choose from.
         form: a ``merge`` that is trained as one convolution is regressed too.
         step: called with steps done: one per fitting batch, and one per candidate and
@@ -63,8 +67,9 @@ class Fit:
 
     model: nn.Module
     chain: Chain
-    fitting: Collection[Tensor]
-    held_out: Collection[LabelledOrNot]
+    fitting: Collection[Inputs]
+    held_out: Collection[Batch]
+    task: Task
     ridges: Sequence[float]
     form: Form = "merged"
     step: Callable[[int], None] | None = None
@@ -81,7 +86,7 @@ class Fit:
         """The entries of some candidates, none of kind ``keep``.
 
         Raises:
-            DataError: tensors that are not finite, or labels that are no class.
+            DataError: tensors that are not finite, or targets that the task refuses.
         """
         step = self.step or (lambda _: None)
         teacher = trace(self.model, self.chain.input_size)
@@ -97,6 +102,7 @@ class Fit:
                 self.chain,
                 part,
                 weights,
+                task=self.task,
                 held_out=self.held_out,
                 pool=pool,
                 step=step,

@@ -17,6 +17,7 @@ from torch import Tensor, fx
 
 from depthopt.core.candidate import Candidate
 from depthopt.core.chain import Chain
+from depthopt.core.inputs import Inputs, moved
 from depthopt.core.operators import Convolution
 from depthopt.core.window import Window
 from depthopt.core.workload import Workload
@@ -103,8 +104,8 @@ def regress(
     chain: Chain,
     groups: Sequence[Group],
     *,
-    fitting: Collection[Tensor],
-    held_out: Tensor,
+    fitting: Collection[Inputs],
+    held_out: Inputs,
     ridges: Sequence[float],
     starts: Mapping[Candidate, Weights],
     pool: Executor,
@@ -116,8 +117,8 @@ def regress(
         teacher: the original network, traced, its norms folded.
         chain: its chain.
         groups: whose normal equations are in memory together.
-        fitting: batches of images (N, C, H, W) to regress on.
-        held_out: images to choose the regularisation on.
+        fitting: batches of inputs to regress on.
+        held_out: a batch to choose the regularisation on.
         ridges: relative regularisations to choose from.
         starts: weights that some start from, and keep if regression gains nothing.
         pool: works at several groups at a time.
@@ -166,12 +167,12 @@ def regress(
                     weights[c] = starts[c] if error <= fitted.error else weights[c]
         return weights
 
-    for images in fitting:
-        values = _finite(record(teacher, images.to(device), names))
+    for inputs in fitting:
+        values = _finite(record(teacher, moved(inputs, device), names))
         for done in [pool.submit(add, group, values) for group in groups]:
             done.result()
         step()
-    values = record(teacher, held_out.to(device), names)
+    values = record(teacher, moved(held_out, device), names)
     _warn_if_few(regressions, len(fitting))
     solved = [pool.submit(solve, group) for group in groups]
     weights: dict[Candidate, Weights] = {}

@@ -1,4 +1,4 @@
-"""What a candidate's output in the segment's place does to the network's logits."""
+"""What a candidate's output in the segment's place does to the network's output."""
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -6,11 +6,13 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F  # noqa: N812 - torch's own convention
 from torch import Tensor, fx
 
 from depthopt.core.candidate import Candidate
 from depthopt.core.chain import Chain
+from depthopt.core.inputs import count, moved
+from depthopt.core.metric import Metric
+from depthopt.data.dataset import Batch
 from depthopt.errors import DataError
 from depthopt.graph.partial import Tail, record
 from depthopt.graph.trace import nodes_by_name
@@ -18,12 +20,10 @@ from depthopt.kinds.kind import Weights
 from depthopt.kinds.registry import kind_of
 from depthopt.rewrite.segment_tensors import SegmentTensors
 from depthopt.tables.importance import Importance
-
-LabelledOrNot = tuple[Tensor, Tensor | None]
-"""Images (N, C, H, W) and their labels (N,), or None."""
+from depthopt.tasks.task import Task
 
 LOSS_WEIGHT = 3.0
-"""Of a nat by which the loss on labels rises, against one of divergence, in a cost.
+"""Of what the loss on targets rises by, against as much of divergence, in a cost.
 
 Divergence alone foretells less well how accurate a network with several replacements is once it
 has been finetuned (tests/benchmarks/README.md, "What foretells a finetune"). That a loss falls
@@ -35,16 +35,15 @@ counts for nothing: a falling one may only say that the original answered too su
 class _Sums:
     divergence: float = 0.0
     loss: float = 0.0
-    correct: int = 0
+    measured: float = 0.0
 
-    def add(self, logits: Tensor, labels: Tensor | None, teacher: Tensor) -> None:
-        log_p = logits.double().log_softmax(1)
-        log_t = teacher.double().log_softmax(1)
-        self.divergence += float((log_t.exp() * (log_t - log_p)).sum())
-        if labels is None:
+    def add(self, task: Task, outputs: Tensor, targets: Tensor | None, original: Tensor) -> None:
+        found = outputs.double()
+        self.divergence += float(task.divergence(found, original.double()))
+        if targets is None:
             return
-        self.loss += float(F.nll_loss(log_p, labels, reduction="sum"))
-        self.correct += int((logits.argmax(1) == labels).sum())
+        self.loss += float(task.loss(found, targets))
+        self.measured += float(task.measure(outputs, targets))
 
 
 def score(
@@ -53,7 +52,8 @@ def score(
     candidates: Sequence[Candidate],
     weights: Mapping[Candidate, Weights],
     *,
-    held_out: Collection[LabelledOrNot],
+    task: Task,
+    held_out: Collection[Batch],
     pool: Executor,
     step: Callable[[int], None],
 ) -> dict[Candidate, Importance]:
@@ -64,12 +64,13 @@ def score(
         chain: its chain.
         candidates: that change something.
         weights: of those that have some.
-        held_out: batches of images (N, C, H, W) and labels (N,), or None for labels.
+        task: what the network is for.
+        held_out: batches of inputs and targets (N, ...), or None for targets.
         pool: works at several candidates at a time.
         step: called with the number of candidates after some of them are done.
 
     Raises:
-        DataError: a label is no class of the network's.
+        DataError: a target is nothing that the network can give.
     """
     nodes = nodes_by_name(teacher)
     segments = {c: SegmentTensors.of(chain, c.start, c.end) for c in candidates}
@@ -86,7 +87,7 @@ def score(
 
     @torch.no_grad()
     def add(
-        members: Sequence[Candidate], values: Mapping[str, Tensor], labels: Tensor | None
+        members: Sequence[Candidate], values: Mapping[str, Tensor], targets: Tensor | None
     ) -> int:
         for candidate in members:
             segment = segments[candidate]
@@ -94,35 +95,32 @@ def score(
             output = kinds[candidate].output(chain, candidate, given, values)
             output = segment.completed(output, values)
             # No inserted activation: it starts as the identity.
-            logits = tails[segment.target](output, values)
-            sums[candidate].add(logits, labels, values["output"])
+            found = tails[segment.target](output, values)
+            sums[candidate].add(task, found, targets, values["output"])
         return len(members)
 
-    for batch, given in held_out:
-        values = record(teacher, batch.to(device), names)
-        labels = None if given is None else given.to(device)
-        if labels is not None:
-            _check_labels(values["output"], labels)
-            labelled += len(labels)
-        original.add(values["output"], labels, values["output"])
-        images += len(batch)
+    for inputs, given in held_out:
+        values = record(teacher, moved(inputs, device), names)
+        targets = None if given is None else given.to(device)
+        if targets is not None:
+            task.check_targets(values["output"], targets)
+            labelled += len(targets)
+        original.add(task, values["output"], targets, values["output"])
+        images += count(inputs)
         # One tail serves one thread at a time: it holds the values that it is at.
-        for done in [pool.submit(add, c, values, labels) for c in by_target.values()]:
+        for done in [pool.submit(add, c, values, targets) for c in by_target.values()]:
             step(done.result())
     if labelled not in {0, images}:
         raise DataError(f"{labelled} of {images} held-out images have labels; give all or none")
-    return {c: _importance(total, original, images, labelled > 0) for c, total in sums.items()}
+    return {
+        c: _importance(task.metric, total, original, images, labelled > 0)
+        for c, total in sums.items()
+    }
 
 
-def _check_labels(logits: Tensor, labels: Tensor) -> None:
-    if int(labels.min()) < 0 or int(labels.max()) >= logits.shape[1]:
-        raise DataError(
-            f"labels from {int(labels.min())} to {int(labels.max())} do not fit a network of "
-            f"{logits.shape[1]} classes"
-        )
-
-
-def _importance(total: _Sums, original: _Sums, images: int, labelled: bool) -> Importance:
+def _importance(
+    metric: Metric, total: _Sums, original: _Sums, images: int, labelled: bool
+) -> Importance:
     divergence = total.divergence / images
     if not labelled:
         return Importance(divergence, divergence)
@@ -131,5 +129,5 @@ def _importance(total: _Sums, original: _Sums, images: int, labelled: bool) -> I
         cost=divergence + LOSS_WEIGHT * max(0.0, loss_increase),
         divergence=divergence,
         loss_increase=loss_increase,
-        accuracy_change=100 * (total.correct - original.correct) / images,
+        metric_change=metric.scale * metric.gain(original.measured, total.measured) / images,
     )

@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import torch
 from torch import nn
 
 from depthopt.core.chain import Chain
 from depthopt.core.plan import Plan
 from depthopt.export.onnx import export_onnx
+from depthopt.graph.examples import made_up
 from depthopt.latency.measure import Effort, ready, sample_in_turn
 from depthopt.runtimes.base import Runtime
 from depthopt.shallow.build import build
@@ -39,14 +39,12 @@ def plan_timer(
     Raises:
         ModelError: when called, the runtime cannot run a merged network.
     """
-    images = torch.randn(
-        (max(batch, 2), *chain.input_size), generator=torch.Generator().manual_seed(0)
-    )
+    examples = made_up(chain.input_size, max(batch, 2))
     with tempfile.TemporaryDirectory() as folder:
 
         def runner(network: nn.Module, name: str) -> Callable[[], object]:
             path = Path(folder) / f"{name}.onnx"
-            export_onnx(network, path, images=images, batch=batch)
+            export_onnx(network, path, examples=examples, batch=batch)
             return ready(runtime, path, batch)
 
         original = runner(model, "original")

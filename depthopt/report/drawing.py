@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Arc, FancyBboxPatch
 
 from depthopt.core.chain import Block, Chain, Skip
+from depthopt.core.inputs import size_text
 from depthopt.core.operators import AveragePooling, Operator
 from depthopt.report.figures import svg
 
@@ -54,7 +55,7 @@ def chain_svg(chain: Chain) -> bytes:
     axes.set_axis_off()
     axes.set_xlim(-0.7, count + 0.2)
     axes.set_ylim(-11, 5)
-    size = "x".join(map(str, chain.input_size))
+    size = size_text(chain.input_size)
     axes.set_title(
         f"{chain.model} at {size}: {count} blocks (orange dense, green 1x1, blue depthwise, grey "
         "norm); arcs are skips, dashed if projected; red lines are barriers",

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, fx
 
 from depthopt.core.chain import Chain
+from depthopt.core.inputs import Inputs
 from depthopt.core.operators import Convolution
 from depthopt.core.workload import Workload
 from depthopt.errors import DataError
@@ -88,9 +89,9 @@ class SideBySide:
     """
 
     def __init__(
-        self, student: fx.GraphModule, teacher: fx.GraphModule, batches: Collection[Tensor]
+        self, student: fx.GraphModule, teacher: fx.GraphModule, batches: Collection[Inputs]
     ) -> None:
-        """Take two networks and batches of images (N, C, H, W), the same every time."""
+        """Take two networks and batches of inputs, the same every time."""
         self.student, self.teacher = student, teacher
         self._replay = Replay((student, teacher), batches)
         self._wanted = nodes_by_name(teacher)

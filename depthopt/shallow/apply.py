@@ -5,10 +5,11 @@ from collections.abc import Collection, Iterable
 from dataclasses import replace
 from itertools import dropwhile
 
-from torch import Tensor, nn
+from torch import nn
 
 from depthopt.core.candidate import Candidate
 from depthopt.core.chain import Chain
+from depthopt.core.inputs import Inputs
 from depthopt.core.plan import Plan
 from depthopt.core.progress import Progress, silent
 from depthopt.core.workload import Workload
@@ -38,7 +39,7 @@ def apply(
     chain: Chain,
     plan: Plan,
     *,
-    fitting: Iterable[Tensor] | None = None,
+    fitting: Iterable[Inputs] | None = None,
     form: Form = "merged",
     ridges: Iterable[float] = FIT_RIDGES,
     compensated: bool = True,
@@ -56,7 +57,7 @@ def apply(
         model: the original network; it is not changed.
         chain: its chain.
         plan: a plan over that chain.
-        fitting: batches of images (N, C, H, W), gone through once per regressed
+        fitting: batches of images (N, C, H, W), or of named inputs, gone through once per regressed
             convolution, or from memory where that suffices (``depthopt.graph.replay``); needed if
             the plan holds a ``fit``. See ``depthopt.data.repeatable``.
         form: whether a ``merge`` becomes one convolution or stays ``expanded``.

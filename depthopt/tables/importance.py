@@ -12,16 +12,18 @@ class Importance:
     Attributes:
         cost: the number that the solver adds up and minimises; of ``fit`` the divergence and,
             with labels, three times what the loss rises by, in nats.
-        divergence: mean KL divergence of the outputs from the original's, in nats;
-            None where the estimator does not measure it.
-        loss_increase: change of the mean cross-entropy, in nats; None without labels.
-        accuracy_change: change of top-1 accuracy, in points of 100; None without labels.
+        divergence: mean divergence of the outputs from the original's, as the task has it; of
+            classification KL, in nats; None where the estimator does not measure it.
+        loss_increase: change of the task's mean loss, of classification the cross-entropy in
+            nats; None without targets.
+        metric_change: by how much the task's metric gets better, negative if it gets worse: of
+            classification the change of the accuracy, in points of 100; None without targets.
     """
 
     cost: float
     divergence: float | None = None
     loss_increase: float | None = None
-    accuracy_change: float | None = None
+    metric_change: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic_core import CoreSchema
 
 from depthopt.core.chain import Chain
+from depthopt.core.inputs import InputSize, parse_size, size_text
 from depthopt.core.operators import Activation, Convolution, Operator, parse_operator
 from depthopt.core.shapes import Pair
 from depthopt.core.text import text_schema
@@ -78,11 +79,11 @@ class NetworkKey:
 
     Attributes:
         model: its name.
-        input_size: (channels, height, width).
+        input_size: (channels, height, width) of its image, or its named inputs.
     """
 
     model: str
-    input_size: tuple[int, int, int]
+    input_size: InputSize
 
     @classmethod
     def of(cls, chain: Chain) -> "NetworkKey":
@@ -91,7 +92,7 @@ class NetworkKey:
 
     def __str__(self) -> str:
         """The canonical name under which files hold it, such as ``resnet18 @3x224x224``."""
-        return f"{self.model} @{'x'.join(map(str, self.input_size))}"
+        return f"{self.model} @{size_text(self.input_size)}"
 
     @classmethod
     def parse(cls, text: str) -> "NetworkKey":
@@ -100,11 +101,13 @@ class NetworkKey:
         Raises:
             ValueError: it is none's.
         """
-        found = re.fullmatch(r"(.+) @(\d+)x(\d+)x(\d+)", text)
-        if found is None:
-            raise ValueError(f"{text!r} is no network, such as 'resnet18 @3x224x224'")
-        channels, height, width = map(int, found.groups()[1:])
-        return cls(found[1], (channels, height, width))
+        model, at, size = text.rpartition(" @")
+        try:
+            if at and model:
+                return cls(model, parse_size(size))
+        except ValueError:
+            pass
+        raise ValueError(f"{text!r} is no network, such as 'resnet18 @3x224x224'")
 
     @classmethod
     def __get_pydantic_core_schema__(cls, *_: Any) -> CoreSchema:

@@ -1,57 +1,66 @@
-"""Accuracy and loss of a model on labelled images."""
+"""How well a network does on examples with targets."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
 from torch import nn
-from torch.nn import functional as F  # noqa: N812 - torch's own name for it
 
+from depthopt.core.inputs import called, count, moved
 from depthopt.data.dataset import Batch
 from depthopt.errors import DataError
+from depthopt.tasks.registry import DEFAULT, task_of
+from depthopt.tasks.task import Task
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """How well a model does.
+    """How well a network does.
 
     Attributes:
-        accuracy: share of images whose largest logit is the label's, points of 100.
-        loss: mean cross-entropy, nats.
-        images: number of images it was measured on.
+        metric: the task's, such as the accuracy in points of 100: the share of images whose largest
+            logit is the label's.
+        loss: the task's, a mean; of classification the cross-entropy in nats.
+        images: number of examples it was measured on.
     """
 
-    accuracy: float
+    metric: float
     loss: float
     images: int
 
 
 @torch.no_grad()
-def evaluate(model: nn.Module, batches: Iterable[Batch]) -> Evaluation:
+def evaluate(
+    model: nn.Module, batches: Iterable[Batch], *, task: Task | str = DEFAULT
+) -> Evaluation:
     """Measure ``model`` in eval mode, on the device that it is on; its mode is restored.
 
     Args:
-        model: from ``(n, channels, height, width)`` to logits ``(n, classes)``.
-        batches: such as ``split.batches(batch_size)``.
+        model: from images ``(n, channels, height, width)``, or named inputs, to outputs
+            ``(n, ...)``, of classification logits ``(n, classes)``.
+        batches: inputs and targets, such as ``split.batches(batch_size)``.
+        task: what the network is for.
 
     Raises:
-        DataError: there are no images.
+        DataError: there are no examples, or some have no targets.
     """
+    task = task_of(task)
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     modes = {module: module.training for module in model.modules()}
     model.eval()
-    correct = images = 0
-    loss = 0.0
+    images, measured, loss = 0, 0.0, 0.0
     try:
-        for pixels, labels in batches:
-            logits = model(pixels.to(device)).float()
-            targets = labels.to(device)
-            loss += F.cross_entropy(logits, targets, reduction="sum").item()
-            correct += int((logits.argmax(1) == targets).sum())
-            images += len(labels)
+        for inputs, answers in batches:
+            if answers is None:
+                raise DataError("there is nothing to evaluate by: examples have no targets")
+            outputs, targets = called(model, moved(inputs, device)).float(), answers.to(device)
+            loss += task.loss(outputs, targets).item()
+            measured += task.measure(outputs, targets).item()
+            images += count(inputs)
     finally:
         for module, mode in modes.items():
             module.training = mode
     if not images:
         raise DataError("no images to evaluate on; give a split with at least one")
-    return Evaluation(accuracy=100 * correct / images, loss=loss / images, images=images)
+    metric = task.metric.scale * measured / images
+    return Evaluation(metric=metric, loss=loss / images, images=images)

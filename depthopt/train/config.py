@@ -24,14 +24,15 @@ class TrainConfig:
         weight_decay: of weights; norms and biases have none.
         momentum: of ``sgd``.
         clip_norm: largest norm of the gradient; None does not clip.
-        label_smoothing: share of the label's probability spread over all classes.
+        label_smoothing: of classification, share of the label's probability spread over all
+            others.
         mixup: alpha of the Beta distribution that images and labels are mixed by (arXiv
             1710.09412); 0 mixes none.
         cutmix: the same for pasting a part of one image into another (arXiv 1905.04899). With
             both, each step does either.
-        distillation: weight of the teacher's answer against the label, where there is a
+        distillation: weight of the teacher's answer against the target, where there is a
             teacher.
-        temperature: by which logits are divided for the teacher's answer.
+        temperature: of classification, by which outputs are divided for the teacher's answer.
         matching: weight of the teacher's tensors at the ends of replaced segments, beside
             the two.
         anneal: share of all steps in which inserted activations that start as the identity
@@ -45,9 +46,10 @@ class TrainConfig:
         channels_last: hold images and weights with the channels innermost. On a CPU
             depthwise convolutions train several times as fast.
         compile: let torch compile the network; needs a C++ compiler on a CPU.
-        evaluate_epochs: measure accuracy on the calibration split after each epoch.
-        target_accuracy: stop after the epoch that reaches this on the calibration split,
-            points of 100.
+        evaluate_epochs: measure the task's metric, such as the accuracy, on the calibration split
+            after each epoch.
+        target_metric: stop after the epoch whose metric on the calibration split is as good as
+            this, such as 95 for an accuracy of 95 points of 100.
         seed: of order, augmentation and dropout.
         checkpoint_every_s: seconds between checkpoints; 0 writes one after every step.
             The weights do not depend on it.
@@ -79,7 +81,7 @@ class TrainConfig:
     channels_last: bool = True
     compile: bool = False
     evaluate_epochs: bool = False
-    target_accuracy: Annotated[float, Gt(0), Le(100)] | None = None
+    target_metric: float | None = None
     seed: int = 0
     checkpoint_every_s: Annotated[float, Ge(0)] = 30.0
     trackers: tuple[str, ...] = ()

@@ -10,15 +10,19 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from depthopt.core.inputs import called
 from depthopt.core.progress import Progress, silent
 from depthopt.core.training import EpochRecord, TrainResult
 from depthopt.core.workload import Workload
 from depthopt.data.dataset import Dataset, training_steps
 from depthopt.data.seeds import seed_of
 from depthopt.errors import DepthoptError, UsageError
+from depthopt.graph.examples import blank
 from depthopt.graph.heap import kept_heap
 from depthopt.rewrite.inserted import come_into_their_own
 from depthopt.tasks.evaluate import evaluate
+from depthopt.tasks.registry import DEFAULT, task_of
+from depthopt.tasks.task import Task
 from depthopt.train.config import TrainConfig, check_config
 from depthopt.train.state import TrainState, identity, load_state, save_state
 from depthopt.train.trainer import Matched, Trainer, make_trainer
@@ -40,6 +44,7 @@ def finetune(
     model: nn.Module,
     data: Dataset,
     *,
+    task: Task | str = DEFAULT,
     teacher: nn.Module | None = None,
     matched: Matched = (),
     config: TrainConfig | None = None,
@@ -57,10 +62,11 @@ def finetune(
     this; the main one writes the checkpoint, and all read it.
 
     Args:
-        model: from ``(n, channels, height, width)`` to logits ``(n, classes)``. It is left
-            in eval mode, on the device where it was.
+        model: from images ``(n, channels, height, width)``, or named inputs, to outputs
+            ``(n, ...)``. It is left in eval mode, on the device where it was.
         data: its test split is not looked at.
-        teacher: the network whose logits to imitate; it is not changed.
+        task: what the network is for.
+        teacher: the network whose outputs to imitate; it is not changed.
         matched: modules whose inputs shall be the teacher's too, as ``config.matching``
             weighs them (``rewrite.segment_ends``).
         config: all settings; None takes the defaults.
@@ -72,15 +78,15 @@ def finetune(
     Raises:
         ArtefactError: ``checkpoint`` is damaged or of another training.
         UsageError: a setting is out of range, or the machine cannot do it; or the network, or
-            its teacher, has not one logit for each of the data's classes.
+            its teacher, gives what the task cannot judge by this data.
         TrainingDiverged: the loss or a weight became NaN or infinite; ``checkpoint`` holds
             the last good state.
     """
-    config = config or TrainConfig()
+    config, task = config or TrainConfig(), task_of(task)
     check_config(config)
     for name, network in (("network", model), ("teacher", teacher)):
         if network is not None:
-            _check_head(name, network, data)
+            _check_output(name, network, task, data)
     home = next(model.parameters()).device
     steps = steps_of(config, len(data.train))
     with torch.random.fork_rng():
@@ -88,9 +94,9 @@ def finetune(
             model,
             teacher,
             config,
+            task=task,
+            data=data,
             steps=steps,
-            classes=len(data.class_names),
-            input_size=data.input_size,
             matched=matched,
             log_dir=log_dir,
         )
@@ -138,18 +144,13 @@ def training_workload(
 
 
 @torch.no_grad()
-def _check_head(name: str, network: nn.Module, data: Dataset) -> None:
-    """Refuse, before any step, a network of another number of classes."""
-    like = next(network.parameters())
-    image = torch.zeros((1, *data.input_size), device=like.device, dtype=like.dtype)
-    logits = tuple(copy.deepcopy(network).eval()(image).shape[1:])
-    classes = len(data.class_names)
-    if logits != (classes,):
-        found = "x".join(map(str, logits))
-        raise UsageError(
-            f"the {name}'s head gives {found} numbers for an image, {data.name} has {classes} "
-            f"classes; call reset_classifier({classes}), or create it with num_classes={classes}"
-        )
+def _check_output(name: str, network: nn.Module, task: Task, data: Dataset) -> None:
+    """Refuse, before any step, a network whose outputs the task cannot judge."""
+    inputs = blank(data.input_size, next(network.parameters()))
+    unfit = task.why_unfit(called(copy.deepcopy(network).eval(), inputs), data)
+    if unfit is not None:
+        reason, remedy = unfit
+        raise UsageError(f"the {name}'s head {reason}; {remedy}")
 
 
 @dataclass(slots=True)
@@ -173,12 +174,12 @@ class _Keeper:
 
 
 def _reached(trainer: Trainer) -> bool:
-    """Whether the last epoch was as accurate as was asked for."""
-    target, history = trainer.config.target_accuracy, trainer.state.history
+    """Whether the last epoch was as good as was asked for."""
+    target, history = trainer.config.target_metric, trainer.state.history
     if target is None or not history:
         return False
-    accuracy = history[-1].accuracy
-    return accuracy is not None and accuracy >= target
+    found = history[-1].metric
+    return found is not None and trainer.task.metric.reached(found, target)
 
 
 def _run_epoch(trainer: Trainer, data: Dataset, keeper: _Keeper, progress: Progress) -> None:
@@ -196,9 +197,9 @@ def _run_epoch(trainer: Trainer, data: Dataset, keeper: _Keeper, progress: Progr
         part=trainer.part,
     )
     mark = time.perf_counter()
-    for images, labels in batches:
+    for inputs, targets in batches:
         state.waited_s += time.perf_counter() - mark
-        loss = trainer.step(images, labels)
+        loss = trainer.step(inputs, targets)
         now = time.perf_counter()
         state.seconds, mark = state.seconds + now - mark, now
         state.loss_sum += loss
@@ -220,31 +221,33 @@ def _run_epoch(trainer: Trainer, data: Dataset, keeper: _Keeper, progress: Progr
 def _end_epoch(trainer: Trainer, data: Dataset, steps: int) -> None:
     """Record the epoch of so many steps that has just ended."""
     state, config = trainer.state, trainer.config
-    accuracy = None
-    if config.evaluate_epochs or config.target_accuracy is not None:
-        accuracy = trainer.agreed(lambda: _accuracy(state, data))
+    metric = None
+    if config.evaluate_epochs or config.target_metric is not None:
+        metric = trainer.agreed(lambda: _metric(trainer, data))
     images = min(steps * config.batch_size, len(data.train))
     record = EpochRecord(
         loss=state.loss_sum / steps,
         learning_rate=_learning_rate(state),
         seconds=state.seconds,
         images_per_s=images / state.seconds,
-        accuracy=accuracy,
+        metric=metric,
         waited_s=state.waited_s,
     )
     trainer.log(
         epoch_loss=record.loss,
         images_per_s=record.images_per_s,
         waited_share=record.waited_s / record.seconds,
-        **({} if accuracy is None else {"accuracy": accuracy}),
+        **({} if metric is None else {trainer.task.metric.name: metric}),
     )
     state.history.append(record)
     state.loss_sum = state.seconds = state.waited_s = 0.0
 
 
-def _accuracy(state: TrainState, data: Dataset) -> float:
+def _metric(trainer: Trainer, data: Dataset) -> float:
+    state = trainer.state
     network = state.ema.module if state.ema else state.model
-    return evaluate(network, data.calibration.batches(_EVALUATION_BATCH)).accuracy
+    batches = data.calibration.batches(_EVALUATION_BATCH)
+    return evaluate(network, batches, task=trainer.task).metric
 
 
 def _learning_rate(state: TrainState) -> float:

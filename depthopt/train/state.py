@@ -17,6 +17,7 @@ from timm.utils.model_ema import ModelEmaV3
 from torch import Tensor, nn
 
 from depthopt.core.artefacts import write_bytes
+from depthopt.core.inputs import InputSpec
 from depthopt.core.training import EpochRecord
 from depthopt.data.dataset import Dataset
 from depthopt.errors import ArtefactError
@@ -61,7 +62,8 @@ def identity(model: nn.Module, data: Dataset, config: TrainConfig, *, distilled:
     for name in ("checkpoint_every_s", "trackers"):  # which weights do not depend on
         del settings[name]
     tensors = {name: list(value.shape) for name, value in model.state_dict().items()}
-    split = [data.name, list(data.input_size), len(data.train)]
+    size = data.input_size
+    split = [data.name, str(size) if isinstance(size, InputSpec) else list(size), len(data.train)]
     content = json.dumps([settings, tensors, split, distilled])
     return hashlib.sha256(content.encode()).hexdigest()
 

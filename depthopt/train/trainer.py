@@ -15,19 +15,21 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.tracking import get_available_trackers
 from accelerate.utils import broadcast, broadcast_object_list
-from timm.data.mixup import Mixup
 from timm.optim._optim_factory import create_optimizer_v2
 from timm.scheduler.cosine_lr import CosineLRScheduler
 from timm.utils.model_ema import ModelEmaV3
 from torch import Tensor, nn
 
+from depthopt.core.inputs import Inputs, InputSize, called, chunks, count, moved
+from depthopt.data.dataset import Dataset
 from depthopt.data.seeds import all_seeded, seed_of
 from depthopt.errors import ModelError, UsageError
 from depthopt.graph.trace import trace
 from depthopt.rewrite.fold import fold_norms
 from depthopt.rewrite.inserted import come_into_their_own
+from depthopt.tasks.task import Mixer, Task
 from depthopt.train.config import TrainConfig
-from depthopt.train.loss import matching_loss, training_loss
+from depthopt.train.matching import matching_loss
 from depthopt.train.module_inputs import Taps
 from depthopt.train.state import TrainState
 
@@ -60,7 +62,8 @@ class Trainer:
         optimizer: as accelerate wraps it.
         schedule: of the learning rate, a function of the step.
         teacher: if there is one.
-        mixup: mixes a batch, if that is wanted.
+        task: what the network is for.
+        mixer: mixes a batch, if that is wanted.
         config: of the training.
         steps: in all.
         state: what a step changes.
@@ -71,7 +74,8 @@ class Trainer:
     optimizer: torch.optim.Optimizer
     schedule: CosineLRScheduler
     teacher: Teacher | None
-    mixup: Mixup | None
+    task: Task
+    mixer: Mixer | None
     config: TrainConfig
     steps: int
     state: TrainState
@@ -81,7 +85,7 @@ class Trainer:
         """This process's rank, and the number of processes."""
         return self.accelerator.process_index, self.accelerator.num_processes
 
-    def step(self, images: Tensor, labels: Tensor) -> float:
+    def step(self, inputs: Inputs, targets: Tensor | None) -> float:
         """Train on this process's share of one batch; returns its loss."""
         state, config = self.state, self.config
         rank, _ = self.part
@@ -90,10 +94,10 @@ class Trainer:
         self.schedule.step_update(state.step)
         anneal_steps = max(1, int(config.anneal * self.steps))
         come_into_their_own(state.model, min(1.0, (state.step + 1) / anneal_steps))
-        if self.mixup is not None:
+        if self.mixer is not None and isinstance(inputs, Tensor) and targets is not None:
             with all_seeded(f"mixup/{seed}"):
-                images, labels = self.mixup(images, labels)
-        loss = self._backward(images, labels)
+                inputs, targets = self.mixer(inputs, targets)
+        loss = self._backward(inputs, targets)
         if config.clip_norm:
             self.accelerator.clip_grad_norm_(self.network.parameters(), config.clip_norm)
         self.optimizer.step()
@@ -125,35 +129,35 @@ class Trainer:
             for tensor in self.state.model.state_dict().values():
                 broadcast(tensor)
 
-    def _backward(self, images: Tensor, labels: Tensor) -> float:
+    def _backward(self, inputs: Inputs, targets: Tensor | None) -> float:
         """Add up the gradient over the parts of the batch; returns the loss."""
         device, total = self.accelerator.device, 0.0
-        parts = zip(
-            images.chunk(self.config.accumulation),
-            labels.chunk(self.config.accumulation),
-            strict=True,
-        )
-        left = len(images)
-        for pixels, answers in parts:
-            left -= len(pixels)
+        parts, examples = chunks(inputs, self.config.accumulation), count(inputs)
+        wanted: Sequence[Tensor | None] = [None] * len(parts)
+        if targets is not None:
+            wanted = targets.chunk(self.config.accumulation)
+        left = examples
+        for part, answers in zip(parts, wanted, strict=True):
+            left -= count(part)
             # Processes average their gradients once a step, with the last part.
             waits = self.accelerator.no_sync(self.network) if left else contextlib.nullcontext()
             with waits:
                 loss = self._loss(
-                    pixels.to(device, memory_format=_layout(self.config)), answers.to(device)
+                    moved(part, device, _layout(self.config)),
+                    None if answers is None else answers.to(device),
                 )
-                loss = loss * (len(pixels) / len(images))
+                loss = loss * (count(part) / examples)
                 self.accelerator.backward(loss)
             total += loss.item()
         return total
 
-    def _loss(self, images: Tensor, labels: Tensor) -> Tensor:
-        logits = self.network(images)
+    def _loss(self, inputs: Inputs, targets: Tensor | None) -> Tensor:
+        outputs = self.network(inputs)
         if self.teacher is None:
-            return training_loss(logits, labels, None, self.config)
+            return self.task.step_loss(outputs, targets, None, self.config)
         with torch.no_grad(), self.accelerator.autocast():
-            answer: Tensor = self.teacher.network(images)
-        loss = training_loss(logits, labels, answer.float(), self.config)
+            answer: Tensor = called(self.teacher.network, inputs)
+        loss = self.task.step_loss(outputs, targets, answer.float(), self.config)
         if self.teacher.own is None or self.teacher.wanted is None:
             return loss
         matching = matching_loss(self.teacher.own.values, self.teacher.wanted.values)
@@ -165,9 +169,9 @@ def make_trainer(
     teacher: nn.Module | None,
     config: TrainConfig,
     *,
+    task: Task,
+    data: Dataset,
     steps: int,
-    classes: int,
-    input_size: tuple[int, int, int],
     matched: Matched = (),
     log_dir: Path | None = None,
 ) -> Trainer:
@@ -197,27 +201,29 @@ def make_trainer(
         t_in_epochs=False,
     )
     average = ModelEmaV3(model, config.ema_decay, use_warmup=True) if config.ema_decay else None
-    mixup = None
-    if config.mixup or config.cutmix:
-        mixup = Mixup(
-            config.mixup,
-            config.cutmix,
-            label_smoothing=config.label_smoothing,
-            num_classes=classes,
-        )
     # accelerate puts autocast over the ``forward`` of what it is given: of a wrapper, then.
-    network, prepared = accelerator.prepare(nn.Sequential(model), optimizer)
+    network, prepared = accelerator.prepare(_Called(model), optimizer)
     return Trainer(
         accelerator,
         network,
         prepared,
         schedule,
-        _teacher(model, teacher, accelerator, config, input_size, matched),
-        mixup,
+        _teacher(model, teacher, accelerator, config, data.input_size, matched),
+        task,
+        task.mixer(config, data),
         config,
         steps,
         TrainState(model, optimizer, average, accelerator.scaler),
     )
+
+
+class _Called(nn.Sequential):
+    """Calls a network with a batch, whether of images or of named inputs."""
+
+    def forward(self, inputs: Inputs) -> Tensor:
+        """The network's output."""
+        output: Tensor = called(self[0], inputs)
+        return output
 
 
 def _teacher(
@@ -225,7 +231,7 @@ def _teacher(
     teacher: nn.Module | None,
     accelerator: Accelerator,
     config: TrainConfig,
-    input_size: tuple[int, int, int],
+    input_size: InputSize,
     matched: Matched,
 ) -> Teacher | None:
     if teacher is None:
@@ -239,19 +245,19 @@ def _teacher(
     return Teacher(network, wanted=Taps(network, wanted), own=Taps(model, own))
 
 
-def _folded(teacher: nn.Module, input_size: tuple[int, int, int]) -> nn.Module:
+def _folded(teacher: nn.Module, input_size: InputSize) -> nn.Module:
     """A copy in evaluation mode that answers the same, sooner.
 
     Its modules have the names that chains know, which those of norms with activations are not in
     the original.
 
     Args:
-        teacher: from ``(n, *input_size)`` to logits; it is not changed.
-        input_size: (C, H, W).
+        teacher: from inputs to outputs; it is not changed.
+        input_size: (C, H, W), or the named inputs.
     """
     try:
         network = trace(teacher, input_size)
-    except ModelError:  # whatever has logits may teach
+    except ModelError:  # whatever has outputs may teach
         return copy.deepcopy(teacher).eval()
     fold_norms(network)
     return network

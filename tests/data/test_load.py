@@ -53,7 +53,7 @@ def test_digits_divide_into_three_disjoint_splits_that_hold_all():
     assert [len(split) for split in splits] == [1248, 100, 449]
     everything = torch.from_numpy(np.rint(builtin.load_digits().data * 255 / 16)).byte()
     assert torch.equal(seen.unique(dim=0), everything.unique(dim=0))
-    assert data.calibration.labels.bincount().tolist() == pytest.approx([10] * 10, abs=1)
+    assert data.calibration.targets.bincount().tolist() == pytest.approx([10] * 10, abs=1)
 
 
 def test_the_seed_moves_calibration_but_never_the_test_split():
@@ -160,7 +160,7 @@ def test_fashion_mnist_is_found_in_either_layout(layout, tmp_path):
             path.unlink()
     data = load_fashion(tmp_path)
     assert (len(data.train), len(data.calibration), len(data.test)) == (30, 10, 20)
-    assert torch.equal(data.test.pixels[:, 0, 5, 5].long(), data.test.labels)
+    assert torch.equal(data.test.pixels[:, 0, 5, 5].long(), data.test.targets)
 
 
 def test_missing_fashion_mnist_names_the_commands_that_get_it(tmp_path, monkeypatch):

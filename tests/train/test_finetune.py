@@ -160,7 +160,7 @@ def test_waiting_for_images_is_part_of_the_time():
                 yield batch
 
     split = data.train
-    slow = Slow(split.pixels, split.labels, split.preprocessing, split.mirror)
+    slow = Slow(split.pixels, split.targets, split.preprocessing, split.mirror)
     result = finetune(make_model(), replace(data, train=slow), config=CONFIG)
     for record in result.history:
         assert 0.08 <= record.waited_s <= record.seconds

@@ -47,7 +47,7 @@ def test_a_teacher_is_imitated_and_not_changed(wrapper):
     teacher.train()
     before = weights(teacher).clone()
     data = make_data()
-    strangers = replace(data, train=replace(data.train, labels=data.train.labels.roll(1)))
+    strangers = replace(data, train=replace(data.train, targets=data.train.targets.roll(1)))
     student = make_model(seed=5)
     config = replace(CONFIG, epochs=15, learning_rate=0.01, distillation=1.0)
     finetune(student, strangers, teacher=teacher, config=config)

@@ -15,14 +15,19 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
 from torch import Tensor, fx, nn
 
+from depthopt.core.inputs import called, moved
 from depthopt.core.workload import Workload
+from depthopt.data.dataset import Batch
 from depthopt.errors import DataError, UsageError
 from depthopt.graph.heap import kept_heap
-from depthopt.rewrite.ridges import CLASSIFIER_RIDGES
 
 _ITERATIONS = 100
 
-Batches = Iterable[tuple[Tensor, Tensor]]
+RIDGES = (1.0, 0.3, 0.1, 0.03, 0.01, 3e-3)
+"""Strengths of regularisation; relative to the mean square of the classifier's inputs. Strongest
+first."""
+
+Batches = Iterable[Batch]
 _Linear = tuple[Tensor, Tensor]
 """Weight (classes, features) and bias (classes,)."""
 
@@ -34,7 +39,7 @@ def regress_classifier(
     held_out: Batches,
     *,
     label_smoothing: float = 0.1,
-    ridges: Iterable[float] = CLASSIFIER_RIDGES,
+    ridges: Iterable[float] = RIDGES,
 ) -> float | None:
     """Regress the classifier of a network on labels, in place, if held-out images gain by it.
 
@@ -43,7 +48,7 @@ def regress_classifier(
     Args:
         network: a traced network; its features are read in eval mode. Where what it returns is
             not what one linear layer gives, nothing is done.
-        fitting: batches of images (N, C, H, W) and labels (N,) to regress on.
+        fitting: batches of images (N, C, H, W), or named inputs, and labels (N,) to regress on.
         held_out: batches to choose the ridge on, by the same cross entropy.
         label_smoothing: of the labels, in [0, 1): that of the training before or behind it.
         ridges: strengths to try, strongest first, until held-out images gain no more.
@@ -111,8 +116,10 @@ def _features(network: nn.Module, layer: nn.Linear, batches: Batches) -> tuple[T
     hook = layer.register_forward_pre_hook(lambda _, args: found.append(args[0].double()))
     try:
         labels = []
-        for images, answers in batches:
-            network(images.to(device))
+        for inputs, answers in batches:
+            if answers is None:
+                raise DataError("the classifier is regressed on labels, and some images have none")
+            called(network, moved(inputs, device))
             labels.append(answers.to(device))
     finally:
         hook.remove()

@@ -1,0 +1,37 @@
+"""The number that says how good a network is: its name, its unit, and which way is better."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """What is reported of a network on examples with targets.
+
+    Attributes:
+        name: such as ``accuracy``.
+        unit: behind its figures, such as ``%``; empty for a bare number.
+        scale: what a perfect example, or one of error 1, counts: 100 for a share in points of 100.
+        higher_is_better: whether more of it is better.
+    """
+
+    name: str
+    unit: str = ""
+    scale: float = 1.0
+    higher_is_better: bool = True
+
+    @property
+    def label(self) -> str:
+        """Its name with its unit, as over a column."""
+        return f"{self.name}, {self.unit}" if self.unit else self.name
+
+    def gain(self, before: float, after: float) -> float:
+        """By how much it got better; negative if it got worse."""
+        return after - before if self.higher_is_better else before - after
+
+    def reached(self, value: float, target: float) -> bool:
+        """Whether a value is as good as a target."""
+        return self.gain(target, value) >= 0
+
+    def text(self, value: float, digits: int = 2) -> str:
+        """A value with its unit, such as ``98.00 %``."""
+        return f"{value:.{digits}f} {self.unit}".rstrip()

@@ -1,0 +1,134 @@
+"""Data sets of labelled images: in memory, in folders and shards, and of hubs."""
+
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+
+from depthopt.core.inputs import ImageSize, image_size
+from depthopt.data import builtin
+from depthopt.data.check import without_damaged
+from depthopt.data.dataset import Dataset, Preprocessing, stratified
+from depthopt.data.hub import index_hugging_face, index_torchvision
+from depthopt.data.images import ImageSplit
+from depthopt.data.index import Index, checked, index_folder
+from depthopt.data.memory import MemorySplit
+from depthopt.data.shards import index_shards
+from depthopt.data.source import DataSource, Request
+from depthopt.errors import DataError
+
+_IMAGENET = IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+
+_S = TypeVar("_S", MemorySplit, ImageSplit)
+
+
+def _digits(request: Request) -> Dataset:
+    view = _preprocessing(request, ((builtin.DIGITS_MEAN,), (builtin.DIGITS_STD,)))
+    images, test = (_in_memory(i, view, mirror=False) for i in builtin.digits())
+    return _split(request, builtin.DIGITS_CLASSES, images, test)
+
+
+def _fashion_mnist(request: Request) -> Dataset:
+    view = _preprocessing(request, ((builtin.FASHION_MEAN,), (builtin.FASHION_STD,)))
+    loaded = builtin.fashion_mnist(request.root)
+    images, test = (_in_memory(i, view, mirror=True) for i in loaded)
+    return _split(request, builtin.FASHION_CLASSES, images, test)
+
+
+def _folder(request: Request) -> Dataset:
+    return _indexed(request, index_folder((request.root or Path()) / request.path))
+
+
+def _shards(request: Request) -> Dataset:
+    return _indexed(request, index_shards((request.root or Path()) / request.path))
+
+
+def _hugging_face(request: Request) -> Dataset:
+    return _indexed(request, index_hugging_face(request.path, request.root))
+
+
+def _torchvision(request: Request) -> Dataset:
+    return _indexed(request, index_torchvision(request.path, request.root))
+
+
+DIGITS = DataSource(name="digits", load=_digits)
+FASHION_MNIST = DataSource(name="fashion_mnist", load=_fashion_mnist)
+FOLDER = DataSource(name="folder", load=_folder)
+SHARDS = DataSource(name="wds", load=_shards)
+HUGGING_FACE = DataSource(name="hfds", load=_hugging_face)
+TORCHVISION = DataSource(name="torch", load=_torchvision)
+
+
+def _preprocessing(
+    request: Request, own: tuple[tuple[float, ...], tuple[float, ...]]
+) -> Preprocessing:
+    try:
+        size = image_size(request.input_size)
+    except ValueError as error:
+        raise DataError(f"{request.source} holds images, and {error}") from None
+    mean, std = own
+    return Preprocessing(
+        size,
+        _per_channel("mean", request.mean or mean, size),
+        _per_channel("std", request.std or std, size),
+        request.interpolation,
+        request.crop_pct,
+    )
+
+
+def _indexed(request: Request, index: Index) -> Dataset:
+    view, held_out = _preprocessing(request, _IMAGENET), checked(index, request.source)
+    train, test = (_of_index(index, split, view, request) for split in ("train", held_out))
+    if request.check:
+        train, test = without_damaged((train, test), request.progress)
+    return _split(request, index.classes, train, test)
+
+
+def _of_index(index: Index, split: str, view: Preprocessing, request: Request) -> ImageSplit:
+    found = index.images[split]
+    return ImageSplit(
+        [image for _, image in found],
+        torch.tensor([label for label, _ in found]),
+        view,
+        request.workers,
+        request.skip_damaged,
+    )
+
+
+def _per_channel(name: str, values: tuple[float, ...], input_size: ImageSize) -> tuple[float, ...]:
+    """``values`` for the input's channels: one value serves all, grey takes RGB's average."""
+    channels = input_size[0]
+    if channels not in (1, 3):
+        raise DataError(f"input_size {input_size} has {channels} channels; expected 1 or 3")
+    if len(values) not in (1, 3):
+        raise DataError(f"{name} has {len(values)} values; expected 1 or 3")
+    return (
+        values * channels if len(values) == 1 else values if channels == 3 else (sum(values) / 3,)
+    )
+
+
+def _in_memory(
+    images: builtin.Images, preprocessing: Preprocessing, *, mirror: bool
+) -> MemorySplit:
+    pixels, labels = images
+    return MemorySplit(pixels, labels, preprocessing, mirror)
+
+
+def _split(request: Request, class_names: tuple[str, ...], images: _S, test: _S) -> Dataset:
+    """Divide ``images`` into those to calibrate on and those to train on."""
+    number, name = request.calibration_images, request.source
+    if not 0 < number < len(images):
+        raise DataError(
+            f"calibration_images is {number}; {name} has {len(images)} training images, "
+            f"of which 1 to {len(images) - 1} can be held out"
+        )
+    calibration, train = stratified(images.targets, number, seed=request.seed)
+    return Dataset(
+        name,
+        class_names,
+        images.preprocessing,
+        images.subset(train),
+        images.subset(calibration),
+        test,
+    )

@@ -1,0 +1,121 @@
+"""What a task is: one value that tells every stage how well a network does what it is for."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor, fx
+
+from depthopt.core.metric import Metric
+from depthopt.data.dataset import Batch, Dataset
+
+Mixer = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+"""Images and targets of a training batch, to mixed ones."""
+
+
+class Settings(Protocol):
+    """What of a training's configuration a task may ask for; see ``depthopt.TrainConfig``."""
+
+    @property
+    def distillation(self) -> float:
+        """Weight of the teacher's answer against the target."""
+        ...
+
+    @property
+    def temperature(self) -> float:
+        """By which a classifier's outputs are divided for the teacher's answer."""
+        ...
+
+    @property
+    def label_smoothing(self) -> float:
+        """Share of a label's probability that is spread over all classes."""
+        ...
+
+    @property
+    def mixup(self) -> float:
+        """Alpha of the Beta distribution that images are mixed by."""
+        ...
+
+    @property
+    def cutmix(self) -> float:
+        """The same for pasting a part of one image into another."""
+        ...
+
+
+TrainingLoss = Callable[[Tensor, Tensor | None, Tensor | None, Settings], Tensor]
+"""(outputs, targets, teacher's outputs, settings): what a step lowers, a mean over the examples.
+Targets or teacher may be None."""
+
+RegressHead = Callable[[fx.GraphModule, Iterable[Batch], Iterable[Batch], Settings], object]
+"""(network, fitting, held_out, settings): changes a network's last layer in place."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """What a network is for, and how its outputs are judged.
+
+    Only ``name``, ``metric``, ``divergence``, ``loss`` and ``measure`` must be given. Outputs are
+    the tensor that the network gives, (N, ...); targets are what the data has for them, (N, ...).
+
+    Attributes:
+        name: in recipes and files: letters, digits, ``_`` and ``-``, beginning with a letter.
+        metric: what is reported.
+        divergence: (outputs, original's): how far they are from the original network's, summed
+            over the examples; 0 where they are the same.
+        loss: (outputs, targets): what is wrong with them, summed over the examples.
+        measure: (outputs, targets): the metric, summed over the examples, before its scale.
+        training_loss: see ``TrainingLoss``; by default ``loss`` against targets and ``divergence``
+            from the teacher's outputs, weighed by ``distillation``.
+        output: the name of the output in exported files.
+        width: (data): how many numbers a network is to give for an example; None where the data
+            does not say.
+        why_unfit: (outputs, data): why outputs cannot be judged by the data's targets, and what to
+            do; None if they can. It is asked with the outputs for one example.
+        check_targets: (outputs, targets): raises a ``DataError`` for targets that no such output
+            can be judged by.
+        unseen: (data): what of the task the calibration examples do not show, for a warning; None
+            if they show everything.
+        mixer: (settings, data): what mixes the batches of a training; None if nothing does.
+        regress_head: see ``RegressHead``; None if there is no such regression.
+    """
+
+    name: str
+    metric: Metric
+    divergence: Callable[[Tensor, Tensor], Tensor]
+    loss: Callable[[Tensor, Tensor], Tensor]
+    measure: Callable[[Tensor, Tensor], Tensor]
+    training_loss: TrainingLoss | None = None
+    output: str = "output"
+    width: Callable[[Dataset], int | None] = lambda _: None
+    why_unfit: Callable[[Tensor, Dataset], tuple[str, str] | None] = lambda *_: None
+    check_targets: Callable[[Tensor, Tensor], None] = lambda *_: None
+    unseen: Callable[[Dataset], str | None] = lambda _: None
+    mixer: Callable[[Settings, Dataset], Mixer | None] = lambda *_: None
+    regress_head: RegressHead | None = None
+
+    def step_loss(
+        self,
+        outputs: Tensor,
+        targets: Tensor | None,
+        teacher: Tensor | None,
+        settings: Settings,
+    ) -> Tensor:
+        """What a step of a training lowers, a mean over the examples.
+
+        Args:
+            outputs: (N, ...).
+            targets: (N, ...); None where there are none, and then a teacher is needed.
+            teacher: the teacher's outputs, or None.
+            settings: of the training.
+        """
+        if self.training_loss is not None:
+            return self.training_loss(outputs, targets, teacher, settings)
+        examples = len(outputs)
+        if targets is None and teacher is not None:
+            return self.divergence(outputs, teacher) / examples
+        assert targets is not None  # noqa: S101 - narrows Tensor | None: data has one or the other
+        hard = self.loss(outputs, targets) / examples
+        if teacher is None:
+            return hard
+        weight = settings.distillation
+        return (1 - weight) * hard + weight * (self.divergence(outputs, teacher) / examples)
