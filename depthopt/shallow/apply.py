@@ -39,7 +39,7 @@ def apply(
     plan: Plan,
     *,
     fitting: Iterable[Tensor] | None = None,
-    form: Form = "merged",
+    form: Form = "fused",
     ridges: Iterable[float] = FIT_RIDGES,
     compensated: bool = True,
     start: Start = "annealed",
