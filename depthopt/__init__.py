@@ -1,7 +1,7 @@
 """Make a trained convolutional network shallower and faster for one device.
 
 ``extract -> candidates -> profile -> estimate -> solve -> pick_measured -> apply ->
-regress_classifier -> finetune -> merge -> export_onnx``; ``save`` and ``load`` keep a compressed
+regress_classifier -> finetune -> fuse -> export_onnx``; ``save`` and ``load`` keep a compressed
 network as a folder, ``export_openvino``, ``export_engine`` and ``quantise`` go on from its ONNX
 file.
 
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from depthopt.rewrite.classifier import regress_classifier
     from depthopt.runtimes.registry import get_runtime
     from depthopt.shallow.apply import apply
-    from depthopt.shallow.merge import merge
+    from depthopt.shallow.fuse import fuse
     from depthopt.solver.stages import Bucketed, Epsilon, Exact
     from depthopt.tables.importance import Importance, ImportanceTable
     from depthopt.tables.latency import LatencyKey, LatencyTable, NetworkKey
@@ -99,6 +99,7 @@ __all__ = [
     "export_openvino",
     "extract",
     "finetune",
+    "fuse",
     "get_runtime",
     "kept_blocks",
     "latency_keys",
@@ -106,7 +107,6 @@ __all__ = [
     "load_dataset",
     "load_json",
     "load_weights",
-    "merge",
     "pick_measured",
     "profile",
     "quantise",
@@ -183,7 +183,7 @@ _HOMES = {
     "rewrite.classifier": ("regress_classifier",),
     "runtimes.registry": ("get_runtime",),
     "shallow.apply": ("apply",),
-    "shallow.merge": ("merge",),
+    "shallow.fuse": ("fuse",),
     "solver.stages": (
         "Bucketed",
         "Epsilon",

@@ -11,7 +11,7 @@ from depthopt.extraction.extract import extract
 from depthopt.graph.network import TracedNetwork
 from depthopt.kinds.candidates import candidates
 from depthopt.shallow.apply import apply
-from depthopt.shallow.merge import merge
+from depthopt.shallow.fuse import fuse
 from tests.networks import randomised
 from tests.plans import random_plan
 
@@ -34,4 +34,4 @@ def compressed(
     chain = extract(model, size, name=name)
     found = candidates(chain, kinds=("drop", "fit", "merge"), kernel_sizes=kernel_sizes)
     plan = random_plan(chain, found, seed)
-    return merge(apply(model, chain, plan, fitting=images, compensated=False)), plan
+    return fuse(apply(model, chain, plan, fitting=images, compensated=False)), plan

@@ -9,7 +9,7 @@ import depthopt
 
 def test_the_public_names_are_there_and_sorted() -> None:
     fixed = {
-        "extract", "candidates", "profile", "estimate", "solve", "apply", "finetune", "merge",
+        "extract", "candidates", "profile", "estimate", "solve", "apply", "finetune", "fuse",
         "export_onnx", "save", "load", "Chain", "Candidate", "LatencyTable", "ImportanceTable",
         "Frontier", "Plan", "Convolution",
     }  # fmt: skip

@@ -15,6 +15,7 @@ from typing import Annotated, Any, NamedTuple, NoReturn
 import typer
 from typer.core import TyperGroup
 
+from depthopt.core.old_words import refusal
 from depthopt.errors import DepthoptError, UsageError
 
 
@@ -64,10 +65,10 @@ COMMANDS = {
     "finetune": Entry(
         "stages", "finetune", "Train the shallow network, with the original as its teacher."
     ),
-    "merge": Entry(
+    "fuse": Entry(
         "stages",
-        "merge",
-        "Fold norms and merge convolutions, and check that the logits stay the same.",
+        "fuse",
+        "Fold norms, compose what was trained expanded, and check that the logits stay the same.",
     ),
     "export": Entry(
         "export", "export", "Write the fused network as ONNX, and check its logits on ONNX Runtime."
@@ -91,6 +92,8 @@ class _Commands(TyperGroup):
         return list(COMMANDS)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002
+        if (said := refusal(cmd_name)) is not None:
+            raise UsageError(said)
         if cmd_name not in COMMANDS:
             return None
         entry = COMMANDS[cmd_name]

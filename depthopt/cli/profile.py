@@ -82,7 +82,7 @@ def profile(
     before this one are carried out first. Measure on an idle machine.
 
     --validate checks the claim that a plan takes as long as its entries together: random
-    plans are built, merged, and timed in turn with the original.
+    plans are built, fused, and timed in turn with the original.
     """
     if plot is not None and not validate:
         raise UsageError("--plot draws what --validate N measures; give both")

@@ -15,7 +15,7 @@ def apply(
 
     The stages before it are carried out first, as far as they are not done.
     """
-    _up_to("apply", "shallow", recipe, overrides, run_dir, as_json=as_json)
+    _up_to("apply", "applied", recipe, overrides, run_dir, as_json=as_json)
 
 
 def finetune(
@@ -31,17 +31,17 @@ def finetune(
     _up_to("finetune", "finetuned", recipe, overrides, run_dir, as_json=as_json)
 
 
-def merge(
+def fuse(
     recipe: RecipeArgument,
     overrides: Overrides = None,
     run_dir: RunDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Fold norms and merge convolutions, and check that the logits stay the same.
+    """Fold norms, compose what was trained expanded, and check that the logits stay the same.
 
     The stages before it are carried out first, as far as they are not done.
     """
-    _up_to("merge", "fused", recipe, overrides, run_dir, as_json=as_json)
+    _up_to("fuse", "fused", recipe, overrides, run_dir, as_json=as_json)
 
 
 def _up_to(

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
+from depthopt.core.old_words import read_artefact
 from depthopt.core.version_1 import upgraded
 from depthopt.errors import ArtefactError
 
@@ -72,7 +73,8 @@ def load_json(kind: type[T], path: Path) -> T:
             "upgrade depthopt"
         )
     try:
-        return TypeAdapter(kind).validate_python(upgraded(content) if version == 1 else content)
+        content = read_artefact(found, upgraded(content) if version == 1 else content)
+        return TypeAdapter(kind).validate_python(content)
     except ValidationError as error:
         raise ArtefactError(f"{path}: {_explain(error)}") from None
     except ValueError as error:

@@ -21,7 +21,7 @@ from depthopt.models.weights import load_weights, save_weights
 from depthopt.rewrite.expanded import is_expanded
 from depthopt.rewrite.options import Form
 from depthopt.shallow.build import build
-from depthopt.shallow.merge import merge
+from depthopt.shallow.fuse import fuse
 from depthopt.tasks.registry import DEFAULT
 
 _EXPORTS = (
@@ -48,7 +48,7 @@ class SavedModel:
         mean: per channel, of pixels in 0..1, subtracted from the input.
         std: per channel, of pixels in 0..1, that the input is divided by.
         form: of the plan's merges.
-        merged: whether norms are folded and expanded segments merged.
+        fused: whether norms are folded and expanded segments composed.
         interpolation: how images are resized: ``bilinear`` or ``bicubic``.
         crop_pct: share of the resized image's side that is kept.
         packages: that brought the plan's kinds, by kind; those of depthopt's own are left out.
@@ -61,8 +61,8 @@ class SavedModel:
     class_names: tuple[str, ...] = ()
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
-    form: Form = "merged"
-    merged: bool = field(default=False)
+    form: Form = "fused"
+    fused: bool = field(default=False)
     interpolation: str = "bilinear"
     crop_pct: float = 1.0
     packages: dict[str, str] = field(default_factory=dict)
@@ -114,7 +114,7 @@ def save(
     What was exported of another network there before is removed.
 
     Args:
-        network: what ``apply`` or ``merge`` gave, trained or not.
+        network: what ``apply`` or ``fuse`` gave, trained or not.
         folder: made if it does not exist.
         plan: the plan that was applied; its model is the timm name.
         arguments: what the original was made with, beside its name.
@@ -138,8 +138,8 @@ def save(
         class_names=class_names,
         mean=mean,
         std=std,
-        form=network.meta.get("form", "merged"),
-        merged=not any(
+        form=network.meta.get("form", "fused"),
+        fused=not any(
             isinstance(module, nn.BatchNorm2d) or is_expanded(module)
             for module in network.modules()
         ),
@@ -187,8 +187,8 @@ def load(folder: str | Path) -> TracedNetwork:
     model = create_model(saved.name, {**saved.arguments, "pretrained": False})
     chain = extract(model, saved.plan.input_size, name=saved.name)
     network, _ = build(model, chain, saved.plan, saved.form)
-    if saved.merged:
-        network = merge(network)
+    if saved.fused:
+        network = fuse(network)
     load_weights(network, folder / "model.safetensors")
     return network.eval()
 

@@ -15,17 +15,22 @@ from depthopt.data.dataset import Batch
 from depthopt.data.repeatable import repeatable
 from depthopt.errors import DataError, TableError, UsageError
 from depthopt.importance.finetune import Finetune, Train, evaluated
-from depthopt.importance.fit import MEMORY_BYTES, Fit, fit_workload, parts_of
 from depthopt.importance.magnitude import magnitude_importance
+from depthopt.importance.regression import (
+    MEMORY_BYTES,
+    ByRegression,
+    parts_of,
+    regression_workload,
+)
 from depthopt.importance.workers import Workers
 from depthopt.kinds.registry import changing
-from depthopt.rewrite.options import Form
+from depthopt.rewrite.options import Form, check_form
 from depthopt.rewrite.ridges import FIT_RIDGES
 from depthopt.tables.importance import ImportanceTable
 from depthopt.tasks.registry import DEFAULT, task_of
 from depthopt.tasks.task import Task
 
-Estimator = Literal["fit", "finetune", "magnitude"]
+Estimator = Literal["regression", "finetune", "magnitude"]
 
 
 def estimate(
@@ -33,14 +38,14 @@ def estimate(
     chain: Chain,
     candidates: Sequence[Candidate],
     *,
-    estimator: Estimator = "fit",
+    estimator: Estimator = "regression",
     fitting: Iterable[Inputs] = (),
     held_out: Iterable[Batch] = (),
     task: Task | str = DEFAULT,
     ridges: Sequence[float] = FIT_RIDGES,
     memory_bytes: int = MEMORY_BYTES,
     train: Train | None = None,
-    form: Form = "merged",
+    form: Form = "fused",
     workers: Workers | int | None = None,
     table: ImportanceTable | None = None,
     on_update: Callable[[ImportanceTable], None] | None = None,
@@ -52,36 +57,38 @@ def estimate(
         model: the original network; it is not changed.
         chain: its chain.
         candidates: what may replace its segments; ``keep`` costs nothing.
-        estimator: ``fit`` regresses each new convolution on data and runs the rest of the
-            network behind it; ``finetune`` trains the network briefly with each candidate
+        estimator: ``regression`` solves for each new convolution on data and runs the rest
+            of the network behind it; ``finetune`` trains the network briefly with each candidate
             in place, as the papers do; ``magnitude`` adds up the weights that go.
         fitting: batches of images (N, C, H, W), or of named inputs, to regress on, gone through
             once or more.
             Memory does not grow with their number where they are made anew for each
             pass: see ``depthopt.data.repeatable.repeatable``.
         held_out: batches of images and targets, such as labels (N,), to score on, likewise. For
-            ``fit`` targets may be None: what it costs is the divergence from the original's outputs.
+            ``regression`` targets may be None: what it costs is the divergence from the
+            original's outputs.
         task: what the network is for, which says how far outputs are from the original's.
         ridges: relative regularisations to choose from on held-out images.
         memory_bytes: bound on the accumulated Gram matrices, of each worker.
         train: for ``finetune``, the short training, for instance
             ``lambda network: depthopt.finetune(network, data, config=config)``.
-        form: whether a ``merge`` is trained as one convolution, which ``fit`` then regresses
-            too, or ``expanded``.
+        form: whether a ``merge`` is trained as one convolution, which ``regression`` then
+            regresses too, or ``expanded``.
         workers: how many of Ray's to spread the work over; None works in this process, on
             all of torch's threads. The table is the same, bit for bit, for any number of
-            workers; ``fit``'s is also the same without.
+            workers; that of ``regression`` is also the same without.
         table: entries that are known already; they are not estimated again.
         on_update: called with the table whenever entries have come in, to be stored.
         progress: is told of the steps, an image batch or a candidate each.
 
     Raises:
-        UsageError: an unknown estimator, or ``finetune`` without ``train``.
+        UsageError: an unknown estimator or form, or ``finetune`` without ``train``.
         DataError: no images, or tensors that are not finite.
         ModelError: the chain was made for another model.
         TableError: ``table`` is of another network, estimator or number of images.
         RuntimeUnavailable: workers are asked for and Ray is not installed.
     """
+    check_form(form)
     if estimator == "magnitude":
         return magnitude_importance(model, chain, candidates)
     where = workers if isinstance(workers, Workers) else Workers(workers)
@@ -89,23 +96,27 @@ def estimate(
     known = _known(table, chain, estimator, sum(count(x) for x, _ in held_out))
     todo = [c for c in changing(candidates) if c not in known.entries]
     steps = _Steps(progress)
-    if estimator == "fit":
+    if estimator == "regression":
         told = steps if where.here else None
-        fit = Fit(model, chain, fitting, held_out, task_of(task), tuple(ridges), form, told)
+        regression = ByRegression(
+            model, chain, fitting, held_out, task_of(task), tuple(ridges), form, told
+        )
         parts = parts_of(chain, todo, form, workers=where.count or 1, memory_bytes=memory_bytes)
-        work: Fit | Finetune = fit
-        lengths = [fit.steps(part) for part in parts]
+        work: ByRegression | Finetune = regression
+        lengths = [regression.steps(part) for part in parts]
     elif estimator == "finetune":
         work = _finetune(model, chain, train, fitting, held_out, form, task_of(task))
         parts, lengths = [(candidate,) for candidate in todo], [1] * len(todo)
     else:
-        raise UsageError(f"estimator {estimator!r} is unknown; known: fit, finetune, magnitude")
+        raise UsageError(
+            f"estimator {estimator!r} is unknown; known: regression, finetune, magnitude"
+        )
     steps.total = sum(lengths)
     of = dict(zip(parts, lengths, strict=True))
     steps(0)
     for part, entries in where.each(work, parts):
         known = replace(known, entries=known.entries | entries)
-        if not (where.here and estimator == "fit"):
+        if not (where.here and estimator == "regression"):
             steps(of[part])
         if on_update is not None:
             on_update(known)
@@ -136,8 +147,10 @@ def estimate_workload(
         scoring = Workload(forward_images=held_out)
         return None if training is None else (training + scoring) * len(scored)
     parts = parts_of(chain, scored, form, workers=workers or 1, memory_bytes=MEMORY_BYTES)
-    fits = [fit_workload(chain, p, form, images, held_out, ridges=len(ridges)) for p in parts]
-    return sum(fits, Workload())
+    works = (
+        regression_workload(chain, p, form, images, held_out, ridges=len(ridges)) for p in parts
+    )
+    return sum(works, Workload())
 
 
 class _Steps:

@@ -182,7 +182,7 @@ def regress(
 
 
 def _warn_if_few(regressions: Mapping[Group, Regression], batches: int) -> None:
-    """Name the fit that leans most on its regularisation, if any sees fewer pixels than weights."""
+    """Name the one that leans most on its regularisation, if any sees fewer pixels than weights."""
     missing = {
         group.start: (regression.features / regression.count, group, regression)
         for group, regression in regressions.items()

@@ -83,7 +83,7 @@ def _is_whole(candidate: Candidate) -> bool:
 
 def _problem(candidate: Candidate, form: Form) -> Problem | None:
     problem = Problem(candidate.convolution, keeps_start=True)
-    return problem if form == "merged" and problem.memory_bytes <= _MOST_BYTES else None
+    return problem if form == "fused" and problem.memory_bytes <= _MOST_BYTES else None
 
 
 def _expanded(network: "fx.GraphModule", chain: Chain, candidate: Candidate) -> "ExpandedSegment":

@@ -52,7 +52,7 @@ def pick_measured(
     effort: Effort = EFFORT,
     progress: Progress = silent,
 ) -> MeasuredPick:
-    """The mildest plan that keeps a budget when it is built, merged and timed.
+    """The mildest plan that keeps a budget when it is built, fused and timed.
 
     Args:
         model: the original network.
@@ -69,7 +69,7 @@ def pick_measured(
     Raises:
         InfeasibleBudget: no plan was that fast; the message says how fast the fastest was.
         UsageError: not exactly one of ``speedup`` and ``budget_ms``, or not a positive number.
-        ModelError: the runtime cannot run a merged network.
+        ModelError: the runtime cannot run a fused network.
     """
     asked = asked_speedup(frontier, speedup=speedup, budget_ms=budget_ms)
     with plan_timer(model, chain, runtime=runtime, batch=batch, effort=effort) as timer:

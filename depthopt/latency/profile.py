@@ -102,7 +102,7 @@ def profile(
         ModelError: the runtime cannot run the network, or one of its blocks.
     """
     empty = LatencyTable(runtime.conditions(batch))
-    table = empty if table is None else table.merged(empty)
+    table = empty if table is None else table.combined(empty)
     known = NetworkKey.of(chain) in table.networks
     wanted = table.missing(key for c in candidates for key in latency_keys(chain, c))
     if known and not wanted:

@@ -1,4 +1,4 @@
-"""Plans of one network, built, merged and timed in turn with the original."""
+"""Plans of one network, built, fused and timed in turn with the original."""
 
 import statistics
 import tempfile
@@ -15,7 +15,7 @@ from depthopt.graph.examples import made_up
 from depthopt.latency.measure import Effort, ready, sample_in_turn
 from depthopt.runtimes.base import Runtime
 from depthopt.shallow.build import build
-from depthopt.shallow.merge import merge
+from depthopt.shallow.fuse import fuse
 
 Timer = Callable[[Plan], float]
 """How many times as fast as the original a plan's network is, as measured."""
@@ -37,7 +37,7 @@ def plan_timer(
         effort: how long each plan is timed, the original's share included.
 
     Raises:
-        ModelError: when called, the runtime cannot run a merged network.
+        ModelError: when called, the runtime cannot run a fused network.
     """
     examples = made_up(chain.input_size, max(batch, 2))
     with tempfile.TemporaryDirectory() as folder:
@@ -50,7 +50,7 @@ def plan_timer(
         original = runner(model, "original")
 
         def speedup(plan: Plan) -> float:
-            shallow = merge(build(model, chain, plan)[0])
+            shallow = fuse(build(model, chain, plan)[0])
             calls = {"original": original, "plan": runner(shallow, "plan")}
             originals, plans = sample_in_turn(calls, effort=effort).values()
             return statistics.median(o / p for o, p in zip(originals, plans, strict=True))

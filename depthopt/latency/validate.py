@@ -1,4 +1,4 @@
-"""Checks a table's predictions: random plans, built, merged and timed with the original.
+"""Checks a table's predictions: random plans, built, fused and timed with the original.
 
 That a plan's latency is the sum of its entries is a claim. Here it is put to the test on
 networks that nobody picked: the plans are drawn, not solved for.
@@ -57,12 +57,12 @@ def validate(
     Raises:
         TableError: the table was measured under other conditions, or lacks the network.
         UsageError: ``plans`` is below 1.
-        ModelError: the runtime cannot run a merged network.
+        ModelError: the runtime cannot run a fused network.
     """
     if plans < 1:
         raise UsageError(f"{plans} plans cannot validate a table; draw 1 or more")
     batch = table.conditions.batch
-    table.merged(LatencyTable(runtime.conditions(batch)))
+    table.combined(LatencyTable(runtime.conditions(batch)))
     original_ms = table.network(chain).total.median_ms
     fixed_ms = table.network(chain).fixed_ms
     useful = worthwhile(chain, candidates, table)

@@ -174,7 +174,7 @@ class Context:
         return load_json(Plan, self.path("plan.json"))
 
     def network(self, folder: str) -> TracedNetwork:
-        """A saved network: ``shallow``, ``finetuned`` or ``fused``."""
+        """A saved network: ``applied``, ``finetuned`` or ``fused``."""
         return load(self.path(folder))
 
     def train_config(self, config: TrainConfig) -> TrainConfig:

@@ -9,6 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from depthopt.core.artefacts import load_json, save_json
+from depthopt.core.old_words import place_as_first_said, placed
 
 _PACKAGES = ("depthopt", "torch", "timm", "numpy", "onnx")
 
@@ -66,7 +67,7 @@ class RunFolder:
 
     def file(self, name: str) -> Path:
         """The path of one artefact."""
-        return self.path / name
+        return placed(self.path, name)
 
     @property
     def manifest(self) -> Manifest:
@@ -75,7 +76,7 @@ class RunFolder:
 
     def digest(self, settings: object, inputs: Iterable[str]) -> str:
         """A digest of JSON-able settings and of the contents of earlier artefacts."""
-        files = {name: _file_digest(self.file(name)) for name in inputs}
+        files = {place_as_first_said(name): _file_digest(self.file(name)) for name in inputs}
         text = json.dumps([settings, files], sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()
 

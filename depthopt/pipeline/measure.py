@@ -10,11 +10,11 @@ from depthopt.graph.trace import trace
 from depthopt.latency.measure import ready, time_in_turn
 from depthopt.pipeline.context import BATCH, Context
 from depthopt.pipeline.result import NetworkFigures, Result
-from depthopt.shallow.merge import merge
+from depthopt.shallow.fuse import fuse
 from depthopt.tables.latency import LatencySummary
 from depthopt.tasks.evaluate import evaluate
 
-TESTED = ("original", "shallow", "fused")
+TESTED = ("original", "applied", "fused")
 """The networks whose accuracy on test images is part of the result."""
 
 
@@ -27,17 +27,17 @@ def measure(run: Context) -> Result:
     fused, batch = run.network("fused"), run.recipe.latency.batch
     latency = _latencies(run)
     accuracy = {}
-    networks = zip(TESTED, (run.teacher, run.network("shallow"), fused), strict=True)
+    networks = zip(TESTED, (run.teacher, run.network("applied"), fused), strict=True)
     for done, (name, network) in enumerate(networks, start=1):
         run.reporter.progress(done, 4, f"testing {name}")
         accuracy[name] = evaluate(network, run.data.test.batches(BATCH)).accuracy
-    original = merge(trace(run.teacher, run.recipe.model.input_size))
+    original = fuse(trace(run.teacher, run.recipe.model.input_size))
     return Result(
         model=run.recipe.model.name,
         data=run.recipe.data.source,
         original=_figures(original, accuracy["original"], latency["original"]),
         compressed=_figures(fused, accuracy["fused"], latency["fused"]),
-        untrained_accuracy=accuracy["shallow"],
+        untrained_accuracy=accuracy["applied"],
         test_images=len(run.data.test),
         speedup=latency["original"].median_ms / latency["fused"].median_ms,
         predicted_ms=run.plan.latency_ms,

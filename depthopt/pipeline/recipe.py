@@ -18,6 +18,7 @@ from pydantic import (
     model_validator,
 )
 
+from depthopt.core.old_words import read_recipe
 from depthopt.errors import RecipeError
 from depthopt.kinds.registry import KINDS
 from depthopt.rewrite.options import Form, Start
@@ -122,10 +123,10 @@ class LatencySection(_Section):
 class ImportanceSection(_Section):
     """How the candidates' cost in accuracy is estimated."""
 
-    estimator: Literal["fit", "finetune", "magnitude"] = Field(
-        "fit", description="fit, finetune (the papers': slow) or magnitude"
+    estimator: Literal["regression", "finetune", "magnitude"] = Field(
+        "regression", description="regression, finetune (the papers': slow) or magnitude"
     )
-    images: PositiveInt = Field(1024, description="training images that fit regresses on")
+    images: PositiveInt = Field(1024, description="training images that are regressed on")
     ridges: tuple[PositiveFloat, ...] = Field(FIT_RIDGES, description="regularisations to try")
     train: TrainConfig = Field(
         TrainConfig(epochs=1, learning_rate=5e-4, warmup=0.0),
@@ -174,7 +175,7 @@ class TrialsSection(_Section):
 class ApplySection(_Section):
     """How the plan is carried out."""
 
-    form: Form = Field("merged", description="how merges are trained: merged or expanded")
+    form: Form = Field("fused", description="how merges are trained: fused or expanded")
     start: Start = Field(
         "annealed", description="of inserted activations: annealed in finetuning, or at_once"
     )
@@ -229,7 +230,7 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     for override in overrides:
         _override(content, override)
     try:
-        return Recipe.model_validate(content)
+        return Recipe.model_validate(read_recipe(content))
     except ValidationError as error:
         raise RecipeError(f"{path}: {_explain(error)}") from None
 

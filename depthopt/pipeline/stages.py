@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from depthopt.core.old_words import as_first_said
 from depthopt.pipeline import work
 from depthopt.pipeline.context import Context
 from depthopt.pipeline.recipe import Recipe
@@ -46,8 +47,8 @@ _WITHOUT_EFFECT = {
 
 
 def _of(*sections: str) -> Callable[[Recipe], Any]:
-    return lambda recipe: recipe.model_dump(
-        mode="json", include={*sections, "seed"}, exclude=_WITHOUT_EFFECT
+    return lambda recipe: as_first_said(
+        recipe.model_dump(mode="json", include={*sections, "seed"}, exclude=_WITHOUT_EFFECT)
     )
 
 
@@ -68,7 +69,7 @@ STAGES: tuple[Stage, ...] = (
         _of(*_DATA, "teacher"),
         (),
         ("teacher.safetensors",),
-        work.make_teacher,
+        work.run_teacher,
         work.TEACHER_CHECKPOINT,
         shared=True,
     ),
@@ -77,21 +78,24 @@ STAGES: tuple[Stage, ...] = (
         _of("candidates"),
         ("teacher.safetensors",),
         ("chain.json", "candidates.json"),
-        work.extract_chain,
+        work.run_extract,
     ),
     Stage(
         "profile",
         _of("latency"),
         ("teacher.safetensors", "chain.json", "candidates.json"),
         ("latency.json", "original.onnx"),
-        work.measure_latencies,
+        work.run_profile,
     ),
     Stage(
         "estimate",
-        lambda recipe: [_of(*_DATA, "importance")(recipe), recipe.apply.form],
+        lambda recipe: [
+            _of(*_DATA, "importance")(recipe),
+            _of("apply")(recipe)["apply"]["form"],
+        ],
         ("teacher.safetensors", "chain.json", "candidates.json", "latency.json"),
         ("importance.json",),
-        work.score_candidates,
+        work.run_estimate,
         work.ESTIMATE_CHECKPOINT,
     ),
     Stage(
@@ -99,7 +103,7 @@ STAGES: tuple[Stage, ...] = (
         _solving,
         ("teacher.safetensors", "chain.json", "candidates.json", "latency.json", "importance.json"),
         ("frontier.json", "plan.json"),
-        work.pick_plan,
+        work.run_solve,
         work.TRIALS,
     ),
     Stage(
@@ -110,31 +114,31 @@ STAGES: tuple[Stage, ...] = (
             recipe.finetune.label_smoothing,
         ],
         ("teacher.safetensors", "chain.json", "plan.json"),
-        _saved("shallow"),
-        work.carry_out,
+        _saved("applied"),
+        work.run_apply,
     ),
     Stage(
         "finetune",
         _of(*_DATA, "finetune"),
-        ("teacher.safetensors", "chain.json", "plan.json", *_saved("shallow")),
+        ("teacher.safetensors", "chain.json", "plan.json", *_saved("applied")),
         (*_saved("finetuned"), "finetuned/history.json"),
-        work.finetune_shallow,
+        work.run_finetune,
         work.FINETUNE_CHECKPOINT,
         shared=True,
     ),
-    Stage("merge", _of(*_DATA), _saved("finetuned"), _saved("fused"), work.fuse),
+    Stage("fuse", _of(*_DATA), _saved("finetuned"), _saved("fused"), work.run_fuse),
     Stage(
         "export",
         _of(*_DATA, "latency"),
         _saved("fused"),
         ("fused.onnx", "fused/model.onnx"),
-        work.export_fused,
+        work.run_export,
     ),
     Stage(
         "result",
         _of(*_DATA, "latency"),
-        ("original.onnx", "fused.onnx", *_saved("shallow"), *_saved("fused"), "plan.json"),
+        ("original.onnx", "fused.onnx", *_saved("applied"), *_saved("fused"), "plan.json"),
         ("result.json",),
-        work.measure_result,
+        work.run_result,
     ),
 )

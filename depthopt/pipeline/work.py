@@ -30,7 +30,7 @@ from depthopt.pipeline.measure import fused_difference, measure
 from depthopt.pipeline.trials import contenders, tried
 from depthopt.rewrite.classifier import regress_classifier
 from depthopt.shallow.apply import apply
-from depthopt.shallow.merge import merge
+from depthopt.shallow.fuse import fuse
 from depthopt.shallow.segment_ends import segment_ends
 from depthopt.tables.importance import ImportanceTable
 from depthopt.tables.latency import LatencyTable
@@ -62,7 +62,7 @@ def teacher_is_trained(run: Context) -> bool:
     return trained_for(section.name) != len(run.data.class_names)
 
 
-def make_teacher(run: Context) -> str:
+def run_teacher(run: Context) -> str:
     """Load or train the original network."""
     section = run.recipe.model
     model = run.new_model(pretrained=section.pretrained and section.checkpoint is None)
@@ -88,7 +88,7 @@ def make_teacher(run: Context) -> str:
     return f"{'trained' if trained else 'loaded'}, {score.accuracy:.1f} % on held-out images"
 
 
-def extract_chain(run: Context) -> str:
+def run_extract(run: Context) -> str:
     """Extract the chain and list its candidates."""
     chain = extract(run.teacher, run.recipe.model.input_size, name=run.recipe.model.name)
     found = candidates(chain, **dict(run.recipe.candidates))
@@ -109,16 +109,16 @@ def starting_table(run: Context) -> LatencyTable:
         folder = section.table.is_dir()
         given = table_path(section.table, conditions) if folder else section.table
         if given.exists() or not folder:
-            table = table.merged(load_json(LatencyTable, given))
+            table = table.combined(load_json(LatencyTable, given))
     if (
         path.exists()
         and conditions.unlike((earlier := load_json(LatencyTable, path)).conditions) is None
     ):
-        table = table.merged(earlier)
+        table = table.combined(earlier)
     return table
 
 
-def measure_latencies(run: Context) -> str:
+def run_profile(run: Context) -> str:
     """Measure what the latency table lacks, and the original network."""
     section, path = run.recipe.latency, run.path("latency.json")
     table = starting_table(run)
@@ -167,7 +167,7 @@ def _warn_of_missing_classes(run: Context) -> None:
         )
 
 
-def score_candidates(run: Context) -> str:
+def run_estimate(run: Context) -> str:
     """Estimate the importance of every candidate that is faster than what it replaces."""
     section, checkpoint = run.recipe.importance, run.path(ESTIMATE_CHECKPOINT)
     if section.estimator == "finetune":
@@ -195,7 +195,7 @@ def score_candidates(run: Context) -> str:
     return f"{len(table.entries)} of {len(run.candidates)} candidates are faster and were scored"
 
 
-def pick_plan(run: Context) -> str:
+def run_solve(run: Context) -> str:
     """Solve for the frontier and pick the plan that the budget asks for."""
     frontier = solve(run.chain, run.worthwhile, run.latency, run.importance)
     plan, measured = _pick(run, frontier)
@@ -318,17 +318,17 @@ def _save(run: Context, network: TracedNetwork, folder: str) -> None:
     )
 
 
-def carry_out(run: Context) -> str:
+def run_apply(run: Context) -> str:
     """Carry the plan out: the shallow network, not yet trained."""
     network = _applied(run, run.plan)
-    _save(run, network, "shallow")
+    _save(run, network, "applied")
     score = evaluate(network, run.data.calibration.batches(BATCH))
     return f"{score.accuracy:.1f} % on held-out images with no training"
 
 
-def finetune_shallow(run: Context) -> str:
+def run_finetune(run: Context) -> str:
     """Finetune the shallow network, with the original as its teacher."""
-    network = run.network("shallow")
+    network = run.network("applied")
     result = finetune(
         network,
         run.data,
@@ -348,14 +348,14 @@ def finetune_shallow(run: Context) -> str:
     return f"{score.accuracy:.1f} % on held-out images"
 
 
-def fuse(run: Context) -> str:
-    """Merge the finetuned network's convolutions and norms.
+def run_fuse(run: Context) -> str:
+    """Fuse the finetuned network.
 
     Raises:
         CheckFailed: the fused network's logits are not the trained one's.
     """
     trained = run.network("finetuned")
-    fused = merge(trained)
+    fused = fuse(trained)
     difference = fused_difference(run, trained, fused)
     if not difference <= FUSED_TOLERANCE:
         raise CheckFailed(
@@ -366,7 +366,7 @@ def fuse(run: Context) -> str:
     return f"fused logits within {difference:.1e} of the trained network's"
 
 
-def export_fused(run: Context) -> str:
+def run_export(run: Context) -> str:
     """Export the fused network, for the recipe's batch and for any."""
     network, metadata = run.network("fused"), load_saved(run.path("fused")).metadata()
     difference = max(
@@ -376,7 +376,7 @@ def export_fused(run: Context) -> str:
     return f"ONNX logits within {difference:.1e} of the fused network's"
 
 
-def measure_result(run: Context) -> str:
+def run_result(run: Context) -> str:
     """Time and evaluate the original and the fused network."""
     result = measure(run)
     save_json(result, run.path("result.json"))

@@ -65,6 +65,6 @@ def settle(network: nn.Module) -> None:
         if float(module.share) != 1:
             raise ModelError(
                 f"{name} is {100 * float(module.share):.0f} % of the way from the identity to "
-                "its activation; finetune the network before it is merged"
+                "its activation; finetune the network before it is fused"
             )
         network.set_submodule(name, module.activation)

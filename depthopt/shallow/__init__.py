@@ -1,1 +1,1 @@
-"""A plan carried out: built, regressed, merged."""
+"""A plan carried out: built, regressed, fused."""

@@ -40,7 +40,7 @@ def apply(
     plan: Plan,
     *,
     fitting: Iterable[Inputs] | None = None,
-    form: Form = "merged",
+    form: Form = "fused",
     ridges: Iterable[float] = FIT_RIDGES,
     compensated: bool = True,
     start: Start = "annealed",

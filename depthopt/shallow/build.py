@@ -15,11 +15,11 @@ from depthopt.graph.trace import nodes_by_name, trace
 from depthopt.kinds.kind import New
 from depthopt.kinds.registry import changing, kind_of
 from depthopt.rewrite.inserted import InsertedActivation
-from depthopt.rewrite.options import Form
+from depthopt.rewrite.options import Form, check_form
 
 
 def build(
-    model: nn.Module, chain: Chain, plan: Plan, form: Form = "merged"
+    model: nn.Module, chain: Chain, plan: Plan, form: Form = "fused"
 ) -> tuple[TracedNetwork, dict[Candidate, New]]:
     """A traced copy of ``model`` with every replacement of ``plan`` in place.
 
@@ -39,7 +39,9 @@ def build(
 
     Raises:
         ModelError: chain or plan were made for another model.
+        UsageError: there is no such form.
     """
+    check_form(form)
     graph_module = trace(model, chain.input_size)
     graph_module.meta["form"] = form
     if any(parameter.is_meta for parameter in graph_module.parameters()):

@@ -10,8 +10,8 @@ class Importance:
     """What one candidate alone costs on held-out calibration images.
 
     Attributes:
-        cost: the number that the solver adds up and minimises; of ``fit`` the divergence and,
-            with labels, three times what the loss rises by, in nats.
+        cost: the number that the solver adds up and minimises; of ``regression`` the
+            divergence and, with targets, three times what the loss rises by.
         divergence: mean divergence of the outputs from the original's, as the task has it; of
             classification KL, in nats; None where the estimator does not measure it.
         loss_increase: change of the task's mean loss, of classification the cross-entropy in
@@ -32,7 +32,7 @@ class ImportanceTable:
 
     Attributes:
         model: the chain's model name.
-        estimator: ``fit``, ``magnitude``, ``finetune``.
+        estimator: ``regression``, ``magnitude``, ``finetune``.
         images: held-out images that the scores were measured on; 0 if none.
         entries: importances by candidate; ``keep`` costs nothing and has none.
     """

@@ -226,7 +226,7 @@ class LatencyTable:
         """This table with ``entries`` added; on equal keys the new ones hold."""
         return replace(self, entries={**self.entries, **entries})
 
-    def merged(self, other: "LatencyTable") -> "LatencyTable":
+    def combined(self, other: "LatencyTable") -> "LatencyTable":
         """Both tables' entries; on equal keys ``other``'s hold.
 
         Raises:
@@ -269,7 +269,7 @@ class LatencyTable:
             else theirs.scaled(factor)
             for key, theirs in other.networks.items()
         }
-        return self.merged(LatencyTable(other.conditions, entries, networks))
+        return self.combined(LatencyTable(other.conditions, entries, networks))
 
     def covering(self, network: NetworkKey, candidates: str) -> "LatencyTable":
         """This table, saying that it has all entries of these candidates of a network.

@@ -9,7 +9,7 @@ from depthopt.tables.latency import MeasurementConditions, NetworkKey
 
 @dataclass(frozen=True, slots=True)
 class PlanTiming:
-    """One plan, as a table predicts it and as its real merged network was timed.
+    """One plan, as a table predicts it and as its real fused network was timed.
 
     Speed-ups are over the original, which was timed in turn with the plan's network:
     absolute times drift from process to process.

@@ -12,7 +12,7 @@ two (torch's launcher, gloo, one thread each) with the same batches; accuracy an
 each the best of some that were tried for ``--trials`` steps, finetuned for the same minutes, which
 are turned into steps by each network's measured speed, so that other work on the machine changes
 no result; means over seeds. ``forms``: the same
-for a recipe's network, with merges alone, trained merged and expanded.
+for a recipe's network, with merges alone, trained fused and expanded.
 """
 
 import argparse
@@ -113,10 +113,10 @@ def _config(options: argparse.Namespace) -> TrainConfig:
 def forms(options: argparse.Namespace) -> None:
     """Print accuracies of a recipe's plan of composed convolutions, trained in either form."""
     contestants = []
-    for form in ("merged", "expanded"):
+    for form in ("fused", "expanded"):
         given = ["candidates.kinds=[drop, merge]", f"apply.form={form}", *options.overrides]
         context = run(load_recipe(options.recipe, given), options.run_dir, until="apply")
-        network = context.network("shallow")
+        network = context.network("applied")
         untrained = evaluate(network, context.data.test.batches(BATCH)).accuracy
         note = f"{form}, {context.plan.speedup:.2f}x predicted ({untrained:.1f} % untrained)"
         contestants.append(Contestant(form, note, network))
@@ -161,7 +161,7 @@ def _contestant(options: argparse.Namespace, speedup: float) -> Contestant:
     note = f"{times:.2f}x measured ({accuracy:.1f} % untrained)"
     plan = hashlib.sha256(context.path("plan.json").read_bytes()).hexdigest()[:8]
     matched = segment_ends(context.chain, context.plan)
-    return Contestant(f"{speedup}x plan {plan}", note, context.network("shallow"), matched)
+    return Contestant(f"{speedup}x plan {plan}", note, context.network("applied"), matched)
 
 
 def main() -> None:

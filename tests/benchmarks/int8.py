@@ -25,7 +25,7 @@ from depthopt.pipeline.recipe import Recipe, load_recipe
 from depthopt.pipeline.run import run
 from depthopt.runtimes.base import random_inputs
 from depthopt.runtimes.registry import get_runtime
-from depthopt.shallow.merge import merge
+from depthopt.shallow.fuse import fuse
 
 
 def accuracy(model: Path, context: Context) -> float:
@@ -41,8 +41,8 @@ def accuracy(model: Path, context: Context) -> float:
 def files(context: Context, shallow: str, images: int) -> dict[str, Path]:
     """The networks in float32 and in 8 bits, for any batch, by name."""
     networks = {
-        "original": merge(trace(context.teacher, context.recipe.model.input_size)),
-        "compressed": merge(context.network(shallow)),
+        "original": fuse(trace(context.teacher, context.recipe.model.input_size)),
+        "compressed": fuse(context.network(shallow)),
     }
     shown = next(context.data.calibration.batches(BATCH))[0]
     found = {}
@@ -71,7 +71,7 @@ def opened(options: argparse.Namespace) -> Context:
             apply={"images": 2400},
             budget={"speedup": options.speedup, "measured": False},
         )
-    until = {"shallow": "apply", "finetuned": "finetune"}[options.shallow]
+    until = {"applied": "apply", "finetuned": "finetune"}[options.shallow]
     return run(recipe, options.run_dir, until=until)
 
 
@@ -82,7 +82,7 @@ def main() -> None:
     parser.add_argument("--weights", type=Path)
     parser.add_argument("--run-dir", type=Path, required=True)
     parser.add_argument("--speedup", type=float, default=2.4)
-    parser.add_argument("--shallow", choices=("shallow", "finetuned"), default="shallow")
+    parser.add_argument("--shallow", choices=("applied", "finetuned"), default="applied")
     parser.add_argument("--images", type=int, default=512, help="to calibrate ranges on")
     parser.add_argument("--seconds", type=float, default=30.0, help="cap on the timing")
     options = parser.parse_args()

@@ -1,7 +1,7 @@
 """How far latency tables can be trusted: predictions, the original's own sum, repeatability.
 
 For each model and runtime, in processes of their own: the table is measured twice, and
-random plans are built, merged and timed in turn with the original.
+random plans are built, fused and timed in turn with the original.
 
 - *own sum*: the original's blocks, a bare call, and the layers that are no block (by the
   runtime's profiler), as measured, over its end-to-end time in the same process.

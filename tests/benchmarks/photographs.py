@@ -35,7 +35,7 @@ from depthopt.pipeline.context import BATCH, Context
 from depthopt.pipeline.recipe import Recipe
 from depthopt.pipeline.run import run
 from depthopt.runtimes.base import random_inputs
-from depthopt.shallow.merge import merge
+from depthopt.shallow.fuse import fuse
 from depthopt.tasks.evaluate import evaluate
 
 SIZE = (3, 96, 96)
@@ -94,7 +94,7 @@ def photographs(tar: Path, weights: Path, folder: Path, **sections: dict) -> Rec
 
 def measured(context: Context) -> tuple[float, float]:
     """Accuracy on the test images and speed-up over the original, timed in turn."""
-    network = merge(context.network("shallow"))
+    network = fuse(context.network("applied"))
     images = next(context.data.calibration.batches(BATCH))[0]
     path = context.path("untrained.onnx")
     export_onnx(network, path, images=images)

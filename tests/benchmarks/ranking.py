@@ -2,7 +2,7 @@
 
 Candidates are drawn at random, evenly over kinds and lengths. Each is put in place alone and
 the network trained on labels for some steps; its accuracy on the test images is the
-reference. Spearman's correlation with it is printed for ``fit``, ``magnitude`` and the
+reference. Spearman's correlation with it is printed for ``regression``, ``magnitude`` and the
 papers' ``finetune`` (a quarter of the training, another seed, scored on held-out images),
 with what each took. Finetunes run on Ray workers, and a run that was stopped goes on.
 
@@ -130,7 +130,7 @@ def main() -> None:
         took[name] = time.monotonic() - begin
         costs[name] = [table.entries[c].cost for c in candidates]
 
-    for estimator in ("fit", "magnitude"):
+    for estimator in ("regression", "magnitude"):
         begin = time.monotonic()
         table = estimate(
             context.teacher,
@@ -141,10 +141,10 @@ def main() -> None:
             held_out=context.held_out(),
         )
         keep(estimator, begin, table)
-        if estimator == "fit":
+        if estimator == "regression":
             entries = [table.entries[c] for c in candidates]
-            costs["fit, loss"] = [entry.loss_increase for entry in entries]
-            took["fit, loss"] = took["fit"]
+            costs["regression, loss"] = [entry.loss_increase for entry in entries]
+            took["regression, loss"] = took["regression"]
     few = options.train_images // 4
     begin = time.monotonic()
     table = trained(context, candidates, options, images=few, seed=1, test=False)

@@ -1,10 +1,10 @@
-"""How long extraction and merging take.
+"""How long extraction, merging and fusing take.
 
     python tests/benchmarks/rewrite_speed.py
 
 Wall-clock seconds, least of three, pretrained weights not needed: ResNet-101 extracted; of
 ResNet-50, the plan that merges every residual branch (16 merges, expanded form) applied and
-merged; MobileNetV2's depthwise convolutions merged with themselves, and the largest weight
+fused; MobileNetV2's depthwise convolutions merged with themselves, and the largest weight
 that this makes.
 """
 
@@ -26,7 +26,7 @@ from depthopt.kinds.candidates import candidates
 from depthopt.kinds.registry import changing
 from depthopt.rewrite.affine import Affine
 from depthopt.shallow.apply import apply
-from depthopt.shallow.merge import merge
+from depthopt.shallow.fuse import fuse
 from tests.plans import plan_of
 
 SIZE = (3, 224, 224)
@@ -60,7 +60,7 @@ def main() -> None:
     took = seconds(lambda: apply(resnet50, chain, plan, form="expanded"))
     print(f"resnet50, plan of {len(changing(plan.choices))} merges applied, expanded: {took:.2f} s")
     network = apply(resnet50, chain, plan, form="expanded")
-    print(f"resnet50, that network merged: {seconds(lambda: merge(network)):.2f} s")
+    print(f"resnet50, that network fused: {seconds(lambda: fuse(network)):.2f} s")
     conv = make_conv(Convolution(4096, 4096, (3, 3), padding=(1, 1, 1, 1), groups=4096))
     run = Affine.of(conv)
     took = seconds(lambda: run.then(run).then(run))

@@ -28,7 +28,7 @@ from depthopt.errors import UsageError
 from depthopt.extraction.extract import extract
 from depthopt.kinds.merge import composed_blocks
 from depthopt.shallow.build import build
-from depthopt.shallow.merge import merge
+from depthopt.shallow.fuse import fuse
 from depthopt.train.config import TrainConfig
 from depthopt.train.finetune import TrainingDiverged
 
@@ -49,7 +49,7 @@ def test_merges_of_subsets_are_the_same_function_in_either_form(name: str) -> No
         expanded, _ = build(model, chain, plan, "expanded")
         with torch.no_grad():
             torch.testing.assert_close(
-                merge(expanded)(images), expanded(images), rtol=1e-3, atol=1e-4
+                fuse(expanded)(images), expanded(images), rtol=1e-3, atol=1e-4
             )
 
 

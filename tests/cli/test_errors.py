@@ -132,7 +132,7 @@ def test_help_and_extract(
 ) -> None:
     assert call("--help", monkeypatch=monkeypatch) == 0
     shown = capsys.readouterr().out
-    for command in ("run", "extract", "profile", "estimate", "solve", "apply", "finetune", "merge",
+    for command in ("run", "extract", "profile", "estimate", "solve", "apply", "finetune", "fuse",
                     "export"):  # fmt: skip
         assert f" {command} " in shown
         assert call(command, "--help", monkeypatch=monkeypatch) == 0

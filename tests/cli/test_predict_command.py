@@ -16,7 +16,7 @@ from depthopt.export.saved import SavedModel, save
 from depthopt.extraction.extract import extract
 from depthopt.kinds.candidates import candidates
 from depthopt.shallow.build import build
-from depthopt.shallow.merge import merge
+from depthopt.shallow.fuse import fuse
 from depthopt.train.predict import predict
 from tests.networks import randomised
 from tests.plans import random_plan
@@ -32,7 +32,7 @@ def make(channels: int) -> tuple[nn.Module, Plan]:
     model = randomised(timm.create_model("mobilenetv2_035", **arguments))
     chain = extract(model, (channels, 32, 32), name="mobilenetv2_035")
     plan = random_plan(chain, candidates(chain, kinds=("drop", "fit")), seed=1)
-    return merge(build(model, chain, plan)[0]), plan
+    return fuse(build(model, chain, plan)[0]), plan
 
 
 @pytest.fixture(scope="module")

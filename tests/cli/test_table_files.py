@@ -52,7 +52,7 @@ def tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Chain, list
     save_json(LatencyTable(CONDITIONS, entries, {NetworkKey.of(chain): network}), Path("t.json"))
     costs = {c: Importance(random.uniform(), accuracy_change=-random.uniform())
              for c in found if c.kind != "keep"}  # fmt: skip
-    save_json(ImportanceTable(NAME, "fit", 9, costs), Path("i.json"))
+    save_json(ImportanceTable(NAME, "regression", 9, costs), Path("i.json"))
     return chain, ["frontier", "t.json", "i.json"]
 
 

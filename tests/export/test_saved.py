@@ -18,7 +18,7 @@ from depthopt.extraction.extract import extract
 from depthopt.kinds.candidates import candidates
 from depthopt.models.weights import load_weights, save_weights
 from depthopt.shallow.apply import apply
-from depthopt.shallow.merge import merge
+from depthopt.shallow.fuse import fuse
 from tests.malicious import read_carelessly, write_checkpoint
 from tests.networks import Residual, randomised
 from tests.plans import random_plan
@@ -40,7 +40,7 @@ def compressed() -> tuple[nn.Module, object]:
 def test_a_saved_network_loads_with_the_same_logits(compressed, tmp_path: Path) -> None:
     network, plan = compressed
     images = torch.randn(3, *SIZE)
-    for form, saved in (("trained", network), ("fused", merge(network))):
+    for form, saved in (("trained", network), ("fused", fuse(network))):
         save(saved, tmp_path / form, plan, arguments=ARGUMENTS, class_names=tuple("abcde"))
         assert torch.equal(load(tmp_path / form)(images), saved(images))
     assert sorted(p.name for p in (tmp_path / "fused").iterdir()) == [
@@ -50,7 +50,7 @@ def test_a_saved_network_loads_with_the_same_logits(compressed, tmp_path: Path) 
 
 def test_it_loads_in_a_process_that_never_saw_the_original(compressed, tmp_path: Path) -> None:
     network, plan = compressed
-    fused = merge(network)
+    fused = fuse(network)
     save(fused, tmp_path / "m", plan, arguments=ARGUMENTS)
     torch.manual_seed(0)
     images = torch.randn(2, *SIZE)
@@ -104,7 +104,7 @@ def test_with_images_the_folder_holds_an_onnx_file_that_says_what_it_is(
     compressed, tmp_path: Path
 ) -> None:
     network, plan = compressed
-    fused, images = merge(network), crops(8, SIZE)
+    fused, images = fuse(network), crops(8, SIZE)
     look = {"mean": (0.3,), "std": (0.4,), "crop_pct": 0.9, "class_names": tuple("abcde")}
     save(fused, tmp_path, plan, arguments=ARGUMENTS, images=images, **look)
     session = ort.InferenceSession(tmp_path / "model.onnx")
@@ -163,7 +163,7 @@ def test_the_readme_says_how_timm_makes_a_saved_network(
     compressed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     network, plan = compressed
-    fused = merge(network)
+    fused = fuse(network)
     save(fused, tmp_path / "resnet18-2x", plan, arguments=ARGUMENTS)
     readme = (Path(__file__).parents[2] / "README.md").read_text()
     (example,) = [

@@ -58,7 +58,7 @@ def tables(
     }
     return (
         LatencyTable(CONDITIONS, entries, networks),
-        ImportanceTable("net", "fit", 16, costs),
+        ImportanceTable("net", "regression", 16, costs),
     )
 
 

@@ -14,10 +14,10 @@ FIT = Candidate(0, 1, "fit", (Convolution(4, 4, (1, 1)),))
 
 
 def test_what_is_kept_costs_nothing_and_has_no_entry() -> None:
-    table = ImportanceTable("net", "fit", entries={FIT: Importance(0.5)})
+    table = ImportanceTable("net", "regression", entries={FIT: Importance(0.5)})
     assert costs([KEEP, FIT, KEEP], table, "cost") == [0.0, 0.5, 0.0]
 
 
 def test_a_gap_is_named() -> None:
     with pytest.raises(TableError, match=r"importance table has no entry for fit 0:1 4-4 k1x1"):
-        costs([KEEP, FIT], ImportanceTable("net", "fit"), "cost")
+        costs([KEEP, FIT], ImportanceTable("net", "regression"), "cost")

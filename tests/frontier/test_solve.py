@@ -77,7 +77,7 @@ def small() -> tuple:
         chain,
         candidates,
         replace(latency, entries=entries),
-        ImportanceTable("net", "fit", 16, costs),
+        ImportanceTable("net", "regression", 16, costs),
     )
 
 

@@ -143,10 +143,10 @@ def calls() -> dict[str, Attempt]:
         ),
         "solve an empty chain": lambda: depthopt.solve(_empty(), (), _latency(), _importance()),
         "solve another model's table": lambda: depthopt.solve(
-            _chain(), _found(), _latency(), ImportanceTable("resnet18", "fit")
+            _chain(), _found(), _latency(), ImportanceTable("resnet18", "regression")
         ),
         "solve without importances": lambda: depthopt.solve(
-            _chain(), _found(), _latency(), ImportanceTable(MODEL, "fit")
+            _chain(), _found(), _latency(), ImportanceTable(MODEL, "regression")
         ),
         "solve without latencies": lambda: depthopt.solve(
             _chain(), _found(), _changed("entries", {}), _importance()
@@ -170,7 +170,7 @@ def calls() -> dict[str, Attempt]:
         "a cap of nought": lambda: LatencyCap(_latency(), 0),
         "a cap on no parameters": lambda: ParameterCap(0),
         "a cap on no memory": lambda: MemoryCap(-1),
-        "merge unlike tables": lambda: _latency().merged(LatencyTable(here)),
+        "merge unlike tables": lambda: _latency().combined(LatencyTable(here)),
         "extend by an unlike table": lambda: _latency().extended(LatencyTable(here)),
         "the table of other conditions": lambda: stored(Path("artefacts/latency.json"), here),
         "time a candidate without entries": lambda: candidate_ms(

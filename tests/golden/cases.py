@@ -26,7 +26,7 @@ from depthopt.latency.worthwhile import worthwhile
 from depthopt.rewrite.classifier import regress_classifier
 from depthopt.rewrite.options import Form
 from depthopt.shallow.apply import apply
-from depthopt.shallow.merge import merge
+from depthopt.shallow.fuse import fuse
 from depthopt.solver.stages import Bucketed, Epsilon
 from depthopt.tables.importance import ImportanceTable
 from depthopt.tables.latency import (
@@ -60,7 +60,7 @@ class Case:
     size: tuple[int, int, int]
     candidates: Mapping[str, Any]
     arguments: Mapping[str, Any] = field(default_factory=dict)
-    form: Form = "merged"
+    form: Form = "fused"
     slow: bool = False
 
 
@@ -88,9 +88,9 @@ PICKED = {
 """Plans by name: the frontier that each is of, and its least predicted speed-up."""
 
 TRAINED: tuple[tuple[str, Form], ...] = (
-    ("1.3x", "merged"),
+    ("1.3x", "fused"),
     ("2x", "expanded"),
-    ("3x", "merged"),
+    ("3x", "fused"),
     ("3x", "expanded"),
 )
 """Which plan is carried out in which form."""
@@ -188,10 +188,10 @@ def plans_of(frontiers: Mapping[str, Frontier]) -> dict[str, Plan]:
 
 
 def networks(case: str, plan: Plan, form: Form) -> dict[str, Any]:
-    """Plain data of the network that ``apply`` makes, and of the merged one.
+    """Plain data of the network that ``apply`` makes, and of the fused one.
 
     Its convolutions are regressed and the kept ones compensated. Of a plan that is trained in its
-    merged form the classifier is regressed, too.
+    fused form the classifier is regressed, too.
     """
     batches = _batches(case, first=10, count=5, images=8)
     applied = apply(
@@ -202,12 +202,12 @@ def networks(case: str, plan: Plan, form: Form) -> dict[str, Any]:
         form=form,
         start="at_once",
     )
-    if form == "merged":
+    if form == "fused":
         regress_classifier(applied, batches, _batches(case))
     ((images, _),) = _batches(case, first=20, images=2)
     return {
         "applied": plain_network(applied, images),
-        "merged": plain_network(merge(applied), images),
+        "fused": plain_network(fuse(applied), images),
     }
 
 

@@ -16,6 +16,8 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
+from depthopt.core.old_words import ESTIMATORS, FORMS, STAGES, read_artefact
+
 Mode = Literal["bytes", "tolerance"]
 
 RELATIVE, ABSOLUTE = 1e-2, 1e-5
@@ -84,6 +86,30 @@ def mode_of(folder: Path) -> Mode:
     """How files of one folder are to be compared here."""
     then = json.loads((folder / "conditions.json").read_text())
     return "bytes" if then == conditions() else "tolerance"
+
+
+def in_new_words(networks: dict[str, Any]) -> dict[str, Any]:
+    """Golden networks by the names that the forms of networks have now."""
+    named = {}
+    for name, network in networks.items():
+        plan, form = name.split()
+        found = {FORMS.get(part, part): content for part, content in network.items()}
+        named[f"{plan} {FORMS.get(form, form)}"] = found
+    return named
+
+
+def table_in_new_words(content: dict[str, Any]) -> dict[str, Any]:
+    """A golden importance table with the name that its estimator has now."""
+    return read_artefact("ImportanceTable", content)
+
+
+def summary_in_new_words(summary: str) -> str:
+    """A golden report with the names that estimators and stages have now."""
+    for old, new in ESTIMATORS.items():
+        summary = summary.replace(f"scored by {old} on", f"scored by {new} on")
+    for old, new in STAGES.items():
+        summary = summary.replace(f"│ {old.ljust(8)} │", f"│ {new.ljust(8)} │")
+    return summary
 
 
 def text(value: Any, depth: int = 2) -> str:

@@ -32,7 +32,14 @@ from tests.golden.cases import (
     networks,
     plans_of,
 )
-from tests.golden.compare import Mode, conditions, difference, mode_of
+from tests.golden.compare import (
+    Mode,
+    conditions,
+    difference,
+    in_new_words,
+    mode_of,
+    table_in_new_words,
+)
 from tests.golden.plain import (
     plain_candidates,
     plain_chain,
@@ -129,7 +136,8 @@ def test_magnitudes_are_as_they_were(case: str) -> None:
 @pytest.mark.parametrize("case", REGRESSED)
 def test_fits_are_as_they_were(case: str) -> None:
     table = fits(case, candidates_of(case), read_latencies(case))
-    assert difference(stored(case, "fit"), plain_importances(table), MODES[case]) is None
+    golden = table_in_new_words(stored(case, "fit"))
+    assert difference(golden, plain_importances(table), MODES[case]) is None
     assert MODES[case] != "bytes" or read_importances(case, "fit") == table
 
 
@@ -156,7 +164,7 @@ def test_frontiers_and_plans_are_as_they_were(case: str) -> None:
 @pytest.mark.parametrize(("name", "form"), TRAINED)
 @pytest.mark.parametrize("case", REGRESSED)
 def test_compressed_networks_are_as_they_were(case: str, name: str, form: Form) -> None:
-    golden = stored(case, "plain_networks")[f"{name} {form}"]
+    golden = in_new_words(stored(case, "plain_networks"))[f"{name} {form}"]
     now = networks(case, read_plan(case, name), form)
     assert difference(golden, now, MODES[case]) is None
 

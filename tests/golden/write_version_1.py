@@ -42,7 +42,7 @@ from depthopt.pipeline.context import CandidateList
 from depthopt.pipeline.recipe import load_recipe
 from depthopt.pipeline.run import run
 from depthopt.shallow.apply import apply
-from depthopt.shallow.merge import merge
+from depthopt.shallow.fuse import fuse
 from depthopt.tables.validation import PlanTiming, Validation
 from tests.golden.cases import CONDITIONS, latencies
 from tests.golden.compare import text
@@ -138,7 +138,7 @@ def write_artefacts(folder: Path) -> dict[str, Any]:
     }
     calibration = [images(8, seed) for seed in range(10, 15)]
     applied = apply(model, chain, plan, fitting=calibration, form="expanded", start="at_once")
-    for name, network in (("trained", applied), ("fused", merge(applied))):
+    for name, network in (("trained", applied), ("fused", fuse(applied))):
         save(network, folder / name, plan, arguments=ARGUMENTS, class_names=tuple("abcdefghij"))
         with torch.no_grad():
             expected[name] = network(images(2, 20)).tolist()

@@ -16,7 +16,7 @@ from depthopt.graph.network import TracedNetwork
 from depthopt.graph.trace import trace
 from depthopt.kinds.candidates import candidates
 from depthopt.shallow.apply import apply
-from depthopt.shallow.merge import merge
+from depthopt.shallow.fuse import fuse
 from tests.networks import Residual, randomised
 from tests.plans import plan_of
 
@@ -31,7 +31,7 @@ def shallow(name: str) -> tuple[nn.Module, TracedNetwork]:
     chain = extract(model, SIZE, name=name)
     merges = (c for c in candidates(chain, kinds=("merge",), fewer_macs=False) if c.kind == "merge")
     last = min(merges, key=lambda candidate: (-candidate.end, candidate.convolution.parameters))
-    return model, merge(apply(model, chain, plan_of(chain, last)))
+    return model, fuse(apply(model, chain, plan_of(chain, last)))
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -11,7 +11,7 @@ import torch
 from depthopt.errors import DataError, RuntimeUnavailable, UsageError
 from depthopt.extraction.extract import extract
 from depthopt.importance.estimate import estimate
-from depthopt.importance.fit import parts_of
+from depthopt.importance.regression import parts_of
 from depthopt.importance.workers import Workers
 from depthopt.kinds.candidates import candidates
 from tests.networks import Residual
@@ -29,7 +29,7 @@ DATA = {"fitting": FITTING, "held_out": HELD_OUT}
 
 @pytest.mark.parametrize("workers", [1, 3, 100])
 def test_parts_hold_every_candidate_once(workers: int) -> None:
-    parts = parts_of(CHAIN, SCORED, "merged", workers=workers, memory_bytes=2**30)
+    parts = parts_of(CHAIN, SCORED, "fused", workers=workers, memory_bytes=2**30)
     assert sorted(c.key for part in parts for c in part) == sorted(c.key for c in SCORED)
     assert len(parts) >= min(workers, 3)
 
@@ -37,13 +37,13 @@ def test_parts_hold_every_candidate_once(workers: int) -> None:
 def test_few_candidates_are_not_spread_thin() -> None:
     """A part runs the whole network over all images: one drop is not worth that."""
     drops = [c for c in SCORED if c.kind == "drop"]
-    assert len(parts_of(CHAIN, drops, "merged", workers=1, memory_bytes=2**30)) == 1
-    parts = parts_of(CHAIN, SCORED, "merged", workers=1, memory_bytes=2**30)
+    assert len(parts_of(CHAIN, drops, "fused", workers=1, memory_bytes=2**30)) == 1
+    parts = parts_of(CHAIN, SCORED, "fused", workers=1, memory_bytes=2**30)
     assert 1 < len(parts) <= 5
 
 
 def test_candidates_of_one_gram_matrix_stay_together_under_any_bound_on_memory() -> None:
-    parts = parts_of(CHAIN, SCORED, "merged", workers=1, memory_bytes=1)
+    parts = parts_of(CHAIN, SCORED, "fused", workers=1, memory_bytes=1)
     of = {c: i for i, part in enumerate(parts) for c in part}
     ends = [of[c] for c in SCORED if c.kind == "fit" and c.start == 1
             and c.convolution.groups == 1 and c.convolution.stride == (1, 1)]  # fmt: skip

@@ -95,7 +95,7 @@ def test_work_takes_what_the_speeds_of_this_machine_make_of_it() -> None:
 
 def test_finished_stages_are_shown_as_done(finished: tuple[Path, Path]) -> None:
     recipe, folder = finished
-    shutil.rmtree(folder / "shallow")
+    shutil.rmtree(folder / "applied")
     found = dry_run(load_recipe(recipe, ["data.workers=0"]), folder)
     done = [stage.stage for stage in found.stages if stage.done]
     assert done == ["teacher", "extract", "profile", "estimate", "solve"]

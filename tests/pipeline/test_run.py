@@ -41,7 +41,7 @@ from depthopt.tables.store import table_path
 from tests.pipeline.small_run import NAME, Log
 
 WEIGHTS = (
-    "teacher.safetensors", "shallow/model.safetensors", "finetuned/model.safetensors",
+    "teacher.safetensors", "applied/model.safetensors", "finetuned/model.safetensors",
     "fused/model.safetensors",
 )  # fmt: skip
 VALUES = ("chain.json", "candidates.json", "latency.json", "importance.json", "frontier.json",
@@ -73,7 +73,7 @@ def test_the_classifier_is_regressed_unless_that_is_not_wanted(
     run(load_recipe(recipe, [override]), folder, until="apply", reporter=Log())
     before, after = (
         safetensors.torch.load_file(folder / name)["fc.weight"]
-        for name in ("teacher.safetensors", "shallow/model.safetensors")
+        for name in ("teacher.safetensors", "applied/model.safetensors")
     )
     assert (before != after).any() == regressed
 
@@ -275,7 +275,7 @@ def test_a_run_whose_check_fails_ends_with_an_error(
         (folder / name).unlink()
     monkeypatch.setattr(work, "FUSED_TOLERANCE", -1.0)
     with pytest.raises(CheckFailed, match="fused model's logits differ"):
-        run(load_recipe(recipe), folder, until="merge")
+        run(load_recipe(recipe), folder, until="fuse")
     assert not (folder / "fused" / "model.json").exists()
 
 

@@ -45,7 +45,7 @@ def tables(seed):
     network = NetworkLatency(summary(total), 0.5)
     table = replace(table, networks={NetworkKey.of(CHAIN): network})
     costs = {c: Importance(draw.uniform(0.1, 2.0)) for c in FOUND if c.kind != "keep"}
-    return table, ImportanceTable("Residual", "fit", entries=costs)
+    return table, ImportanceTable("Residual", "regression", entries=costs)
 
 
 def summary(ms):

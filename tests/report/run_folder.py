@@ -85,7 +85,7 @@ def tables(chain: Chain, candidates: Sequence[Candidate]) -> tuple[LatencyTable,
         if c.kind != "keep"
     }
     return LatencyTable(CONDITIONS, entries, networks), ImportanceTable(
-        chain.model, "fit", 64, costs
+        chain.model, "regression", 64, costs
     )
 
 

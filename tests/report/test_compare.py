@@ -41,7 +41,7 @@ def test_what_must_not_be_compared_is_named(two: tuple[Path, Path]) -> None:
     save_json(replace(table, estimator="magnitude"), folder / "importance.json")
     page = comparison_page(compare([read_run(folder) for folder in two]))
     assert "device 'a device' against 'a phone'): compare speed-ups" in shown(page)
-    assert "costs of one are by fit, those of two by magnitude" in shown(page)
+    assert "costs of one are by regression, those of two by magnitude" in shown(page)
     assert "on other data (digits, letters)" in shown(page)
 
 

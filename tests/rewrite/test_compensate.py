@@ -9,7 +9,7 @@ from torch import nn
 from depthopt.extraction.extract import extract
 from depthopt.kinds.candidates import candidates
 from depthopt.shallow.apply import apply
-from depthopt.shallow.merge import merge
+from depthopt.shallow.fuse import fuse
 from tests.networks import Residual
 from tests.plans import plan_of
 
@@ -76,8 +76,8 @@ def test_a_norm_that_cannot_be_adjusted_is_left_alone() -> None:
     torch.testing.assert_close(kept, model.get_submodule(name).weight, rtol=0, atol=0)
 
 
-def test_merged_and_trained_form_agree() -> None:
+def test_fused_and_trained_form_agree() -> None:
     network = apply(MODEL, CHAIN, plan_of(CHAIN, FIRST), fitting=BATCHES)
     with torch.no_grad():
         wanted = network(FRESH)
-        torch.testing.assert_close(merge(network)(FRESH), wanted, rtol=1e-9, atol=1e-9)
+        torch.testing.assert_close(fuse(network)(FRESH), wanted, rtol=1e-9, atol=1e-9)

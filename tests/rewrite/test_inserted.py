@@ -10,7 +10,7 @@ from depthopt.extraction.extract import extract
 from depthopt.kinds.candidates import candidates
 from depthopt.rewrite.inserted import come_into_their_own, inserted_in
 from depthopt.shallow.apply import apply
-from depthopt.shallow.merge import merge
+from depthopt.shallow.fuse import fuse
 from tests.networks import Residual
 from tests.plans import plan_of
 
@@ -57,9 +57,9 @@ def test_it_starts_as_the_identity_and_ends_as_the_activation() -> None:
 def test_merging_leaves_the_plain_activation_or_refuses() -> None:
     network = apply(MODEL, CHAIN, plan_of(CHAIN, LAST))
     with pytest.raises(ModelError, match=r"0 % of the way .* finetune"):
-        merge(network)
+        fuse(network)
     come_into_their_own(network, 1.0)
-    merged = merge(network)
-    assert not inserted_in(merged)
-    assert any(isinstance(module, nn.ReLU6) for module in merged.modules())
-    torch.testing.assert_close(merged(IMAGES), network(IMAGES), rtol=1e-9, atol=1e-9)
+    fused = fuse(network)
+    assert not inserted_in(fused)
+    assert any(isinstance(module, nn.ReLU6) for module in fused.modules())
+    torch.testing.assert_close(fused(IMAGES), network(IMAGES), rtol=1e-9, atol=1e-9)

@@ -15,7 +15,7 @@ from depthopt.kinds.merge import composed_blocks
 from depthopt.rewrite.expanded import ExpandedSegment
 from depthopt.rewrite.regression import convolve
 from depthopt.shallow.build import build
-from depthopt.shallow.merge import merge
+from depthopt.shallow.fuse import fuse
 from tests.plans import random_plan
 from tests.random_networks import random_networks
 
@@ -29,7 +29,7 @@ thorough = settings(max_examples=1000, deadline=None, suppress_health_check=list
 
 @torch.no_grad()
 def forms_agree(model: nn.Module, seed: int) -> None:
-    """Whatever a plan replaces: expanded, merged, and merged later compute the same."""
+    """Whatever a plan replaces: expanded, fused, and fused later compute the same."""
     chain = extract(model, SIZE)
     everything = candidates(
         chain, kinds=("drop", "fit", "merge"), kernel_sizes=(1, 3), fewer_macs=False
@@ -37,7 +37,7 @@ def forms_agree(model: nn.Module, seed: int) -> None:
     plan = random_plan(chain, everything, seed)
     x = torch.randn(2, *SIZE, dtype=torch.float64)
     networks = []
-    for form in ("expanded", "merged"):
+    for form in ("expanded", "fused"):
         network, added = build(model, chain, plan, form)
         for choice, new in added.items():
             if choice.kind == "fit":
@@ -46,7 +46,7 @@ def forms_agree(model: nn.Module, seed: int) -> None:
         networks.append(network.eval())
     wanted = networks[0](x)
     assert bool(torch.isfinite(wanted).all())
-    for other in (networks[1], merge(networks[0]), merge(networks[1])):
+    for other in (networks[1], fuse(networks[0]), fuse(networks[1])):
         torch.testing.assert_close(other(x), wanted, rtol=1e-9, atol=1e-9)
 
 

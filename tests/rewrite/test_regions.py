@@ -10,7 +10,7 @@ from depthopt.importance.estimate import estimate
 from depthopt.kinds.candidates import candidates
 from depthopt.shallow.apply import apply
 from depthopt.shallow.build import build
-from depthopt.shallow.merge import merge
+from depthopt.shallow.fuse import fuse
 from tests.extraction.test_structures import SIZE, Behind, Between, Gate, Inside, Last, conv, pooled
 from tests.plans import plan_of
 
@@ -59,7 +59,7 @@ def test_a_dropped_residual_leaves_its_pooled_projection() -> None:
 @pytest.mark.parametrize("name", list(REGIONS))
 @torch.no_grad()
 def test_one_fitted_convolution_stands_for_the_whole(name: str) -> None:
-    """It comes much closer to the original than unfitted, and merges like any other."""
+    """It comes much closer to the original than unfitted, and is fused like any other."""
     torch.manual_seed(0)
     model = nets()[name].double()
     chain, fits = found(model, REGIONS[name], "fit")
@@ -69,7 +69,7 @@ def test_one_fitted_convolution_stands_for_the_whole(name: str) -> None:
     wanted, got = model(IMAGES), network(IMAGES)
     error, before = (float((y - wanted).square().mean()) for y in (got, unfitted(IMAGES)))
     assert error < 0.2 * before
-    torch.testing.assert_close(merge(network)(IMAGES), got, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(fuse(network)(IMAGES), got, rtol=1e-9, atol=1e-9)
     convolutions = sum(isinstance(m, nn.Conv2d) for m in network.modules())
     assert convolutions == 3
 
@@ -81,7 +81,7 @@ def test_every_candidate_is_scored(name: str) -> None:
     every = candidates(chain, kinds=("drop", "fit", "merge"), kernel_sizes=(1,), fewer_macs=False)
     held_out = [(IMAGES[:16].float(), torch.zeros(16, dtype=torch.int64))]
     fitting = [batch.float() for batch in BATCHES]
-    for estimator in ("fit", "magnitude"):
+    for estimator in ("regression", "magnitude"):
         table = estimate(
             model, chain, every, estimator=estimator, fitting=fitting, held_out=held_out
         )

@@ -14,7 +14,7 @@ from depthopt.kinds.merge import detail_of
 from depthopt.kinds.registry import changing
 from depthopt.rewrite import side_by_side
 from depthopt.shallow.apply import apply
-from depthopt.shallow.merge import merge
+from depthopt.shallow.fuse import fuse
 from tests.networks import Residual
 from tests.plans import plan_of, random_plan
 
@@ -38,17 +38,17 @@ def test_a_plan_that_keeps_all_changes_nothing() -> None:
     wanted = MODEL(IMAGES)
     network = apply(MODEL, CHAIN, plan_of(CHAIN))
     torch.testing.assert_close(network(IMAGES), wanted, rtol=0, atol=0)
-    torch.testing.assert_close(merge(network)(IMAGES), wanted, rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(fuse(network)(IMAGES), wanted, rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.parametrize("seed", range(12))
 @torch.no_grad()
-def test_expanded_merged_and_merge_agree(seed: int) -> None:
+def test_expanded_fused_and_fuse_agree(seed: int) -> None:
     plan = random_plan(CHAIN, tuple(c for c in ALL if c.kind != "fit"), seed)
     expanded = apply(MODEL, CHAIN, plan, form="expanded")
-    merged = apply(MODEL, CHAIN, plan, form="merged")
+    fused = apply(MODEL, CHAIN, plan, form="fused")
     wanted = expanded(IMAGES)
-    for other in (merged, merge(expanded), merge(merged)):
+    for other in (fused, fuse(expanded), fuse(fused)):
         torch.testing.assert_close(other(IMAGES), wanted, rtol=1e-9, atol=1e-9)
 
 
@@ -59,11 +59,11 @@ def test_a_merge_into_one_convolution_is_regressed_where_there_is_data() -> None
     plan = plan_of(CHAIN, pick("merge", 5, 8))
     wanted = MODEL(IMAGES)
     error = {}
-    for form, data in (("merged", None), ("merged", images), ("expanded", images)):
+    for form, data in (("fused", None), ("fused", images), ("expanded", images)):
         network = apply(MODEL, CHAIN, plan, form=form, fitting=data, compensated=False)
         error[form, data is None] = float((network(IMAGES) - wanted).square().mean())
-    assert error["merged", False] < 0.9 * error["merged", True]
-    assert error["expanded", False] == pytest.approx(error["merged", True], rel=1e-6)
+    assert error["fused", False] < 0.9 * error["fused", True]
+    assert error["expanded", False] == pytest.approx(error["fused", True], rel=1e-6)
 
 
 @torch.no_grad()
@@ -146,7 +146,7 @@ def test_a_fitted_convolution_has_a_norm_that_trains_as_it_evaluates() -> None:
     network(torch.cat(batches[:4]))
     hook.remove()
     torch.testing.assert_close(*outputs)
-    assert not any("norm" in name for name, _ in merge(network).named_modules())
+    assert not any("norm" in name for name, _ in fuse(network).named_modules())
 
 
 @torch.no_grad()
@@ -164,7 +164,7 @@ def test_where_a_segment_ends_without_a_norm_none_is_put() -> None:
 def test_the_result_trains_and_the_model_is_untouched() -> None:
     before = {name: tensor.clone() for name, tensor in MODEL.state_dict().items()}
     plan = plan_of(CHAIN, pick("merge", 1, 3), pick("drop", 5, 8))
-    for form in ("merged", "expanded"):
+    for form in ("fused", "expanded"):
         network = apply(MODEL, CHAIN, plan, form=form).train()
         network(IMAGES).sum().backward()
         assert all(parameter.grad is not None for parameter in network.parameters())
@@ -173,7 +173,7 @@ def test_the_result_trains_and_the_model_is_untouched() -> None:
 
 def test_merge_leaves_no_norm_and_its_input_alone() -> None:
     network = apply(MODEL, CHAIN, plan_of(CHAIN, pick("merge", 3, 5)), form="expanded")
-    kinds = [type(module).__name__ for module in merge(network).modules()]
+    kinds = [type(module).__name__ for module in fuse(network).modules()]
     assert "BatchNorm2d" not in kinds
     assert "ExpandedSegment" not in kinds
     assert "ExpandedSegment" in [type(module).__name__ for module in network.modules()]
@@ -181,9 +181,9 @@ def test_merge_leaves_no_norm_and_its_input_alone() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 @torch.no_grad()
-def test_half_precision_stays_half_and_is_merged_in_double(dtype: torch.dtype) -> None:
+def test_half_precision_stays_half_and_is_fused_in_double(dtype: torch.dtype) -> None:
     plan = plan_of(CHAIN, pick("merge", 1, 3), pick("merge", 5, 8))
-    network = merge(apply(Residual().to(dtype), CHAIN, plan))
+    network = fuse(apply(Residual().to(dtype), CHAIN, plan))
     assert {parameter.dtype for parameter in network.parameters()} == {dtype}
     wanted = apply(MODEL, CHAIN, plan)
     x = IMAGES.to(dtype)

@@ -23,12 +23,12 @@ CONDITIONS = MeasurementConditions("cpu", "onnxruntime", "1.0", 1, "float32", 1,
 def test_unlike_conditions_never_mix() -> None:
     table = LatencyTable(CONDITIONS)
     with pytest.raises(TableError, match=r"threads 1 against 2, dtype 'float32' against 'int8'"):
-        table.merged(LatencyTable(replace(CONDITIONS, threads=2, dtype="int8")))
+        table.combined(LatencyTable(replace(CONDITIONS, threads=2, dtype="int8")))
     later = LatencyTable(
         replace(CONDITIONS, date="2027-01-01"),
         {LatencyKey(Identity(4), (8, 8)): LatencySummary(1, 1, 1, 1)},
     )
-    assert table.merged(later).entries == later.entries
+    assert table.combined(later).entries == later.entries
 
 
 def test_an_accelerators_conditions_are_alike_with_no_threads_and_with_0() -> None:

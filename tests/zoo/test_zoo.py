@@ -19,7 +19,7 @@ from depthopt.graph.trace import trace
 from depthopt.kinds.candidates import candidates
 from depthopt.kinds.registry import changing
 from depthopt.shallow.build import build
-from depthopt.shallow.merge import merge
+from depthopt.shallow.fuse import fuse
 from tests.networks import randomised
 from tests.plans import random_plan
 
@@ -91,22 +91,22 @@ def test_the_traced_network_is_the_model(model: nn.Module, chain: Chain) -> None
     x = image(chain, torch.float64)
     network = trace(model, chain.input_size)
     assert difference(model(x), network(x)) < 1e-12
-    assert difference(model(x), merge(network)(x)) < 1e-9
+    assert difference(model(x), fuse(network)(x)) < 1e-9
     if hasattr(model, "forward_features") and hasattr(network, "forward_features"):
         assert difference(model.forward_features(x), network.forward_features(x)) < 1e-12
 
 
 @torch.no_grad()
-def test_expanded_merged_and_merge_agree(model: nn.Module, chain: Chain, plans: int) -> None:
+def test_expanded_fused_and_fuse_agree(model: nn.Module, chain: Chain, plans: int) -> None:
     for seed in range(plans):
         gc.collect()  # graphs and their modules refer to each other, and may hold gigabytes
         plan = drawn(chain, seed)
-        expanded, merged = (built(model, chain, plan, form) for form in ("expanded", "merged"))
+        expanded, fused = (built(model, chain, plan, form) for form in ("expanded", "fused"))
         for dtype, tolerance in TOLERANCE.items():
-            expanded, merged, x = expanded.to(dtype), merged.to(dtype), image(chain, dtype)
+            expanded, fused, x = expanded.to(dtype), fused.to(dtype), image(chain, dtype)
             wanted = expanded(x)
             assert bool(torch.isfinite(wanted).all())
-            for other in (merged, merge(expanded)):
+            for other in (fused, fuse(expanded)):
                 assert difference(wanted, other(x)) < tolerance, changing(plan.choices)
 
 
@@ -114,7 +114,7 @@ def test_expanded_merged_and_merge_agree(model: nn.Module, chain: Chain, plans: 
 def test_onnx_runtime_agrees(model: nn.Module, chain: Chain, tmp_path: Path) -> None:
     model.float()
     try:
-        network = merge(built(model, chain, drawn(chain, 0), "merged"))
+        network = fuse(built(model, chain, drawn(chain, 0), "fused"))
         difference = export_onnx(
             network, tmp_path / "net.onnx", images=image(chain, torch.float32), batch=2
         )

@@ -19,7 +19,7 @@ from depthopt.graph.network import TracedNetwork
 from depthopt.latency.measure import Effort, sample_in_turn
 from depthopt.pipeline.context import BATCH, Context
 from depthopt.runtimes.base import random_inputs
-from depthopt.shallow.merge import merge
+from depthopt.shallow.fuse import fuse
 
 ORIGINAL = "original"
 """Names the network that all are compared with."""
@@ -76,7 +76,7 @@ class Stopwatch:
         }
 
     def _exported(self, network: nn.Module) -> Callable[[], object]:
-        final = merge(network) if isinstance(network, TracedNetwork) else network
+        final = fuse(network) if isinstance(network, TracedNetwork) else network
         with TemporaryDirectory() as folder:
             path = Path(folder) / "network.onnx"
             export_onnx(final, path, images=_images(self.context))

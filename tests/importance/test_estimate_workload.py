@@ -9,10 +9,15 @@ import torch
 
 from depthopt.core.workload import Workload
 from depthopt.extraction.extract import extract
-from depthopt.importance import fit
+from depthopt.importance import regression
 from depthopt.importance.estimate import estimate_workload
-from depthopt.importance.fit import MEMORY_BYTES, Fit, fit_workload, parts_of
 from depthopt.importance.regress import grouped, problems_of
+from depthopt.importance.regression import (
+    MEMORY_BYTES,
+    ByRegression,
+    parts_of,
+    regression_workload,
+)
 from depthopt.kinds.candidates import candidates
 from depthopt.rewrite.ridges import FIT_RIDGES
 from tests.flops import macs
@@ -37,13 +42,13 @@ class Here(Executor):
 
 
 def test_a_part_takes_what_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fit, "_pool", lambda: nullcontext(Here()))
-    work = Fit(MODEL, CHAIN, FITTING, HELD_OUT, FIT_RIDGES)
+    monkeypatch.setattr(regression, "_pool", lambda: nullcontext(Here()))
+    work = ByRegression(MODEL, CHAIN, FITTING, HELD_OUT, FIT_RIDGES)
     drops = tuple(c for c in SCORED if c.kind == "drop")
-    for part in (drops, parts_of(CHAIN, SCORED, "merged", workers=1, memory_bytes=1 << 20)[0]):
-        said = fit_workload(CHAIN, part, "merged", 64, 64, ridges=len(FIT_RIDGES))
+    for part in (drops, parts_of(CHAIN, SCORED, "fused", workers=1, memory_bytes=1 << 20)[0]):
+        said = regression_workload(CHAIN, part, "fused", 64, 64, ridges=len(FIT_RIDGES))
         fits = [c for c in part if c.kind == "fit"]
-        problems = problems_of(fits, "merged")
+        problems = problems_of(fits, "fused")
         own = sum(c.convolution.macs(CHAIN.blocks[c.start].layout.input_size) for c in fits)
         tried = 64 + 16 * len(FIT_RIDGES)  # in the segment's place, and to choose a ridge by
         counted = macs(lambda part=part: work(part))["convolution"]
@@ -54,11 +59,11 @@ def test_a_part_takes_what_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_an_estimate_takes_its_parts_one_after_the_other() -> None:
-    said = estimated("fit")
-    parts = parts_of(CHAIN, SCORED, "merged", workers=1, memory_bytes=MEMORY_BYTES)
-    each = [fit_workload(CHAIN, part, "merged", 100, 50, ridges=4) for part in parts]
+    said = estimated("regression")
+    parts = parts_of(CHAIN, SCORED, "fused", workers=1, memory_bytes=MEMORY_BYTES)
+    each = [regression_workload(CHAIN, part, "fused", 100, 50, ridges=4) for part in parts]
     assert said == sum(each, Workload())
-    spread = estimated("fit", workers=20)
+    spread = estimated("regression", workers=20)
     assert spread.forward_images > said.forward_images, "more parts run the original again"
     assert spread.macs64 == said.macs64
 
@@ -80,6 +85,6 @@ def estimated(estimator, training=None, workers=None):
         held_out=50,
         ridges=FIT_RIDGES,
         training=training,
-        form="merged",
+        form="fused",
         workers=workers,
     )

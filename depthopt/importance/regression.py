@@ -1,4 +1,4 @@
-"""Importance by regression: fit each new convolution, then run what lies behind it.
+"""Importance by regression: regress each new convolution, then run what lies behind it.
 
 Two sweeps over data. The first accumulates, for every start of a segment, the normal
 equations of all ends and kernels at once (``depthopt.importance.regress``), and solves
@@ -50,7 +50,7 @@ _WORTHWHILE = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Fit:
+class ByRegression:
     """Scores a part of the candidates.
 
     Attributes:
@@ -71,14 +71,14 @@ class Fit:
     held_out: Collection[Batch]
     task: Task
     ridges: Sequence[float]
-    form: Form = "merged"
+    form: Form = "fused"
     step: Callable[[int], None] | None = None
 
     def __post_init__(self) -> None:
         if not self.fitting or not self.held_out:
             raise DataError(
-                f"the fit estimator needs images to fit on and held-out images to score on; got "
-                f"{len(self.fitting)} and {len(self.held_out)} batches"
+                "the regression estimator needs images to fit on and held-out images to score on; "
+                f"got {len(self.fitting)} and {len(self.held_out)} batches"
             )
 
     @kept_heap()
@@ -150,7 +150,7 @@ def parts_of(
     Args:
         chain: the network.
         candidates: none of kind ``keep``.
-        form: see ``Fit``.
+        form: see ``ByRegression``.
         workers: that share them.
         memory_bytes: bound on the Gram matrices in memory together; one at least is.
     """
@@ -178,10 +178,10 @@ def parts_of(
     return [tuple(parts[i]) for i in longest_first]
 
 
-def fit_workload(
+def regression_workload(
     chain: Chain, part: Part, form: Form, images: int, held_out: int, *, ridges: int
 ) -> Workload:
-    """What ``Fit`` takes for a part, on so many images fitted on and held out.
+    """What ``ByRegression`` takes for a part, on so many images fitted on and held out.
 
     It runs the original on the former as far as a segment reaches that is regressed, and on those
     held out to its end; then, for each candidate, what lies behind it.

@@ -1,4 +1,4 @@
-"""The last step of rewriting: norms folded and expanded segments merged, exactly."""
+"""The last step of rewriting: norms folded and expanded segments composed, exactly."""
 
 import copy
 
@@ -8,8 +8,8 @@ from depthopt.rewrite.fold import fold_norms, norms_to_convolutions
 from depthopt.rewrite.inserted import settle
 
 
-def merge(network: TracedNetwork) -> TracedNetwork:
-    """A copy of a trained shallow network with nothing left to merge.
+def fuse(network: TracedNetwork) -> TracedNetwork:
+    """A copy of a trained shallow network with nothing left to fuse.
 
     Every batch norm is folded into its convolution, one that has none becomes a depthwise
     1x1 convolution, and every expanded segment becomes one convolution. The result computes
@@ -21,12 +21,12 @@ def merge(network: TracedNetwork) -> TracedNetwork:
     Raises:
         ModelError: an inserted activation has not come into its own yet.
     """
-    merged = copy.deepcopy(network).eval()
-    for name, module in list(merged.named_modules()):
+    fused = copy.deepcopy(network).eval()
+    for name, module in list(fused.named_modules()):
         if is_expanded(module):
-            merged.set_submodule(name, module.fused())
-    settle(merged)
-    fold_norms(merged)
-    norms_to_convolutions(merged)
-    merged.graph.lint()
-    return merged
+            fused.set_submodule(name, module.fused())
+    settle(fused)
+    fold_norms(fused)
+    norms_to_convolutions(fused)
+    fused.graph.lint()
+    return fused

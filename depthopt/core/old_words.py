@@ -1,0 +1,144 @@
+"""Words of earlier versions, and those that stand for the same now.
+
+Recipes, files and run folders that hold an old word are read as if they held the new one, and a
+line of the log says so, once for each word. No other module knows an old word.
+"""
+
+import logging
+from collections.abc import Callable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+logger = logging.getLogger(__name__)
+
+Content = dict[str, Any]
+
+STAGES = {"merge": "fuse"}
+"""Of stages, and of the commands of their names."""
+
+FOLDERS = {"shallow": "applied"}
+"""Of folders in a run's."""
+
+ESTIMATORS = {"fit": "regression"}
+
+FORMS = {"merged": "fused"}
+"""Of networks; also of the key that says whether a saved one is in its final form."""
+
+_SETTINGS = {("importance", "estimator"): ESTIMATORS, ("apply", "form"): FORMS}
+"""Of recipes, by section and key."""
+
+
+def read_recipe(content: Content) -> Content:
+    """A recipe's content, not yet validated, in new words."""
+    for (section, key), words in _SETTINGS.items():
+        if isinstance(inner := content.get(section), dict):
+            content = content | {section: _value(inner, key, words, f"{section}.{key}")}
+    return content
+
+
+def read_artefact(kind: str, content: Content) -> Content:
+    """The content of an artefact of some type, not yet validated, in new words."""
+    return _ARTEFACTS[kind](content) if kind in _ARTEFACTS else content
+
+
+def as_first_said(sections: Content) -> Content:
+    """Sections of a recipe in the words that their settings had first.
+
+    What is digested is put so: no stage is done again for being called otherwise.
+    """
+    for (section, key), words in _SETTINGS.items():
+        if (inner := sections.get(section)) is not None:
+            first = _reversed(words).get(inner[key], inner[key])
+            sections = sections | {section: inner | {key: first}}
+    return sections
+
+
+def place_as_first_said(name: str) -> str:
+    """A path inside a run's folder in the words that it had first, likewise."""
+    return _in_folder(name, _reversed(FOLDERS))
+
+
+def placed(run_folder: Path, name: str) -> Path:
+    """The path of a file or folder of a run, which an earlier version may have begun."""
+    first = place_as_first_said(name)
+    new, old = name.partition("/")[0], first.partition("/")[0]
+    if new == old or (run_folder / new).exists() or not (run_folder / old).exists():
+        return run_folder / name
+    _tell("the folder", old, new)
+    return run_folder / first
+
+
+def refusal(command: str) -> str | None:
+    """What to say to who calls a command by an old name; None where the name is not one."""
+    if command not in STAGES:
+        return None
+    new = STAGES[command]
+    return f"the command {command!r} is now called {new!r}; run `depthopt {new}`"
+
+
+@cache
+def _tell(what: str, old: str, new: str) -> None:
+    logger.warning("%s %r is now called %r", what, old, new)
+
+
+def _value(content: Content, key: str, words: Mapping[str, str], what: str) -> Content:
+    """With a new word for the value of a key."""
+    old = content.get(key)
+    if not isinstance(old, str) or old not in words:
+        return content
+    _tell(what, old, words[old])
+    return content | {key: words[old]}
+
+
+def _keys(content: Content, words: Mapping[str, str], what: str) -> Content:
+    """With new words for keys, in their order; where both are there the old one is no word."""
+    for old, new in words.items():
+        if old in content and new not in content:
+            _tell(what, old, new)
+            content = {new if key == old else key: value for key, value in content.items()}
+    return content
+
+
+def _importance_table(content: Content) -> Content:
+    return _value(content, "estimator", ESTIMATORS, "an importance table's estimator")
+
+
+def _saved_model(content: Content) -> Content:
+    what = "a saved network's form"
+    return _keys(_value(content, "form", FORMS, what), FORMS, what)
+
+
+def _manifest(content: Content) -> Content:
+    for part in ("stages", "started"):
+        if isinstance(inner := content.get(part), dict):
+            content = content | {part: _keys(inner, STAGES, "the stage")}
+    if isinstance(stages := content.get("stages"), dict):
+        content = content | {"stages": {name: _record(stages[name]) for name in stages}}
+    return content
+
+
+def _record(content: Any) -> Any:
+    """A stage's record, with what it wrote."""
+    if not isinstance(content, dict) or not isinstance(content.get("outputs"), dict):
+        return content
+    outputs = {_in_folder(name, FOLDERS): made for name, made in content["outputs"].items()}
+    return content | {"outputs": outputs}
+
+
+def _in_folder(name: str, words: Mapping[str, str]) -> str:
+    """A path inside a run's folder, with another word for its first part."""
+    folder, slash, rest = name.partition("/")
+    return words.get(folder, folder) + slash + rest
+
+
+def _reversed(words: Mapping[str, str]) -> dict[str, str]:
+    return {new: old for old, new in words.items()}
+
+
+_ARTEFACTS: dict[str, Callable[[Content], Content]] = {
+    "ImportanceTable": _importance_table,
+    "SavedModel": _saved_model,
+    "Manifest": _manifest,
+}
+"""How old words are read, by the artefact's type."""
