@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from depthopt.core.artefacts import load_json, save_json
     from depthopt.core.candidate import Candidate, kept_blocks
     from depthopt.core.chain import Chain
+    from depthopt.core.inputs import Input, InputSpec
+    from depthopt.core.metric import Metric
     from depthopt.core.operators import Activation, AveragePooling, Convolution, Identity
     from depthopt.core.plan import Frontier, Plan
     from depthopt.data.load import load_dataset
@@ -46,14 +48,15 @@ if TYPE_CHECKING:
     from depthopt.latency.profile import profile
     from depthopt.latency.validate import validate
     from depthopt.models.weights import load_weights, save_weights
-    from depthopt.rewrite.classifier import regress_classifier
     from depthopt.runtimes.registry import get_runtime
     from depthopt.shallow.apply import apply
     from depthopt.shallow.fuse import fuse
     from depthopt.solver.stages import Bucketed, Epsilon, Exact
     from depthopt.tables.importance import Importance, ImportanceTable
     from depthopt.tables.latency import LatencyKey, LatencyTable, NetworkKey
+    from depthopt.tasks.classifier import regress_classifier
     from depthopt.tasks.evaluate import evaluate
+    from depthopt.tasks.task import Task
     from depthopt.train.config import TrainConfig
     from depthopt.train.finetune import finetune
 
@@ -75,10 +78,13 @@ __all__ = [
     "Importance",
     "ImportanceTable",
     "InfeasibleBudget",
+    "Input",
+    "InputSpec",
     "LatencyCap",
     "LatencyKey",
     "LatencyTable",
     "MemoryCap",
+    "Metric",
     "ModelError",
     "NetworkKey",
     "ParameterCap",
@@ -86,6 +92,7 @@ __all__ = [
     "RecipeError",
     "RuntimeUnavailable",
     "TableError",
+    "Task",
     "TrainConfig",
     "UsageError",
     "Workers",
@@ -128,6 +135,11 @@ _HOMES = {
         "kept_blocks",
     ),
     "core.chain": ("Chain",),
+    "core.inputs": (
+        "Input",
+        "InputSpec",
+    ),
+    "core.metric": ("Metric",),
     "core.operators": (
         "Activation",
         "AveragePooling",
@@ -180,7 +192,6 @@ _HOMES = {
         "load_weights",
         "save_weights",
     ),
-    "rewrite.classifier": ("regress_classifier",),
     "runtimes.registry": ("get_runtime",),
     "shallow.apply": ("apply",),
     "shallow.fuse": ("fuse",),
@@ -198,7 +209,9 @@ _HOMES = {
         "LatencyTable",
         "NetworkKey",
     ),
+    "tasks.classifier": ("regress_classifier",),
     "tasks.evaluate": ("evaluate",),
+    "tasks.task": ("Task",),
     "train.config": ("TrainConfig",),
     "train.finetune": ("finetune",),
 }

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from depthopt.check.check import Network
 from depthopt.core.artefacts import load_json
+from depthopt.core.inputs import InputSize, InputSpec
 from depthopt.core.operators import Convolution
 from depthopt.errors import ArtefactError, TableError
 from depthopt.tables.latency import LatencyKey, LatencySummary, LatencyTable, MeasurementConditions
@@ -33,7 +34,7 @@ class Baseline:
         size_bytes: of the file.
         parameters: numbers that it holds; None for an engine.
         peak_memory_bytes: None where it could not be read.
-        accuracy: in points of 100; None without a data set.
+        metric: the task's; None without a data set.
         data: the data set's name; empty without one.
     """
 
@@ -45,7 +46,7 @@ class Baseline:
     size_bytes: int | None = None
     parameters: int | None = None
     peak_memory_bytes: int | None = None
-    accuracy: float | None = None
+    metric: float | None = None
     data: str = ""
 
 
@@ -99,8 +100,15 @@ def _of_table(path: Path, table: LatencyTable, name: str | None) -> Baseline:
         conditions=table.conditions,
         latency=found.total,
         yardsticks=shares,
-        input_shapes={"image": (None, *networks[name].input_size)},
+        input_shapes=_input_shapes(networks[name].input_size),
     )
+
+
+def _input_shapes(size: InputSize) -> dict[str, tuple[int | None, ...]]:
+    """By name, with a free batch; the one image of a network may bear any name."""
+    if isinstance(size, InputSpec):
+        return {each.name: (None, *each.shape) for each in size.inputs}
+    return {"image": (None, *size)}
 
 
 def _sha256(table: Path, network: str) -> str:

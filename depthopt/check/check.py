@@ -3,16 +3,16 @@
 import os
 import subprocess
 import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from depthopt.check.figures import Figure, Tolerances, figures_of
 from depthopt.check.inputs import require_equal_inputs
+from depthopt.check.judge import Judge
 from depthopt.check.latency import SECONDS, LatencyChange, compare_latency
 from depthopt.check.layers import LayerDifference, moved_layers
-from depthopt.check.network_files import Side, batch_of, side_of
+from depthopt.check.network_files import batch_of, side_of
 from depthopt.check.verdict import Outcome, Verdict
 from depthopt.core.progress import Progress, silent
 from depthopt.runtimes.base import Runtime
@@ -72,7 +72,7 @@ def check(
     batch: int = 1,
     tolerances: Tolerances | None = None,
     seconds: float = SECONDS,
-    accuracy: Callable[[Side], float] | None = None,
+    judge: Judge | None = None,
     progress: Progress = silent,
 ) -> CheckReport:
     """Check ``current`` against ``baseline``, both measured here and now.
@@ -84,7 +84,7 @@ def check(
         batch: images per inference, where the models leave it open.
         tolerances: largest accepted changes.
         seconds: cap on one measurement of latency, less the time of compiling.
-        accuracy: gives a side's accuracy in points of 100.
+        judge: gives a side's metric; None without a data set.
         progress: is told of the steps.
 
     Raises:
@@ -116,7 +116,7 @@ def check(
             runtime=runtime,
             batch=batch,
             tolerances=tolerances,
-            accuracy=accuracy,
+            judge=judge,
         )
         layers: tuple[LayerDifference, ...] = ()
         if latency is not None and latency.moved and not (old.is_engine or new.is_engine):

@@ -1,12 +1,13 @@
-"""What else must not grow: size, parameters, peak memory; and accuracy, which must not fall."""
+"""What else must not grow: size, parameters, peak memory; or get worse: the task's metric."""
 
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass
 
+from depthopt.check.judge import Judge
 from depthopt.check.memory import SLACK_BYTES, peak_memory_bytes
 from depthopt.check.network_files import Side
 from depthopt.check.verdict import Outcome
+from depthopt.core.metric import Metric
 from depthopt.errors import UsageError
 from depthopt.runtimes.base import Runtime
 
@@ -22,14 +23,14 @@ class Tolerances:
         size: of the file, as a fraction.
         parameters: as a fraction.
         memory: of peak memory, as a fraction.
-        accuracy: loss in points of 100.
+        metric: by how much the task's metric may get worse; of the accuracy, in points of 100.
     """
 
     latency: float = 0.05
     size: float = 0.05
     parameters: float = 0.05
     memory: float = 0.15
-    accuracy: float = 0.5
+    metric: float = 0.5
 
 
 def fraction(text: str) -> float:
@@ -53,7 +54,7 @@ class Figure:
     """A number that is watched beside the latency.
 
     Attributes:
-        name: ``size``, ``parameters``, ``peak memory``, ``accuracy``.
+        name: ``size``, ``parameters``, ``peak memory``, or the metric's.
         unit: ``bytes``, ``points`` or nothing.
         baseline: of the baseline.
         current: of the current network.
@@ -79,11 +80,12 @@ def growing(
     return Figure(name, unit, baseline, current, limit, outcome)
 
 
-def accuracy_figure(baseline: float, current: float, tolerance: float) -> Figure:
-    """Accuracy, which may rise as it likes and fall by ``tolerance`` points."""
-    limit = baseline - tolerance
-    outcome: Outcome = "regression" if current < limit else "pass"
-    return Figure("accuracy", "points", baseline, current, limit, outcome)
+def metric_figure(metric: Metric, baseline: float, current: float, tolerance: float) -> Figure:
+    """The task's metric, which may get better as it likes and worse by ``tolerance``."""
+    limit = baseline - tolerance if metric.higher_is_better else baseline + tolerance
+    outcome: Outcome = "pass" if metric.reached(current, limit) else "regression"
+    unit = "points" if metric.unit == "%" else metric.unit
+    return Figure(metric.name, unit, baseline, current, limit, outcome)
 
 
 def figures_of(
@@ -93,7 +95,7 @@ def figures_of(
     runtime: Runtime,
     batch: int,
     tolerances: Tolerances,
-    accuracy: Callable[[Side], float] | None = None,
+    judge: Judge | None = None,
 ) -> tuple[Figure, ...]:
     """All figures that can be read of both sides.
 
@@ -103,7 +105,7 @@ def figures_of(
         runtime: what runs them.
         batch: images per inference.
         tolerances: largest accepted changes.
-        accuracy: gives a side's accuracy in points; None without a data set.
+        judge: gives a side's metric; None without a data set.
     """
     found = [growing("size", "bytes", (baseline.size_bytes, current.size_bytes), tolerances.size)]
     if baseline.parameters is not None and current.parameters is not None:
@@ -115,6 +117,7 @@ def figures_of(
         found.append(growing("peak memory", "bytes", both, tolerances.memory, SLACK_BYTES))
     else:
         logger.info("peak memory is read on Linux, for runtimes on the processor; not here")
-    if accuracy is not None:
-        found.append(accuracy_figure(accuracy(baseline), accuracy(current), tolerances.accuracy))
+    if judge is not None:
+        values = judge(baseline), judge(current)
+        found.append(metric_figure(judge.metric, *values, tolerances.metric))
     return tuple(found)

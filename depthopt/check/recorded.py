@@ -2,13 +2,14 @@
 
 import logging
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from depthopt.check.baseline import Baseline, read_baseline
 from depthopt.check.check import CheckReport, Network, reported
-from depthopt.check.figures import Figure, Tolerances, accuracy_figure, growing
+from depthopt.check.figures import Figure, Tolerances, growing, metric_figure
 from depthopt.check.inputs import require_equal_inputs
+from depthopt.check.judge import Judge
 from depthopt.check.latency import SECONDS
 from depthopt.check.memory import SLACK_BYTES, peak_memory_bytes
 from depthopt.check.network_files import Side, batch_of, side_of
@@ -27,8 +28,7 @@ def record(
     runtime: Runtime,
     batch: int = 1,
     seconds: float = SECONDS,
-    data: str = "",
-    accuracy: Callable[[Side], float] | None = None,
+    judge: Judge | None = None,
 ) -> Baseline:
     """Measure a network as a baseline for later checks.
 
@@ -37,8 +37,7 @@ def record(
         runtime: what runs it.
         batch: images per inference, where the model leaves it open.
         seconds: cap on the time of measuring.
-        data: name of the data set behind ``accuracy``.
-        accuracy: gives its accuracy in points of 100.
+        judge: gives its metric; None without a data set.
 
     Raises:
         UsageError: the model is missing or of an unknown kind.
@@ -59,8 +58,8 @@ def record(
             size_bytes=side.size_bytes,
             parameters=side.parameters,
             peak_memory_bytes=peak_memory_bytes(side.path, runtime, batch),
-            accuracy=accuracy(side) if accuracy else None,
-            data=data,
+            metric=judge(side) if judge else None,
+            data=judge.data if judge else "",
         )
 
 
@@ -73,8 +72,7 @@ def check_against(
     network: str | None = None,
     tolerances: Tolerances | None = None,
     seconds: float = SECONDS,
-    data: str = "",
-    accuracy: Callable[[Side], float] | None = None,
+    judge: Judge | None = None,
     progress: Progress = silent,
 ) -> CheckReport:
     """Check a network against a recorded baseline or a network of a latency table.
@@ -87,8 +85,7 @@ def check_against(
         network: which of a table's networks; needed where it holds several.
         tolerances: largest accepted changes.
         seconds: cap on one measurement.
-        data: name of the data set behind ``accuracy``.
-        accuracy: gives a side's accuracy in points of 100.
+        judge: gives a side's metric; None without a data set.
         progress: is told of the measurements.
 
     Raises:
@@ -100,14 +97,14 @@ def check_against(
     """
     tolerances = tolerances or Tolerances()
     baseline = read_baseline(baseline_path, network)
-    if accuracy is not None and baseline.data != data:
+    if judge is not None and baseline.data != judge.data:
         raise UsageError(
-            f"{baseline_path} has no accuracy on {data}, but on {baseline.data or 'no data set'}; "
-            "record it again with that --data"
+            f"{baseline_path} has no {judge.metric.name} on {judge.data}, but on "
+            f"{baseline.data or 'no data set'}; record it again with that --data"
         )
-    if accuracy is None and baseline.accuracy is not None:
+    if judge is None and baseline.metric is not None:
         logger.warning(
-            "accuracy is not checked: %s has one on %s, give --data", baseline_path, baseline.data
+            "the metric is not checked: %s has one on %s, give --data", baseline_path, baseline.data
         )
     with tempfile.TemporaryDirectory() as scratch:
         side = side_of(path, runtime=runtime, batch=batch, scratch=Path(scratch))
@@ -134,7 +131,7 @@ def check_against(
             seconds=seconds,
             progress=progress,
         )
-        figures = tuple(_figures(baseline, side, runtime, batch, tolerances, accuracy))
+        figures = tuple(_figures(baseline, side, runtime, batch, tolerances, judge))
     return reported(
         baseline.network, current, here, tolerances, verdict, latency=latency, figures=figures
     )
@@ -154,7 +151,7 @@ def _figures(
     runtime: Runtime,
     batch: int,
     tolerances: Tolerances,
-    accuracy: Callable[[Side], float] | None,
+    judge: Judge | None,
 ) -> Iterator[Figure]:
     """What the baseline says beside its latency."""
     if baseline.size_bytes is not None:
@@ -167,5 +164,5 @@ def _figures(
         if peak is not None:
             peaks = baseline.peak_memory_bytes, peak
             yield growing("peak memory", "bytes", peaks, tolerances.memory, SLACK_BYTES)
-    if accuracy is not None and baseline.accuracy is not None:
-        yield accuracy_figure(baseline.accuracy, accuracy(side), tolerances.accuracy)
+    if judge is not None and baseline.metric is not None:
+        yield metric_figure(judge.metric, baseline.metric, judge(side), tolerances.metric)

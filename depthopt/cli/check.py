@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from depthopt.check.baseline import Baseline
     from depthopt.check.check import CheckReport
     from depthopt.check.figures import Tolerances
+    from depthopt.check.judge import Judge
     from depthopt.runtimes.base import Runtime
 
 
@@ -48,14 +49,17 @@ def check(
     data: Annotated[
         str | None,
         typer.Option(
-            help="Data set to test accuracy on, such as digits or folder:PATH.", show_default=False
+            help="Data set to test the metric on, such as digits or folder:PATH.",
+            show_default=False,
         ),
     ] = None,
     size_tolerance: Annotated[str, typer.Option(help="Accepted rise of the file's size.")] = "5%",
     parameters_tolerance: Annotated[str, typer.Option(help="Accepted rise of parameters.")] = "5%",
     memory_tolerance: Annotated[str, typer.Option(help="Accepted rise of peak memory.")] = "15%",
-    accuracy_tolerance: Annotated[
-        float, typer.Option(help="Accepted loss of accuracy, in points of 100.")
+    task: Annotated[str, typer.Option(help="What the networks are for.")] = "classification",
+    metric_tolerance: Annotated[
+        float,
+        typer.Option(help="Accepted loss of the task's metric; of accuracy, in points of 100."),
     ] = 0.5,
     runtime: Annotated[str, typer.Option(help="What runs them.")] = "onnxruntime",
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
@@ -93,12 +97,11 @@ def check(
     """
     if history_plot is not None and history is None:
         raise UsageError("--history-plot draws what --history FILE keeps; give both")
-    if batch < 1 or not 0 < seconds < math.inf or not 0 <= accuracy_tolerance <= 100:
-        raise UsageError(
-            "--batch and --seconds must be positive, --accuracy-tolerance 0 to 100 points"
-        )
+    if batch < 1 or not 0 < seconds < math.inf or not 0 <= metric_tolerance < math.inf:
+        raise UsageError("--batch and --seconds must be positive, --metric-tolerance 0 or more")
     from depthopt.check.figures import Tolerances, fraction  # noqa: PLC0415 - torch takes seconds
     from depthopt.check.history import read  # noqa: PLC0415 - as above
+    from depthopt.check.judge import Judge  # noqa: PLC0415 - as above
     from depthopt.check.verdict import EXIT_CODES  # noqa: PLC0415 - as above
     from depthopt.runtimes.registry import get_runtime  # noqa: PLC0415 - as above
 
@@ -107,20 +110,21 @@ def check(
         size=fraction(size_tolerance),
         parameters=fraction(parameters_tolerance),
         memory=fraction(memory_tolerance),
-        accuracy=accuracy_tolerance,
+        metric=metric_tolerance,
     )
     chosen = get_runtime(runtime, threads=threads, device=device, dtype=dtype)
+    judge = Judge(data, task, chosen) if data else None
     try:
         if record is not None:
             refused = against or network or junit or history
-            found = _recorded(models, chosen, batch, seconds, data, refused=refused)
+            found = _recorded(models, chosen, batch, seconds, judge, refused=refused)
             save_json(found, record)
             line = f"{record}: {found.network.name} takes {found.latency.median_ms:.3f} ms"
             print(to_json(found) if as_json else line)
             return
         if history is not None and history.exists():
             read(history)  # a damaged one is told before a minute of measuring
-        report = _checked(models, against, network, chosen, batch, tolerances, seconds, data)
+        report = _checked(models, against, network, chosen, batch, tolerances, seconds, judge)
         print(to_json(report)) if as_json else show_check(console, report)
         _write(report, junit, summary, history, history_plot)
     except UsageError:
@@ -135,21 +139,17 @@ def _recorded(
     runtime: "Runtime",
     batch: int,
     seconds: float,
-    data: str | None,
+    judge: "Judge | None",
     *,
     refused: Path | str | None,
 ) -> "Baseline":
-    from depthopt.check.accuracy import accuracy_on  # noqa: PLC0415 - torch takes seconds
-    from depthopt.check.recorded import record  # noqa: PLC0415 - as above
+    from depthopt.check.recorded import record  # noqa: PLC0415 - torch takes seconds
 
     if len(models) != 1 or refused:
         raise UsageError(
             "--record measures one network and checks nothing: depthopt check --record FILE MODEL"
         )
-    accuracy = accuracy_on(data, runtime) if data else None
-    return record(
-        models[0], runtime=runtime, batch=batch, seconds=seconds, data=data or "", accuracy=accuracy
-    )
+    return record(models[0], runtime=runtime, batch=batch, seconds=seconds, judge=judge)
 
 
 def _checked(
@@ -160,13 +160,11 @@ def _checked(
     batch: int,
     tolerances: "Tolerances",
     seconds: float,
-    data: str | None,
+    judge: "Judge | None",
 ) -> "CheckReport":
-    from depthopt.check.accuracy import accuracy_on  # noqa: PLC0415 - torch takes seconds
-    from depthopt.check.check import check as check_both  # noqa: PLC0415 - as above
+    from depthopt.check.check import check as check_both  # noqa: PLC0415 - torch takes seconds
     from depthopt.check.recorded import check_against  # noqa: PLC0415 - as above
 
-    accuracy = accuracy_on(data, runtime) if data else None
     with err.status("reading") as status:
 
         def progress(_done: int, _total: int, what: str) -> None:
@@ -183,8 +181,7 @@ def _checked(
                 network=network,
                 tolerances=tolerances,
                 seconds=seconds,
-                data=data or "",
-                accuracy=accuracy,
+                judge=judge,
                 progress=progress,
             )
         if len(models) != 2 or network is not None:
@@ -199,7 +196,7 @@ def _checked(
             batch=batch,
             tolerances=tolerances,
             seconds=seconds,
-            accuracy=accuracy,
+            judge=judge,
             progress=progress,
         )
 

@@ -12,6 +12,7 @@ from depthopt.cli.show import show_frontier, show_plan
 from depthopt.core.artefacts import load_json, save_json, to_json
 from depthopt.core.candidate import Candidate, kept_blocks
 from depthopt.core.chain import Chain
+from depthopt.core.inputs import InputSize, size_text
 from depthopt.errors import TableError, UsageError
 from depthopt.frontier.caps import Cap, LatencyCap, MemoryCap, ParameterCap
 from depthopt.frontier.solve import solve
@@ -38,7 +39,7 @@ def frontier(
     out: Annotated[Path | None, typer.Option(help="Write the plan to this JSON file.")] = None,
     mode: Annotated[str, typer.Option(help="exact, bucketed:MS or epsilon:E.")] = "exact",
     objective: Annotated[
-        str, typer.Option(help="Minimise cost, or maximise the papers' exp_accuracy.")
+        str, typer.Option(help="Minimise cost, or maximise the papers' exp_metric.")
     ] = "cost",
     keep: Annotated[list[str] | None, typer.Option(help="A block that must stay.")] = None,
     replace: Annotated[list[str] | None, typer.Option(help="A block that must go.")] = None,
@@ -112,7 +113,7 @@ def _cap(text: str) -> Cap:
     raise UsageError(f"cap {text!r} is not parameters=N, memory=BYTES or TABLE.json=MS")
 
 
-def _input_size(table: LatencyTable, model: str, path: Path) -> tuple[int, int, int]:
+def _input_size(table: LatencyTable, model: str, path: Path) -> InputSize:
     """The size at which the table holds the model, if it is only one."""
     sizes = [key.input_size for key in table.networks if key.model == model]
     if len(sizes) != 1:
@@ -129,6 +130,6 @@ def _candidates(chain: Chain, table: ImportanceTable, path: Path) -> list[Candid
         if reason := chain.why_illegal(candidate.start, candidate.end):
             raise TableError(
                 f"{path}: {candidate} does not fit {chain.model} at "
-                f"{'x'.join(map(str, chain.input_size))}: {reason}; was it another network's?"
+                f"{size_text(chain.input_size)}: {reason}; was it another network's?"
             )
     return list(table.entries)

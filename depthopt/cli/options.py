@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 
 from depthopt.cli.progress import ConsoleReporter
+from depthopt.core.inputs import InputSize, InputSpec
 from depthopt.errors import UsageError
 
 if TYPE_CHECKING:  # torch takes seconds to import; --help needs none of it
@@ -47,12 +48,12 @@ def walk(recipe: Path, overrides: list[str] | None, run_dir: Path | None, until:
         return run(loaded, run_dir or Path("runs") / recipe.stem, until=until, reporter=reporter)
 
 
-def chain_of(model: str, input_size: tuple[int, int, int]) -> "Chain":
+def chain_of(model: str, input_size: InputSize) -> "Chain":
     """The chain of a model by name."""
     from depthopt.extraction.extract import extract  # noqa: PLC0415 - torch takes seconds
     from depthopt.models.registry import create_model, model_arguments  # noqa: PLC0415 - as above
 
-    network = create_model(model, model_arguments(model, input_size[0]))
+    network = create_model(model, model_arguments(model, input_size))
     return extract(network, input_size, name=model)
 
 
@@ -61,8 +62,13 @@ def is_recipe(model: str) -> bool:
     return model.endswith((".yaml", ".yml"))
 
 
-def input_size_of(text: str) -> tuple[int, int, int]:
-    """(channels, height, width) from ``C,H,W`` or ``CxHxW``."""
+def input_size_of(text: str) -> InputSize:
+    """(channels, height, width) from ``C,H,W`` or ``CxHxW``, or named inputs."""
+    if "=" in text:
+        try:
+            return InputSpec.parse(text)
+        except ValueError as error:
+            raise UsageError(f"input size: {error}") from None
     parts = text.replace("x", ",").split(",")
     if len(parts) != 3 or not all(part.strip().isdigit() and int(part) > 0 for part in parts):
         raise UsageError(f"input size {text!r} is not of the form C,H,W, such as 3,224,224")

@@ -26,7 +26,7 @@ def predict(
     """
     if top < 1:
         raise UsageError(f"--top is {top}, expected 1 or more")
-    from depthopt.train.predict import predict  # noqa: PLC0415 - torch takes seconds
+    from depthopt.report.predict import predict  # noqa: PLC0415 - torch takes seconds
 
     found = predict(folder, images, top=top)
     if as_json:

@@ -23,6 +23,7 @@ from depthopt.cli.options import (
 from depthopt.cli.progress import ConsoleReporter
 from depthopt.cli.show import show_layers, show_validation
 from depthopt.core.artefacts import save_json, to_plain, write_bytes
+from depthopt.core.inputs import InputSize
 from depthopt.errors import TableError, UsageError
 from depthopt.tables.latency import LatencyTable, NetworkKey
 from depthopt.tables.store import store, stored, table_path
@@ -139,7 +140,7 @@ class _Job:
     def __init__(
         self,
         name: str,
-        input_size: tuple[int, int, int],
+        input_size: InputSize,
         runtime: "Runtime",
         kinds: Sequence[str] = (),
         kernel_sizes: Sequence[int] = (),
@@ -170,7 +171,7 @@ class _Job:
             from depthopt.kinds.candidates import candidates  # noqa: PLC0415
             from depthopt.models.registry import create_model, model_arguments  # noqa: PLC0415
 
-            model = create_model(self.name, model_arguments(self.name, self.input_size[0]))
+            model = create_model(self.name, model_arguments(self.name, self.input_size))
             chain = extract(model.eval(), self.input_size, name=self.name)
             found = candidates(
                 chain,
@@ -183,13 +184,12 @@ class _Job:
 
     def exported(self, folder: str, batch: int) -> Path:
         """The network as an ONNX file in ``folder``."""
-        import torch  # noqa: PLC0415
-
         from depthopt.export.onnx import export_onnx  # noqa: PLC0415
+        from depthopt.graph.examples import made_up  # noqa: PLC0415
 
         path = Path(folder) / "original.onnx"
-        images = torch.randn(batch, *self.input_size, generator=torch.Generator().manual_seed(0))
-        export_onnx(self.network()[0], path, images=images, batch=batch)
+        examples = made_up(self.input_size, batch)
+        export_onnx(self.network()[0], path, examples=examples, batch=batch)
         return path
 
     def layers(self, batch: int) -> "tuple[LayerTime, ...]":

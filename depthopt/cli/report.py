@@ -116,7 +116,7 @@ def _show_frontier(run: "RunArtefacts") -> None:
         _say(f"{facts.frontier_sentence(run.frontier, run.result)} Some of them:")
         _table(("latency, ms", "speed-up", "cost"), rows)
     if run.trials is not None:
-        _table(facts.TRIAL_HEADINGS, facts.trial_rows(run))
+        _table(facts.trial_headings(run), facts.trial_rows(run))
     if run.plan is not None:
         _say(facts.plan_sentence(run.plan, run.chain))
     found = explorer(run)
@@ -127,9 +127,9 @@ def _show_frontier(run: "RunArtefacts") -> None:
 
 
 def _show_comparison(comparison: "Comparison") -> None:
-    from depthopt.report.compare import HEADINGS, table_row  # noqa: PLC0415 - see above
+    from depthopt.report.compare import headings, table_row  # noqa: PLC0415 - see above
 
-    _table(HEADINGS, [table_row(run) for run in comparison.runs])
+    _table(headings(comparison), [table_row(run) for run in comparison.runs])
     for warning in comparison.warnings:
         _say(warning)
 

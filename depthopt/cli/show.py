@@ -14,6 +14,7 @@ from rich.table import Table
 from depthopt.core.artefacts import write_bytes
 from depthopt.core.candidate import Candidate
 from depthopt.core.chain import Barrier, Chain
+from depthopt.core.inputs import size_text
 from depthopt.core.operators import AveragePooling, Operator
 from depthopt.core.plan import Frontier, Plan
 from depthopt.kinds.registry import changing
@@ -23,8 +24,8 @@ from depthopt.tables.validation import Validation
 
 if TYPE_CHECKING:
     from depthopt.pipeline.dry_run import DryRun
+    from depthopt.report.predict import Prediction
     from depthopt.runtimes.base import LayerTime
-    from depthopt.train.predict import Prediction
 
 
 def show_chain(
@@ -44,7 +45,7 @@ def show_chain(
     """
     table = Table(
         "#", "block", "convolution", "input", "activation", "skip to", "barrier before",
-        title=f"{chain.model} at {'x'.join(map(str, chain.input_size))}",
+        title=f"{chain.model} at {size_text(chain.input_size)}",
     )  # fmt: skip
     barriers = {barrier.position: _barrier(barrier) for barrier in chain.barriers}
     for i, block in enumerate(chain.blocks):
@@ -141,7 +142,7 @@ def show_dry_run(console: Console, found: "DryRun") -> None:
     kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(found.candidates.items()))
     console.print(f"{found.model}: {found.blocks} blocks; candidates: {kinds}", highlight=False)
     if images:
-        console.print(f"data: {found.classes} classes; images: {images}", highlight=False)
+        console.print(f"data: {found.outputs or 'any'} outputs; images: {images}", highlight=False)
     table = Table("stage", "time", "memory, GB", "what", title="estimated on this machine")
     for stage in found.stages:
         duration = "" if stage.seconds is None else _duration(stage.seconds)

@@ -25,16 +25,54 @@ ESTIMATORS = {"fit": "regression"}
 FORMS = {"merged": "fused"}
 """Of networks; also of the key that says whether a saved one is in its final form."""
 
-_SETTINGS = {("importance", "estimator"): ESTIMATORS, ("apply", "form"): FORMS}
-"""Of recipes, by section and key."""
+METRICS = {
+    "accuracy": "metric",
+    "accuracy_change": "metric_change",
+    "untrained_accuracy": "untrained_metric",
+    "target_accuracy": "target_metric",
+}
+"""Of figures: there was one task, classification, and its metric was the accuracy."""
+
+TASK = "classification"
+"""The only one that there was, which nothing named."""
+
+METRIC = {"name": "accuracy", "unit": "%", "scale": 100.0, "higher_is_better": True}
+"""The only one that there was, which nothing described."""
+
+_HEADS = {"classifier": "head"}
+"""Of what is regressed behind the blocks."""
+
+_VALUES = {("importance", "estimator"): ESTIMATORS, ("apply", "form"): FORMS}
+"""Values in recipes, by section and key."""
+
+_RECIPE_KEYS = {
+    ("teacher",): METRICS,
+    ("finetune",): METRICS,
+    ("importance", "train"): METRICS,
+    ("apply",): _HEADS,
+}
+"""Keys in recipes, by section."""
 
 
 def read_recipe(content: Content) -> Content:
     """A recipe's content, not yet validated, in new words."""
-    for (section, key), words in _SETTINGS.items():
+    for (section, key), words in _VALUES.items():
         if isinstance(inner := content.get(section), dict):
             content = content | {section: _value(inner, key, words, f"{section}.{key}")}
+    for path, words in _RECIPE_KEYS.items():
+        content = _inside(content, path, words, f"the key in {'.'.join(path)}")
     return content
+
+
+def _inside(
+    content: Content, path: tuple[str, ...], words: Mapping[str, str], what: str
+) -> Content:
+    """With new words for the keys of a section of a section."""
+    first, *rest = path
+    if not isinstance(inner := content.get(first), dict):
+        return content
+    inner = _inside(inner, tuple(rest), words, what) if rest else _keys(inner, words, what)
+    return content | {first: inner}
 
 
 def read_artefact(kind: str, content: Content) -> Content:
@@ -47,10 +85,13 @@ def as_first_said(sections: Content) -> Content:
 
     What is digested is put so: no stage is done again for being called otherwise.
     """
-    for (section, key), words in _SETTINGS.items():
+    sections = {k: v for k, v in sections.items() if (k, v) != ("task", TASK)}
+    for (section, key), words in _VALUES.items():
         if (inner := sections.get(section)) is not None:
             first = _reversed(words).get(inner[key], inner[key])
             sections = sections | {section: inner | {key: first}}
+    for path, words in _RECIPE_KEYS.items():
+        sections = _inside(sections, path, _reversed(words), "")
     return sections
 
 
@@ -92,16 +133,53 @@ def _value(content: Content, key: str, words: Mapping[str, str], what: str) -> C
 
 
 def _keys(content: Content, words: Mapping[str, str], what: str) -> Content:
-    """With new words for keys, in their order; where both are there the old one is no word."""
+    """With new words for keys, in their order; where both are there the old one is no word.
+
+    Args:
+        content: with the keys.
+        words: new ones by old ones.
+        what: has such keys, for a message; empty says nothing.
+    """
     for old, new in words.items():
         if old in content and new not in content:
-            _tell(what, old, new)
+            if what:
+                _tell(what, old, new)
             content = {new if key == old else key: value for key, value in content.items()}
     return content
 
 
 def _importance_table(content: Content) -> Content:
+    if isinstance(entries := content.get("entries"), dict):
+        told = {key: _figures(entry, "an importance's") for key, entry in entries.items()}
+        content = content | {"entries": told}
     return _value(content, "estimator", ESTIMATORS, "an importance table's estimator")
+
+
+def _figures(content: Any, what: str) -> Any:
+    """Figures with new words."""
+    return _keys(content, METRICS, what) if isinstance(content, dict) else content
+
+
+def _of_accuracy(content: Content) -> Content:
+    """Saying what its metrics are, where it does not."""
+    return {**content, "metric": METRIC} if "metric" not in content else content
+
+
+def _result(content: Content) -> Content:
+    for network in ("original", "compressed"):
+        content = content | {network: _figures(content.get(network), "a result's")}
+    return _of_accuracy(_keys(content, METRICS, "a result's"))
+
+
+def _listed(key: str, what: str) -> Callable[[Content], Content]:
+    """How old words are read in the figures that an artefact lists under a key."""
+
+    def read(content: Content) -> Content:
+        if isinstance(found := content.get(key), list):
+            content = content | {key: [_figures(each, what) for each in found]}
+        return _of_accuracy(content)
+
+    return read
 
 
 def _saved_model(content: Content) -> Content:
@@ -137,6 +215,10 @@ def _reversed(words: Mapping[str, str]) -> dict[str, str]:
 
 
 _ARTEFACTS: dict[str, Callable[[Content], Content]] = {
+    "Baseline": lambda content: _keys(content, METRICS, "a baseline's"),
+    "Result": _result,
+    "TrainResult": _listed("history", "an epoch's"),
+    "Trials": _listed("trials", "a trial's"),
     "ImportanceTable": _importance_table,
     "SavedModel": _saved_model,
     "Manifest": _manifest,

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from depthopt.core.metric import Metric
+
 
 @dataclass(frozen=True, slots=True)
 class EpochRecord:
@@ -31,7 +33,9 @@ class TrainResult:
     Attributes:
         history: one record per epoch.
         steps: in all.
+        metric: what its metrics are.
     """
 
     history: tuple[EpochRecord, ...]
     steps: int
+    metric: Metric

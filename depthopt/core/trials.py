@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from depthopt.core.metric import Metric
 from depthopt.core.plan import Plan
 from depthopt.errors import DepthoptError
 
@@ -35,9 +36,15 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class Trials:
-    """The trials of a run; the plan of least cost first."""
+    """The trials of a run.
+
+    Attributes:
+        trials: the plan of least cost first.
+        metric: what their metrics are.
+    """
 
     trials: tuple[Trial, ...]
+    metric: Metric
 
     @property
     def best(self) -> Trial:

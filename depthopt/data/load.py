@@ -74,7 +74,9 @@ def load_dataset(
         DataError: the data set is unknown, missing, empty or damaged, its classes differ
             between splits, or it has too few images.
     """
-    name, separator, path = re.split(r"([:/])", source, maxsplit=1) if re.search("[:/]", source) else (source, "", "")
+    name, separator, path = (
+        re.split(r"([:/])", source, maxsplit=1) if re.search("[:/]", source) else (source, "", "")
+    )
     if name not in DATA.names or not _is_form(name, separator, path):
         near = difflib.get_close_matches(source, forms := _forms(), n=1)
         hint = f"did you mean {near[0]}? " if near else ""

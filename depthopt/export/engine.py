@@ -27,7 +27,12 @@ class EngineBuilder(Runtime, Protocol):
 
 
 def export_engine(
-    network: nn.Module, onnx_path: str | Path, path: str | Path, *, runtime: Runtime, examples: Inputs
+    network: nn.Module,
+    onnx_path: str | Path,
+    path: str | Path,
+    *,
+    runtime: Runtime,
+    examples: Inputs,
 ) -> float:
     """Build the engine of an exported network, check it, and write it.
 

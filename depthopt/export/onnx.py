@@ -176,7 +176,7 @@ def _translated(
     copied = copy.deepcopy(network).eval().to(memory_format=torch.contiguous_format)
     batch: Any = {0: torch.export.Dim("batch")}
     if isinstance(inputs, Mapping):
-        names, args = list(inputs), ()
+        names, args = list(inputs), tuple[Tensor, ...]()
         kwargs = {name: tensor.contiguous() for name, tensor in inputs.items()}
         shapes: Any = dict.fromkeys(names, batch)
     else:

@@ -15,7 +15,7 @@ from depthopt.export.onnx import export_onnx
 from depthopt.extraction.extract import extract
 from depthopt.graph.network import TracedNetwork
 from depthopt.kinds.registry import KINDS
-from depthopt.models.registry import create_model
+from depthopt.models.registry import create_model, model_arguments
 from depthopt.models.source import Argument
 from depthopt.models.weights import load_weights, save_weights
 from depthopt.rewrite.expanded import is_expanded
@@ -124,8 +124,8 @@ def save(
         std: per channel, of pixels in 0..1, that the input is divided by.
         interpolation: how images are resized: ``bilinear`` or ``bicubic``.
         crop_pct: share of the resized image's side that is kept.
-        examples: 8 or more real images (N, C, H, W), or named inputs; with them ``model.onnx`` is written too, for
-            any batch, and checked on them.
+        examples: 8 or more real images (N, C, H, W), or named inputs; with them ``model.onnx`` is
+            written too, for any batch, and checked on them.
 
     Raises:
         DataError, ModelError, CheckFailed: as ``export_onnx``, and then nothing is written.
@@ -133,7 +133,7 @@ def save(
     folder = Path(folder)
     saved = SavedModel(
         name=plan.model,
-        arguments=dict(arguments or {}) | _new_classes(network),
+        arguments=dict(arguments or {}) | _new_head(network, plan),
         plan=plan,
         class_names=class_names,
         mean=mean,
@@ -168,9 +168,11 @@ def _packages(plan: Plan) -> dict[str, str]:
     return {kind: package for kind, package in found.items() if package is not None}
 
 
-def _new_classes(network: TracedNetwork) -> dict[str, Argument]:
-    """The number of classes, where the classifier has been put in anew."""
-    return {"num_classes": network.num_classes} if network.meta.get("reset") else {}
+def _new_head(network: TracedNetwork, plan: Plan) -> dict[str, Argument]:
+    """What makes the original with as many outputs as a last layer that was put in."""
+    if "outputs" not in network.meta:
+        return {}
+    return model_arguments(plan.model, plan.input_size, network.meta["outputs"])
 
 
 def load(folder: str | Path) -> TracedNetwork:

@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor, fx, nn
 
+from depthopt.core.inputs import Inputs
 from depthopt.errors import ModelError
 from depthopt.graph.partial import Tail, run_until
 
@@ -32,14 +33,14 @@ class TracedNetwork(fx.GraphModule):
         return _with_state, (graph, {k: v for k, v in vars(self).items() if k != "_graph"})
 
     @property
-    def forward_features(self) -> Callable[[Tensor], Tensor]:
+    def forward_features(self) -> Callable[[Inputs], Tensor]:
         """Maps (N, C, H, W) to the features before pooling and classifier, as timm's does."""
         node = self._features()
-        return lambda images: run_until(self, images, {node.name})[node.name]
+        return lambda inputs: run_until(self, inputs, {node.name})[node.name]
 
     @property
     def forward_head(self) -> Callable[..., Tensor]:
-        """Maps features to logits, or with ``pre_logits=True`` to the classifier's input."""
+        """Maps features to the output, or with ``pre_logits=True`` to the classifier's input."""
         node = self._features()
 
         def head(features: Tensor, *, pre_logits: bool = False) -> Tensor:
@@ -74,7 +75,7 @@ class TracedNetwork(fx.GraphModule):
             new = nn.Linear(channels, num_classes, device=like.device, dtype=like.dtype)
         self.set_submodule(name, new.train(old.training))
         self.meta["attributes"]["num_classes"] = num_classes
-        self.meta["reset"] = True
+        self.meta["outputs"] = num_classes
 
     def _features(self) -> fx.Node:
         node: fx.Node

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from torch import nn
 
+from depthopt.core.inputs import InputSize
 from depthopt.models.source import Argument, ModelSource
 from depthopt.plugins import Plugins
 
@@ -33,15 +34,20 @@ def create_model(name: str, arguments: Mapping[str, Argument]) -> nn.Module:
     return source.create(own, arguments)
 
 
-def model_arguments(name: str, channels: int, outputs: int | None = None) -> dict[str, Argument]:
-    """The arguments of a network for inputs of so many channels, and for so many outputs.
+def model_arguments(
+    name: str, input_size: InputSize, outputs: int | None = None
+) -> dict[str, Argument]:
+    """The arguments of a network for inputs of some size, and for so many outputs.
 
     Args:
         name: as ``create_model`` takes it.
-        channels: of its input.
-        outputs: such as classes; None leaves them as they are.
+        input_size: (channels, height, width), or the named inputs.
+        outputs: numbers for an example, such as one a class; None leaves them as they are.
+
+    Raises:
+        ModelError: the source's networks take no such inputs.
     """
-    return _split(name)[0].arguments(channels, outputs)
+    return _split(name)[0].arguments(input_size, outputs)
 
 
 def trained_for(name: str) -> int | None:

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from depthopt.core.inputs import InputSize
+
 Argument = bool | int | float | str | None
 """What a network is made with, beside its name: what a JSON file can hold."""
 
@@ -18,12 +20,12 @@ class ModelSource:
         create: (name, arguments): the network in evaluation mode, the same structure in every
             process. It raises a ``ModelError`` for a name or arguments that it does not know, and
             reads no pickle. ``pretrained=True`` among the arguments asks for trained weights.
-        arguments: (channels, outputs): the arguments for inputs of so many channels, and for so
-            many outputs; None leaves those as they are.
+        arguments: (input_size, outputs): the arguments for inputs of this size, and for so many
+            outputs; None leaves those as they are.
         trained_for: (name): how many outputs its trained weights are for.
     """
 
     name: str
     create: Callable[[str, Mapping[str, Argument]], nn.Module]
-    arguments: Callable[[int, int | None], dict[str, Argument]]
+    arguments: Callable[[InputSize, int | None], dict[str, Argument]]
     trained_for: Callable[[str], int | None]

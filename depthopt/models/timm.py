@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import timm
 from torch import nn
 
+from depthopt.core.inputs import InputSize, InputSpec
 from depthopt.errors import ModelError
 from depthopt.models.source import Argument, ModelSource
 
@@ -33,8 +34,10 @@ def create_timm_model(name: str, arguments: Mapping[str, Argument]) -> nn.Module
     return model.eval()
 
 
-def _arguments(channels: int, outputs: int | None) -> dict[str, Argument]:
-    given: dict[str, Argument] = {"in_chans": channels}
+def _arguments(input_size: InputSize, outputs: int | None) -> dict[str, Argument]:
+    if isinstance(input_size, InputSpec):
+        raise ModelError(f"timm's networks take one image, not the inputs {input_size}")
+    given: dict[str, Argument] = {"in_chans": input_size[0]}
     return given if outputs is None else {**given, "num_classes": outputs}
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from torch import nn
 from torchvision import models
 
+from depthopt.core.inputs import InputSize, InputSpec
 from depthopt.errors import ModelError
 from depthopt.models.source import Argument, ModelSource
 
@@ -39,8 +40,10 @@ def create_torchvision_model(name: str, arguments: Mapping[str, Argument]) -> nn
     return model.eval()
 
 
-def _arguments(channels: int, outputs: int | None) -> dict[str, Argument]:
-    given: dict[str, Argument] = {"channels": channels}
+def _arguments(input_size: InputSize, outputs: int | None) -> dict[str, Argument]:
+    if isinstance(input_size, InputSpec):
+        raise ModelError(f"torchvision's networks take one image, not the inputs {input_size}")
+    given: dict[str, Argument] = {"channels": input_size[0]}
     return given if outputs is None else {**given, "num_classes": outputs}
 
 

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from depthopt.core.artefacts import load_json
 from depthopt.core.candidate import Candidate
 from depthopt.core.chain import Chain
+from depthopt.core.inputs import Inputs
 from depthopt.core.plan import Frontier, Plan
 from depthopt.data.dataset import (
     Batch,
@@ -34,6 +35,8 @@ from depthopt.runtimes.base import Runtime
 from depthopt.runtimes.registry import get_runtime
 from depthopt.tables.importance import ImportanceTable
 from depthopt.tables.latency import LatencyTable
+from depthopt.tasks.registry import task_of
+from depthopt.tasks.task import Task
 from depthopt.train.config import TrainConfig
 
 BATCH = 64
@@ -76,11 +79,16 @@ class Context:
         """The path of an artefact."""
         return self.folder.file(name)
 
+    @cached_property
+    def task(self) -> Task:
+        """What the network is for."""
+        return task_of(self.recipe.task)
+
     @property
     def arguments(self) -> dict[str, Argument]:
         """What the original is made with, beside its name."""
         model = self.recipe.model
-        own = model_arguments(model.name, model.input_size[0], len(self.data.class_names))
+        own = model_arguments(model.name, model.input_size, self.task.width(self.data))
         return {**own, **model.arguments}
 
     @cached_property
@@ -186,11 +194,12 @@ class Context:
         split = self.data.train
         if images is None or images >= len(split):
             return self.data
-        chosen, _ = stratified(split.labels, images, seed=self.recipe.seed)
+        targets = torch.arange(len(split)).double() if split.targets is None else split.targets
+        chosen, _ = stratified(targets, images, seed=self.recipe.seed)
         return replace(self.data, train=split.subset(chosen))
 
     def train_batches(self, images: int) -> Repeated[Batch]:
-        """Batches of training images and labels, not augmented, the same every time."""
+        """Batches of training examples, not augmented, the same every time."""
         split = self.data.train
         count = min(-(-images // BATCH), training_steps(len(split), BATCH))
         order = batch_indices(
@@ -200,12 +209,12 @@ class Context:
         chosen = split.subset(torch.cat(list(order)))
         return Repeated(partial(chosen.batches, BATCH), count)
 
-    def train_images(self, images: int) -> Repeated[Tensor]:
-        """Batches of the same images (N, C, H, W) alone."""
+    def train_inputs(self, images: int) -> Repeated[Inputs]:
+        """The inputs alone of the same batches."""
         batches = self.train_batches(images)
-        return Repeated(lambda: (pixels for pixels, _ in batches), len(batches))
+        return Repeated(lambda: (inputs for inputs, _ in batches), len(batches))
 
     def held_out(self) -> Repeated[Batch]:
-        """Batches of calibration images and labels."""
+        """Batches of calibration examples."""
         split = self.data.calibration
         return Repeated(partial(split.batches, BATCH), -(-len(split) // BATCH))

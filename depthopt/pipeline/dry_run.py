@@ -18,14 +18,17 @@ from torch import nn
 
 from depthopt.core.candidate import Candidate
 from depthopt.core.chain import Chain
+from depthopt.core.inputs import InputSize, called, moved
 from depthopt.core.workload import Workload
 from depthopt.errors import DepthoptError
 from depthopt.extraction.extract import extract
+from depthopt.graph.examples import made_up
 from depthopt.importance.estimate import estimate_workload
 from depthopt.kinds.candidates import candidates
 from depthopt.kinds.latency_keys import latency_keys
 from depthopt.kinds.registry import changing
 from depthopt.latency.profile import profile_workload
+from depthopt.models.registry import create_model, model_arguments
 from depthopt.pipeline.context import Context
 from depthopt.pipeline.folder import RunFolder
 from depthopt.pipeline.measure import result_workload
@@ -35,7 +38,6 @@ from depthopt.pipeline.run import Silent
 from depthopt.pipeline.stages import STAGES
 from depthopt.pipeline.trials import MOST_TRIED
 from depthopt.pipeline.work import starting_table, teacher_is_trained
-from depthopt.rewrite.classifier import classifier_workload
 from depthopt.shallow.apply import apply_workload
 from depthopt.train.config import TrainConfig
 from depthopt.train.finetune import steps_of, training_workload
@@ -70,7 +72,8 @@ class DryRun:
     Attributes:
         model: timm name.
         images: per split of the data; empty where it could not be read.
-        classes: of the data.
+        outputs: numbers that the network gives for an example; None where that is not the data's
+            to say.
         blocks: of the network's chain.
         candidates: how many of each kind.
         entries: latency entries to measure; None where the runtime is not available.
@@ -80,7 +83,7 @@ class DryRun:
 
     model: str
     images: dict[str, int]
-    classes: int
+    outputs: int | None
     blocks: int
     candidates: dict[str, int]
     entries: int | None
@@ -130,8 +133,8 @@ def dry_run(recipe: Recipe, folder: Path, *, batch: int = 8) -> DryRun:
     images = {}
     with suppress(DepthoptError):
         images = {s: len(getattr(run.data, s)) for s in ("train", "calibration", "test")}
-    classes = len(run.data.class_names) if images else 1000
-    model = _untrained(run, classes)
+    outputs = run.task.width(run.data) if images else None
+    model = _untrained(run, outputs)
     chain = extract(model, recipe.model.input_size, name=recipe.model.name)
     found = candidates(chain, **dict(recipe.candidates))
     entries = None
@@ -143,7 +146,7 @@ def dry_run(recipe: Recipe, folder: Path, *, batch: int = 8) -> DryRun:
     return DryRun(
         recipe.model.name,
         images,
-        classes if images else 0,
+        outputs,
         len(chain.blocks),
         dict(Counter(c.kind for c in found)),
         entries,
@@ -171,21 +174,19 @@ def _problems(run: Context) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def _untrained(run: Context, classes: int) -> nn.Module:
-    """The original network; without data, of as many classes as there might be."""
-    from depthopt.models.timm import create_timm_model  # noqa: PLC0415 - used here alone
-
-    channels = run.recipe.model.input_size[0]
-    arguments = {"in_chans": channels, "num_classes": classes, **run.recipe.model.arguments}
-    return create_timm_model(run.recipe.model.name, arguments)
+def _untrained(run: Context, outputs: int | None) -> nn.Module:
+    """The original network; without data, of as many outputs as it is made with."""
+    section = run.recipe.model
+    own = model_arguments(section.name, section.input_size, outputs)
+    return create_model(section.name, {**own, **section.arguments})
 
 
-def _measured(model: nn.Module, size: tuple[int, int, int], batch: int) -> Speed:
+def _measured(model: nn.Module, size: InputSize, batch: int) -> Speed:
     device = torch.device("cpu")
     if torch.accelerator.is_available():
         device = torch.accelerator.current_accelerator() or device
     model = model.to(device).to(memory_format=torch.channels_last)
-    images = torch.randn(batch, *size, device=device).to(memory_format=torch.channels_last)
+    inputs = moved(made_up(size, batch), device, torch.channels_last)
     kept: dict[int, int] = {}
 
     def keep(tensor: torch.Tensor) -> torch.Tensor:
@@ -194,12 +195,12 @@ def _measured(model: nn.Module, size: tuple[int, int, int], batch: int) -> Speed
 
     def forward() -> None:
         with torch.no_grad():
-            model.eval()(images)
+            called(model.eval(), inputs)
 
     def step() -> None:
         kept.clear()
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-            model.train()(images).square().mean().backward()
+            called(model.train(), inputs).square().mean().backward()
 
     matrix = torch.randn(_SIDE, _SIDE, dtype=torch.float64, device=device)
     weights = {p.data_ptr() for p in model.parameters()}
@@ -316,8 +317,8 @@ class _Forecast:
         work = apply_workload(
             self.chain, images, ridges=recipe.importance.ridges, compensated=recipe.apply.compensate
         )
-        if recipe.apply.classifier:
-            work += classifier_workload(images, self.images.get("calibration", 0))
+        if recipe.apply.head and self.run.task.regress_head is not None:
+            work += Workload(forward_images=images + self.images.get("calibration", 0))
         return work, f"at most {len(self.chain.blocks)} layers to regress"
 
     def _result(self) -> _Known:

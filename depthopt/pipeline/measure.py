@@ -1,8 +1,9 @@
-"""The figures that a run ends with: accuracy, latency and size, before and after."""
+"""The figures that a run ends with: metric, latency and size, before and after."""
 
 import torch
 from torch import fx, nn
 
+from depthopt.core.inputs import called
 from depthopt.core.workload import Workload
 from depthopt.export.onnx import onnx_difference, relative_difference
 from depthopt.graph.activations import node_activation
@@ -15,7 +16,7 @@ from depthopt.tables.latency import LatencySummary
 from depthopt.tasks.evaluate import evaluate
 
 TESTED = ("original", "applied", "fused")
-"""The networks whose accuracy on test images is part of the result."""
+"""The networks whose metric on test images is part of the result."""
 
 
 def measure(run: Context) -> Result:
@@ -26,18 +27,19 @@ def measure(run: Context) -> Result:
     """
     fused, batch = run.network("fused"), run.recipe.latency.batch
     latency = _latencies(run)
-    accuracy = {}
+    metrics = {}
     networks = zip(TESTED, (run.teacher, run.network("applied"), fused), strict=True)
     for done, (name, network) in enumerate(networks, start=1):
         run.reporter.progress(done, 4, f"testing {name}")
-        accuracy[name] = evaluate(network, run.data.test.batches(BATCH)).accuracy
+        batches = run.data.test.batches(BATCH)
+        metrics[name] = evaluate(network, batches, task=run.task).metric
     original = fuse(trace(run.teacher, run.recipe.model.input_size))
     return Result(
         model=run.recipe.model.name,
         data=run.recipe.data.source,
-        original=_figures(original, accuracy["original"], latency["original"]),
-        compressed=_figures(fused, accuracy["fused"], latency["fused"]),
-        untrained_accuracy=accuracy["applied"],
+        original=_figures(original, metrics["original"], latency["original"]),
+        compressed=_figures(fused, metrics["fused"], latency["fused"]),
+        untrained_metric=metrics["applied"],
         test_images=len(run.data.test),
         speedup=latency["original"].median_ms / latency["fused"].median_ms,
         predicted_ms=run.plan.latency_ms,
@@ -47,6 +49,7 @@ def measure(run: Context) -> Result:
         conditions=run.runtime.conditions(batch),
         fused=str(run.path("fused")),
         onnx=str(run.path("fused.onnx")),
+        metric=run.task.metric,
     )
 
 
@@ -57,9 +60,9 @@ def result_workload(images: int) -> Workload:
 
 @torch.no_grad()
 def fused_difference(run: Context, reference: nn.Module, other: nn.Module) -> float:
-    """Largest relative difference of two networks' logits on calibration images."""
-    images, _ = next(run.data.calibration.batches(BATCH))
-    return relative_difference(reference(images), other(images))
+    """Largest relative difference of two networks' outputs on calibration images."""
+    inputs, _ = next(run.data.calibration.batches(BATCH))
+    return relative_difference(called(reference, inputs), called(other, inputs))
 
 
 def _latencies(run: Context) -> dict[str, LatencySummary]:
@@ -74,15 +77,16 @@ def _latencies(run: Context) -> dict[str, LatencySummary]:
 @torch.no_grad()
 def _onnx_difference(run: Context, fused: nn.Module) -> float:
     batch = run.recipe.latency.batch
-    images, _ = next(run.data.calibration.batches(max(batch, 16)))
-    return onnx_difference(run.runtime, run.path("fused.onnx"), images, fused(images), batch)
+    inputs, _ = next(run.data.calibration.batches(max(batch, 16)))
+    wanted = called(fused, inputs)
+    return onnx_difference(run.runtime, run.path("fused.onnx"), inputs, wanted, batch)
 
 
-def _figures(network: fx.GraphModule, accuracy: float, latency: LatencySummary) -> NetworkFigures:
+def _figures(network: fx.GraphModule, metric: float, latency: LatencySummary) -> NetworkFigures:
     modules = dict(network.named_modules())
     nodes = list(network.graph.nodes)
     return NetworkFigures(
-        accuracy=accuracy,
+        metric=metric,
         latency=latency,
         parameters=sum(parameter.numel() for parameter in network.parameters()),
         convolutions=sum(

@@ -18,12 +18,14 @@ from pydantic import (
     model_validator,
 )
 
+from depthopt.core.inputs import InputSpec
 from depthopt.core.old_words import read_recipe
 from depthopt.errors import RecipeError
 from depthopt.kinds.registry import KINDS
 from depthopt.rewrite.options import Form, Start
 from depthopt.rewrite.ridges import FIT_RIDGES
 from depthopt.runtimes.tensorrt.options import BuildOptions
+from depthopt.tasks.registry import DEFAULT, TASKS
 from depthopt.train.config import TrainConfig
 
 
@@ -36,6 +38,17 @@ def _known_kind(name: str) -> str:
 KindName = Annotated[str, AfterValidator(_known_kind)]
 
 
+def _known_task(name: str) -> str:
+    if name not in TASKS.names:
+        raise ValueError(f"task {name!r} is unknown; known: {', '.join(TASKS.names)}")
+    return name
+
+
+TaskName = Annotated[str, AfterValidator(_known_task)]
+
+Size = tuple[PositiveInt, PositiveInt, PositiveInt] | InputSpec
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -44,8 +57,9 @@ class ModelSection(_Section):
     """The network to make shallower."""
 
     name: str = Field(description="timm's name, or SOURCE:NAME such as torchvision:resnet18")
-    input_size: tuple[PositiveInt, PositiveInt, PositiveInt] = Field(
-        description="channels, height, width"
+    input_size: Size = Field(
+        description="channels, height, width; or several inputs by name, such as "
+        "image=3x32x32,step=scalar:int64[0..999]"
     )
     arguments: dict[str, bool | int | float | str | None] = Field(
         default_factory=dict,
@@ -53,8 +67,8 @@ class ModelSection(_Section):
     )
     pretrained: bool = Field(
         False,
-        description="start from timm's weights (downloads them), and train where the data has "
-        "another number of classes",
+        description="start from the source's weights (downloads them), and train where the data "
+        "asks for another number of outputs",
     )
     checkpoint: Path | None = Field(
         None, description="safetensors of the trained network; without it the teacher is trained"
@@ -62,10 +76,11 @@ class ModelSection(_Section):
 
 
 class DataSection(_Section):
-    """The labelled images."""
+    """The examples, with or without targets."""
 
     source: str = Field(
-        description="digits, fashion_mnist, folder:PATH, wds/PATH, hfds/NAME or torch/NAME"
+        description="digits, fashion_mnist, folder:PATH, wds/PATH, hfds/NAME or torch/NAME, or "
+        "what another package brings"
     )
     root: Path | None = Field(None, description="where files are searched first")
     calibration_images: PositiveInt = Field(
@@ -183,7 +198,9 @@ class ApplySection(_Section):
     compensate: bool = Field(
         True, description="regress the kept convolutions behind a replacement too"
     )
-    classifier: bool = Field(True, description="regress the classifier on the images' labels")
+    head: bool = Field(
+        True, description="regress the last layer on the images' targets, where the task knows how"
+    )
 
 
 class Recipe(_Section):
@@ -191,6 +208,7 @@ class Recipe(_Section):
 
     model: ModelSection
     data: DataSection
+    task: TaskName = Field(DEFAULT, description="what the network is for")
     budget: BudgetSection
     teacher: TrainConfig = TrainConfig()
     candidates: CandidatesSection = CandidatesSection()

@@ -1,7 +1,8 @@
-"""What a run ends with: accuracy, latency and size, before and after."""
+"""What a run ends with: how good, how fast and how large the network is, before and after."""
 
 from dataclasses import dataclass
 
+from depthopt.core.metric import Metric
 from depthopt.tables.latency import LatencySummary, MeasurementConditions
 
 
@@ -10,14 +11,14 @@ class NetworkFigures:
     """One network's figures.
 
     Attributes:
-        accuracy: top-1 on the test split, points of 100.
+        metric: the task's, on the test split; of classification the accuracy, points of 100.
         latency: end to end, from the ONNX file.
         parameters: weights and biases, norms folded.
         convolutions: left in the network.
         activations: left in the network.
     """
 
-    accuracy: float
+    metric: float
     latency: LatencySummary
     parameters: int
     convolutions: int
@@ -29,27 +30,28 @@ class Result:
     """A finished run.
 
     Attributes:
-        model: timm name of the original network.
+        model: name of the original network.
         data: data set.
         original: the network before.
         compressed: the fused network.
-        untrained_accuracy: of the shallow network before finetuning, points of 100.
-        test_images: that accuracies were measured on.
+        untrained_metric: of the shallow network before finetuning.
+        test_images: number of examples that metrics were measured on.
         speedup: measured, original over compressed, timed in turn in one process.
         predicted_ms: what the latency table predicted for the plan.
         predicted_speedup: what the latency table predicted.
-        fused_difference: largest relative difference of logits, fused against trained.
+        fused_difference: largest relative difference of outputs, fused against trained.
         onnx_difference: the same, ONNX file against fused.
         conditions: of the latencies.
         fused: folder of the fused model, for ``depthopt.load``.
         onnx: path of its ONNX file.
+        metric: what the metrics are.
     """
 
     model: str
     data: str
     original: NetworkFigures
     compressed: NetworkFigures
-    untrained_accuracy: float
+    untrained_metric: float
     test_images: int
     speedup: float
     predicted_ms: float
@@ -59,3 +61,4 @@ class Result:
     conditions: MeasurementConditions
     fused: str
     onnx: str
+    metric: Metric

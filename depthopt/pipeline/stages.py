@@ -48,7 +48,7 @@ _WITHOUT_EFFECT = {
 
 def _of(*sections: str) -> Callable[[Recipe], Any]:
     return lambda recipe: as_first_said(
-        recipe.model_dump(mode="json", include={*sections, "seed"}, exclude=_WITHOUT_EFFECT)
+        recipe.model_dump(mode="json", include={*sections, "seed", "task"}, exclude=_WITHOUT_EFFECT)
     )
 
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from depthopt.core.candidate import Candidate, kept_blocks
 from depthopt.core.chain import Chain
+from depthopt.core.metric import Metric
 from depthopt.core.plan import Frontier, Plan
 from depthopt.core.progress import Progress, silent
 from depthopt.core.trials import Trial, Trials
@@ -45,6 +46,7 @@ def contenders(
     frontier: Frontier,
     asked: float,
     timer: Timer,
+    metric: Metric,
     progress: Progress = silent,
 ) -> Trials:
     """Distinct plans that ``timer`` finds as fast as asked, each the mildest in its own way.
@@ -63,6 +65,7 @@ def contenders(
         frontier: what ``solve`` gave for them.
         asked: speed-up over the original.
         timer: measures a plan's; asked once per plan.
+        metric: what plans will be tried by, beside the loss.
         progress: is told of the plans timed, and how many at most will be.
 
     Raises:
@@ -89,7 +92,7 @@ def contenders(
             continue  # the fastest plan of this frontier is another one, and not as fast
         plan = _predicted(pick.plan, chain, latency)
         found.setdefault(changing(plan.choices), Trial(share, plan, pick.speedup))
-    return Trials(tuple(found.values()))
+    return Trials(tuple(found.values()), metric)
 
 
 def weighted(chain: Chain, latency: LatencyTable, share: float) -> LatencyTable:
@@ -145,7 +148,7 @@ def tried(
             continue
         try:
             got = attempt(trial.plan)
-            known[i] = replace(trial, loss=got.loss, accuracy=got.accuracy)
+            known[i] = replace(trial, loss=got.loss, metric=got.metric)
         except TrainingDiverged as error:
             known[i] = replace(trial, failure=str(error))
         logger.info(
@@ -153,5 +156,5 @@ def tried(
             known[i].failure or known[i].loss,
         )  # fmt: skip
         if on_update is not None:
-            on_update(Trials(tuple(known)))
-    return Trials(tuple(known))
+            on_update(replace(trials, trials=tuple(known)))
+    return replace(trials, trials=tuple(known))

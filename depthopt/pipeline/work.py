@@ -2,13 +2,15 @@
 
 import logging
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
+from typing import Any
 
 from torch import nn
 
 from depthopt.core.artefacts import load_json, save_json
 from depthopt.core.plan import Frontier, Plan
 from depthopt.core.trials import Trial, Trials
+from depthopt.data.dataset import Preprocessing
 from depthopt.errors import CheckFailed
 from depthopt.export.onnx import export_onnx
 from depthopt.export.saved import load_saved, save
@@ -28,7 +30,6 @@ from depthopt.models.weights import load_weights, save_weights
 from depthopt.pipeline.context import BATCH, CandidateList, Context
 from depthopt.pipeline.measure import fused_difference, measure
 from depthopt.pipeline.trials import contenders, tried
-from depthopt.rewrite.classifier import regress_classifier
 from depthopt.shallow.apply import apply
 from depthopt.shallow.fuse import fuse
 from depthopt.shallow.segment_ends import segment_ends
@@ -46,20 +47,20 @@ TRIALS = "trials.json"
 FINETUNE_CHECKPOINT = "finetune.checkpoint.safetensors"
 
 FUSED_TOLERANCE = 1e-4
-"""Largest relative difference of logits between the fused and the trained network."""
+"""Largest relative difference of outputs between the fused and the trained network."""
 
 
 def teacher_is_trained(run: Context) -> bool:
     """Whether the original is trained in the run, and not merely loaded.
 
-    Timm's weights are trained on too, where their head is of another number of classes.
+    A source's weights are trained on too, where they are for another number of outputs.
     """
     section = run.recipe.model
     if section.checkpoint is not None:
         return False
     if not section.pretrained:
         return True
-    return trained_for(section.name) != len(run.data.class_names)
+    return trained_for(section.name) != run.task.width(run.data)
 
 
 def run_teacher(run: Context) -> str:
@@ -75,6 +76,7 @@ def run_teacher(run: Context) -> str:
         finetune(
             model,
             run.data,
+            task=run.task,
             config=run.train_config(run.recipe.teacher),
             checkpoint=run.path(TEACHER_CHECKPOINT),
             log_dir=run.path("logs/teacher"),
@@ -84,8 +86,7 @@ def run_teacher(run: Context) -> str:
         return ""
     save_weights(model, run.path("teacher.safetensors"))
     run.path(TEACHER_CHECKPOINT).unlink(missing_ok=True)
-    score = evaluate(model, run.data.calibration.batches(BATCH))
-    return f"{'trained' if trained else 'loaded'}, {score.accuracy:.1f} % on held-out images"
+    return f"{'trained' if trained else 'loaded'}, {_held_out_metric(run, model)}"
 
 
 def run_extract(run: Context) -> str:
@@ -149,22 +150,10 @@ def _export(
     batch: int | None,
     metadata: Mapping[str, str] | None = None,
 ) -> float:
-    images, _ = next(run.data.calibration.batches(max(batch or 0, 16)))
-    return export_onnx(network, run.path(name), images=images, batch=batch, metadata=metadata)
-
-
-def _warn_of_missing_classes(run: Context) -> None:
-    seen = set(run.data.calibration.labels.tolist())
-    missing = [name for label, name in enumerate(run.data.class_names) if label not in seen]
-    if missing:
-        logger.warning(
-            "the %d calibration images hold none of %d classes (%s%s), which scores do not see; "
-            "raise data.calibration_images",
-            len(run.data.calibration),
-            len(missing),
-            ", ".join(missing[:3]),
-            ", ..." if len(missing) > 3 else "",
-        )
+    examples, _ = next(run.data.calibration.batches(max(batch or 0, 16)))
+    return export_onnx(
+        network, run.path(name), examples=examples, batch=batch, task=run.task, metadata=metadata
+    )
 
 
 def run_estimate(run: Context) -> str:
@@ -173,17 +162,21 @@ def run_estimate(run: Context) -> str:
     if section.estimator == "finetune":
         run.processes.require_one("estimate", "importance.estimator finetune")
     config, data = run.train_config(section.train), run.train_data(section.train_images)
-    _warn_of_missing_classes(run)
+    if (unseen := run.task.unseen(run.data)) is not None:
+        logger.warning("%s", unseen)
     known = load_json(ImportanceTable, checkpoint) if checkpoint.exists() else None
     table = estimate(
         run.teacher,
         run.chain,
         run.worthwhile,
         estimator=section.estimator,
-        fitting=run.train_images(section.images),
+        fitting=run.train_inputs(section.images),
         held_out=run.held_out(),
+        task=run.task,
         ridges=section.ridges,
-        train=lambda network: finetune(network, data, teacher=run.teacher, config=config),
+        train=lambda network: finetune(
+            network, data, task=run.task, teacher=run.teacher, config=config
+        ),
         form=run.recipe.apply.form,
         workers=Workers(section.workers, section.address),
         table=known,
@@ -253,6 +246,7 @@ def _tried(run: Context, frontier: Frontier) -> tuple[Trial, int]:
                 frontier=frontier,
                 asked=asked_speedup(frontier, speedup=budget.speedup, budget_ms=budget.ms),
                 timer=timer,
+                metric=run.task.metric,
                 progress=run.reporter.progress,
             )
         save_json(trials, path)
@@ -260,7 +254,7 @@ def _tried(run: Context, frontier: Frontier) -> tuple[Trial, int]:
         run.train_config(run.recipe.finetune),
         steps=run.recipe.trials.steps,
         evaluate_epochs=False,
-        target_accuracy=None,
+        target_metric=None,
         trackers=(),
     )
 
@@ -269,12 +263,13 @@ def _tried(run: Context, frontier: Frontier) -> tuple[Trial, int]:
         finetune(
             network,
             run.data,
+            task=run.task,
             teacher=run.teacher,
             matched=segment_ends(run.chain, plan),
             config=config,
             progress=run.reporter.progress,
         )
-        return evaluate(network, run.data.calibration.batches(BATCH))
+        return evaluate(network, run.data.calibration.batches(BATCH), task=run.task)
 
     trials = tried(trials, attempt, on_update=lambda known: save_json(known, path))
     return trials.best, len(trials.trials)
@@ -286,44 +281,48 @@ def _applied(run: Context, plan: Plan) -> TracedNetwork:
         run.teacher,
         run.chain,
         plan,
-        fitting=run.train_images(section.images),
+        fitting=run.train_inputs(section.images),
         form=section.form,
         ridges=run.recipe.importance.ridges,
         compensated=section.compensate,
         start=section.start,
         progress=run.reporter.progress,
     )
-    if section.classifier:
-        regress_classifier(
-            network,
-            run.train_batches(section.images),
-            run.held_out(),
-            label_smoothing=run.recipe.finetune.label_smoothing,
+    if section.head and run.task.regress_head is not None:
+        run.task.regress_head(
+            network, run.train_batches(section.images), run.held_out(), run.recipe.finetune
         )
     return network
 
 
 def _save(run: Context, network: TracedNetwork, folder: str) -> None:
     look = run.data.preprocessing
+    told: dict[str, Any] = {}
+    if isinstance(look, Preprocessing):
+        told = asdict(look)
+        del told["input_size"]
     save(
         network,
         run.path(folder),
         run.plan,
         arguments=run.arguments,
+        task=run.task.name,
         class_names=run.data.class_names,
-        mean=look.mean,
-        std=look.std,
-        interpolation=look.interpolation,
-        crop_pct=look.crop_pct,
+        **told,
     )
+
+
+def _held_out_metric(run: Context, network: nn.Module) -> str:
+    """How a network does on held-out images, in words."""
+    found = evaluate(network, run.data.calibration.batches(BATCH), task=run.task)
+    return f"{run.task.metric.text(found.metric, 1)} on held-out images"
 
 
 def run_apply(run: Context) -> str:
     """Carry the plan out: the shallow network, not yet trained."""
     network = _applied(run, run.plan)
     _save(run, network, "applied")
-    score = evaluate(network, run.data.calibration.batches(BATCH))
-    return f"{score.accuracy:.1f} % on held-out images with no training"
+    return f"{_held_out_metric(run, network)} with no training"
 
 
 def run_finetune(run: Context) -> str:
@@ -332,6 +331,7 @@ def run_finetune(run: Context) -> str:
     result = finetune(
         network,
         run.data,
+        task=run.task,
         teacher=run.teacher,
         matched=segment_ends(run.chain, run.plan),
         config=run.train_config(run.recipe.finetune),
@@ -344,26 +344,25 @@ def run_finetune(run: Context) -> str:
     _save(run, network, "finetuned")
     save_json(result, run.path("finetuned/history.json"))
     run.path(FINETUNE_CHECKPOINT).unlink(missing_ok=True)
-    score = evaluate(network, run.data.calibration.batches(BATCH))
-    return f"{score.accuracy:.1f} % on held-out images"
+    return _held_out_metric(run, network)
 
 
 def run_fuse(run: Context) -> str:
     """Fuse the finetuned network.
 
     Raises:
-        CheckFailed: the fused network's logits are not the trained one's.
+        CheckFailed: the fused network's outputs are not the trained one's.
     """
     trained = run.network("finetuned")
     fused = fuse(trained)
     difference = fused_difference(run, trained, fused)
     if not difference <= FUSED_TOLERANCE:
         raise CheckFailed(
-            f"the fused model's logits differ from the trained model's by {difference:.1e} "
+            f"the fused model's outputs differ from the trained model's by {difference:.1e} "
             f"relative, more than {FUSED_TOLERANCE:.0e}; nothing was written"
         )
     _save(run, fused, "fused")
-    return f"fused logits within {difference:.1e} of the trained network's"
+    return f"fused outputs within {difference:.1e} of the trained network's"
 
 
 def run_export(run: Context) -> str:
@@ -373,11 +372,12 @@ def run_export(run: Context) -> str:
         _export(run, network, name, batch=batch, metadata=metadata)
         for name, batch in (("fused.onnx", run.recipe.latency.batch), ("fused/model.onnx", None))
     )
-    return f"ONNX logits within {difference:.1e} of the fused network's"
+    return f"ONNX outputs within {difference:.1e} of the fused network's"
 
 
 def run_result(run: Context) -> str:
     """Time and evaluate the original and the fused network."""
     result = measure(run)
     save_json(result, run.path("result.json"))
-    return f"{result.speedup:.2f}x measured, {result.compressed.accuracy:.2f} % on test images"
+    found = result.metric.text(result.compressed.metric)
+    return f"{result.speedup:.2f}x measured, {found} on test images"

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from depthopt.core.metric import Metric
 from depthopt.errors import UsageError
 from depthopt.pipeline.result import Result
 from depthopt.report.reading import RunArtefacts
@@ -49,11 +50,15 @@ class Comparison:
     warnings: tuple[str, ...]
 
 
-HEADINGS = (
-    "run", "network", "data", "device, runtime", "accuracy, %", "before finetuning, %",
-    "latency, ms", "speed-up", "predicted", "cost", "parameters",
-)  # fmt: skip
-"""Of the rows that ``table_row`` gives."""
+def headings(comparison: "Comparison") -> tuple[str, ...]:
+    """Of the rows that ``table_row`` gives; the metric's name where all runs have the same."""
+    metrics = {run.result.metric for run in comparison.runs if run.result is not None}
+    metric = metrics.pop() if len(metrics) == 1 else Metric("metric")
+    before = f"before finetuning, {metric.unit}" if metric.unit else "before finetuning"
+    return (
+        "run", "network", "data", "device, runtime", metric.label, before,
+        "latency, ms", "speed-up", "predicted", "cost", "parameters",
+    )  # fmt: skip
 
 
 def compare(runs: Sequence[RunArtefacts]) -> Comparison:
@@ -71,7 +76,7 @@ def compare(runs: Sequence[RunArtefacts]) -> Comparison:
 
 
 def table_row(run: ComparedRun) -> tuple[str, ...]:
-    """A run's figures as text, under ``HEADINGS``."""
+    """A run's figures as text, under ``headings``."""
     where, result = run.conditions, run.result
     device = "" if where is None else f"{where.device}, {where.runtime} {where.runtime_version}"
     known = (
@@ -86,8 +91,8 @@ def table_row(run: ComparedRun) -> tuple[str, ...]:
         run.model,
         result.data,
         device,
-        f"{before.accuracy:.2f} to {after.accuracy:.2f}",
-        f"{result.untrained_accuracy:.2f}",
+        f"{before.metric:.2f} to {after.metric:.2f}",
+        f"{result.untrained_metric:.2f}",
         f"{before.latency.median_ms:.3f} to {after.latency.median_ms:.3f}",
         f"{result.speedup:.2f}x",
         *known,
@@ -135,7 +140,7 @@ def _warnings(runs: Sequence[ComparedRun]) -> list[str]:
             )
         if first.result and run.result and first.result.data != run.result.data:
             found.append(
-                f"accuracies of {first.name} and {run.name} are on other data "
+                f"metrics of {first.name} and {run.name} are on other data "
                 f"({first.result.data}, {run.result.data})"
             )
     return found + [f"{run.name}: {note}" for run in runs for note in run.notes]

@@ -21,13 +21,6 @@ SEGMENT_HEADINGS = (
 """Of the rows that ``segment_rows`` gives."""
 
 
-TRIAL_HEADINGS = (
-    "", "measured", "predicted", "cost", "replacements", "blocks",
-    "held-out loss", "accuracy, %",
-)  # fmt: skip
-"""Of the rows that ``trial_rows`` gives."""
-
-
 @dataclass(frozen=True, slots=True)
 class Row:
     """A figure of the original network and of the compressed one, as text."""
@@ -41,17 +34,19 @@ def result_rows(result: Result) -> tuple[Row, ...]:
     """A finished run's figures, before and after."""
     before, after = result.original, result.compressed
     predicted = f"{result.predicted_ms:.3f} ms, {result.predicted_speedup:.2f}x"
+    metric = result.metric
+    unit = f", {metric.unit}" if metric.unit else ""
     return (
-        Row("accuracy, %", f"{before.accuracy:.2f}", f"{after.accuracy:.2f}"),
-        Row("accuracy before finetuning, %", "", f"{result.untrained_accuracy:.2f}"),
+        Row(metric.label, f"{before.metric:.2f}", f"{after.metric:.2f}"),
+        Row(f"{metric.name} before finetuning{unit}", "", f"{result.untrained_metric:.2f}"),
         Row("latency, ms (quartiles)", _latency(before.latency), _latency(after.latency)),
         Row("speed-up", "", f"{result.speedup:.2f}x"),
         Row("predicted", "", predicted),
         Row("parameters", f"{before.parameters:,}", f"{after.parameters:,}"),
         Row("convolutions", str(before.convolutions), str(after.convolutions)),
         Row("activations", str(before.activations), str(after.activations)),
-        Row("fused against trained logits", "", f"within {result.fused_difference:.1e}"),
-        Row("ONNX against fused logits", "", f"within {result.onnx_difference:.1e}"),
+        Row("fused against trained outputs", "", f"within {result.fused_difference:.1e}"),
+        Row("ONNX against fused outputs", "", f"within {result.onnx_difference:.1e}"),
     )
 
 
@@ -83,8 +78,16 @@ def segment_rows(found: Explorer, index: int) -> tuple[tuple[str, ...], ...]:
     return tuple(rows)
 
 
+def trial_headings(run: RunArtefacts) -> tuple[str, ...]:
+    """Of the rows that ``trial_rows`` gives."""
+    metric = "" if run.trials is None else run.trials.metric.label
+    return (
+        "", "measured", "predicted", "cost", "replacements", "blocks", "held-out loss", metric,
+    )  # fmt: skip
+
+
 def trial_rows(run: RunArtefacts) -> tuple[tuple[str, ...], ...]:
-    """The plans that were finetuned a little, under ``TRIAL_HEADINGS``."""
+    """The plans that were finetuned a little, under ``trial_headings``."""
     trials = () if run.trials is None else run.trials.trials
     return tuple(
         (
@@ -95,7 +98,7 @@ def trial_rows(run: RunArtefacts) -> tuple[tuple[str, ...], ...]:
             str(len(changing(trial.plan.choices))),
             str(sum(choice.end - choice.start for choice in changing(trial.plan.choices))),
             trial.failure or ("" if trial.loss is None else f"{trial.loss:.4g}"),
-            "" if trial.accuracy is None else f"{trial.accuracy:.2f}",
+            "" if trial.metric is None else f"{trial.metric:.2f}",
         )
         for trial in trials
     )
@@ -130,11 +133,11 @@ def stage_rows(run: RunArtefacts) -> tuple[tuple[str, str, str], ...]:
 def headline(run: RunArtefacts) -> str:
     """One sentence on what the run came to."""
     if run.result is not None:
-        result = run.result
+        result, metric = run.result, run.result.metric
         return (
             f"{result.speedup:.2f} times as fast: {result.original.latency.median_ms:.3f} to "
-            f"{result.compressed.latency.median_ms:.3f} ms; accuracy "
-            f"{result.original.accuracy:.2f} to {result.compressed.accuracy:.2f} % on "
+            f"{result.compressed.latency.median_ms:.3f} ms; {metric.name} "
+            f"{result.original.metric:.2f} to {metric.text(result.compressed.metric)} on "
             f"{result.test_images:,} test images."
         )
     if run.plan is not None:
@@ -166,11 +169,11 @@ def frontier_sentence(frontier: Frontier, result: Result | None) -> str:
     )
     if result is None:
         return f"{text} Nothing was measured end to end yet."
-    before, after = result.original, result.compressed
+    before, after, said = result.original, result.compressed, result.metric.text
     return (
         f"{text} Measured: the original at {before.latency.median_ms:.3f} ms and "
-        f"{before.accuracy:.2f} %; the run's plan at {after.latency.median_ms:.3f} ms and "
-        f"{result.untrained_accuracy:.2f} % before, {after.accuracy:.2f} % after finetuning."
+        f"{said(before.metric)}; the run's plan at {after.latency.median_ms:.3f} ms and "
+        f"{said(result.untrained_metric)} before, {said(after.metric)} after finetuning."
     )
 
 
@@ -197,10 +200,12 @@ def training_sentence(training: TrainResult) -> str:
         f"{len(history)} epochs, {training.steps} steps, {seconds:.0f} s: the loss went from "
         f"{history[0].loss:.4g} to {history[-1].loss:.4g}"
     )
-    measured = [epoch.accuracy for epoch in history if epoch.accuracy is not None]
+    measured, metric = [e.metric for e in history if e.metric is not None], training.metric
     if not measured:
-        return f"{text}. Accuracy was not measured while training (evaluate_epochs)."
-    return f"{text}, accuracy on held-out images from {measured[0]:.2f} to {measured[-1]:.2f} %."
+        name = metric.name[0].upper() + metric.name[1:]
+        return f"{text}. {name} was not measured while training (evaluate_epochs)."
+    last = metric.text(measured[-1])
+    return f"{text}, {metric.name} on held-out images from {measured[0]:.2f} to {last}."
 
 
 def validation_sentence(validation: Validation) -> str:

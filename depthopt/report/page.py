@@ -15,7 +15,7 @@ from depthopt.core.artefacts import to_plain
 from depthopt.core.plan import Plan
 from depthopt.pipeline.result import Result
 from depthopt.report import facts
-from depthopt.report.compare import HEADINGS, Comparison, table_row
+from depthopt.report.compare import Comparison, headings, table_row
 from depthopt.report.explorer import explorer
 from depthopt.report.reading import RunArtefacts
 from depthopt.tables.importance import ImportanceTable
@@ -28,7 +28,7 @@ def report_page(run: RunArtefacts) -> str:
         "explorer": None if found is None else asdict(found),
         "measured": None if run.result is None else _measured(run.result, run.plan),
         "importance": None if run.importance is None else _cheapest(run.importance),
-        "training": None if run.training is None else [asdict(e) for e in run.training.history],
+        "training": None if run.training is None else asdict(run.training),
         "validations": [to_plain(validation) for validation in run.validations],
     }
     scripts = ("theme.js", "strip.js", "explorer.js", "plots.js")
@@ -44,16 +44,17 @@ def comparison_page(comparison: Comparison) -> str:
         scripts,
         asdict(comparison),
         comparison=comparison,
-        headings=HEADINGS,
+        headings=headings(comparison),
         rows=rows,
     )
 
 
 def _measured(result: Result, plan: Plan | None) -> dict[str, Any]:
     return {
-        "original": [result.original.latency.median_ms, result.original.accuracy],
-        "untrained": [result.compressed.latency.median_ms, result.untrained_accuracy],
-        "finetuned": [result.compressed.latency.median_ms, result.compressed.accuracy],
+        "original": [result.original.latency.median_ms, result.original.metric],
+        "untrained": [result.compressed.latency.median_ms, result.untrained_metric],
+        "finetuned": [result.compressed.latency.median_ms, result.compressed.metric],
+        "metric": asdict(result.metric),
         "predicted_ms": result.predicted_ms,
         "speedup": result.speedup,
         "predicted_speedup": result.predicted_speedup,

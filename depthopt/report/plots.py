@@ -66,18 +66,18 @@ def frontier_figure(frontier: Frontier, plan: Plan | None, result: Result | None
     below.set(yscale="log", xlabel="latency, ms", ylabel="importance cost")
     below.legend(fontsize="small")
     if result is not None:
-        _draw_accuracies(rows[0], result)
+        _draw_metric(rows[0], result)
     rows[0].set_title(literal(frontier.model))
     return figure
 
 
-def _draw_accuracies(axes: Axes, result: Result) -> None:
+def _draw_metric(axes: Axes, result: Result) -> None:
     before, after = result.original, result.compressed
     ms = after.latency.median_ms
-    axes.plot(before.latency.median_ms, before.accuracy, "s", color=_EDGE, label="original")
-    axes.plot(ms, result.untrained_accuracy, "v", color=_UNTRAINED, label="before finetuning")
-    axes.plot(ms, after.accuracy, "*", ms=11, color=_FINETUNED, label="finetuned")
-    axes.set(ylabel="accuracy, %")
+    axes.plot(before.latency.median_ms, before.metric, "s", color=_EDGE, label="original")
+    axes.plot(ms, result.untrained_metric, "v", color=_UNTRAINED, label="before finetuning")
+    axes.plot(ms, after.metric, "*", ms=11, color=_FINETUNED, label="finetuned")
+    axes.set(ylabel=literal(result.metric.label))
     axes.legend(fontsize="small")
 
 
@@ -162,18 +162,20 @@ def _fixed(axes: Axes, x: float, y: float, width: float) -> None:
 
 
 def training_figure(training: TrainResult) -> Figure:
-    """Loss, and accuracy where it was measured, by epoch."""
+    """Loss, and the metric where it was measured, by epoch."""
     figure = Figure(figsize=(6, 3.5), layout="constrained")
     axes = figure.add_subplot(xlabel="epoch", ylabel="training loss")
     epochs = range(1, len(training.history) + 1)
     axes.plot(epochs, [epoch.loss for epoch in training.history], marker=".", color=_PREDICTED)
     measured = [
-        (i, epoch.accuracy)
+        (i, epoch.metric)
         for i, epoch in zip(epochs, training.history, strict=True)
-        if epoch.accuracy is not None
+        if epoch.metric is not None
     ]
     if measured:
         other = axes.twinx()
-        other.set_ylabel("accuracy on held-out images, %")
+        metric = training.metric
+        unit = f", {metric.unit}" if metric.unit else ""
+        other.set_ylabel(literal(f"{metric.name} on held-out images{unit}"))
         other.plot(*zip(*measured, strict=True), marker="s", linestyle="--", color=_FINETUNED)
     return figure

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from timm.data.readers.img_extensions import IMG_EXTENSIONS
 
+from depthopt.core.inputs import called, image_size
 from depthopt.data.dataset import Preprocessing
 from depthopt.data.images import ImageFile, ImageSplit
 from depthopt.errors import ArtefactError, DataError
@@ -52,7 +53,7 @@ def predict(folder: Path, images: Sequence[Path], *, top: int = 5) -> tuple[Pred
     )
     network = load(folder)
     with torch.no_grad():
-        logits = torch.cat([network(pixels) for pixels, _ in split.batches(_BATCH)])
+        logits = torch.cat([called(network, pixels) for pixels, _ in split.batches(_BATCH)])
     names = saved.class_names or tuple(map(str, range(logits.shape[1])))
     found = logits.softmax(1).topk(min(top, len(names)))
     return tuple(
@@ -88,5 +89,5 @@ def _preprocessing(saved: SavedModel, folder: Path) -> Preprocessing:
             "with its mean and std"
         )
     return Preprocessing(
-        saved.input_size, saved.mean, saved.std, saved.interpolation, saved.crop_pct
+        image_size(saved.input_size), saved.mean, saved.std, saved.interpolation, saved.crop_pct
     )

@@ -8,24 +8,31 @@ from depthopt.runtimes.base import Session
 
 
 class SessionModule(nn.Module):
-    """A session with one input, from images (N, C, H, W) to its first output.
+    """A session, from images (N, C, H, W), or named inputs, to its first output.
 
-    Images are run in the batches that the session takes; the last ones are repeated to fill one.
+    They are run in the batches that the session takes; the last ones are repeated to fill one.
     """
 
     def __init__(self, session: Session, *, batch: int) -> None:
-        """Take a session, and the images per run where it leaves them open."""
+        """Take a session, and the examples per run where it leaves them open."""
         super().__init__()
         self._session = session
-        ((self._name, shape),) = session.input_shapes.items()
-        self._batch = shape[0] or batch
+        self._names = tuple(session.input_shapes)
+        self._batch = next(iter(session.input_shapes.values()))[0] or batch
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Run all images."""
-        outputs = []
-        for part in torch.split(images, self._batch):
-            missing = self._batch - len(part)
-            filled = torch.cat([part, part[-1:].expand(missing, -1, -1, -1)])
-            found = self._session.run({self._name: filled.contiguous().numpy()})
-            outputs.append(np.array(found[0][: len(part)]))
+    def forward(self, *images: Tensor, **named: Tensor) -> Tensor:
+        """Run all examples."""
+        inputs = named or dict(zip(self._names, images, strict=True))
+        outputs, examples = [], len(next(iter(inputs.values())))
+        for begin in range(0, examples, self._batch):
+            part = {name: x[begin : begin + self._batch] for name, x in inputs.items()}
+            filled = {name: _filled(x, self._batch).numpy() for name, x in part.items()}
+            here = len(next(iter(part.values())))
+            outputs.append(np.array(self._session.run(filled)[0][:here]))
         return torch.from_numpy(np.concatenate(outputs))
+
+
+def _filled(part: Tensor, batch: int) -> Tensor:
+    """A batch whose last example is repeated until it is whole."""
+    missing = batch - len(part)
+    return torch.cat([part, part[-1:].expand(missing, *part.shape[1:])]).contiguous()

@@ -118,7 +118,7 @@ def finetune(
         model.load_state_dict(state.ema.module.state_dict())
         come_into_their_own(model, 1.0)
     model.eval().to(home).to(memory_format=torch.contiguous_format)
-    return TrainResult(tuple(state.history), state.step)
+    return TrainResult(tuple(state.history), state.step, task.metric)
 
 
 def steps_of(config: TrainConfig, images: int) -> int:

@@ -180,7 +180,7 @@ def test_lost_accuracy_is_a_regression(call, classifiers, tmp_path, caplog):
     assert "accepted down to" in out
     case = ET.parse(tmp_path / "j.xml").getroot().find(".//testcase[@name='accuracy']")  # noqa: S314
     assert case.find("failure") is not None
-    assert call(good, bad, *digits, "--accuracy-tolerance", "100")[0] == 0
+    assert call(good, bad, *digits, "--metric-tolerance", "100")[0] == 0
     assert call("--record", "b.json", good, *digits)[0] == 0
     assert call("--against", "b.json", bad, *digits)[0] == 1
     call("--against", "b.json", bad, *digits[2:])
@@ -260,7 +260,7 @@ def test_bad_input_is_refused_in_one_line(call, small, tmp_path):
         ((small, small, "--seconds", "0"), "must be positive"),
         ((small, small, "--seconds", "nan"), "must be positive"),
         ((small, small, "--seconds", "inf"), "must be positive"),
-        ((small, small, "--accuracy-tolerance", "nan"), "0 to 100 points"),
+        ((small, small, "--metric-tolerance", "nan"), "0 to 100 points"),
         ((small, any_size), "only the batch may be free"),
         ((small, small, "--history", damaged), "line 1, is no check"),
         (("--record", "b.json", small, "--junit", "j.xml"), "checks nothing"),

@@ -24,12 +24,19 @@ function traces(run, i, log, least) {
   });
   if (run.cost !== null) mark(run.predicted_speedup, y(run.cost), "y", true, "its plan");
   if (run.result) {
-    const before = run.result.original.accuracy;
-    mark(run.result.speedup, run.result.untrained_accuracy - before, "y2", false,
+    const before = run.result.original.metric;
+    mark(run.result.speedup, run.result.untrained_metric - before, "y2", false,
       "before finetuning");
-    mark(run.result.speedup, run.result.compressed.accuracy - before, "y2", true, "finetuned");
+    mark(run.result.speedup, run.result.compressed.metric - before, "y2", true, "finetuned");
   }
   return found;
+}
+
+// The metric of all runs, if they have the same.
+function metric() {
+  const names = new Set(DATA.runs.filter((run) => run.result).map(({ result }) => (
+    result.metric.unit === "%" ? `${result.metric.name}, points` : result.metric.name)));
+  return names.size === 1 ? plain([...names][0]) : "the metric";
 }
 
 function drawComparison() {
@@ -39,7 +46,7 @@ function drawComparison() {
   Plotly.react(byId("plot"), DATA.runs.flatMap((run, i) => traces(run, i, log, least)), layout({
     xaxis: axis("speed-up", { anchor: "y" }),
     yaxis: costAxis(log, costs.map((cost) => Math.max(cost, least)), [0, 0.56]),
-    yaxis2: axis("change of accuracy, points", { domain: [0.64, 1] }),
+    yaxis2: axis(`change of ${metric()}`, { domain: [0.64, 1] }),
   }), CONFIG);
 }
 

@@ -69,12 +69,12 @@ function drawFrontier() {
     name: "the slider's plan", x: [null], y: [null], mode: "markers", hoverinfo: "skip",
     marker: { symbol: "circle-open", size: 16, color: colour("text"), line: { width: 2.5 } },
   });
-  Plotly.react(holder, [...traces, ...accuracies(measured, mark, x)], layout({
+  Plotly.react(holder, [...traces, ...metrics(measured, mark, x)], layout({
     xaxis: fast ? axis("speed-up, faster to the left", { anchor: "y", autorange: "reversed" })
       : axis("latency, ms", { anchor: "y", rangemode: "tozero" }),
     yaxis: costAxis(log, points.map((point) => y(point.cost)), measured ? [0, 0.62] : [0, 1]),
     shapes: ring(),
-    ...(measured ? { yaxis2: axis("accuracy, %", { domain: [0.7, 1] }) } : {}),
+    ...(measured ? { yaxis2: axis(label(measured.metric), { domain: [0.7, 1] }) } : {}),
   }), CONFIG);
   if (!holder.listening) {
     holder.listening = true;
@@ -84,12 +84,14 @@ function drawFrontier() {
   }
 }
 
+const label = ({ name, unit }) => plain(unit ? `${name}, ${unit}` : name);
+
 // What was measured in the end, above the frontier on the same axis.
-function accuracies(measured, mark, x) {
+function metrics(measured, mark, x) {
   if (!measured) return [];
-  const one = (name, [time, accuracy], marker) => ({
-    name, x: [x(time, measured.original[0])], y: [accuracy], yaxis: "y2", mode: "markers", marker, showlegend: name !== "original",
-    cliponaxis: false, hovertemplate: `${name}: %{y:.2f} % at ${ms(time)} ms<extra></extra>`,
+  const one = (name, [time, metric], marker) => ({
+    name, x: [x(time, measured.original[0])], y: [metric], yaxis: "y2", mode: "markers", marker, showlegend: name !== "original",
+    cliponaxis: false, hovertemplate: `${name}: %{y:.2f} ${plain(measured.metric.unit)} at ${ms(time)} ms<extra></extra>`,
   });
   return [
     one("original", measured.original, mark("square", 11, "grey")),
@@ -125,23 +127,24 @@ function drawImportance() {
 }
 
 function drawTraining() {
-  const epochs = DATA.training.map((_, i) => i + 1);
+  const { history, metric } = DATA.training;
+  const epochs = history.map((_, i) => i + 1);
   const traces = [{
-    name: "loss", x: epochs, y: DATA.training.map((epoch) => epoch.loss), mode: "lines+markers",
+    name: "loss", x: epochs, y: history.map((epoch) => epoch.loss), mode: "lines+markers",
     line: { color: colour("accent") }, hovertemplate: "epoch %{x}: loss %{y:.4g}<extra></extra>",
   }];
-  const measured = DATA.training.some((epoch) => epoch.accuracy !== null);
+  const measured = history.some((epoch) => epoch.metric !== null);
   if (measured) {
     traces.push({
-      name: "accuracy", x: epochs, y: DATA.training.map((epoch) => epoch.accuracy), yaxis: "y2",
+      name: plain(metric.name), x: epochs, y: history.map((epoch) => epoch.metric), yaxis: "y2",
       mode: "lines+markers", line: { color: colour("green"), dash: "dash" },
       marker: { symbol: "square" }, connectgaps: true,
-      hovertemplate: "epoch %{x}: %{y:.2f} %<extra></extra>",
+      hovertemplate: `epoch %{x}: %{y:.2f} ${plain(metric.unit)}<extra></extra>`,
     });
   }
   Plotly.react(byId("training"), traces, layout({
     xaxis: axis("epoch", {}), yaxis: axis("training loss", {}),
-    ...(measured ? { yaxis2: axis("accuracy, %", { overlaying: "y", side: "right" }) } : {}),
+    ...(measured ? { yaxis2: axis(label(metric), { overlaying: "y", side: "right" }) } : {}),
     showlegend: measured,
   }), CONFIG);
 }
