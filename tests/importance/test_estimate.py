@@ -182,7 +182,7 @@ def test_finetune_goes_on_from_the_entries_that_are_known() -> None:
     trained.clear()
     assert estimate(MODEL, CHAIN, SOME, table=updates[1], **options) == whole
     assert len(trained) == len(SOME) - 2
-    with pytest.raises(TableError, match="by regression on 32 images, .* Residual by finetune"):
+    with pytest.raises(TableError, match=r"by regression on 32 images, .* Residual by finetune"):
         estimate(MODEL, CHAIN, SOME, table=table_of_all(), **options)
 
 
