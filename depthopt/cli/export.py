@@ -61,7 +61,7 @@ def _int8(context: "Context", model: Path) -> Path:
     from depthopt.export.quantise import quantise  # noqa: PLC0415 - torch takes seconds
 
     path = model.with_name("model.int8.onnx")
-    quantise(model, path, fitting=context.train_inputs(context.recipe.importance.images))
+    quantise(model, path, examples=context.train_inputs(context.recipe.importance.images))
     return path
 
 

@@ -8,7 +8,7 @@ name, which are the names of ``forward``'s parameters.
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, Union
 
 from pydantic_core import CoreSchema
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:  # torch takes seconds to import, and tables are read without 
 ImageSize = tuple[int, int, int]
 """(channels, height, width)."""
 
-Inputs: TypeAlias = "Tensor | Mapping[str, Tensor]"
+Inputs: TypeAlias = Union["Tensor", Mapping[str, "Tensor"]]
 """A batch of images (N, C, H, W), or of each input by name (N, ...)."""
 
 _DTYPES = ("float32", "float16", "float64", "int64", "int32", "uint8", "bool")

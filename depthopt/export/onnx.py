@@ -45,6 +45,7 @@ def export_onnx(
     batch: int | None = 1,
     opset: int = OPSET,
     task: Task | str = DEFAULT,
+    names: tuple[str, str] | None = None,
     metadata: Mapping[str, str] | None = None,
     tolerance: float = TOLERANCE,
 ) -> float:
@@ -59,8 +60,9 @@ def export_onnx(
         batch: examples per inference; None leaves it free, and checks the file at 1 and at 8 (or
             at all of the examples, 2 or more, if these are fewer).
         opset: version of ONNX's operators.
-        task: what the network is for, by which the output is named; the input is named ``image``,
-            or the inputs as they are.
+        task: what the network is for.
+        names: of the one input and of the output; by default ``image``, and what the task calls
+            it. Named inputs keep their names.
         metadata: what else the file says of itself, beside depthopt's version; see
             ``SavedModel.metadata``.
         tolerance: largest accepted relative difference of outputs.
@@ -80,8 +82,8 @@ def export_onnx(
         raise DataError(f"{given} images cannot check an export of batch {most}; give more")
     with evaluating(network):
         wanted = called(network, examples)
-    output = task_of(task).output
-    model = _translated(network, first(examples, most), output, dynamic=batch is None)
+    names = names or ("image", task_of(task).output)
+    model = _translated(network, first(examples, most), names, dynamic=batch is None)
     model = _converted(model, opset)
     model.producer_name, model.producer_version = "depthopt", version("depthopt")
     onnx.helper.set_model_props(
@@ -167,7 +169,7 @@ def evaluating(network: nn.Module) -> Iterator[None]:
 
 
 def _translated(
-    network: nn.Module, inputs: Inputs, output: str, *, dynamic: bool
+    network: nn.Module, inputs: Inputs, names: tuple[str, str], *, dynamic: bool
 ) -> onnx.ModelProto:
     """The network by torch's exporter, simplified.
 
@@ -176,16 +178,16 @@ def _translated(
     copied = copy.deepcopy(network).eval().to(memory_format=torch.contiguous_format)
     batch: Any = {0: torch.export.Dim("batch")}
     if isinstance(inputs, Mapping):
-        names, args = list(inputs), tuple[Tensor, ...]()
+        own, args = list(inputs), tuple[Tensor, ...]()
         kwargs = {name: tensor.contiguous() for name, tensor in inputs.items()}
-        shapes: Any = dict.fromkeys(names, batch)
+        shapes: Any = dict.fromkeys(own, batch)
     else:
-        names, args, kwargs, shapes = ["image"], (inputs.contiguous(),), {}, (batch,)
+        own, args, kwargs, shapes = [names[0]], (inputs.contiguous(),), {}, (batch,)
     try:
         with _quiet(), torch.no_grad():
             program = torch.onnx.export(
                 copied, args, kwargs=kwargs, dynamo=True, verbose=False, opset_version=OPSET,
-                input_names=names, output_names=[output],
+                input_names=own, output_names=names[1:],
                 dynamic_shapes=shapes if dynamic else None,
             )  # fmt: skip
     except torch.onnx.OnnxExporterError as error:

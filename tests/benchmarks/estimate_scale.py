@@ -33,7 +33,7 @@ def estimated(
         context.teacher,
         context.chain,
         candidates,
-        fitting=context.train_images(images),
+        fitting=context.train_inputs(images),
         held_out=context.held_out(),
         workers=workers,
     )

@@ -68,7 +68,7 @@ def one(options: argparse.Namespace) -> None:
     finetune(model, data, config=config)
     seconds = time.monotonic() - begin
     if os.environ.get("RANK", "0") == "0":
-        print(json.dumps([evaluate(model, data.test.batches(BATCH)).accuracy, seconds]))
+        print(json.dumps([evaluate(model, data.test.batches(BATCH)).metric, seconds]))
 
 
 def processes(options: argparse.Namespace) -> None:
@@ -117,7 +117,7 @@ def forms(options: argparse.Namespace) -> None:
         given = ["candidates.kinds=[drop, merge]", f"apply.form={form}", *options.overrides]
         context = run(load_recipe(options.recipe, given), options.run_dir, until="apply")
         network = context.network("applied")
-        untrained = evaluate(network, context.data.test.batches(BATCH)).accuracy
+        untrained = evaluate(network, context.data.test.batches(BATCH)).metric
         note = f"{form}, {context.plan.speedup:.2f}x predicted ({untrained:.1f} % untrained)"
         contestants.append(Contestant(form, note, network))
     _race(contestants, context, context.train_config(context.recipe.finetune), options)

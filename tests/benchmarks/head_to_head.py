@@ -199,7 +199,7 @@ class Match:
         return network
 
     def _accuracy(self, network: nn.Module) -> float:
-        return evaluate(network, self.context.data.test.batches(BATCH)).accuracy
+        return evaluate(network, self.context.data.test.batches(BATCH)).metric
 
     def _time(self, families: dict[str, Callable[[], Family]], methods: Methods) -> None:
         """Time all that was picked in turn, until each has been timed some times."""

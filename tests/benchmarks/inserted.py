@@ -54,7 +54,7 @@ def main() -> None:
                 context = run(varied(recipe, way, seed), options.run_dir, until="finetune",
                               reporter=reporter)  # fmt: skip
             found = evaluate(context.network("finetuned"), context.data.test.batches(BATCH))
-            accuracies.append(found.accuracy)
+            accuracies.append(found.metric)
         inserted = sum(c.activation is not None for c in changing(context.plan.choices))
         print(
             f"| {way} | {context.plan.speedup:.2f}x predicted | {inserted} with an activation | "

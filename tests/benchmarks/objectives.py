@@ -60,7 +60,7 @@ FORETELLING: dict[str, Number] = OBJECTIVES | {
     "divergence + 10 rise": lambda entry: entry.divergence + 10 * rise(entry),
     "change of loss": lambda entry: entry.loss_increase,
     "divergence + change of loss": lambda entry: entry.divergence + entry.loss_increase,
-    "loss of accuracy": lambda entry: -entry.accuracy_change,
+    "loss of accuracy": lambda entry: -entry.metric_change,
     "replacements": lambda _entry: 1.0,
 }
 
@@ -135,7 +135,7 @@ def finetuned(
 ) -> Finetuned:
     """With the accuracies that one seed leads to."""
     device = torch.accelerator.current_accelerator() or torch.device("cpu")
-    images = context.train_images(context.recipe.apply.images)
+    images = context.train_inputs(context.recipe.apply.images)
     network = apply(
         context.teacher.to(device),
         context.chain,
@@ -153,7 +153,7 @@ def finetuned(
     )
     finetune(network, context.data, config=config)
     accuracies = [
-        evaluate(network, split.batches(BATCH)).accuracy
+        evaluate(network, split.batches(BATCH)).metric
         for split in (context.data.test, context.data.calibration)
     ]
     return replace(

@@ -97,13 +97,13 @@ def measured(context: Context) -> tuple[float, float]:
     network = fuse(context.network("applied"))
     images = next(context.data.calibration.batches(BATCH))[0]
     path = context.path("untrained.onnx")
-    export_onnx(network, path, images=images)
+    export_onnx(network, path, examples=images)
     calls = {}
     for name in ("original.onnx", "untrained.onnx"):
         session = context.runtime.compile(context.path(name))
         calls[name] = partial(session.run, random_inputs(session, 1))
     times = time_in_turn(calls)
-    accuracy = evaluate(network, context.data.test.batches(BATCH)).accuracy
+    accuracy = evaluate(network, context.data.test.batches(BATCH)).metric
     return accuracy, times["original.onnx"].median_ms / times["untrained.onnx"].median_ms
 
 
@@ -140,7 +140,7 @@ def main() -> None:
         walk(recipe(options.speedups[0]), until="estimate")
         estimate_s = time.monotonic() - begin
         peak_gb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-        accuracy = evaluate(context.teacher, context.data.test.batches(BATCH)).accuracy
+        accuracy = evaluate(context.teacher, context.data.test.batches(BATCH)).metric
         print(f"original: {accuracy:.1f} % of {len(context.data.test)} images")
         print(f"estimate: {estimate_s:.0f} s, at most {peak_gb:.1f} GB")
         for speedup in options.speedups:

@@ -87,7 +87,7 @@ def trained(
             candidates,
             estimator="finetune",
             train=partial(finetune, data=data, config=config),
-            fitting=context.train_images(options.images),
+            fitting=context.train_inputs(options.images),
             held_out=Repeated(partial(split.batches, BATCH), -(-len(split) // BATCH)),
             workers=options.workers,
             table=load_json(ImportanceTable, path) if path.exists() else None,
@@ -137,7 +137,7 @@ def main() -> None:
             context.chain,
             candidates,
             estimator=estimator,
-            fitting=context.train_images(options.images),
+            fitting=context.train_inputs(options.images),
             held_out=context.held_out(),
         )
         keep(estimator, begin, table)
@@ -153,7 +153,7 @@ def main() -> None:
     many = options.train_images
     reference = trained(context, candidates, options, images=many, seed=0, test=True)
     reference_s = time.monotonic() - begin
-    accuracy = [reference.entries[c].accuracy_change for c in candidates]
+    accuracy = [reference.entries[c].metric_change for c in candidates]
     print(f"{len(candidates)} candidates of {context.chain.model}, reference {reference_s:.0f} s")
     for name, values in costs.items():
         print(f"| {name} | {-spearmanr(values, accuracy).statistic:.2f} | {took[name]:.0f} s |")

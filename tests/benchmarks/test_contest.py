@@ -126,7 +126,7 @@ def test_each_group_races_at_the_learning_rate_that_serves_its_middle_one_best(
 
     def evaluated(model: tuple[str, float, int], _batches: object) -> object:
         group, rate, seed = model
-        return SimpleNamespace(loss=losses[group][rate][seed], accuracy=50.0)
+        return SimpleNamespace(loss=losses[group][rate][seed], metric=50.0)
 
     monkeypatch.setattr(contest.race, "train", train)
     monkeypatch.setattr(contest.race, "evaluate", evaluated)

@@ -10,7 +10,7 @@ import torch
 from onnx import TensorProto
 
 import depthopt
-from depthopt.check.accuracy import accuracy_on
+from depthopt.check.judge import Judge
 from depthopt.check.memory import peak_memory_bytes
 from depthopt.check.network_files import batch_of, side_of
 from depthopt.errors import CheckFailed, ModelError, UsageError
@@ -27,7 +27,7 @@ def exported(tmp_path_factory):
     torch.manual_seed(0)
     model = timm.create_model("test_resnet", in_chans=1, num_classes=10)
     path = tmp_path_factory.mktemp("sides") / "digits.onnx"
-    depthopt.export_onnx(model, path, images=torch.randn(4, 1, 16, 16), batch=4)
+    depthopt.export_onnx(model, path, examples=torch.randn(4, 1, 16, 16), batch=4)
     return model, path
 
 
@@ -107,7 +107,7 @@ def test_accuracy_is_that_of_the_network_before_export(tmp_path, exported):
     images, labels = next(data.test.batches(449))
     with torch.no_grad():
         wanted = 100 * float((model.eval()(images).argmax(1) == labels).float().mean())
-    assert accuracy_on("digits", RUNTIME)(side(path, tmp_path)) == pytest.approx(wanted)
+    assert Judge("digits", "classification", RUNTIME)(side(path, tmp_path)) == pytest.approx(wanted)
 
 
 def test_accuracy_needs_images(tmp_path):
@@ -115,23 +115,23 @@ def test_accuracy_needs_images(tmp_path):
     found = side(builder_input, tmp_path)
     free = type(found)(found.name, found.path, "", 0, 0, {"x": (1, 7)})
     with pytest.raises(ModelError, match="leave out --data"):
-        accuracy_on("digits", RUNTIME)(free)
+        Judge("digits", "classification", RUNTIME)(free)
 
 
 def test_accuracy_needs_the_data_sets_classes(tmp_path):
     seven = side(linear(tmp_path / "seven.onnx", np.zeros((65, 7))), tmp_path)
     with pytest.raises(ModelError, match="gives 7 numbers for an image, digits has 10 classes"):
-        accuracy_on("digits", RUNTIME)(seven)
+        Judge("digits", "classification", RUNTIME)(seven)
 
 
 def test_a_saved_network_whose_onnx_file_is_wrong_is_no_regression(tmp_path, monkeypatch):
     def fails(*_, **__):
-        raise CheckFailed("the logits differ")
+        raise CheckFailed("the outputs differ")
 
     monkeypatch.setattr("depthopt.export.saved.load", fails)
     folder = tmp_path / "saved"
     folder.mkdir()
-    with pytest.raises(ModelError, match="saved cannot be checked as ONNX: the logits differ"):
+    with pytest.raises(ModelError, match="saved cannot be checked as ONNX: the outputs differ"):
         side(folder, tmp_path)
 
 

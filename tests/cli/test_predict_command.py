@@ -15,9 +15,9 @@ from depthopt.errors import ArtefactError
 from depthopt.export.saved import SavedModel, save
 from depthopt.extraction.extract import extract
 from depthopt.kinds.candidates import candidates
+from depthopt.report.predict import predict
 from depthopt.shallow.build import build
 from depthopt.shallow.fuse import fuse
-from depthopt.train.predict import predict
 from tests.networks import randomised
 from tests.plans import random_plan
 from tests.real_images import crops

@@ -50,7 +50,7 @@ def tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Chain, list
                zip(sorted(keys, key=str), times_ms, strict=True)}  # fmt: skip
     network = NetworkLatency(LatencySummary(9.0, 9.0, 9.0, 9), 0.5)
     save_json(LatencyTable(CONDITIONS, entries, {NetworkKey.of(chain): network}), Path("t.json"))
-    costs = {c: Importance(random.uniform(), accuracy_change=-random.uniform())
+    costs = {c: Importance(random.uniform(), metric_change=-random.uniform())
              for c in found if c.kind != "keep"}  # fmt: skip
     save_json(ImportanceTable(NAME, "regression", 9, costs), Path("i.json"))
     return chain, ["frontier", "t.json", "i.json"]
@@ -106,7 +106,7 @@ def test_constraints_modes_and_a_second_device(
         ["--keep", name],
         ["--mode", "bucketed:0.01"],
         ["--mode", "epsilon:0.001"],
-        ["--objective", "exp_accuracy"],
+        ["--objective", "exp_metric"],
         ["--cap", "t.json=4.5"],
         ["--cap", "parameters=4000000"],
     ):

@@ -52,7 +52,7 @@ def tables(
     total = LatencySummary(40.0, 40.0, 40.0, 5)
     networks = {NetworkKey.of(chain): NetworkLatency(total, 3.0)}
     costs = {
-        c: Importance(float(random.integers(0, 6)), accuracy_change=-float(random.integers(0, 4)))
+        c: Importance(float(random.integers(0, 6)), metric_change=-float(random.integers(0, 4)))
         for c in candidates
         if c.kind != "keep"
     }

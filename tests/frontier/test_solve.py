@@ -35,11 +35,11 @@ def worth(candidate: Candidate, importance: ImportanceTable, objective: str) -> 
     entry = importance.entries[candidate]
     if objective == "cost":
         return entry.cost
-    return candidate.end - candidate.start - math.exp(entry.accuracy_change)
+    return candidate.end - candidate.start - math.exp(entry.metric_change)
 
 
 @pytest.mark.parametrize("seed", range(10))
-@pytest.mark.parametrize("objective", ["cost", "exp_accuracy"])
+@pytest.mark.parametrize("objective", ["cost", "exp_metric"])
 def test_frontier_of_chains_with_skips_equals_brute_force(seed: int, objective: str) -> None:
     random = np.random.default_rng(seed)
     for _ in range(25):
@@ -196,8 +196,8 @@ def test_gaps_are_named() -> None:
         solve(chain, candidates, replace(latency, networks={}), importance)
     with pytest.raises(TableError, match="importance table is of other"):
         solve(chain, candidates, latency, replace(importance, model="other"))
-    with pytest.raises(TableError, match="holds no accuracy_change"):
-        solve(chain, candidates, latency, importance, objective="exp_accuracy")
+    with pytest.raises(TableError, match="holds no metric_change"):
+        solve(chain, candidates, latency, importance, objective="exp_metric")
     with pytest.raises(UsageError, match="objective 'speed' is unknown"):
         solve(chain, candidates, latency, importance, objective="speed")
 

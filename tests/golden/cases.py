@@ -23,7 +23,6 @@ from depthopt.importance.estimate import estimate
 from depthopt.kinds.candidates import candidates
 from depthopt.kinds.latency_keys import candidate_ms, latency_keys
 from depthopt.latency.worthwhile import worthwhile
-from depthopt.rewrite.classifier import regress_classifier
 from depthopt.rewrite.options import Form
 from depthopt.shallow.apply import apply
 from depthopt.shallow.fuse import fuse
@@ -37,6 +36,7 @@ from depthopt.tables.latency import (
     NetworkKey,
     NetworkLatency,
 )
+from depthopt.tasks.classifier import regress_classifier
 from tests.golden.plain import plain_network
 from tests.networks import randomised
 
@@ -175,7 +175,7 @@ def frontiers(
         "fit, exact": solve(chain, near, table, fit),
         "fit, epsilon, capped": solve(chain, near, table, fit, mode=Epsilon(0.1), caps=caps),
         "fit, kept and replaced": solve(chain, near, table, fit, keep=[first], replace=[last]),
-        "fit, exp_accuracy": solve(chain, near, table, fit, objective="exp_accuracy"),
+        "fit, exp_accuracy": solve(chain, near, table, fit, objective="exp_metric"),
         "fit, merges": solve(chain, merging, table, fit),
     }
 

@@ -83,7 +83,7 @@ def test_a_frontier_a_plan_and_trials_are_read() -> None:
     assert plan == frontier.pick(budget_ms=plan.latency_ms)
     assert {choice.kind for choice in plan.choices} == {"keep", "drop", "fit", "merge"}
     first, second, third = read(Trials, "trials").trials
-    assert (first.plan, first.speedup, first.loss, first.accuracy) == (plan, 1.5, 0.25, 91.5)
+    assert (first.plan, first.speedup, first.loss, first.metric) == (plan, 1.5, 0.25, 91.5)
     assert (second.plan, second.failure) == (frontier.pick(speedup=2), "the loss is not finite")
     assert (third.plan, third.weights_share, third.is_done) == (frontier.plan(0), 0.4, False)
 

@@ -116,7 +116,7 @@ def test_labels_are_not_needed() -> None:
     table = estimate(MODEL, CHAIN, ALL, fitting=FITTING, held_out=unlabelled)
     for key, entry in table_of_all().entries.items():
         assert table.entries[key].cost == table.entries[key].divergence == entry.divergence
-        assert table.entries[key].accuracy_change is None
+        assert table.entries[key].metric_change is None
         assert table.entries[key].loss_increase is None
     with pytest.raises(DataError, match="16 of 32 held-out images have labels"):
         estimate(MODEL, CHAIN, ALL, fitting=FITTING, held_out=[HELD_OUT[0], unlabelled[1]])
@@ -165,7 +165,7 @@ def test_finetune_scores_the_trained_network_with_one_candidate_in_place() -> No
             brief(network)
         entry = table.entries[candidate]
         change = accuracy(network) - accuracy(MODEL)
-        assert entry.accuracy_change == pytest.approx(change)
+        assert entry.metric_change == pytest.approx(change)
         assert entry.cost == pytest.approx(max(0.0, -change / 100))
 
 

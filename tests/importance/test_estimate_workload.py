@@ -20,6 +20,7 @@ from depthopt.importance.regression import (
 )
 from depthopt.kinds.candidates import candidates
 from depthopt.rewrite.ridges import FIT_RIDGES
+from depthopt.tasks.classification import TASK
 from tests.flops import macs
 from tests.networks import Residual
 
@@ -43,7 +44,7 @@ class Here(Executor):
 
 def test_a_part_takes_what_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(regression, "_pool", lambda: nullcontext(Here()))
-    work = ByRegression(MODEL, CHAIN, FITTING, HELD_OUT, FIT_RIDGES)
+    work = ByRegression(MODEL, CHAIN, FITTING, HELD_OUT, TASK, FIT_RIDGES)
     drops = tuple(c for c in SCORED if c.kind == "drop")
     for part in (drops, parts_of(CHAIN, SCORED, "fused", workers=1, memory_bytes=1 << 20)[0]):
         said = regression_workload(CHAIN, part, "fused", 64, 64, ridges=len(FIT_RIDGES))

@@ -274,7 +274,7 @@ def test_a_run_whose_check_fails_ends_with_an_error(
     for name in ("fused/model.json", "fused/model.safetensors"):
         (folder / name).unlink()
     monkeypatch.setattr(work, "FUSED_TOLERANCE", -1.0)
-    with pytest.raises(CheckFailed, match="fused model's logits differ"):
+    with pytest.raises(CheckFailed, match="fused model's outputs differ"):
         run(load_recipe(recipe), folder, until="fuse")
     assert not (folder / "fused" / "model.json").exists()
 

@@ -25,6 +25,7 @@ from depthopt.tables.latency import (
     NetworkKey,
     NetworkLatency,
 )
+from depthopt.tasks.classification import TASK
 from depthopt.tasks.evaluate import Evaluation
 from depthopt.train.finetune import TrainingDiverged
 from tests.networks import Residual
@@ -61,6 +62,7 @@ def contend(latency, importance, asked, timer):
         frontier=solve(CHAIN, FOUND, latency, importance),
         asked=asked,
         timer=timer,
+        metric=TASK.metric,
     )
 
 
@@ -119,10 +121,11 @@ def trials_of(*losses):
     """Trials of as many plans; None for one that is to be tried."""
     latency, importance = tables(0)
     frontier = solve(CHAIN, FOUND, latency, importance)
-    return Trials(tuple(
+    trials = tuple(
         Trial(0.0, frontier.plan(i), 2.0, loss, None if loss is None else 50.0)
         for i, loss in enumerate(losses)
-    ))  # fmt: skip
+    )
+    return Trials(trials, TASK.metric)
 
 
 def test_the_plan_of_least_loss_is_best_and_of_equal_ones_the_first():
@@ -135,21 +138,21 @@ def test_only_plans_that_were_not_tried_are_tried():
 
     def attempt(plan):
         seen.append(plan)
-        return Evaluation(accuracy=90.0, loss=0.125 * len(seen), images=8)
+        return Evaluation(metric=90.0, loss=0.125 * len(seen), images=8)
 
     done = tried(trials, attempt, on_update=updates.append)
     assert seen == [trials.trials[1].plan, trials.trials[3].plan]
     assert [trial.loss for trial in done.trials] == [0.5, 0.125, 0.25, 0.25]
     assert [sum(t.is_done for t in known.trials) for known in updates] == [3, 4]
     assert done.best is done.trials[1]
-    assert done.best.accuracy == 90.0
+    assert done.best.metric == 90.0
 
 
 def test_a_training_that_diverges_fails_its_own_plan_alone():
     def attempt(plan):
         if plan == trials.trials[0].plan:
             raise TrainingDiverged("loss is NaN")
-        return Evaluation(accuracy=90.0, loss=7.0, images=8)
+        return Evaluation(metric=90.0, loss=7.0, images=8)
 
     trials = trials_of(None, None)
     done = tried(trials, attempt)

@@ -6,6 +6,7 @@ from pathlib import Path
 from depthopt.core.artefacts import save_json, write_bytes
 from depthopt.core.candidate import Candidate, kept_blocks
 from depthopt.core.chain import Barrier, Block, Chain, Layout, Skip
+from depthopt.core.metric import Metric
 from depthopt.core.operators import Activation, Convolution
 from depthopt.core.plan import Frontier
 from depthopt.core.training import EpochRecord, TrainResult
@@ -89,6 +90,9 @@ def tables(chain: Chain, candidates: Sequence[Candidate]) -> tuple[LatencyTable,
     )
 
 
+ACCURACY = Metric("accuracy", "%", scale=100)
+
+
 def write_run(
     folder: Path,
     chain: Chain | None = None,
@@ -107,7 +111,7 @@ def write_run(
     result = Result(
         chain.model, data, before, after, 91.25, 1797,
         before.latency.median_ms / after.latency.median_ms, plan.latency_ms, plan.speedup,
-        1.5e-7, 2.5e-7, CONDITIONS, "fused", "fused.onnx",
+        1.5e-7, 2.5e-7, CONDITIONS, "fused", "fused.onnx", ACCURACY,
     )  # fmt: skip
     history = tuple(EpochRecord(2.0 / i, 1e-3, 3.0, 500.0, 90.0 + i) for i in range(1, 5))
     for name, value in {
@@ -116,7 +120,7 @@ def write_run(
         "importance.json": importance,
         "frontier.json": frontier,
         "plan.json": plan,
-        "finetuned/history.json": TrainResult(history, 128),
+        "finetuned/history.json": TrainResult(history, 128, ACCURACY),
         "result.json": result,
         "manifest.json": Manifest(
             {stage: StageRecord(stage, {}, 12.5, {"torch": "2.9.1"}) for stage in STAGES},

@@ -8,7 +8,7 @@ import pytest
 from depthopt.core.artefacts import load_json, save_json
 from depthopt.errors import UsageError
 from depthopt.pipeline.result import Result
-from depthopt.report.compare import HEADINGS, compare, table_row
+from depthopt.report.compare import compare, headings, table_row
 from depthopt.report.page import comparison_page
 from depthopt.report.reading import read_run
 from depthopt.tables.importance import ImportanceTable
@@ -26,7 +26,7 @@ def two(tmp_path: Path) -> tuple[Path, Path]:
 def test_alike_runs_are_compared_without_warnings(two: tuple[Path, Path]) -> None:
     found = compare([read_run(folder) for folder in two])
     assert found.warnings == ()
-    rows = [dict(zip(HEADINGS, table_row(run), strict=True)) for run in found.runs]
+    rows = [dict(zip(headings(found), table_row(run), strict=True)) for run in found.runs]
     assert [row["run"] for row in rows] == ["one", "two"]
     assert rows[0]["accuracy, %"] == "98.12 to 97.38"
     assert rows[0]["parameters"] == "12,345 to 2,345"

@@ -15,7 +15,7 @@ from depthopt.report.facts import trial_rows
 from depthopt.report.page import report_page
 from depthopt.report.reading import read_run
 from depthopt.tables.validation import PlanTiming, Validation
-from tests.report.run_folder import CONDITIONS, small_candidates, small_chain, write_run
+from tests.report.run_folder import ACCURACY, CONDITIONS, small_candidates, small_chain, write_run
 
 
 def shown(page: str) -> str:
@@ -40,8 +40,8 @@ def changed(folder: Path, name: str, old: str, new: str) -> str:
 @pytest.mark.parametrize(
     ("name", "old", "new", "says"),
     [
-        ("result.json", '"accuracy": 97.375', '"accuracy": 12.3456', "12.35"),
-        ("result.json", '"untrained_accuracy": 91.25', '"untrained_accuracy": 11.11', "11.11"),
+        ("result.json", '"metric": 97.375', '"metric": 12.3456', "12.35"),
+        ("result.json", '"untrained_metric": 91.25', '"untrained_metric": 11.11', "11.11"),
         ("result.json", '"parameters": 2345', '"parameters": 9876', "9,876"),
         ("result.json", '"test_images": 1797', '"test_images": 4321', "4,321 test images"),
         ("latency.json", '"device": "a device"', '"device": "another"', "another"),
@@ -72,7 +72,7 @@ def test_what_is_drawn_comes_from_the_artefacts(tmp_path: Path) -> None:
     after = data(changed(tmp_path, "latency.json", f'"median_ms": {ms!r}', '"median_ms": 0.625'))
     assert after["explorer"]["blocks"][0]["ms"] == 0.625
     losses = data(changed(tmp_path, "finetuned/history.json", '"loss": 2.0', '"loss": 8.5'))
-    assert losses["training"][0]["loss"] == 8.5
+    assert losses["training"]["history"][0]["loss"] == 8.5
 
 
 def test_random_plans_that_were_checked_are_shown(tmp_path: Path) -> None:
@@ -99,7 +99,7 @@ def test_plans_that_were_tried_are_shown(tmp_path: Path) -> None:
         Trial(1.0, frontier.plan(0), 2.375, failure="loss is NaN"),
         Trial(0.4, frontier.plan(1), 2.625),
     )
-    save_json(Trials(trials), tmp_path / "trials.json")
+    save_json(Trials(trials, ACCURACY), tmp_path / "trials.json")
     run = read_run(tmp_path)
     assert [(row[0], row[1], row[-2], row[-1]) for row in trial_rows(run)] == [
         ("picked", "2.12x", "0.8375", "81.25"),

@@ -10,7 +10,7 @@ from torch import Tensor, fx, nn
 
 from depthopt.errors import DataError, UsageError
 from depthopt.graph.trace import trace
-from depthopt.rewrite.classifier import regress_classifier
+from depthopt.tasks.classifier import regress_classifier
 
 SIZE = (3, 16, 16)
 CLASSES = 4

@@ -23,7 +23,7 @@ def test_accuracy_is_in_points_and_loss_in_nats():
     labels = torch.tensor([1, 1, 0, 1, 1])
     result = evaluate(FirstPixel(), zip(images.split(2), labels.split(2), strict=True))
     right, wrong = math.log(1 + math.exp(-2)), math.log(1 + math.exp(2))
-    assert result.accuracy == 80
+    assert result.metric == 80
     assert result.loss == pytest.approx((4 * right + wrong) / 5)
     assert result.images == 5
 

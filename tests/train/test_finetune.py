@@ -21,8 +21,8 @@ def test_it_learns_and_leaves_the_model_ready_to_use():
     losses = [record.loss for record in result.history]
     assert len(losses) == 15
     assert losses[-1] < losses[0]
-    assert evaluate(model, make_data().test.batches(16)).accuracy > 90
-    assert result.history[-1].accuracy > 90
+    assert evaluate(model, make_data().test.batches(16)).metric > 90
+    assert result.history[-1].metric > 90
     assert result.steps == 60
     assert not model.training
     assert all(p.requires_grad and p.is_contiguous() for p in model.parameters())
@@ -145,8 +145,8 @@ def test_a_number_of_steps_need_not_be_whole_epochs(tmp_path):
 def test_a_target_stops_the_training_where_it_is_reached():
     config = replace(CONFIG, epochs=40, learning_rate=0.01, ema_decay=None)
     _, whole = train(replace(config, evaluate_epochs=True))
-    first = next(i for i, record in enumerate(whole.history) if record.accuracy >= 80)
-    _, stopped = train(replace(config, target_accuracy=80))
+    first = next(i for i, record in enumerate(whole.history) if record.metric >= 80)
+    _, stopped = train(replace(config, target_metric=80))
     assert len(stopped.history) == first + 1 < 40
 
 

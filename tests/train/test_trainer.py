@@ -51,7 +51,7 @@ def test_a_teacher_is_imitated_and_not_changed(wrapper):
     student = make_model(seed=5)
     config = replace(CONFIG, epochs=15, learning_rate=0.01, distillation=1.0)
     finetune(student, strangers, teacher=teacher, config=config)
-    assert evaluate(student, data.test.batches(16)).accuracy > 90
+    assert evaluate(student, data.test.batches(16)).metric > 90
     assert torch.equal(weights(teacher), before)
     assert teacher.training
 
@@ -157,7 +157,7 @@ def weights_without_mixing():
 def test_mixed_batches_are_resumed_to_the_bit_and_still_teach(changes, tmp_path):
     config = replace(TO_BE_MIXED, **changes)
     model, _ = train(config)
-    assert evaluate(model, make_data().test.batches(16)).accuracy > 80
+    assert evaluate(model, make_data().test.batches(16)).metric > 80
     assert not torch.equal(weights(model), weights_without_mixing())
     path = tmp_path / "checkpoint.safetensors"
     with pytest.raises(Stopped):
@@ -175,7 +175,7 @@ def test_trackers_are_told(tmp_path):
     events = EventAccumulator(str(tmp_path / "logs")).Reload()
     assert len(events.Scalars("loss")) == result.steps
     assert [e.value for e in events.Scalars("accuracy")] == pytest.approx(
-        [record.accuracy for record in result.history]
+        [record.metric for record in result.history]
     )
     assert torch.equal(weights(told), weights(train(replace(config, trackers=()))[0]))
     with pytest.raises(UsageError, match="tracker 'tensorbord' is unknown or not installed"):

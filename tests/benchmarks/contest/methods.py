@@ -20,13 +20,13 @@ from depthopt.kinds.registry import changing
 from depthopt.latency.profile import profile
 from depthopt.latency.worthwhile import worthwhile
 from depthopt.pipeline.context import Context
-from depthopt.rewrite.classifier import regress_classifier
 from depthopt.rewrite.options import Form, Start
 from depthopt.shallow.apply import apply
 from depthopt.shallow.build import build
 from depthopt.solver.stages import Bucketed
 from depthopt.tables.importance import ImportanceTable
 from depthopt.tables.latency import LatencyTable
+from depthopt.tasks.classifier import regress_classifier
 from depthopt.train.config import TrainConfig
 from depthopt.train.finetune import finetune
 
@@ -70,7 +70,7 @@ LAYER_MERGE = Method(
     subsets=True,
     inserted=True,
     estimator="finetune",
-    objective="exp_accuracy",
+    objective="exp_metric",
     form="expanded",
     compensate=False,
     classifier=False,
@@ -96,7 +96,7 @@ ABLATIONS = (
     Method("bucketed at 1/100", bucket=0.01),
     Method("bucketed at 1/1000", bucket=0.001),
     Method("importance by magnitude", estimator="magnitude"),
-    Method("importance by the papers'", estimator="finetune", objective="exp_accuracy"),
+    Method("importance by the papers'", estimator="finetune", objective="exp_metric"),
     replace(LAYER_MERGE, name="LayerMerge, classifier regressed", classifier=True),
 )
 """This project's default with one thing changed, and one thing of it given to a rival."""
@@ -146,7 +146,7 @@ def planned(plans: tuple[Plan, ...], method: Method, context: Context) -> Family
             context.teacher,
             context.chain,
             plans[index],
-            fitting=context.train_images(section.images),
+            fitting=context.train_inputs(section.images),
             form=method.form or section.form,
             ridges=context.recipe.importance.ridges,
             compensated=_or(method.compensate, section.compensate),
@@ -228,7 +228,7 @@ def _importances(
         context.chain,
         faster,
         estimator=estimator,
-        fitting=context.train_images(section.images),
+        fitting=context.train_inputs(section.images),
         held_out=context.held_out(),
         ridges=section.ridges,
         train=_short_training(context, scoring),

@@ -122,7 +122,7 @@ class Course:
             model, _ = train(entry[0], self, entry[1])
         except DepthoptError as error:
             return str(error)
-        accuracy = evaluate(model, self.data.test.batches(BATCH)).accuracy
+        accuracy = evaluate(model, self.data.test.batches(BATCH)).metric
         return accuracy, evaluate(model, self.data.calibration.batches(BATCH)).loss
 
 

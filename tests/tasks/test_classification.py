@@ -1,10 +1,10 @@
-"""The loss, by its formula."""
+"""Classification: the loss of a training, by its formula."""
 
 import torch
 from torch.nn import functional as F
 
+from depthopt.tasks.classification import training_loss
 from depthopt.train.config import TrainConfig
-from depthopt.train.loss import training_loss
 
 
 def test_the_loss_weighs_label_against_teacher():
