@@ -215,6 +215,19 @@ def test_another_budget_is_picked_in_a_finished_run(folder: Path) -> None:
     assert context.plan == old.pick(speedup=2)
 
 
+def test_a_plan_is_carried_out_anew_where_its_network_lay(folder: Path) -> None:
+    log, quick = Log(), ["apply.compensate=false", "apply.classifier=false"]
+    recipe = load_recipe(Path("small.yaml"), quick)
+    context = run(recipe, folder, until="apply", reporter=log)
+    assert log.done == ["apply"]
+    assert context.path("applied") == folder / "shallow"
+    assert not (folder / "applied").exists()
+    assert context.network("applied").meta["form"] == "fused"
+    run(recipe, folder, until="apply", reporter=log)
+    assert log.done == ["apply"]
+    assert "fuse" in load_json(Manifest, folder / "manifest.json").stages
+
+
 def test_a_runs_artefacts_are_read(folder: Path) -> None:
     found = read_run(folder)
     assert found.notes == ()
