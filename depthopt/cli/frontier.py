@@ -13,6 +13,7 @@ from depthopt.core.artefacts import load_json, save_json, to_json
 from depthopt.core.candidate import Candidate, kept_blocks
 from depthopt.core.chain import Chain
 from depthopt.core.inputs import InputSize, size_text
+from depthopt.core.old_words import read_objective
 from depthopt.errors import TableError, UsageError
 from depthopt.frontier.caps import Cap, LatencyCap, MemoryCap, ParameterCap
 from depthopt.frontier.solve import solve
@@ -73,7 +74,7 @@ def frontier(
         times,
         costs,
         mode=_mode(mode),
-        objective=objective,  # type: ignore[arg-type] # the solver names what it knows
+        objective=read_objective(objective),  # type: ignore[arg-type] # the solver names what it knows
         keep=keep or (),
         replace=replace or (),
         caps=tuple(map(_cap, cap or ())),

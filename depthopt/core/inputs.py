@@ -8,9 +8,10 @@ name, which are the names of ``forward``'s parameters.
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias, Union
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, Union
 
-from pydantic_core import CoreSchema
+from pydantic import GetCoreSchemaHandler, GetPydanticSchema, ValidatorFunctionWrapHandler
+from pydantic_core import CoreSchema, core_schema
 
 from depthopt.core.text import text_schema
 
@@ -86,7 +87,31 @@ class InputSpec:
         return text_schema(cls)
 
 
-InputSize = ImageSize | InputSpec
+def size_schema(sizes: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+    """How pydantic reads and writes an input size: as a list of three, or as text.
+
+    Args:
+        sizes: the type of the list of three.
+        handler: pydantic's.
+    """
+
+    def read(value: Any, as_image: ValidatorFunctionWrapHandler) -> Any:
+        if isinstance(value, str) and "=" in value:
+            return InputSpec.parse(value)
+        return value if isinstance(value, InputSpec) else as_image(value)
+
+    return core_schema.no_info_wrap_validator_function(
+        read,
+        handler(sizes),
+        serialization=core_schema.plain_serializer_function_ser_schema(
+            lambda value: str(value) if isinstance(value, InputSpec) else list(value)
+        ),
+    )
+
+
+InputSize = Annotated[
+    ImageSize | InputSpec, GetPydanticSchema(lambda _, handler: size_schema(ImageSize, handler))
+]
 """What a network takes: one image of this size, or named inputs."""
 
 _INPUT = re.compile(

@@ -39,6 +39,8 @@ TASK = "classification"
 METRIC = {"name": "accuracy", "unit": "%", "scale": 100.0, "higher_is_better": True}
 """The only one that there was, which nothing described."""
 
+OBJECTIVES = {"exp_accuracy": "exp_metric"}
+
 _HEADS = {"classifier": "head"}
 """Of what is regressed behind the blocks."""
 
@@ -73,6 +75,13 @@ def _inside(
         return content
     inner = _inside(inner, tuple(rest), words, what) if rest else _keys(inner, words, what)
     return content | {first: inner}
+
+
+def read_objective(objective: str) -> str:
+    """What a plan is picked for, in new words."""
+    if objective in OBJECTIVES:
+        _tell("the objective", objective, OBJECTIVES[objective])
+    return OBJECTIVES.get(objective, objective)
 
 
 def read_artefact(kind: str, content: Content) -> Content:

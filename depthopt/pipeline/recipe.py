@@ -11,6 +11,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    GetPydanticSchema,
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
@@ -18,7 +19,7 @@ from pydantic import (
     model_validator,
 )
 
-from depthopt.core.inputs import InputSpec
+from depthopt.core.inputs import ImageSize, InputSpec, size_schema
 from depthopt.core.old_words import read_recipe
 from depthopt.errors import RecipeError
 from depthopt.kinds.registry import KINDS
@@ -46,7 +47,12 @@ def _known_task(name: str) -> str:
 
 TaskName = Annotated[str, AfterValidator(_known_task)]
 
-Size = tuple[PositiveInt, PositiveInt, PositiveInt] | InputSpec
+Size = Annotated[
+    ImageSize | InputSpec,
+    GetPydanticSchema(
+        lambda _, handler: size_schema(tuple[PositiveInt, PositiveInt, PositiveInt], handler)
+    ),
+]
 
 
 class _Section(BaseModel):

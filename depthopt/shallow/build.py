@@ -6,7 +6,6 @@ from torch import fx, nn
 
 from depthopt.core.candidate import Candidate
 from depthopt.core.chain import Chain, Skip
-from depthopt.core.inputs import size_text
 from depthopt.core.plan import Plan
 from depthopt.errors import ModelError
 from depthopt.graph.convolutions import operator_of, why_opaque
@@ -87,8 +86,8 @@ def check_plan(chain: Chain, plan: Plan) -> None:
         position = choice.end
     if position != len(chain.blocks) or plan.input_size != chain.input_size:
         raise ModelError(
-            f"plan of {plan.model} covers {position} blocks at {size_text(plan.input_size)}, "
-            f"{chain.model} has {len(chain.blocks)} at {size_text(chain.input_size)}"
+            f"plan of {plan.model} covers {position} blocks at {plan.input_size}, "
+            f"{chain.model} has {len(chain.blocks)} at {chain.input_size}"
         )
 
 

@@ -132,7 +132,7 @@ def plain_importances(table: ImportanceTable) -> dict[str, Any]:
                 "cost": entry.cost,
                 "divergence": entry.divergence,
                 "loss_increase": entry.loss_increase,
-                "accuracy_change": entry.metric_change,
+                "metric_change": entry.metric_change,
             }
             for key, entry in table.entries.items()
         },

@@ -15,6 +15,7 @@ from depthopt.cli.main import main
 from depthopt.core.artefacts import load_json, save_json
 from depthopt.core.candidate import Candidate
 from depthopt.core.chain import Chain
+from depthopt.core.old_words import read_artefact
 from depthopt.core.plan import Frontier, Plan
 from depthopt.core.training import TrainResult
 from depthopt.core.trials import Trials
@@ -201,7 +202,7 @@ def test_a_finished_run_is_not_carried_out_again(
         json.loads(capsys.readouterr().out),
         json.loads((folder / "result.json").read_text()),
     )
-    assert {**shown, "schema_version": 1} == held
+    assert {**shown, "schema_version": 1} == read_artefact("Result", held)
 
 
 def test_another_budget_is_picked_in_a_finished_run(folder: Path) -> None:

@@ -55,8 +55,15 @@ RENAMED = {
     "call: estimate by an unknown estimator": (" fit,", " regression,"),
     "call: estimate without images": ("the fit estimator", "the regression estimator"),
     "call: estimate on from another table": (" by fit on ", " by regression on "),
+    "override entirely_unknown=1": ("data, budget", "data, task, budget"),
+    "solve: an unknown objective": ("exp_accuracy", "exp_metric"),
+    "solve: without labels": ("accuracy", "metric"),
+    "command: check no batch": (
+        "--accuracy-tolerance 0 to 100 points",
+        "--metric-tolerance 0 or more",
+    ),
 }
-"""What an estimator and a form were called, and are now; the rest of the message is the same."""
+"""What a thing was called, and is now; the rest of the message is the same."""
 
 GONE = {
     "call: cost of a candidate without entry",  # a table is a dictionary: there is no call

@@ -50,7 +50,7 @@ def test_imagenet_recipes_dry_run_on_two_classes(
     else:
         assert found.problems == ()
     assert found.images == {"train": 32, "calibration": 8, "test": 8}
-    assert found.classes == 2
+    assert found.outputs == 2
     assert (found.entries is None) == missing
     stages = {stage.stage: stage for stage in found.stages}
     assert (stages["profile"].seconds is None) == (recipe.latency.device == "cuda")
@@ -112,6 +112,6 @@ def test_the_command_prints_it_and_its_exit_code_tells(
 
     recipe = str(write_recipe(tmp_path))
     assert call(recipe, "--json") == 0
-    assert json.loads(capsys.readouterr().out)["classes"] == 10
+    assert json.loads(capsys.readouterr().out)["outputs"] == 10
     assert call(recipe, "model.checkpoint=gone.safetensors") == 1
     assert "problem: model.checkpoint gone.safetensors does not exist" in capsys.readouterr().out
