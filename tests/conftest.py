@@ -26,8 +26,11 @@ def _is_timed(item: pytest.Item | None) -> bool:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What is timed comes first, in a row: one worker waits for it once, not for each test."""
-    items.sort(key=lambda item: not _is_timed(item))
+    """What is timed comes last, in a row: one worker waits for it once, not for each test.
+
+    Fixtures that others need too are made by then, and not while everybody else waits.
+    """
+    items.sort(key=_is_timed)
 
 
 @functools.cache

@@ -173,9 +173,15 @@ def _translated(
 ) -> onnx.ModelProto:
     """The network by torch's exporter, simplified.
 
-    Pooling of tensors in torch's channels-last layout would be exported as gathers by stride.
+    Pooling of tensors in torch's channels-last layout would be exported as gathers by stride. An
+    activation in place is the same operator in the file, but is taken apart on the way, which
+    for a MobileNetV2 of any batch takes as long as all else.
     """
     copied = copy.deepcopy(network).eval().to(memory_format=torch.contiguous_format)
+    module: Any
+    for module in copied.modules():
+        if getattr(module, "inplace", False):
+            module.inplace = False
     batch: Any = {0: torch.export.Dim("batch")}
     if isinstance(inputs, Mapping):
         own, args = list(inputs), tuple[Tensor, ...]()

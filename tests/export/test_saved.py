@@ -48,25 +48,38 @@ def test_a_saved_network_loads_with_the_same_logits(compressed, tmp_path: Path) 
     ]  # fmt: skip
 
 
-def test_it_loads_in_a_process_that_never_saw_the_original(compressed, tmp_path: Path) -> None:
+def test_it_loads_in_a_process_that_never_saw_the_original_by_timm_too(
+    compressed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By ``depthopt.load``, and as the README says that timm makes it."""
     network, plan = compressed
     fused = fuse(network)
-    save(fused, tmp_path / "m", plan, arguments=ARGUMENTS)
+    save(fused, tmp_path / "resnet18-2x", plan, arguments=ARGUMENTS)
     torch.manual_seed(0)
     images = torch.randn(2, *SIZE)
     save_weights(_Holder(images), tmp_path / "images.safetensors")
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    (example,) = [
+        code for code in re.findall(r"```python\n(.*?)```", readme, re.DOTALL) if "register" in code
+    ]
+    monkeypatch.chdir(tmp_path)
     script = (
-        "import sys, torch, depthopt; from pathlib import Path\n"
+        "import torch, depthopt\n"
         "from safetensors.torch import load_file, save_file\n"
-        "folder = Path(sys.argv[1]); images = load_file(folder / 'images.safetensors')['images']\n"
-        "with torch.no_grad(): logits = depthopt.load(folder / 'm')(images)\n"
-        "save_file({'images': logits}, folder / 'logits.safetensors')\n"
+        "images = load_file('images.safetensors')['images']\n"
+        "with torch.no_grad(): logits = depthopt.load('resnet18-2x')(images)\n"
+        "save_file({'images': logits}, 'logits.safetensors')\n"
+        f"{example}\nprint(network(torch.ones(1, 1, 32, 32)).tolist())"
     )
-    subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", script], check=True, capture_output=True, text=True
+    )
     logits = _Holder(torch.zeros(2, 5))
     load_weights(logits, tmp_path / "logits.safetensors")
     with torch.no_grad():
         assert torch.equal(logits.images, fused(images))
+        wanted = fused(torch.ones(1, *SIZE))
+    torch.testing.assert_close(torch.tensor(json.loads(done.stdout)), wanted)
 
 
 def test_what_was_exported_of_another_network_goes(compressed, tmp_path: Path) -> None:
@@ -157,23 +170,3 @@ def test_weights_are_never_fetched_by_a_saved_network(
     save(network, tmp_path, plan, arguments=ARGUMENTS | {"pretrained": True})
     monkeypatch.setattr("timm.models._builder.load_pretrained", lambda *_, **__: 1 / 0)
     load(tmp_path)
-
-
-def test_the_readme_says_how_timm_makes_a_saved_network(
-    compressed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    network, plan = compressed
-    fused = fuse(network)
-    save(fused, tmp_path / "resnet18-2x", plan, arguments=ARGUMENTS)
-    readme = (Path(__file__).parents[2] / "README.md").read_text()
-    (example,) = [
-        code for code in re.findall(r"```python\n(.*?)```", readme, re.DOTALL) if "register" in code
-    ]
-    monkeypatch.chdir(tmp_path)
-    script = f"{example}\nimport torch\nprint(network(torch.ones(1, 1, 32, 32)).tolist())"
-    done = subprocess.run(
-        [sys.executable, "-c", script], check=True, capture_output=True, text=True
-    )
-    with torch.no_grad():
-        wanted = fused(torch.ones(1, *SIZE))
-    torch.testing.assert_close(torch.tensor(json.loads(done.stdout)), wanted)

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -60,18 +61,70 @@ def succeeded(folder: Path, *arguments: str, path: Path) -> str:
 
 
 @pytest.fixture(scope="module")
-def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return install(tmp_path_factory.mktemp("site") / "packages")
+def package(make_once: Callable[..., Path]) -> Path:
+    return make_once("site", lambda folder: install(folder / "packages")) / "packages"
+
+
+STAGES = """
+import io, json, sys
+from contextlib import redirect_stdout
+from depthopt.cli.main import main
+
+def call(*words):
+    sys.argv = ["depthopt", *words]
+    try:
+        with redirect_stdout(io.StringIO()) as told:
+            main()
+    except SystemExit as stop:
+        assert stop.code in (None, 0), stop.code
+    return told.getvalue()
+
+call("run", "recipe.yaml", "--run-dir", "out")
+"""
+
+AFTERWARDS = """
+import depthopt, shutil, torch
+import numpy as np
+
+Path("here").mkdir()
+for name in ("teacher.safetensors", "manifest.json"):
+    shutil.copy(Path("out", name), "here")
+call("estimate", "here.yaml", "--run-dir", "here")
+a, b = depthopt.load("out/finetuned"), depthopt.load("out/fused")
+x = torch.randn(4, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+assert torch.allclose(a(x), b(x), rtol=1e-4, atol=1e-4)
+assert type(a.segment_0_2 if hasattr(a, "segment_0_2") else a).__name__
+Path("told.txt").write_text(call("report", "out"))
+"""
+
+ENTRY = """
+from depthopt import LatencyKey
+from depthopt.latency.graphs.entry import entry_graphs
+
+key = LatencyKey.parse("separable 8 4-4 k3x3 p1,1,1,1 g4 @6x6 relu")
+assert str(LatencyKey.parse(str(key))) == str(key)
+graphs = entry_graphs(key, copies=2)
+for graph in (graphs.full, graphs.base):
+    session = get_runtime("onnxruntime").compile(graph)
+    x = {n: np.ones(s, np.float32) for n, s in session.input_shapes.items()}
+    assert all(np.isfinite(y).all() for y in session.run(x))
+Path("entry.txt").write_text("ran")
+"""
 
 
 @pytest.fixture(scope="module")
-def finished(package: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a finished run, its importances estimated on two Ray workers."""
-    folder = tmp_path_factory.mktemp("run")
-    succeeded(folder, "-c", TABLE, path=package)
-    (folder / "recipe.yaml").write_text(RECIPE.replace("WORKERS", "2"))
-    succeeded(folder, "-m", "depthopt", "run", "recipe.yaml", "--run-dir", "out", path=package)
-    return folder
+def finished(package: Path, make_once: Callable[..., Path]) -> Path:
+    """A folder with a finished run, its importances estimated on two Ray workers.
+
+    One process does all that the tests ask for: starting one takes longer than the work.
+    """
+
+    def fill(folder: Path) -> None:
+        (folder / "recipe.yaml").write_text(RECIPE.replace("WORKERS", "2"))
+        (folder / "here.yaml").write_text(RECIPE.replace("WORKERS", "null"))
+        succeeded(folder, "-c", TABLE + STAGES + AFTERWARDS + ENTRY, path=package)
+
+    return make_once("extended-run", fill)
 
 
 def test_a_strangers_kind_goes_through_a_run(finished: Path) -> None:
@@ -83,71 +136,56 @@ def test_a_strangers_kind_goes_through_a_run(finished: Path) -> None:
     assert result["compressed"]["convolutions"] > 0
 
 
-def test_workers_and_this_process_estimate_the_same(finished: Path, package: Path) -> None:
+def test_workers_and_this_process_estimate_the_same(finished: Path) -> None:
     known = (finished / "out" / "importance.json").read_text()
-    (finished / "here.yaml").write_text(RECIPE.replace("WORKERS", "null"))
-    for name in ("teacher.safetensors", "manifest.json"):
-        (finished / "here").mkdir(exist_ok=True)
-        (finished / "here" / name).write_bytes((finished / "out" / name).read_bytes())
-    succeeded(
-        finished, "-m", "depthopt", "estimate", "here.yaml", "--run-dir", "here", path=package
-    )
     assert (finished / "here" / "importance.json").read_text() == known
 
 
-def test_a_strangers_kind_is_saved_loaded_and_reported(finished: Path, package: Path) -> None:
+def test_a_strangers_kind_is_saved_loaded_and_reported(finished: Path) -> None:
     saved = json.loads((finished / "out" / "fused" / "model.json").read_text())
     assert saved["packages"] == {"separable": "separable"}
-    script = (
-        "import depthopt, torch\n"
-        "a, b = depthopt.load('out/finetuned'), depthopt.load('out/fused')\n"
-        "x = torch.randn(4, 1, 16, 16, generator=torch.Generator().manual_seed(0))\n"
-        "assert torch.allclose(a(x), b(x), rtol=1e-4, atol=1e-4)\n"
-        "assert type(a.segment_0_2 if hasattr(a, 'segment_0_2') else a).__name__\n"
-    )
-    succeeded(finished, "-c", script, path=package)
-    told = succeeded(finished, "-m", "depthopt", "report", "out", path=package)
-    assert "separated" in told
+    assert "separated" in (finished / "told.txt").read_text()
     page = (finished / "out" / "report" / "report.html").read_text()
     assert "separated" in page
     assert "#8a5a00" in page
 
 
-def test_an_entry_of_a_strangers_operator_runs_as_its_graph(package: Path, tmp_path: Path) -> None:
-    script = (
-        "import numpy as np\n"
-        "from depthopt import LatencyKey, get_runtime\n"
-        "from depthopt.latency.graphs.entry import entry_graphs\n"
-        "key = LatencyKey.parse('separable 8 4-4 k3x3 p1,1,1,1 g4 @6x6 relu')\n"
-        "assert str(LatencyKey.parse(str(key))) == str(key)\n"
-        "graphs = entry_graphs(key, copies=2)\n"
-        "for graph in (graphs.full, graphs.base):\n"
-        "    session = get_runtime('onnxruntime').compile(graph)\n"
-        "    x = {n: np.ones(s, np.float32) for n, s in session.input_shapes.items()}\n"
-        "    assert all(np.isfinite(y).all() for y in session.run(x))\n"
-    )
-    succeeded(tmp_path, "-c", script, path=package)
+def test_an_entry_of_a_strangers_operator_runs_as_its_graph(finished: Path) -> None:
+    assert (finished / "entry.txt").read_text() == "ran"
 
 
 def test_without_the_package_its_kind_is_named_with_the_known_ones(
     finished: Path, tmp_path: Path
 ) -> None:
-    bare = run(finished, "-m", "depthopt", "report", "out", path=tmp_path)
+    script = (
+        "import depthopt, sys, traceback\n"
+        "from depthopt.cli.main import main\n"
+        "try:\n    depthopt.load('out/fused')\n"
+        "except Exception:\n    traceback.print_exc()\n"
+        "sys.argv = ['depthopt', 'report', 'out']\n"
+        "main()\n"
+    )
+    bare = run(finished, "-c", script, path=tmp_path)
     assert bare.returncode == 2
     assert "candidate kind 'separable' is unknown; known: keep, drop, fit, merge" in bare.stderr
-    script = "import depthopt; depthopt.load('out/fused')"
-    loaded = run(finished, "-c", script, path=tmp_path)
-    assert "it came with the package separable: pip install separable" in loaded.stderr
+    assert "it came with the package separable: pip install separable" in bare.stderr
 
 
 def test_two_packages_that_bring_one_name_are_refused(package: Path, tmp_path: Path) -> None:
     other = broken(tmp_path, "rival", group="depthopt.kinds", target="separable.kind:KIND")
     paths = Path(f"{package}{os.pathsep}{other}")
-    done = run(tmp_path, "-m", "depthopt", "extract", "blocks:2", "--input-size", "1,8,8",
-               path=paths)  # fmt: skip
-    assert done.returncode == 0, "what is not used does no harm"
-    script = "from depthopt.kinds.registry import KINDS; KINDS.get('separable')"
+    script = (
+        "import sys\n"
+        "from depthopt.cli.main import main\n"
+        "sys.argv = ['depthopt', 'extract', 'blocks:2', '--input-size', '1,8,8']\n"
+        "try:\n    main()\n"
+        "except SystemExit as stop:\n"
+        "    assert stop.code == 0, 'what is not used does no harm'\n"
+        "    print('unharmed')\n"
+        "from depthopt.kinds.registry import KINDS; KINDS.get('separable')"
+    )
     refused = run(tmp_path, "-c", script, path=paths)
+    assert refused.stdout.splitlines()[-1] == "unharmed"
     assert "comes from several packages" in refused.stderr
     assert "rival" in refused.stderr
     assert "separable" in refused.stderr

@@ -111,6 +111,7 @@ def chain_of(case: str) -> Chain:
     return extract(network(case), CASES[case].size, name=CASES[case].model)
 
 
+@cache
 def candidates_of(case: str) -> tuple[Candidate, ...]:
     """Its candidates."""
     return candidates(chain_of(case), **CASES[case].candidates)
