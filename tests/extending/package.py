@@ -18,7 +18,7 @@ def install(folder: Path) -> Path:
         if language == "toml":
             points = re.sub(r'\[project\.entry-points\."(.+)"\]', r"[\1]", text)
             (metadata / "entry_points.txt").write_text(re.sub(r'"([\w.]+:\w+)"', r"\1", points))
-        elif found := re.match(r"# (separable/\w+\.py)\n", text):
+        elif found := re.match(r"# ((separable/)?\w+\.(py|yaml))\n", text):
             (folder / found[1]).write_text(text)
     return folder
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -112,6 +113,34 @@ Path("entry.txt").write_text("ran")
 """
 
 
+LIT = """
+from depthopt import InputSpec
+
+spec = InputSpec.parse("image=1x16x16,lamps=2")
+model, kinds = create_model("blocks:3-lit", {"channels": 1}), ["fit", "separable"]
+chain = extract(model, spec, name="blocks:3-lit")
+found = candidates(chain, kinds=kinds, kernel_sizes=(1, 3))
+entries = {k: LatencySummary(ms(k), ms(k), ms(k), 1) for c in found for k in latency_keys(chain, c)}
+networks = {NetworkKey.of(chain): network}
+assert str(NetworkKey.of(chain)) == "blocks:3-lit @image=1x16x16,lamps=2"
+save_json(LatencyTable(conditions, entries, networks), Path("lit.json"))
+changes = ["latency.table=lit.json", "budget.measured=false", "teacher.checkpoint_every_s=0"]
+call("run", "lamps.yaml", *changes, "--run-dir", "lit")
+call("export", "lamps.yaml", *changes, "--run-dir", "lit", "--int8")
+a, b = depthopt.load("lit/finetuned"), depthopt.load("lit/fused")
+x = {"image": torch.rand(4, 1, 16, 16), "lamps": torch.rand(4, 2)}
+assert torch.allclose(a(**x), b(**x), rtol=1e-4, atol=1e-4)
+session = get_runtime("onnxruntime").compile(Path("lit/fused/model.onnx"))
+assert set(session.input_shapes) == {"image", "lamps"}
+y = session.run({name: tensor.numpy() for name, tensor in x.items()})[0]
+assert np.allclose(y, b(**x).detach().numpy(), rtol=1e-3, atol=1e-3)
+Path("lit.txt").write_text(call("report", "lit"))
+checked = call("check", "lit/fused", "lit/fused", "--data", "lamps:300", "--task", "squares",
+               "--seconds", "2", "--tolerance", "900%", "--json")
+Path("checked.json").write_text(checked)
+"""
+
+
 @pytest.fixture(scope="module")
 def finished(package: Path, make_once: Callable[..., Path]) -> Path:
     """A folder with a finished run, its importances estimated on two Ray workers.
@@ -122,7 +151,8 @@ def finished(package: Path, make_once: Callable[..., Path]) -> Path:
     def fill(folder: Path) -> None:
         (folder / "recipe.yaml").write_text(RECIPE.replace("WORKERS", "2"))
         (folder / "here.yaml").write_text(RECIPE.replace("WORKERS", "null"))
-        succeeded(folder, "-c", TABLE + STAGES + AFTERWARDS + ENTRY, path=package)
+        shutil.copy(package / "lamps.yaml", folder)
+        succeeded(folder, "-c", TABLE + STAGES + AFTERWARDS + ENTRY + LIT, path=package)
 
     return make_once("extended-run", fill)
 
@@ -152,6 +182,31 @@ def test_a_strangers_kind_is_saved_loaded_and_reported(finished: Path) -> None:
 
 def test_an_entry_of_a_strangers_operator_runs_as_its_graph(finished: Path) -> None:
     assert (finished / "entry.txt").read_text() == "ran"
+
+
+def test_a_strangers_task_of_two_inputs_goes_through_a_run(finished: Path) -> None:
+    result = json.loads((finished / "lit" / "result.json").read_text())
+    assert result["metric"]["name"] == "mean squared error"
+    assert 0 < result["original"]["metric"] < 1
+    assert 0 < result["compressed"]["metric"] < 1
+    assert result["fused_difference"] < 1e-4
+    assert result["onnx_difference"] < 1e-3
+    importance = json.loads((finished / "lit" / "importance.json").read_text())
+    assert all(0 <= entry["divergence"] < 10 for entry in importance["entries"].values())
+    assert {entry["metric_change"] < 0.01 for entry in importance["entries"].values()} == {True}
+
+
+def test_a_strangers_task_is_exported_reported_and_checked(finished: Path) -> None:
+    saved = json.loads((finished / "lit" / "fused" / "model.json").read_text())
+    assert saved["task"] == "squares"
+    assert saved["plan"]["input_size"] == "image=1x16x16,lamps=2"
+    assert (finished / "lit" / "fused" / "model.int8.onnx").exists()
+    said = (finished / "lit.txt").read_text()
+    assert "mean squared error" in said
+    assert "accuracy" not in said
+    figures = json.loads((finished / "checked.json").read_text())["figures"]
+    (metric,) = [figure for figure in figures if figure["name"] == "mean squared error"]
+    assert metric["outcome"] == "pass"
 
 
 def test_without_the_package_its_kind_is_named_with_the_known_ones(
