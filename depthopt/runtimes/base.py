@@ -39,6 +39,11 @@ class Session(Protocol):
         """Shape of every input by name; None where a dimension is free."""
         ...
 
+    @property
+    def input_dtypes(self) -> Mapping[str, str]:
+        """NumPy's name of every input's type, such as ``float32``."""
+        ...
+
     def run(self, inputs: Mapping[str, Array]) -> list[Array]:
         """Run once, without copies on the way in, and give all outputs in order.
 
@@ -128,15 +133,19 @@ def processor_conditions(
 
 
 def random_inputs(session: Session, batch: int, seed: int = 0) -> dict[str, Array]:
-    """Standard normal float32 inputs for ``session``; a free first dimension is ``batch``."""
-    generator = np.random.default_rng(seed)
-    return {
-        name: generator.standard_normal(
-            [batch if i == 0 and n is None else n or 1 for i, n in enumerate(shape)],
-            dtype=np.float32,
-        )
-        for name, shape in session.input_shapes.items()
-    }
+    """Standard normal inputs for ``session``, of whole numbers 0 and 1.
+
+    A free first dimension is ``batch``.
+    """
+    generator, inputs = np.random.default_rng(seed), dict[str, Array]()
+    for name, shape in session.input_shapes.items():
+        size = [batch if i == 0 and n is None else n or 1 for i, n in enumerate(shape)]
+        dtype = np.dtype(session.input_dtypes[name])
+        if dtype.kind == "f":
+            inputs[name] = generator.standard_normal(size, dtype=np.float32).astype(dtype)
+        else:
+            inputs[name] = generator.integers(0, 2, size).astype(dtype)
+    return inputs
 
 
 def one_line(error: Exception) -> str:

@@ -14,3 +14,12 @@ def input_shapes(graph: onnx.GraphProto) -> dict[str, tuple[int | None, ...]]:
         for entry in graph.input
         if entry.name not in constants
     }
+
+
+def input_dtypes(graph: onnx.GraphProto) -> dict[str, str]:
+    """NumPy's name of every input's type, such as ``float32``, by the input's name."""
+    return {
+        entry.name: str(onnx.helper.tensor_dtype_to_np_dtype(entry.type.tensor_type.elem_type))
+        for entry in graph.input
+        if entry.name in input_shapes(graph)
+    }

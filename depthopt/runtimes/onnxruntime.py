@@ -133,10 +133,22 @@ class OnnxRuntime:
         return OnnxRuntimeSession(session, self.device)
 
 
+_DTYPES = {"float": "float32", "double": "float64"}
+"""NumPy's names of what ONNX Runtime calls otherwise."""
+
+
 class OnnxRuntimeSession:
     """A model compiled by ``OnnxRuntime``."""
 
-    __slots__ = ("_binding", "_bound", "_device", "_outputs", "_session", "input_shapes")
+    __slots__ = (
+        "_binding",
+        "_bound",
+        "_device",
+        "_outputs",
+        "_session",
+        "input_dtypes",
+        "input_shapes",
+    )
 
     def __init__(self, session: Any, device: str) -> None:
         self._session, self._device = session, device
@@ -145,6 +157,10 @@ class OnnxRuntimeSession:
         self._bound: Mapping[str, Array] | None = None
         self.input_shapes: dict[str, tuple[int | None, ...]] = {
             node.name: tuple(n if isinstance(n, int) else None for n in node.shape)
+            for node in session.get_inputs()
+        }
+        self.input_dtypes = {
+            node.name: _DTYPES.get(word := node.type[len("tensor(") : -1], word)
             for node in session.get_inputs()
         }
 

@@ -112,7 +112,7 @@ class OpenVino:
 class OpenVinoSession:
     """A model compiled by ``OpenVino``."""
 
-    __slots__ = ("_count", "_request", "input_shapes")
+    __slots__ = ("_count", "_request", "input_dtypes", "input_shapes")
 
     def __init__(self, compiled: Any) -> None:
         self._request = compiled.create_infer_request()
@@ -121,6 +121,10 @@ class OpenVinoSession:
             port.get_any_name(): tuple(
                 n.get_length() if n.is_static else None for n in port.get_partial_shape()
             )
+            for port in compiled.inputs
+        }
+        self.input_dtypes = {
+            port.get_any_name(): str(np.dtype(port.get_element_type().to_dtype()))
             for port in compiled.inputs
         }
 

@@ -22,7 +22,7 @@ from depthopt.runtimes.base import (
     one_line,
     processor_conditions,
 )
-from depthopt.runtimes.onnx_inputs import input_shapes
+from depthopt.runtimes.onnx_inputs import input_dtypes, input_shapes
 from depthopt.runtimes.onnx_to_torch import onnx_to_torch
 from depthopt.tables.latency import MeasurementConditions
 
@@ -74,8 +74,8 @@ class EagerTorch:
         Raises:
             ModelError: torch cannot run the model; the message says why.
         """
-        module, shapes = self._converted(onnx_model)
-        return TorchSession(module, shapes, self.device, self.threads)
+        module, graph = self._converted(onnx_model)
+        return TorchSession(module, graph, self.device, self.threads)
 
     def layer_times(
         self, onnx_model: bytes | Path, inputs: Mapping[str, Array], *, runs: int = 20
@@ -85,9 +85,9 @@ class EagerTorch:
         Raises:
             ModelError: as ``compile`` and ``run``.
         """
-        module, shapes = self._converted(onnx_model)
+        module, graph = self._converted(onnx_model)
         marked = _Marked(module)
-        session = TorchSession(marked.run, shapes, self.device, self.threads)
+        session = TorchSession(marked.run, graph, self.device, self.threads)
         for _ in range(runs):  # warms up
             session.run(inputs)
         cuda = self.device == "cuda"
@@ -107,14 +107,16 @@ class EagerTorch:
             if name in times_us
         )
 
-    def _converted(self, onnx_model: bytes | Path) -> tuple[fx.GraphModule, dict[str, Any]]:
+    def _converted(self, onnx_model: bytes | Path) -> tuple[fx.GraphModule, onnx.GraphProto]:
         try:
             module = onnx_to_torch(onnx_model).to(self.device)
         except ModelError as error:
             raise ModelError(
                 f"{self.name} {self.version} cannot run {named(onnx_model)}: {one_line(error)}"
             ) from error
-        return module, _input_shapes(onnx_model)
+        if isinstance(onnx_model, bytes):
+            return module, onnx.load_from_string(onnx_model).graph
+        return module, onnx.load(onnx_model, load_external_data=False).graph
 
 
 class CompiledTorch(EagerTorch):
@@ -128,10 +130,10 @@ class CompiledTorch(EagerTorch):
         Raises:
             ModelError: torch cannot run the model; the message says why.
         """
-        module, shapes = self._converted(onnx_model)
+        module, graph = self._converted(onnx_model)
         torch.compiler.reset()  # or it would stop at its limit of variants
         compiled = torch.compile(module, fullgraph=True, dynamic=False)
-        return TorchSession(compiled, shapes, self.device, self.threads)
+        return TorchSession(compiled, graph, self.device, self.threads)
 
     def layer_times(
         self,
@@ -147,19 +149,27 @@ class CompiledTorch(EagerTorch):
 class TorchSession:
     """A model prepared by ``EagerTorch`` or ``CompiledTorch``."""
 
-    __slots__ = ("_bound", "_call", "_device", "_tensors", "_threads", "input_shapes")
+    __slots__ = (
+        "_bound",
+        "_call",
+        "_device",
+        "_tensors",
+        "_threads",
+        "input_dtypes",
+        "input_shapes",
+    )
 
     def __init__(
         self,
         call: Callable[..., Any],
-        shapes: dict[str, tuple[int | None, ...]],
+        graph: onnx.GraphProto,
         device: str,
         threads: int,
     ) -> None:
         self._call, self._device, self._threads = call, device, threads
         self._bound: Mapping[str, Array] | None = None
         self._tensors: list[Tensor] = []
-        self.input_shapes = shapes
+        self.input_shapes, self.input_dtypes = input_shapes(graph), input_dtypes(graph)
 
     @torch.inference_mode()
     def run(self, inputs: Mapping[str, Array]) -> list[Array]:
@@ -214,9 +224,3 @@ def _threads(count: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def _input_shapes(onnx_model: bytes | Path) -> dict[str, tuple[int | None, ...]]:
-    if isinstance(onnx_model, bytes):
-        return input_shapes(onnx.load_from_string(onnx_model).graph)
-    return input_shapes(onnx.load(onnx_model, load_external_data=False).graph)

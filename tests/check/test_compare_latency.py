@@ -13,7 +13,7 @@ from depthopt.runtimes.registry import get_runtime
 class Session:
     def __init__(self, runtime, seconds, waiting):
         self.runtime, self.seconds, self.waiting = runtime, seconds, waiting
-        self.input_shapes = {"x": (1,)}
+        self.input_shapes, self.input_dtypes = {"x": (1,)}, {"x": "float32"}
 
     def run(self, _):
         noise = 1 + self.runtime.noise * self.runtime.generator.standard_normal()

@@ -103,6 +103,32 @@ def test_no_operator_and_no_activation_is_left_out():
     assert {key.activation.name for key in KEYS if key.activation} == PLAIN
 
 
+def test_inputs_are_of_the_models_types(runtime):
+    """``a + b`` of whole numbers beside ``x`` of others, with two outputs."""
+    value = onnx.helper.make_tensor_value_info
+    types = {"a": onnx.TensorProto.INT64, "b": onnx.TensorProto.INT64, "x": onnx.TensorProto.FLOAT}
+    nodes = [
+        onnx.helper.make_node("Add", ["a", "b"], ["sum"]),
+        onnx.helper.make_node("Relu", ["x"], ["y"]),
+    ]
+    graph = onnx.helper.make_graph(
+        nodes,
+        "two",
+        [value(name, kind, ["batch", 3]) for name, kind in types.items()],
+        [value("sum", types["a"], ["batch", 3]), value("y", types["x"], ["batch", 3])],
+    )
+    opsets = [onnx.helper.make_opsetid("", 17)]
+    model = onnx.helper.make_model(graph, opset_imports=opsets, ir_version=8)
+    session = runtime.compile(model.SerializeToString())
+    assert session.input_dtypes == {"a": "int64", "b": "int64", "x": "float32"}
+    inputs = random_inputs(session, 2)
+    assert {name: str(array.dtype) for name, array in inputs.items()} == session.input_dtypes
+    assert set(inputs["a"].ravel().tolist()) <= {0, 1}
+    found, y = session.run(inputs)
+    np.testing.assert_array_equal(found, inputs["a"] + inputs["b"])
+    np.testing.assert_array_equal(y, np.maximum(inputs["x"], 0))
+
+
 def test_a_model_may_come_as_a_file(runtime, tmp_path):
     key = LatencyKey(Convolution(4, 8, (1, 1)), (3, 3))
     path = tmp_path / "model.onnx"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import onnx
 
-from depthopt.runtimes.onnx_inputs import input_shapes
+from depthopt.runtimes.onnx_inputs import input_dtypes, input_shapes
 from depthopt.runtimes.tensorrt.options import BuildOptions, labelled
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -21,11 +21,13 @@ class Network:
         content: serialised, in the precision that it is to run in; inputs and outputs stay
             float32.
         input_shapes: of every input by name; None where a dimension is free.
+        input_dtypes: of every input by name, as NumPy calls them.
         operators: what each node does, by its name.
     """
 
     content: bytes
     input_shapes: dict[str, tuple[int | None, ...]]
+    input_dtypes: dict[str, str]
     operators: dict[str, str]
 
     def fixed(self, shapes: Shapes) -> bytes:
@@ -56,7 +58,8 @@ def read(onnx_model: bytes | Path, dtype: str) -> Network:
     operators = _name_nodes(proto.graph)
     if dtype == "float16":
         proto = half(proto)
-    return Network(proto.SerializeToString(), input_shapes(proto.graph), operators)
+    graph = proto.graph
+    return Network(proto.SerializeToString(), input_shapes(graph), input_dtypes(graph), operators)
 
 
 def half(onnx_model: onnx.ModelProto) -> onnx.ModelProto:

@@ -150,7 +150,8 @@ class TensorRt:
             raise ArtefactError(f"the engine {path} cannot be loaded: {error}") from None
         execution = Execution(engine, self._scratch)
         shapes = {name: tuple(tensor.shape) for name, tensor in execution.inputs.items()}
-        return TensorRtSession(shapes, lambda _: execution)
+        dtypes = {n: str(t.dtype).removeprefix("torch.") for n, t in execution.inputs.items()}
+        return TensorRtSession(shapes, dtypes, lambda _: execution)
 
     @cached_property
     def _log(self) -> "Log":
@@ -175,7 +176,9 @@ class TensorRt:
 
         try:
             return TensorRtSession(
-                network.input_shapes, lambda s: self._execution(network.fixed(s))
+                network.input_shapes,
+                network.input_dtypes,
+                lambda s: self._execution(network.fixed(s)),
             )
         except ModelError as error:
             raise ModelError(self._cannot_run(onnx_model, error)) from error

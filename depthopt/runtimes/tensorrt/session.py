@@ -137,11 +137,19 @@ class TensorRtSession:
     mapping of inputs.
     """
 
-    __slots__ = ("_bound", "_execution", "_execution_for", "_executions", "input_shapes")
+    __slots__ = (
+        "_bound",
+        "_execution",
+        "_execution_for",
+        "_executions",
+        "input_dtypes",
+        "input_shapes",
+    )
 
     def __init__(
         self,
         input_shapes: Mapping[str, tuple[int | None, ...]],
+        input_dtypes: Mapping[str, str],
         execution_for: Callable[[Shapes], Execution],
     ) -> None:
         """Make the engine ready, if no dimension is free; else the first run of a shape does.
@@ -149,7 +157,7 @@ class TensorRtSession:
         Raises:
             ModelError: as ``execution_for``.
         """
-        self.input_shapes = dict(input_shapes)
+        self.input_shapes, self.input_dtypes = dict(input_shapes), dict(input_dtypes)
         self._execution_for = execution_for
         self._executions: dict[tuple[tuple[int, ...], ...], Execution] = {}
         self._bound: Mapping[str, Array] | None = None
