@@ -131,7 +131,7 @@ def _require_runs(given: Path, session: Session, batch: int) -> None:
     try:
         session.run(random_inputs(session, batch))
     except ModelError as error:
-        raise ModelError(f"{given} does not run on random float32 inputs: {error}") from error
+        raise ModelError(f"{given} does not run on random inputs: {error}") from error
 
 
 def _exported(folder: Path, batch: int, scratch: Path) -> Path:

@@ -55,9 +55,21 @@ def test_a_file_is_read_with_the_weights_that_it_names(tmp_path):
 
 
 def test_a_network_that_does_not_run_is_named(tmp_path):
-    integers = linear(tmp_path / "integers.onnx", np.zeros((65, 10)), dtype=TensorProto.INT64)
-    with pytest.raises(ModelError, match=r"integers\.onnx does not run on random float32 inputs"):
-        side(integers, tmp_path)
+    value = onnx.helper.make_tensor_value_info
+    seven = onnx.numpy_helper.from_array(np.array([7, -1]), "shape")
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node("Reshape", ["x", "shape"], ["y"])],
+        "misfit",
+        [value("x", TensorProto.FLOAT, ["batch", 3])],
+        [value("y", TensorProto.FLOAT, [7, None])],
+        [seven],
+    )
+    opsets = [onnx.helper.make_opsetid("", 17)]
+    onnx.save(
+        onnx.helper.make_model(graph, opset_imports=opsets, ir_version=8), tmp_path / "misfit.onnx"
+    )
+    with pytest.raises(ModelError, match=r"misfit\.onnx does not run on random inputs"):
+        side(tmp_path / "misfit.onnx", tmp_path)
 
 
 class Loader:

@@ -215,7 +215,9 @@ def test_layer_times_are_taken_run_by_run():
 def test_an_engines_file_has_its_origin_and_its_layers_beside_it(monkeypatch, tmp_path):
     module = importlib.import_module("depthopt.runtimes.tensorrt.runtime")
     monkeypatch.setattr(module, "_here", lambda: HERE)
-    monkeypatch.setattr(module, "read", lambda *_: Network(b"onnx", {"x": (1, 3)}, {}))
+    monkeypatch.setattr(
+        module, "read", lambda *_: Network(b"onnx", {"x": (1, 3)}, {"x": "float32"}, {})
+    )
     build = BuildOptions(version_compatible=True, timing_cache=tmp_path / "shared.timing")
     path = tmp_path / "network.engine"
     module.TensorRt(build=build).save_engine(b"", path)
