@@ -1,1 +1,1 @@
-"""Data sets: images, labels, and batches of them."""
+"""Data sets: inputs, targets, and batches of them."""
