@@ -1,5 +1,6 @@
 """One thread a worker, what is costly made once, and nothing beside a test that times something."""
 
+import dataclasses
 import fcntl
 import functools
 import importlib
@@ -73,6 +74,20 @@ def make_once(request: pytest.FixtureRequest) -> Callable[[str, Callable[[Path],
         return folder
 
     return made
+
+
+@pytest.fixture
+def hasty_bench(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Entries are measured for a moment only: for tests that do not ask how long one takes."""
+    bench = importlib.import_module("depthopt.latency.bench")
+    measured = bench.sample_in_turn
+
+    def hasty(*calls: object, effort: object, **options: object) -> object:
+        short = dataclasses.replace(effort, warmup_s=0.01, burst_ms=0.3)  # type: ignore[type-var]
+        return measured(*calls, effort=short, **options)
+
+    monkeypatch.setattr(bench, "sample_in_turn", hasty)
+    monkeypatch.setattr(bench, "_GRAPH_US", 50.0)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -19,6 +19,7 @@ COMMITTED = next(Path("latency_tables").glob("*/onnxruntime-*-b1.json"))
 
 
 @pytest.mark.timed
+@pytest.mark.usefixtures("hasty_bench")
 def test_a_baseline_holds_yardsticks_conditions_and_hashes(tmp_path):
     model = convolutions(tmp_path / "model.onnx", 6)
     found = record(model, runtime=get_runtime("onnxruntime"), seconds=0.5)

@@ -22,17 +22,18 @@ from depthopt.runtimes.registry import get_runtime
 from depthopt.tables.latency import LatencyKey, LatencySummary
 from tests.check.models import convolutions, linear, with_input
 
-QUICK = ("--seconds", "0.5")
+QUICK = ("--seconds", "0.2")
 LOOSE = ("--tolerance", "90%")
 SCHEMA = Path(__file__).parent.parent / "check" / "junit-10.xsd"
 
 
 @pytest.fixture
-def call(tmp_path, monkeypatch, capsys):
+def call(tmp_path, monkeypatch, capsys, hasty_bench):  # noqa: ARG001 - for what it does
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
     for module in ("figures", "recorded"):
         monkeypatch.setattr(f"depthopt.check.{module}.peak_memory_bytes", lambda *_: 50 << 20)
+    monkeypatch.setattr("depthopt.check.sampling._BURST_S", 0.003)  # exact enough for all here
 
     def run(*arguments):
         monkeypatch.setattr("sys.argv", ["depthopt", "check", *map(str, arguments)])

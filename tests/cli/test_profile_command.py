@@ -20,7 +20,7 @@ QUICK = (
 
 
 @pytest.fixture
-def call(tmp_path, monkeypatch, capsys):
+def call(tmp_path, monkeypatch, capsys, hasty_bench):  # noqa: ARG001 - for what it does
     monkeypatch.chdir(tmp_path)
 
     def run(*arguments):

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -37,10 +38,10 @@ def call(*arguments: str, monkeypatch: pytest.MonkeyPatch) -> int:
     return int(caught.value.code or 0)
 
 
-@pytest.fixture
-def tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Chain, list[str]]:
-    """A chain and random tables over its candidates, as files in the working folder."""
-    monkeypatch.chdir(tmp_path)
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Chain, Path]:
+    """A chain, and a folder with random tables over its candidates."""
+    folder = tmp_path_factory.mktemp("tables")
     chain = extract(create_timm_model(NAME, {}), SIZE, name=NAME)
     found = candidates(chain)
     random = np.random.default_rng(0)
@@ -49,10 +50,21 @@ def tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Chain, list
     entries = {k: LatencySummary(t, t, t, 9) for k, t in
                zip(sorted(keys, key=str), times_ms, strict=True)}  # fmt: skip
     network = NetworkLatency(LatencySummary(9.0, 9.0, 9.0, 9), 0.5)
-    save_json(LatencyTable(CONDITIONS, entries, {NetworkKey.of(chain): network}), Path("t.json"))
+    save_json(LatencyTable(CONDITIONS, entries, {NetworkKey.of(chain): network}), folder / "t.json")
     costs = {c: Importance(random.uniform(), metric_change=-random.uniform())
              for c in found if c.kind != "keep"}  # fmt: skip
-    save_json(ImportanceTable(NAME, "regression", 9, costs), Path("i.json"))
+    save_json(ImportanceTable(NAME, "regression", 9, costs), folder / "i.json")
+    return chain, folder
+
+
+@pytest.fixture
+def tables(
+    made: tuple[Chain, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> tuple[Chain, list[str]]:
+    """The chain, and a command on the test's own copy of the tables, in the working folder."""
+    chain, folder = made
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
     return chain, ["frontier", "t.json", "i.json"]
 
 

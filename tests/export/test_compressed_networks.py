@@ -19,7 +19,7 @@ from tests.compressed import compressed
 
 SIZE = (3, 32, 32)
 NETWORKS = {
-    "mobilenetv2_100": (
+    "mobilenetv2_035": (
         {"kernel_sizes": (1, 3), "seed": 3},
         {"keep": 7, "fit": 5, "merge": 2, "drop": 1},
         ["Add", "Clip", "Conv", "Flatten", "Gemm", "GlobalAveragePool"],
