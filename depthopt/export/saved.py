@@ -15,14 +15,14 @@ from depthopt.export.onnx import export_onnx
 from depthopt.extraction.extract import extract
 from depthopt.graph.network import TracedNetwork
 from depthopt.kinds.registry import KINDS
-from depthopt.models.registry import create_model, model_arguments
+from depthopt.models.registry import MODELS, create_model, model_arguments, source_of
 from depthopt.models.source import Argument
 from depthopt.models.weights import load_weights, save_weights
 from depthopt.rewrite.expanded import is_expanded
 from depthopt.rewrite.options import Form
 from depthopt.shallow.build import build
 from depthopt.shallow.fuse import fuse
-from depthopt.tasks.registry import DEFAULT
+from depthopt.tasks.registry import DEFAULT, TASKS
 
 _EXPORTS = (
     "model.onnx",
@@ -51,7 +51,8 @@ class SavedModel:
         fused: whether norms are folded and expanded segments composed.
         interpolation: how images are resized: ``bilinear`` or ``bicubic``.
         crop_pct: share of the resized image's side that is kept.
-        packages: that brought the plan's kinds, by kind; those of depthopt's own are left out.
+        packages: that brought the plan's kinds, the source of the original, and the task, by their
+            names; those of depthopt's own are left out.
         task: what the network is for.
     """
 
@@ -145,7 +146,7 @@ def save(
         ),
         interpolation=interpolation,
         crop_pct=crop_pct,
-        packages=_packages(plan),
+        packages=_packages(plan, task),
         task=task,
     )
     stale = {folder / name for name in _EXPORTS}
@@ -162,10 +163,11 @@ def save(
     return saved
 
 
-def _packages(plan: Plan) -> dict[str, str]:
-    kinds = sorted({choice.kind for choice in plan.choices})
-    found = {kind: KINDS.package_of(kind) for kind in kinds}
-    return {kind: package for kind, package in found.items() if package is not None}
+def _packages(plan: Plan, task: str) -> dict[str, str]:
+    used = [(KINDS, kind) for kind in sorted({choice.kind for choice in plan.choices})]
+    used += [(MODELS, source_of(plan.model)), (TASKS, task)]
+    found = {name: plugins.package_of(name) for plugins, name in used}
+    return {name: package for name, package in found.items() if package is not None}
 
 
 def _new_head(network: TracedNetwork, plan: Plan) -> dict[str, Argument]:
@@ -186,7 +188,8 @@ def load(folder: str | Path) -> TracedNetwork:
     saved = load_saved(folder)
     for kind in sorted({choice.kind for choice in saved.plan.choices}):
         KINDS.get(kind, package=saved.packages.get(kind))
-    model = create_model(saved.name, {**saved.arguments, "pretrained": False})
+    package = saved.packages.get(source_of(saved.name))
+    model = create_model(saved.name, {**saved.arguments, "pretrained": False}, package=package)
     chain = extract(model, saved.plan.input_size, name=saved.name)
     network, _ = build(model, chain, saved.plan, saved.form)
     if saved.fused:

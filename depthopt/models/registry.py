@@ -19,18 +19,21 @@ MODELS = Plugins(
 """Where networks come from: depthopt's own sources, and those of other packages."""
 
 
-def create_model(name: str, arguments: Mapping[str, Argument]) -> nn.Module:
+def create_model(
+    name: str, arguments: Mapping[str, Argument], *, package: str | None = None
+) -> nn.Module:
     """A network by name, in evaluation mode.
 
     Args:
         name: timm's, or ``SOURCE:NAME``, such as ``torchvision:resnet18``.
         arguments: what the source takes beside the name.
+        package: that is known to have brought the source, for a message.
 
     Raises:
         UsageError: the source is not known.
         ModelError: the source does not know the name, or refuses the arguments.
     """
-    source, own = _split(name)
+    source, own = _split(name, package)
     return source.create(own, arguments)
 
 
@@ -56,7 +59,12 @@ def trained_for(name: str) -> int | None:
     return source.trained_for(own)
 
 
-def _split(name: str) -> tuple[ModelSource, str]:
-    source, colon, own = name.partition(":")
-    found: ModelSource = MODELS.get(source if colon else "timm")
-    return found, own if colon else name
+def source_of(name: str) -> str:
+    """The name of the source that a network's name begins with."""
+    source, colon, _ = name.partition(":")
+    return source if colon else "timm"
+
+
+def _split(name: str, package: str | None = None) -> tuple[ModelSource, str]:
+    source: ModelSource = MODELS.get(source_of(name), package=package)
+    return source, name.partition(":")[2] or name

@@ -178,7 +178,7 @@ def test_workers_and_this_process_estimate_the_same(finished: Path) -> None:
 
 def test_a_strangers_kind_is_saved_loaded_and_reported(finished: Path) -> None:
     saved = json.loads((finished / "out" / "fused" / "model.json").read_text())
-    assert saved["packages"] == {"separable": "separable"}
+    assert saved["packages"] == {"separable": "separable", "blocks": "separable"}
     assert "separated" in (finished / "told.txt").read_text()
     page = (finished / "out" / "report" / "report.html").read_text()
     assert "separated" in page
@@ -204,6 +204,7 @@ def test_a_strangers_task_of_two_inputs_goes_through_a_run(finished: Path) -> No
 def test_a_strangers_task_is_exported_reported_and_checked(finished: Path) -> None:
     saved = json.loads((finished / "lit" / "fused" / "model.json").read_text())
     assert saved["task"] == "squares"
+    assert saved["packages"]["squares"] == "separable"
     assert saved["plan"]["input_size"] == "image=1x16x16,lamps=2"
     assert (finished / "lit" / "fused" / "model.int8.onnx").exists()
     said = (finished / "lit.txt").read_text()
