@@ -32,6 +32,10 @@ class Metric:
         """Whether a value is as good as a target."""
         return self.gain(target, value) >= 0
 
+    def figure(self, value: float, digits: int = 2) -> str:
+        """A value, such as ``98.00``: points of 100 to so many digits, others to four that count."""
+        return f"{value:.{digits}f}" if self.unit == "%" else f"{value:.4g}"
+
     def text(self, value: float, digits: int = 2) -> str:
         """A value with its unit, such as ``98.00 %``."""
-        return f"{value:.{digits}f} {self.unit}".rstrip()
+        return f"{self.figure(value, digits)} {self.unit}".rstrip()

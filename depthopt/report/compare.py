@@ -85,14 +85,14 @@ def table_row(run: ComparedRun) -> tuple[str, ...]:
     )
     if result is None:
         return (run.name, run.model, "", device, "", "", "", "", *known, "")
-    before, after = result.original, result.compressed
+    before, after, said = result.original, result.compressed, result.metric.figure
     return (
         run.name,
         run.model,
         result.data,
         device,
-        f"{before.metric:.2f} to {after.metric:.2f}",
-        f"{result.untrained_metric:.2f}",
+        f"{said(before.metric)} to {said(after.metric)}",
+        said(result.untrained_metric),
         f"{before.latency.median_ms:.3f} to {after.latency.median_ms:.3f}",
         f"{result.speedup:.2f}x",
         *known,

@@ -37,8 +37,8 @@ def result_rows(result: Result) -> tuple[Row, ...]:
     metric = result.metric
     unit = f", {metric.unit}" if metric.unit else ""
     return (
-        Row(metric.label, f"{before.metric:.2f}", f"{after.metric:.2f}"),
-        Row(f"{metric.name} before finetuning{unit}", "", f"{result.untrained_metric:.2f}"),
+        Row(metric.label, metric.figure(before.metric), metric.figure(after.metric)),
+        Row(f"{metric.name} before finetuning{unit}", "", metric.figure(result.untrained_metric)),
         Row("latency, ms (quartiles)", _latency(before.latency), _latency(after.latency)),
         Row("speed-up", "", f"{result.speedup:.2f}x"),
         Row("predicted", "", predicted),
@@ -88,7 +88,8 @@ def trial_headings(run: RunArtefacts) -> tuple[str, ...]:
 
 def trial_rows(run: RunArtefacts) -> tuple[tuple[str, ...], ...]:
     """The plans that were finetuned a little, under ``trial_headings``."""
-    trials = () if run.trials is None else run.trials.trials
+    if run.trials is None:
+        return ()
     return tuple(
         (
             "picked" if trial.plan == run.plan else "",
@@ -98,9 +99,9 @@ def trial_rows(run: RunArtefacts) -> tuple[tuple[str, ...], ...]:
             str(len(changing(trial.plan.choices))),
             str(sum(choice.end - choice.start for choice in changing(trial.plan.choices))),
             trial.failure or ("" if trial.loss is None else f"{trial.loss:.4g}"),
-            "" if trial.metric is None else f"{trial.metric:.2f}",
+            "" if trial.metric is None else run.trials.metric.figure(trial.metric),
         )
-        for trial in trials
+        for trial in run.trials.trials
     )
 
 
@@ -137,7 +138,7 @@ def headline(run: RunArtefacts) -> str:
         return (
             f"{result.speedup:.2f} times as fast: {result.original.latency.median_ms:.3f} to "
             f"{result.compressed.latency.median_ms:.3f} ms; {metric.name} "
-            f"{result.original.metric:.2f} to {metric.text(result.compressed.metric)} on "
+            f"{metric.figure(result.original.metric)} to {metric.text(result.compressed.metric)} on "
             f"{result.test_images:,} test images."
         )
     if run.plan is not None:
@@ -205,7 +206,7 @@ def training_sentence(training: TrainResult) -> str:
         name = metric.name[0].upper() + metric.name[1:]
         return f"{text}. {name} was not measured while training (evaluate_epochs)."
     last = metric.text(measured[-1])
-    return f"{text}, {metric.name} on held-out images from {measured[0]:.2f} to {last}."
+    return f"{text}, {metric.name} on held-out images from {metric.figure(measured[0])} to {last}."
 
 
 def validation_sentence(validation: Validation) -> str:

@@ -18,4 +18,5 @@ def test_a_gain_is_positive_where_it_is_better(metric: Metric, better: float, wo
 
 def test_figures_bear_their_unit_if_there_is_one() -> None:
     assert (ACCURACY.label, ERROR.label) == ("accuracy, %", "mean squared error")
-    assert (ACCURACY.text(98), ERROR.text(0.125, 3)) == ("98.00 %", "0.125")
+    assert (ACCURACY.text(98), ERROR.text(0.00123456)) == ("98.00 %", "0.001235")
+    assert (ACCURACY.figure(97.25, 1), ERROR.figure(12.0)) == ("97.2", "12")
