@@ -33,7 +33,7 @@ class Metric:
         return self.gain(target, value) >= 0
 
     def figure(self, value: float, digits: int = 2) -> str:
-        """A value, such as ``98.00``: points of 100 to so many digits, others to four that count."""
+        """A value: points of 100 to so many digits, others to four that count."""
         return f"{value:.{digits}f}" if self.unit == "%" else f"{value:.4g}"
 
     def text(self, value: float, digits: int = 2) -> str:

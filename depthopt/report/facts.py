@@ -138,8 +138,8 @@ def headline(run: RunArtefacts) -> str:
         return (
             f"{result.speedup:.2f} times as fast: {result.original.latency.median_ms:.3f} to "
             f"{result.compressed.latency.median_ms:.3f} ms; {metric.name} "
-            f"{metric.figure(result.original.metric)} to {metric.text(result.compressed.metric)} on "
-            f"{result.test_images:,} test images."
+            f"{metric.figure(result.original.metric)} to "
+            f"{metric.text(result.compressed.metric)} on {result.test_images:,} test images."
         )
     if run.plan is not None:
         return f"Not finished: {plan_sentence(run.plan, run.chain)}"

@@ -91,7 +91,7 @@ function metrics(measured, mark, x) {
   if (!measured) return [];
   const one = (name, [time, metric], marker) => ({
     name, x: [x(time, measured.original[0])], y: [metric], yaxis: "y2", mode: "markers", marker, showlegend: name !== "original",
-    cliponaxis: false, hovertemplate: `${name}: %{y:.2f} ${plain(measured.metric.unit)} at ${ms(time)} ms<extra></extra>`,
+    cliponaxis: false, hovertemplate: `${name}: %{y:.4~g} ${plain(measured.metric.unit)} at ${ms(time)} ms<extra></extra>`,
   });
   return [
     one("original", measured.original, mark("square", 11, "grey")),
@@ -139,7 +139,7 @@ function drawTraining() {
       name: plain(metric.name), x: epochs, y: history.map((epoch) => epoch.metric), yaxis: "y2",
       mode: "lines+markers", line: { color: colour("green"), dash: "dash" },
       marker: { symbol: "square" }, connectgaps: true,
-      hovertemplate: `epoch %{x}: %{y:.2f} ${plain(metric.unit)}<extra></extra>`,
+      hovertemplate: `epoch %{x}: %{y:.4~g} ${plain(metric.unit)}<extra></extra>`,
     });
   }
   Plotly.react(byId("training"), traces, layout({
