@@ -23,8 +23,8 @@ from depthopt.core.window import Window
 from depthopt.core.workload import Workload
 from depthopt.errors import DataError
 from depthopt.graph.partial import record
-from depthopt.kinds.kind import Weights
 from depthopt.kinds.registry import kind_of
+from depthopt.kinds.site import Weights
 from depthopt.rewrite.options import Form
 from depthopt.rewrite.problem import Problem, sums_bytes
 from depthopt.rewrite.regression import Regression, best_fits, error_of

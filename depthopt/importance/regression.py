@@ -29,8 +29,8 @@ from depthopt.graph.heap import kept_heap
 from depthopt.graph.trace import trace
 from depthopt.importance.regress import Group, grouped, problems_of, regress
 from depthopt.importance.score import score
-from depthopt.kinds.kind import Weights
 from depthopt.kinds.registry import kind_of
+from depthopt.kinds.site import Weights
 from depthopt.rewrite.fold import fold_norms
 from depthopt.rewrite.options import Form
 from depthopt.shallow.build import check_chain

@@ -16,8 +16,8 @@ from depthopt.data.dataset import Batch
 from depthopt.errors import DataError
 from depthopt.graph.partial import Tail, record
 from depthopt.graph.trace import nodes_by_name
-from depthopt.kinds.kind import Weights
 from depthopt.kinds.registry import kind_of
+from depthopt.kinds.site import Weights
 from depthopt.rewrite.segment_tensors import SegmentTensors
 from depthopt.tables.importance import Importance
 from depthopt.tasks.task import Task

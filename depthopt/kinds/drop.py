@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 from depthopt.core.candidate import Candidate
 from depthopt.core.chain import Chain, Skip
 from depthopt.core.operators import Activation, Convolution
-from depthopt.kinds.kind import Kind, New, Site, Weights, Wishes
+from depthopt.kinds.kind import Kind, Wishes
 from depthopt.kinds.running import branch_keys, keys_at_end, replacing_keys
+from depthopt.kinds.site import New, Site, Weights
 from depthopt.tables.latency import LatencyKey
 
 if TYPE_CHECKING:  # torch takes seconds to import, and tables are solved without it

@@ -2,22 +2,20 @@
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal
 
 from depthopt.core.candidate import Candidate
-from depthopt.core.chain import Chain, Skip
+from depthopt.core.chain import Chain
 from depthopt.kinds.running import replacing_keys
+from depthopt.kinds.site import New, Site, Weights, module_name
 from depthopt.rewrite.options import Form
 from depthopt.rewrite.problem import Problem
 from depthopt.tables.latency import LatencyKey
 
 if TYPE_CHECKING:  # torch takes seconds to import, and tables are solved without it
-    from torch import Tensor, fx, nn
+    from torch import Tensor, fx
 
     from depthopt.rewrite.regression import Fitted, Regression
-
-Weights = tuple[tuple["Tensor", "Tensor"], ...]
-"""For each of a candidate's operators its weight (out, in / groups, kH, kW) and bias (out,)."""
 
 Pattern = Literal["", "stripes", "dots", "crosses"]
 
@@ -33,55 +31,6 @@ class Wishes:
 
     segments: tuple[tuple[int, int], ...]
     kernel_sizes: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class New:
-    """What a replacement put into a network.
-
-    Attributes:
-        name: path of the module that reads the tensor at the segment's start.
-        last: path of the module that gives the tensor at its end, before any add.
-    """
-
-    name: str
-    last: str
-
-
-class Site(Protocol):
-    """A segment of a network that is being rewritten."""
-
-    @property
-    def chain(self) -> Chain:
-        """The original's chain."""
-        ...
-
-    @property
-    def network(self) -> "fx.GraphModule":
-        """The network, with the original's modules under their names."""
-        ...
-
-    @property
-    def form(self) -> Form:
-        """Whether what is composed is trained as one convolution, or as what it is made of."""
-        ...
-
-    def at(self, position: int) -> "fx.Node":
-        """The tensor at a position, as things stand now."""
-        ...
-
-    def operand(self, skip: Skip) -> "fx.Node":
-        """What a skip adds, as things stand now."""
-        ...
-
-    def call(self, name: str, module: "nn.Module", node: "fx.Node") -> "fx.Node":
-        """Put a module in under a name, and call it with a node's value."""
-        ...
-
-
-def module_name(candidate: Candidate) -> str:
-    """Path of the module that stands in a segment's place."""
-    return f"segment_{candidate.start}_{candidate.end}"
 
 
 def _why_illegal(chain: Chain, candidate: Candidate) -> str | None:

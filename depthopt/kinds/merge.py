@@ -12,7 +12,8 @@ from depthopt.core.candidate import Candidate
 from depthopt.core.chain import Chain
 from depthopt.core.window import segment_window
 from depthopt.errors import UsageError
-from depthopt.kinds.kind import Kind, New, Site, Weights, Wishes, module_name
+from depthopt.kinds.kind import Kind, Wishes
+from depthopt.kinds.site import New, Site, Weights, module_name
 from depthopt.rewrite.options import Form
 from depthopt.rewrite.problem import Problem
 

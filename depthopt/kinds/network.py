@@ -6,7 +6,7 @@ from depthopt.core.candidate import Candidate
 from depthopt.core.operators import Convolution
 from depthopt.errors import ModelError
 from depthopt.graph.convolutions import make_conv
-from depthopt.kinds.kind import New, Site, Weights, module_name
+from depthopt.kinds.site import New, Site, Weights, module_name
 from depthopt.rewrite.regression import Regression, convolve
 from depthopt.rewrite.set_weights import fresh_lengths, set_weights
 

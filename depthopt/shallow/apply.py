@@ -18,9 +18,9 @@ from depthopt.errors import UsageError
 from depthopt.graph.heap import kept_heap
 from depthopt.graph.network import TracedNetwork
 from depthopt.graph.trace import trace
-from depthopt.kinds.kind import New
 from depthopt.kinds.network import convolution_and_norm
 from depthopt.kinds.registry import changes, kind_of
+from depthopt.kinds.site import New
 from depthopt.rewrite.affine import folded
 from depthopt.rewrite.compensate import compensate
 from depthopt.rewrite.fold import fold_norms

@@ -11,8 +11,8 @@ from depthopt.errors import ModelError
 from depthopt.graph.convolutions import operator_of, why_opaque
 from depthopt.graph.network import TracedNetwork, reroute
 from depthopt.graph.trace import nodes_by_name, trace
-from depthopt.kinds.kind import New
 from depthopt.kinds.registry import changing, kind_of
+from depthopt.kinds.site import New
 from depthopt.rewrite.inserted import InsertedActivation
 from depthopt.rewrite.options import Form, check_form
 

@@ -1,0 +1,63 @@
+"""Where a kind's replacement is put in, and what was put there."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from depthopt.core.candidate import Candidate
+from depthopt.core.chain import Chain, Skip
+from depthopt.rewrite.options import Form
+
+if TYPE_CHECKING:  # torch takes seconds to import, and tables are solved without it
+    from torch import Tensor, fx, nn
+
+Weights = tuple[tuple["Tensor", "Tensor"], ...]
+"""For each of a candidate's operators its weight (out, in / groups, kH, kW) and bias (out,)."""
+
+
+@dataclass(frozen=True, slots=True)
+class New:
+    """What a replacement put into a network.
+
+    Attributes:
+        name: path of the module that reads the tensor at the segment's start.
+        last: path of the module that gives the tensor at its end, before any add.
+    """
+
+    name: str
+    last: str
+
+
+class Site(Protocol):
+    """A segment of a network that is being rewritten."""
+
+    @property
+    def chain(self) -> Chain:
+        """The original's chain."""
+        ...
+
+    @property
+    def network(self) -> "fx.GraphModule":
+        """The network, with the original's modules under their names."""
+        ...
+
+    @property
+    def form(self) -> Form:
+        """Whether what is composed is trained as one convolution, or as what it is made of."""
+        ...
+
+    def at(self, position: int) -> "fx.Node":
+        """The tensor at a position, as things stand now."""
+        ...
+
+    def operand(self, skip: Skip) -> "fx.Node":
+        """What a skip adds, as things stand now."""
+        ...
+
+    def call(self, name: str, module: "nn.Module", node: "fx.Node") -> "fx.Node":
+        """Put a module in under a name, and call it with a node's value."""
+        ...
+
+
+def module_name(candidate: Candidate) -> str:
+    """Path of the module that stands in a segment's place."""
+    return f"segment_{candidate.start}_{candidate.end}"
