@@ -75,7 +75,8 @@ def test_a_model_is_measured_into_the_devices_table_once(call, measured):
 
 
 @pytest.mark.timed
-def test_a_full_table_needs_no_torch(call, measured):
+@pytest.mark.usefixtures("measured")
+def test_a_full_table_needs_no_torch():
     script = (
         "import sys\nfrom depthopt.cli.main import main\n"
         "try:\n    main()\nexcept SystemExit as exit_:\n"

@@ -12,7 +12,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=",".join(SMALL),
         help="timm models to check, names or globs, separated by commas",
     )
-    parser.addoption("--plans", type=int, default=4, help="random plans per model, over its input sizes")
+    parser.addoption(
+        "--plans", type=int, default=4, help="random plans per model, over its input sizes"
+    )
 
 
 def models(config: pytest.Config) -> list[str]:
