@@ -3,6 +3,7 @@
 import dataclasses
 import fcntl
 import functools
+import gc
 import importlib
 import os
 import sys
@@ -14,6 +15,9 @@ from filelock import FileLock
 
 for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(_name, "1")  # before NumPy and torch are loaded, and for subprocesses
+
+
+gc.disable()  # until all tests are known: none of what is imported is garbage
 
 
 def _shared_folder(config: pytest.Config) -> Path:
@@ -32,6 +36,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     Fixtures that others need too are made by then, and not while everybody else waits.
     """
     items.sort(key=_is_timed)
+
+
+def pytest_collection_finish() -> None:
+    """Modules and tests stay to the end: looking for garbage among them takes seconds."""
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 10)
+    gc.enable()
 
 
 @functools.cache
