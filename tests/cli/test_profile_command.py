@@ -39,7 +39,7 @@ def measured(call, make_once, tmp_path):
 
     def fill(folder):
         with contextlib.chdir(folder):
-            code, out, _ = call("test_resnet", *QUICK, "--json")
+            code, out, _ = call("small:residual", *QUICK, "--json")
         assert code == 0
         (folder / "printed.json").write_text(out)
 
@@ -53,21 +53,21 @@ def test_a_model_is_measured_into_the_devices_table_once(call, measured):
     summary, path = measured
     assert path.parent.parent.name == "latency_tables"
     assert path.name.startswith("onnxruntime-")
-    assert summary["network"] == "test_resnet @3x32x32"
+    assert summary["network"] == "small:residual @3x32x32"
     assert summary["entries"] > 10
     assert 0 < summary["fixed_ms"] < summary["total_ms"]
     content = path.read_text()
 
-    code, _, err = call("test_resnet", *QUICK)
+    code, _, err = call("small:residual", *QUICK)
     assert code == 2
     assert "--update" in err
 
-    code, out, _ = call("test_resnet", *QUICK, "--update", "--json")
+    code, out, _ = call("small:residual", *QUICK, "--update", "--json")
     assert (code, json.loads(out)["entries"]) == (0, summary["entries"])
     assert path.read_text() == content
 
     more = [*QUICK[:-1], "1,3"]
-    code, out, _ = call("test_resnet", *more, "--update", "--json")
+    code, out, _ = call("small:residual", *more, "--update", "--json")
     assert code == 0
     assert json.loads(out)["entries"] > summary["entries"]
     before, after = json.loads(content), json.loads(path.read_text())
@@ -82,7 +82,7 @@ def test_a_full_table_needs_no_torch():
         "try:\n    main()\nexcept SystemExit as exit_:\n"
         "    sys.exit(exit_.code or 10 * ('torch' in sys.modules))"
     )
-    arguments = [sys.executable, "-c", script, "profile", "test_resnet", *QUICK, "--update"]
+    arguments = [sys.executable, "-c", script, "profile", "small:residual", *QUICK, "--update"]
     assert subprocess.run(arguments, check=False).returncode == 0
 
 
@@ -92,7 +92,7 @@ def test_predictions_are_checked_stored_and_drawn(call, measured, tmp_path, monk
     home = importlib.import_module("depthopt.latency.validate")
     monkeypatch.setattr(home, "validate", partial(home.validate, effort=effort))
     code, out, _ = call(
-        "test_resnet",
+        "small:residual",
         *QUICK,
         "--update",
         "--validate",
@@ -104,14 +104,14 @@ def test_predictions_are_checked_stored_and_drawn(call, measured, tmp_path, monk
     assert code == 0
     assert len(json.loads(out)["validation"]["plans"]) == 1
     (stored,) = measured[1].parent.glob("*.validation-*.json")
-    assert json.loads(stored.read_text())["network"] == "test_resnet @3x32x32"
+    assert json.loads(stored.read_text())["network"] == "small:residual @3x32x32"
     assert (tmp_path / "plot.svg").read_text().count("median") >= 1
 
 
 @pytest.mark.timed
 @pytest.mark.usefixtures("measured")
 def test_layers_come_from_the_runtimes_profiler(call):
-    code, out, _ = call("test_resnet", *QUICK, "--update", "--layers")
+    code, out, _ = call("small:residual", *QUICK, "--update", "--layers")
     assert code == 0
     assert "Conv" in out
 
@@ -119,14 +119,14 @@ def test_layers_come_from_the_runtimes_profiler(call):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("test_resnet", "--runtime", "openvin"), "did you mean 'openvino'"),
-        (("test_resnet", "--dtype", "int4"), "has no dtype 'int4'; it has: float32"),
-        (("test_resnet", "--plot", "a.svg"), "--validate N"),
-        (("test_resnet", "--kernel-sizes", "1,x"), "'x' is no whole number"),
-        (("test_resnet", "--input-size", "32"), "not of the form C,H,W"),
+        (("small:residual", "--runtime", "openvin"), "did you mean 'openvino'"),
+        (("small:residual", "--dtype", "int4"), "has no dtype 'int4'; it has: float32"),
+        (("small:residual", "--plot", "a.svg"), "--validate N"),
+        (("small:residual", "--kernel-sizes", "1,x"), "'x' is no whole number"),
+        (("small:residual", "--input-size", "32"), "not of the form C,H,W"),
         (("test_resnett",), "timm knows no model 'test_resnett'; did you mean"),
-        (("test_resnet", "budget.ms=3"), "changes a recipe"),
-        (("test_resnet", "--batch", "0"), "must be positive"),
+        (("small:residual", "budget.ms=3"), "changes a recipe"),
+        (("small:residual", "--batch", "0"), "must be positive"),
     ],
 )
 def test_each_mistake_is_one_line_and_writes_nothing(call, tmp_path, arguments, message):
@@ -141,7 +141,7 @@ def test_a_table_of_another_device_is_refused(call, measured, tmp_path):
     content = measured[1].read_text().replace('"runtime_version": "', '"runtime_version": "0.')
     path = tmp_path / "t.json"
     path.write_text(content)
-    code, _, err = call("test_resnet", *QUICK, "--tables", "t.json", "--update")
+    code, _, err = call("small:residual", *QUICK, "--tables", "t.json", "--update")
     assert code == 2
     assert "other conditions" in err
     assert path.read_text() == content

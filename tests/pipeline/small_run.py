@@ -6,7 +6,7 @@ from depthopt.core.artefacts import save_json
 from depthopt.extraction.extract import extract
 from depthopt.kinds.candidates import candidates
 from depthopt.kinds.latency_keys import candidate_ms, latency_keys
-from depthopt.models.timm import create_timm_model
+from depthopt.models.registry import create_model, model_arguments
 from depthopt.runtimes.registry import get_runtime
 from depthopt.tables.latency import (
     LatencyKey,
@@ -16,10 +16,10 @@ from depthopt.tables.latency import (
     NetworkLatency,
 )
 
-NAME, SIZE = "test_resnet", (1, 32, 32)
+NAME, SIZE = "small:residual", (1, 32, 32)
 
 RECIPE = """
-model: {{name: {name}, input_size: [1, 32, 32]}}
+model: {{name: "{name}", input_size: [1, 32, 32]}}
 data: {{source: digits, calibration_images: 128}}
 teacher: {{steps: 10, checkpoint_every_s: 0}}
 candidates: {{kernel_sizes: [1, 3], max_length: 6}}
@@ -56,7 +56,7 @@ class Log:
 
 def write_recipe(folder: Path) -> Path:
     """Write a recipe and its table: a microsecond per layer, a nanosecond per 100 MACs."""
-    model = create_timm_model(NAME, {"in_chans": 1, "num_classes": 10})
+    model = create_model(NAME, model_arguments(NAME, SIZE, 10))
     chain = extract(model, SIZE, name=NAME)
     found = candidates(chain, kernel_sizes=(1, 3), max_length=6)
     entries = {key: _summary(_ms(key)) for c in found for key in latency_keys(chain, c)}

@@ -69,7 +69,7 @@ def test_the_classifier_is_regressed_unless_that_is_not_wanted(
     finished: tuple[Path, Path], regressed: bool
 ) -> None:
     recipe, folder = finished
-    override = f"apply.classifier={str(regressed).lower()}"
+    override = f"apply.head={str(regressed).lower()}"
     run(load_recipe(recipe, [override]), folder, until="apply", reporter=Log())
     before, after = (
         safetensors.torch.load_file(folder / name)["fc.weight"]
