@@ -145,7 +145,7 @@ assert set(session.input_shapes) == {"image", "lamps"}
 y = session.run({name: tensor.numpy() for name, tensor in x.items()})[0]
 assert np.allclose(y, b(**x).detach().numpy(), rtol=1e-3, atol=1e-3)
 Path("lit.txt").write_text(call("report", "lit"))
-checked = call("check", "lit/fused/model.onnx", "lit/fused/model.onnx", "--data", "lamps:300", "--task", "squares",
+checked = call("check", *["lit/fused/model.onnx"] * 2, "--data", "lamps:300", "--task", "squares",
                "--seconds", "1", "--tolerance", "900%", "--json")
 Path("checked.json").write_text(checked)
 """
