@@ -33,9 +33,13 @@ def _is_timed(item: pytest.Item | None) -> bool:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What is timed comes last, in a row: one worker waits for it once, not for each test.
 
-    Fixtures that others need too are made by then, and not while everybody else waits.
+    What takes long to make comes first, so that it is there by then, and nobody waits for it.
     """
-    items.sort(key=_is_timed)
+    items.sort(key=lambda item: (_is_timed(item), not _is_long(item)))
+
+
+def _is_long(item: pytest.Item) -> bool:
+    return "make_once" in getattr(item, "fixturenames", ())
 
 
 def pytest_collection_finish() -> None:
