@@ -84,6 +84,8 @@ def finetune(
     """
     config, task = config or TrainConfig(), task_of(task)
     check_config(config)
+    if data.train.targets is None and teacher is None:
+        raise UsageError(f"{data.name} has no targets to train on; give a teacher to imitate")
     for name, network in (("network", model), ("teacher", teacher)):
         if network is not None:
             _check_output(name, network, task, data)

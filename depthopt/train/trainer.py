@@ -20,7 +20,7 @@ from timm.scheduler.cosine_lr import CosineLRScheduler
 from timm.utils.model_ema import ModelEmaV3
 from torch import Tensor, nn
 
-from depthopt.core.inputs import Inputs, InputSize, called, chunks, count, moved
+from depthopt.core.inputs import Inputs, InputSize, InputSpec, called, chunks, count, moved
 from depthopt.data.dataset import Dataset
 from depthopt.data.seeds import all_seeded, seed_of
 from depthopt.errors import ModelError, UsageError
@@ -94,7 +94,9 @@ class Trainer:
         self.schedule.step_update(state.step)
         anneal_steps = max(1, int(config.anneal * self.steps))
         come_into_their_own(state.model, min(1.0, (state.step + 1) / anneal_steps))
-        if self.mixer is not None and isinstance(inputs, Tensor) and targets is not None:
+        if self.mixer is not None:
+            assert isinstance(inputs, Tensor)  # noqa: S101 - narrows Inputs: _mixer refuses others
+            assert targets is not None  # noqa: S101 - narrows Tensor | None: likewise
             with all_seeded(f"mixup/{seed}"):
                 inputs, targets = self.mixer(inputs, targets)
         loss = self._backward(inputs, targets)
@@ -210,11 +212,28 @@ def make_trainer(
         schedule,
         _teacher(model, teacher, accelerator, config, data.input_size, matched),
         task,
-        task.mixer(config, data),
+        _mixer(task, config, data),
         config,
         steps,
         TrainState(model, optimizer, average, accelerator.scaler),
     )
+
+
+def _mixer(task: Task, config: TrainConfig, data: Dataset) -> Mixer | None:
+    """What mixes batches, if that is wanted.
+
+    Raises:
+        UsageError: it is wanted, and the task or the data cannot have it.
+    """
+    if not (config.mixup or config.cutmix):
+        return None
+    mixer = task.mixer(config, data)
+    if mixer is None or isinstance(data.input_size, InputSpec) or data.train.targets is None:
+        raise UsageError(
+            f"mixup and cutmix mix images and labels, which task {task.name} on {data.name} does "
+            "not have; leave them out"
+        )
+    return mixer
 
 
 class _Called(nn.Sequential):

@@ -38,7 +38,7 @@ def test_imagenet_recipes_dry_run_on_two_classes(
     overrides = [
         f"data.root={two_classes}",
         "data.calibration_images=8",
-        "model.input_size=[3,64,64]",
+        "model.input_size=[3,32,32]",
     ]
     recipe = load_recipe(path, overrides)
     found = dry_run(recipe, tmp_path / "run", batch=2)

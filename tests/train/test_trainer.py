@@ -12,11 +12,14 @@ from safetensors.torch import load_file
 from timm.layers import BatchNormAct2d
 from torch import nn
 
+from depthopt.core.metric import Metric
 from depthopt.core.operators import Activation
 from depthopt.errors import UsageError
 from depthopt.graph.trace import trace
 from depthopt.rewrite.inserted import InsertedActivation
 from depthopt.tasks.evaluate import evaluate
+from depthopt.tasks.task import Task
+from depthopt.train.config import TrainConfig
 from depthopt.train.finetune import finetune
 from tests.train.training import (
     CONFIG,
@@ -229,3 +232,17 @@ def test_two_processes_train_as_one(tmp_path):
 def test_what_does_not_go_together_is_refused(changes, message):
     with pytest.raises(UsageError, match=message):
         train(replace(CONFIG, **changes))
+
+
+def test_what_cannot_be_mixed_or_trained_on_is_refused():
+    data = make_data()
+    mixed = TrainConfig(steps=1, mixup=0.2)
+    numbers = Task(
+        name="numbers", metric=Metric("error"), divergence=nn.MSELoss(), loss=nn.MSELoss(),
+        measure=nn.MSELoss(),
+    )  # fmt: skip
+    with pytest.raises(UsageError, match="mix images and labels, which task numbers on rows does"):
+        finetune(make_model(), data, task=numbers, config=mixed)
+    blind = replace(data, train=replace(data.train, targets=None))
+    with pytest.raises(UsageError, match="rows has no targets to train on; give a teacher"):
+        finetune(make_model(), blind)

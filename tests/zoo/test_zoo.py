@@ -106,7 +106,8 @@ def test_the_traced_network_is_the_model(model: nn.Module, chain: Chain) -> None
 def test_expanded_fused_and_fuse_agree(
     model: nn.Module, chain: Chain, plans: int, request: pytest.FixtureRequest
 ) -> None:
-    for seed in range(SIZES.index(request.node.callspec.params["chain"]), plans, len(SIZES)):
+    begin, sizes = SIZES.index(request.node.callspec.params["chain"]), len(SIZES)
+    for seed in range(begin, max(plans, sizes), sizes):
         gc.collect()  # graphs and their modules refer to each other, and may hold gigabytes
         plan = drawn(chain, seed)
         expanded, fused = (built(model, chain, plan, form) for form in ("expanded", "fused"))
