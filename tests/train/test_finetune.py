@@ -70,6 +70,7 @@ class _Poisoned:
 
     def __init__(self, split, *, from_step):
         self.split, self.left = split, from_step
+        self.targets = split.targets
 
     def __len__(self):
         return len(self.split)
