@@ -342,7 +342,9 @@ def test_killed_in_a_stage_and_started_again_it_ends_the_same(
         for output in later.outputs:
             (folder / output).unlink()
     command = [sys.executable, "-m", "depthopt", "run", str(recipe), "--run-dir", str(folder)]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    path = os.pathsep.join(filter(None, sys.path))  # with the packages of the tests
+    environment = {**os.environ, "PYTHONPATH": path}
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
     assert process.stderr is not None
     for line in process.stderr:
         if line.startswith(f"{stage} ..."):
@@ -350,7 +352,7 @@ def test_killed_in_a_stage_and_started_again_it_ends_the_same(
             os.kill(process.pid, signal.SIGKILL)
             break
     process.wait()
-    subprocess.run(command, check=True, capture_output=True)
+    subprocess.run(command, check=True, capture_output=True, env=environment)
     for name, content in undisturbed.items():
         assert (folder / name).read_bytes() == content, name
     assert (folder / "result.json").exists()
