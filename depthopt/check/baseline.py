@@ -36,6 +36,7 @@ class Baseline:
         peak_memory_bytes: None where it could not be read.
         metric: the task's; None without a data set.
         data: the data set's name; empty without one.
+        task: what the metric is of; empty without a data set.
     """
 
     network: Network
@@ -48,6 +49,7 @@ class Baseline:
     peak_memory_bytes: int | None = None
     metric: float | None = None
     data: str = ""
+    task: str = ""
 
 
 def read_baseline(path: Path, network: str | None = None) -> Baseline:

@@ -60,6 +60,7 @@ def record(
             peak_memory_bytes=peak_memory_bytes(side.path, runtime, batch),
             metric=judge(side) if judge else None,
             data=judge.data if judge else "",
+            task=judge.task if judge else "",
         )
 
 
@@ -101,6 +102,11 @@ def check_against(
         raise UsageError(
             f"{baseline_path} has no {judge.metric.name} on {judge.data}, but on "
             f"{baseline.data or 'no data set'}; record it again with that --data"
+        )
+    if judge is not None and baseline.task != judge.task:
+        raise UsageError(
+            f"{baseline_path} was recorded for the task {baseline.task}, not {judge.task}; record "
+            "it again, or give that --task"
         )
     if judge is None and baseline.metric is not None:
         logger.warning(

@@ -174,6 +174,11 @@ def _of_accuracy(content: Content) -> Content:
     return {**content, "metric": METRIC} if "metric" not in content else content
 
 
+def _baseline(content: Content) -> Content:
+    content = _keys(content, METRICS, "a baseline's")
+    return {**content, "task": TASK} if content.get("data") and "task" not in content else content
+
+
 def _result(content: Content) -> Content:
     for network in ("original", "compressed"):
         content = content | {network: _figures(content.get(network), "a result's")}
@@ -224,7 +229,7 @@ def _reversed(words: Mapping[str, str]) -> dict[str, str]:
 
 
 _ARTEFACTS: dict[str, Callable[[Content], Content]] = {
-    "Baseline": lambda content: _keys(content, METRICS, "a baseline's"),
+    "Baseline": _baseline,
     "Result": _result,
     "TrainResult": _listed("history", "an epoch's"),
     "Trials": _listed("trials", "a trial's"),

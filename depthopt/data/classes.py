@@ -55,9 +55,9 @@ def _torchvision(request: Request) -> Dataset:
 DIGITS = DataSource(name="digits", load=_digits)
 FASHION_MNIST = DataSource(name="fashion_mnist", load=_fashion_mnist)
 FOLDER = DataSource(name="folder", load=_folder)
-SHARDS = DataSource(name="wds", load=_shards)
-HUGGING_FACE = DataSource(name="hfds", load=_hugging_face)
-TORCHVISION = DataSource(name="torch", load=_torchvision)
+WDS = DataSource(name="wds", load=_shards)
+HFDS = DataSource(name="hfds", load=_hugging_face)
+TORCH = DataSource(name="torch", load=_torchvision)
 
 
 def _preprocessing(

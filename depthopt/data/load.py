@@ -11,19 +11,20 @@ from depthopt.data.source import DataSource, Request
 from depthopt.errors import DataError
 from depthopt.plugins import Plugins
 
-_OWN = {
-    "digits": ("DIGITS", "digits"),
-    "fashion_mnist": ("FASHION_MNIST", "fashion_mnist"),
-    "folder": ("FOLDER", "folder:PATH"),
-    "wds": ("SHARDS", "wds/PATH"),
-    "hfds": ("HUGGING_FACE", "hfds/NAME"),
-    "torch": ("TORCHVISION", "torch/NAME"),
+_FORMS = {
+    "digits": "digits",
+    "fashion_mnist": "fashion_mnist",
+    "folder": "folder:PATH",
+    "wds": "wds/PATH",
+    "hfds": "hfds/NAME",
+    "torch": "torch/NAME",
 }
+"""What data sets of depthopt's own sources are called, by source."""
 
 DATA = Plugins(
     "depthopt.data",
     "source of data",
-    {name: f"depthopt.data.classes:{value}" for name, (value, _) in _OWN.items()},
+    {name: f"depthopt.data.classes:{name.upper()}" for name in _FORMS},
 )
 """Where examples come from: depthopt's own sources, and those of other packages."""
 
@@ -74,9 +75,8 @@ def load_dataset(
         DataError: the data set is unknown, missing, empty or damaged, its classes differ
             between splits, or it has too few images.
     """
-    name, separator, path = (
-        re.split(r"([:/])", source, maxsplit=1) if re.search("[:/]", source) else (source, "", "")
-    )
+    name = re.split("[:/]", source, maxsplit=1)[0]
+    separator, path = source[len(name) :][:1], source[len(name) + 1 :]
     if name not in DATA.names or not _is_form(name, separator, path):
         near = difflib.get_close_matches(source, forms := _forms(), n=1)
         hint = f"did you mean {near[0]}? " if near else ""
@@ -103,12 +103,14 @@ def load_dataset(
 
 
 def _forms() -> list[str]:
-    return [_OWN[name][1] if name in _OWN else name for name in DATA.names]
+    return [_FORMS.get(name, name) for name in DATA.names]
 
 
 def _is_form(name: str, separator: str, path: str) -> bool:
     """Whether the name of a data set is of its source's form; of foreign ones any is."""
-    if name not in _OWN:
+    if name not in _FORMS:
         return True
-    form = _OWN[name][1]
-    return bool(path) and form.startswith(name + separator) if form != name else not separator
+    form = _FORMS[name]
+    if form == name:
+        return not separator
+    return bool(path) and form.startswith(name + separator)

@@ -189,6 +189,9 @@ def test_lost_accuracy_is_a_regression(call, classifiers, tmp_path, caplog):
     code, _, err = call("--against", "b.json", bad, "--data", "fashion_mnist")
     assert code == 2
     assert "has no accuracy on fashion_mnist, but on digits" in err
+    code, _, err = call("--against", "b.json", bad, *digits, "--task", "guessing")
+    assert code == 2
+    assert "was recorded for the task classification, not guessing" in " ".join(err.split())
 
 
 @pytest.mark.timed

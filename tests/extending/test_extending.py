@@ -95,6 +95,12 @@ session = get_runtime("onnxruntime").compile(Path("out/fused/model.onnx"))
 assert set(session.input_shapes) == {"image", "lamps"}
 y = session.run({name: tensor.numpy() for name, tensor in x.items()})[0]
 assert np.allclose(y, b(**x).detach().numpy(), rtol=1e-3, atol=1e-3)
+data = depthopt.load_dataset("lamps:800", input_size=spec, calibration_images=128, seed=0)
+inputs, targets = next(data.test.batches(len(data.test)))
+error = float((b(**inputs) - targets).square().mean())
+result = json.loads(Path("out", "result.json").read_text())
+assert abs(result["compressed"]["metric"] - error) < 1e-5
+assert result["test_images"] == len(data.test)
 Path("told.txt").write_text(call("report", "out"))
 checked = call("check", *["out/fused/model.onnx"] * 2, "--data", "lamps:300", "--task", "squares",
                "--seconds", "1", "--tolerance", "900%", "--json")
