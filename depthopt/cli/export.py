@@ -52,8 +52,8 @@ def _openvino(context: "Context", model: Path) -> Path:
     from depthopt.export.openvino import export_openvino  # noqa: PLC0415 - torch takes seconds
 
     path = model.with_suffix(".xml")
-    examples, _ = next(context.data.calibration.batches(16))
-    export_openvino(context.network("fused"), model, path, examples=examples)
+    images, _ = next(context.data.calibration.batches(16))
+    export_openvino(context.network("fused"), model, path, images=images)
     return path
 
 
@@ -61,7 +61,7 @@ def _int8(context: "Context", model: Path) -> Path:
     from depthopt.export.quantise import quantise  # noqa: PLC0415 - torch takes seconds
 
     path = model.with_name("model.int8.onnx")
-    quantise(model, path, examples=context.train_inputs(context.recipe.importance.images))
+    quantise(model, path, images=context.train_inputs(context.recipe.importance.images))
     return path
 
 
@@ -69,6 +69,6 @@ def _engine(context: "Context", model: Path) -> Path:
     from depthopt.export.engine import export_engine  # noqa: PLC0415 - torch takes seconds
 
     path = context.path("fused/model.engine")
-    examples, _ = next(context.data.calibration.batches(max(context.recipe.latency.batch, 16)))
-    export_engine(context.network("fused"), model, path, runtime=context.runtime, examples=examples)
+    images, _ = next(context.data.calibration.batches(max(context.recipe.latency.batch, 16)))
+    export_engine(context.network("fused"), model, path, runtime=context.runtime, images=images)
     return path

@@ -188,8 +188,8 @@ class _Job:
         from depthopt.graph.examples import made_up  # noqa: PLC0415
 
         path = Path(folder) / "original.onnx"
-        examples = made_up(self.input_size, batch)
-        export_onnx(self.network()[0], path, examples=examples, batch=batch)
+        images = made_up(self.input_size, batch)
+        export_onnx(self.network()[0], path, images=images, batch=batch)
         return path
 
     def layers(self, batch: int) -> "tuple[LayerTime, ...]":

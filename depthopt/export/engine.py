@@ -32,7 +32,7 @@ def export_engine(
     path: str | Path,
     *,
     runtime: Runtime,
-    examples: Inputs,
+    images: Inputs,
 ) -> float:
     """Build the engine of an exported network, check it, and write it.
 
@@ -45,7 +45,7 @@ def export_engine(
         path: the file; ``.json`` beside it says what it is built for, ``.layers.json`` what
             the inspector tells of its layers.
         runtime: ``get_runtime("tensorrt", device="cuda")`` with the dtype and the settings.
-        examples: (N, C, H, W), or named inputs, with N >= batch: real ones, to compare outputs on.
+        images: (N, C, H, W), or named inputs, with N >= batch: real ones, to compare outputs on.
 
     Returns:
         The largest difference of outputs over the largest absolute one.
@@ -66,8 +66,8 @@ def export_engine(
     if not batch:
         raise ModelError(f"{onnx_path} is for any batch, an engine for one; export it with a batch")
     with evaluating(network):
-        wanted = called(network, examples)
-    difference = onnx_difference(runtime, onnx_path, examples, wanted, batch)
+        wanted = called(network, images)
+    difference = onnx_difference(runtime, onnx_path, images, wanted, batch)
     tolerance = TOLERANCE if runtime.dtype == "float32" else HALF_TOLERANCE
     if not difference <= tolerance:
         raise CheckFailed(

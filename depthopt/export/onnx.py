@@ -41,7 +41,7 @@ def export_onnx(
     network: nn.Module,
     path: str | Path,
     *,
-    examples: Inputs,
+    images: Inputs,
     batch: int | None = 1,
     opset: int = OPSET,
     task: Task | str = DEFAULT,
@@ -56,7 +56,7 @@ def export_onnx(
     Args:
         network: maps (batch, C, H, W), or named inputs, to one tensor; evaluation mode is used.
         path: the file; its folder is made.
-        examples: (N, C, H, W), or named inputs, with N >= batch: real ones, to compare outputs on.
+        images: (N, C, H, W), or named inputs, with N >= batch: real ones, to compare outputs on.
         batch: examples per inference; None leaves it free, and checks the file at 1 and at 8 (or
             at all of the examples, 2 or more, if these are fewer).
         opset: version of ONNX's operators.
@@ -76,14 +76,14 @@ def export_onnx(
         CheckFailed: ONNX Runtime's outputs differ from torch's by more than ``tolerance``.
     """
     path = Path(path)
-    given = count(examples)
+    given = count(images)
     most = batch if batch is not None else max(2, min(_LARGE_BATCH, given))
     if given < most:
         raise DataError(f"{given} images cannot check an export of batch {most}; give more")
     with evaluating(network):
-        wanted = called(network, examples)
+        wanted = called(network, images)
     names = names or ("image", task_of(task).output)
-    model = _translated(network, first(examples, most), names, dynamic=batch is None)
+    model = _translated(network, first(images, most), names, dynamic=batch is None)
     model = _converted(model, opset)
     model.producer_name, model.producer_version = "depthopt", version("depthopt")
     onnx.helper.set_model_props(
@@ -92,7 +92,7 @@ def export_onnx(
     content = model.SerializeToString()
     runtime = get_runtime("onnxruntime")
     difference = max(
-        onnx_difference(runtime, content, examples, wanted, size)
+        onnx_difference(runtime, content, images, wanted, size)
         for size in ({most} if batch is not None else {1, most})
     )
     if not difference <= tolerance:
@@ -105,14 +105,14 @@ def export_onnx(
 
 
 def onnx_difference(
-    runtime: Runtime, onnx_model: bytes | Path, examples: Inputs, wanted: Tensor, batch: int
+    runtime: Runtime, onnx_model: bytes | Path, images: Inputs, wanted: Tensor, batch: int
 ) -> float:
     """Largest relative difference of a model's outputs, in whole batches, from ``wanted``.
 
     Args:
         runtime: what runs the model.
         onnx_model: a file or its bytes.
-        examples: (N, C, H, W), or named inputs, N >= batch.
+        images: (N, C, H, W), or named inputs, N >= batch.
         wanted: (N, ...) outputs.
         batch: examples per inference.
 
@@ -120,7 +120,7 @@ def onnx_difference(
         ModelError: the runtime cannot run the model, or not at this batch.
     """
     session = runtime.compile(onnx_model)
-    parts = whole_batches(examples, batch)
+    parts = whole_batches(images, batch)
     got = [np.array(session.run(arrays_of(session, part))[0]) for part in parts]
     compared = wanted[: batch * len(parts)]
     return relative_difference(compared, torch.from_numpy(np.concatenate(got)))

@@ -18,7 +18,7 @@ def export_openvino(
     onnx_path: str | Path,
     path: str | Path,
     *,
-    examples: Inputs,
+    images: Inputs,
     tolerance: float = TOLERANCE,
 ) -> float:
     """Write an exported network as OpenVINO's IR, and check it in float32.
@@ -29,7 +29,7 @@ def export_openvino(
         network: what the ONNX file was exported from.
         onnx_path: that file, of one batch or of any.
         path: the ``.xml`` file; a ``.bin`` of the same name with the weights lies beside it.
-        examples: (N, C, H, W), or named inputs, with N >= batch: real ones, to compare outputs on.
+        images: (N, C, H, W), or named inputs, with N >= batch: real ones, to compare outputs on.
         tolerance: largest accepted relative difference of outputs.
 
     Returns:
@@ -46,11 +46,11 @@ def export_openvino(
         examples
     )
     with evaluating(network):
-        wanted = called(network, examples)
+        wanted = called(network, images)
     with tempfile.TemporaryDirectory() as folder:
         written = Path(folder) / "model.xml"
         _write_ir(onnx_path, written)
-        difference = onnx_difference(runtime, written, examples, wanted, batch)
+        difference = onnx_difference(runtime, written, images, wanted, batch)
         if not difference <= tolerance:
             raise CheckFailed(
                 f"OpenVINO's outputs differ from torch's by {difference:.1e} relative, more than "

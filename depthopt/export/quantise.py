@@ -19,12 +19,12 @@ from depthopt.runtimes.registry import get_runtime
 
 
 def quantise(
-    onnx_path: str | Path, path: str | Path, *, examples: Iterable[Inputs], per_channel: bool = True
+    onnx_path: str | Path, path: str | Path, *, images: Iterable[Inputs], per_channel: bool = True
 ) -> None:
     """Write an exported network with 8-bit weights and activations.
 
     Quantise-dequantise pairs (QDQ) are put around every operator, symmetric ones for
-    weights; the ranges of activations are the smallest and largest values that ``examples``
+    weights; the ranges of activations are the smallest and largest values that ``images``
     gives. How much accuracy that costs depends on the network: measure it on labelled
     images, as ``tests/benchmarks/int8.py`` does.
     https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html
@@ -32,7 +32,7 @@ def quantise(
     Args:
         onnx_path: the ONNX file in float32, norms folded, of one batch or of any.
         path: the file to write.
-        examples: batches of real images (N, C, H, W), or of named inputs, N being the file's batch
+        images: batches of real images (N, C, H, W), or of named inputs, N being the file's batch
             if it has one.
         per_channel: one scale per output channel of a weight, and not one for all.
 
@@ -42,7 +42,7 @@ def quantise(
         ModelError: ONNX Runtime cannot quantise the network.
     """
     onnx_path = Path(onnx_path)
-    source, batches = load_onnx(onnx_path), iter(examples)
+    source, batches = load_onnx(onnx_path), iter(images)
     first = next(batches, None)
     if first is None:
         raise DataError("no images to quantise with; give a batch or more")

@@ -108,7 +108,7 @@ def save(
     std: tuple[float, ...] = (),
     interpolation: str = "bilinear",
     crop_pct: float = 1.0,
-    examples: Inputs | None = None,
+    images: Inputs | None = None,
 ) -> SavedModel:
     """Write ``model.json`` and ``model.safetensors`` into ``folder``.
 
@@ -125,7 +125,7 @@ def save(
         std: per channel, of pixels in 0..1, that the input is divided by.
         interpolation: how images are resized: ``bilinear`` or ``bicubic``.
         crop_pct: share of the resized image's side that is kept.
-        examples: 8 or more real images (N, C, H, W), or named inputs; with them ``model.onnx`` is
+        images: 8 or more real images (N, C, H, W), or named inputs; with them ``model.onnx`` is
             written too, for any batch, and checked on them.
 
     Raises:
@@ -150,10 +150,10 @@ def save(
         task=task,
     )
     stale = {folder / name for name in _EXPORTS}
-    if examples is not None:
+    if images is not None:
         path = folder / "model.onnx"
         export_onnx(
-            network, path, examples=examples, batch=None, task=task, metadata=saved.metadata()
+            network, path, images=images, batch=None, task=task, metadata=saved.metadata()
         )
         stale.remove(path)
     for path in stale:

@@ -150,9 +150,9 @@ def _export(
     batch: int | None,
     metadata: Mapping[str, str] | None = None,
 ) -> float:
-    examples, _ = next(run.data.calibration.batches(max(batch or 0, 16)))
+    images, _ = next(run.data.calibration.batches(max(batch or 0, 16)))
     return export_onnx(
-        network, run.path(name), examples=examples, batch=batch, task=run.task, metadata=metadata
+        network, run.path(name), images=images, batch=batch, task=run.task, metadata=metadata
     )
 
 

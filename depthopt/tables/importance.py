@@ -34,10 +34,21 @@ class ImportanceTable:
         model: the chain's model name.
         estimator: ``regression``, ``magnitude``, ``finetune``.
         images: held-out images that the scores were measured on; 0 if none.
-        entries: importances by candidate; ``keep`` costs nothing and has none.
+        entries: importances by candidate, or by its key; ``keep`` costs nothing and has none.
+
+    Raises:
+        ValueError: a text that is not the key of a candidate.
     """
 
     model: str
     estimator: str
     images: int = 0
     entries: dict[Candidate, Importance] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Make candidates of keys."""
+        entries = {
+            Candidate.parse(key) if isinstance(key, str) else key: importance
+            for key, importance in self.entries.items()
+        }
+        object.__setattr__(self, "entries", entries)

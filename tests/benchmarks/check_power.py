@@ -50,7 +50,7 @@ def network(path: Path, size: int, extra: int) -> Path:
     model = timm.create_model("mobilenetv2_100").eval()
     layers = [nn.Sequential(nn.Conv2d(64, 64, 1), nn.ReLU6()) for _ in range(extra)]
     model.blocks[3] = nn.Sequential(model.blocks[3], *layers)
-    export_onnx(model, path, examples=torch.randn(1, 3, size, size))
+    export_onnx(model, path, images=torch.randn(1, 3, size, size))
     return path
 
 

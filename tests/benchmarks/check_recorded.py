@@ -31,7 +31,7 @@ def network(path: Path) -> Path:
     """MobileNetV2 at 224x224 as an ONNX file."""
     torch.manual_seed(0)
     model = timm.create_model("mobilenetv2_100").eval()
-    export_onnx(model, path, examples=torch.randn(1, 3, 224, 224))
+    export_onnx(model, path, images=torch.randn(1, 3, 224, 224))
     return path
 
 

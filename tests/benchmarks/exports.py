@@ -54,7 +54,7 @@ def main() -> None:
         wanted = network(shown)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "network.onnx"
-            export_onnx(network, path, examples=shown[:16], batch=None)
+            export_onnx(network, path, images=shown[:16], batch=None)
             kinds = Counter(node.op_type for node in load_onnx(path).graph.node)
             session = ort.InferenceSession(path)
         held = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))

@@ -48,11 +48,11 @@ def files(context: Context, shallow: str, images: int) -> dict[str, Path]:
     found = {}
     for name, network in networks.items():
         source = context.path(f"int8/{name}.onnx")
-        export_onnx(network, source, examples=shown, batch=None)
+        export_onnx(network, source, images=shown, batch=None)
         found[f"{name}, float32"] = source
         for told, per_channel in (("per channel", True), ("per weight", False)):
             path = source.with_name(f"{name}-{told.replace(' ', '-')}.onnx")
-            quantise(source, path, examples=context.train_inputs(images), per_channel=per_channel)
+            quantise(source, path, images=context.train_inputs(images), per_channel=per_channel)
             found[f"{name}, int8 {told}"] = path
     return found
 

@@ -97,7 +97,7 @@ def measured(context: Context) -> tuple[float, float]:
     network = fuse(context.network("applied"))
     images = next(context.data.calibration.batches(BATCH))[0]
     path = context.path("untrained.onnx")
-    export_onnx(network, path, examples=images)
+    export_onnx(network, path, images=images)
     calls = {}
     for name in ("original.onnx", "untrained.onnx"):
         session = context.runtime.compile(context.path(name))

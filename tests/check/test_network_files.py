@@ -27,7 +27,7 @@ def exported(tmp_path_factory):
     torch.manual_seed(0)
     model = timm.create_model("test_resnet", in_chans=1, num_classes=10)
     path = tmp_path_factory.mktemp("sides") / "digits.onnx"
-    depthopt.export_onnx(model, path, examples=torch.randn(4, 1, 16, 16), batch=4)
+    depthopt.export_onnx(model, path, images=torch.randn(4, 1, 16, 16), batch=4)
     return model, path
 
 

@@ -58,7 +58,7 @@ def test_they_are_convolutions_and_little_else_and_answer_alike(
     wanted = shallow(images)
     assert wanted.std(0).mean() > 0.1, "or any file would do"
     path = tmp_path / "network.onnx"
-    export_onnx(shallow, path, examples=images, batch=batch)
+    export_onnx(shallow, path, images=images, batch=batch)
     graph = load_onnx(path).graph
     kinds = Counter(node.op_type for node in graph.node)
     assert sorted(kinds) == operators

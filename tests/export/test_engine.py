@@ -49,8 +49,8 @@ def test_an_engine_that_answers_alike_is_written(
     batch: int, network: nn.Module, tmp_path: Path
 ) -> None:
     model, path = tmp_path / "net.onnx", tmp_path / "net.engine"
-    export_onnx(network, model, examples=IMAGES, batch=batch)
-    assert export_engine(network, model, path, runtime=Builder("float32"), examples=IMAGES) < 1e-5
+    export_onnx(network, model, images=IMAGES, batch=batch)
+    assert export_engine(network, model, path, runtime=Builder("float32"), images=IMAGES) < 1e-5
     assert path.read_bytes() == b"engine of net.onnx"
 
 
@@ -67,23 +67,23 @@ def test_how_far_off_it_may_be_depends_on_what_it_computes_in(
     dtype: str, factor: float, passes: bool, network: nn.Module, tmp_path: Path
 ) -> None:
     model, path = tmp_path / "net.onnx", tmp_path / "net.engine"
-    export_onnx(off_by(network, factor), model, examples=IMAGES)
+    export_onnx(off_by(network, factor), model, images=IMAGES)
     if passes:
-        export_engine(network, model, path, runtime=Builder(dtype), examples=IMAGES)
+        export_engine(network, model, path, runtime=Builder(dtype), images=IMAGES)
     else:
         with pytest.raises(CheckFailed, match=r"engine's outputs .* net\.engine was not written"):
-            export_engine(network, model, path, runtime=Builder(dtype), examples=IMAGES)
+            export_engine(network, model, path, runtime=Builder(dtype), images=IMAGES)
     assert path.exists() == passes
 
 
 def test_what_no_engine_can_be_made_of_is_told(network: nn.Module, tmp_path: Path) -> None:
     model, path = tmp_path / "net.onnx", tmp_path / "net.engine"
-    export_onnx(network, model, examples=IMAGES, batch=None)
+    export_onnx(network, model, images=IMAGES, batch=None)
     with pytest.raises(ModelError, match=r"net\.onnx is for any batch, an engine for one"):
-        export_engine(network, model, path, runtime=Builder("float32"), examples=IMAGES)
+        export_engine(network, model, path, runtime=Builder("float32"), images=IMAGES)
     with pytest.raises(RuntimeUnavailable, match="'onnxruntime' builds no engines; set latency"):
-        export_engine(network, model, path, runtime=get_runtime("onnxruntime"), examples=IMAGES)
+        export_engine(network, model, path, runtime=get_runtime("onnxruntime"), images=IMAGES)
     model.write_bytes(model.read_bytes()[:-50])
     with pytest.raises(ArtefactError, match=r"net\.onnx is no whole ONNX file"):
-        export_engine(network, model, path, runtime=Builder("float32"), examples=IMAGES)
+        export_engine(network, model, path, runtime=Builder("float32"), images=IMAGES)
     assert not path.exists()

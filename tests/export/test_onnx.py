@@ -19,7 +19,7 @@ def test_a_file_says_what_it_is_and_nothing_of_this_machine(tmp_path: Path) -> N
     path = tmp_path / "net.onnx"
     network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Identity(), nn.Flatten())
     shape = {"names": ("pixels", "scores"), "metadata": {"depthopt.model": "tiny"}}
-    export_onnx(network, path, examples=crops(8, (1, 5, 5)), batch=None, **shape)
+    export_onnx(network, path, images=crops(8, (1, 5, 5)), batch=None, **shape)
     model = load_onnx(path)
     told = {entry.key: entry.value for entry in model.metadata_props}
     assert told == {"depthopt.version": model.producer_version, "depthopt.model": "tiny"}
@@ -32,7 +32,7 @@ def test_a_file_says_what_it_is_and_nothing_of_this_machine(tmp_path: Path) -> N
 @pytest.mark.parametrize("opset", [14, 17, 18, 22])
 def test_the_opset_can_be_chosen(opset: int, tmp_path: Path) -> None:
     network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU6(), nn.Flatten(), nn.Linear(18, 4))
-    export_onnx(network, tmp_path / "n.onnx", examples=crops(8, (1, 5, 5)), opset=opset, batch=None)
+    export_onnx(network, tmp_path / "n.onnx", images=crops(8, (1, 5, 5)), opset=opset, batch=None)
     model = load_onnx(tmp_path / "n.onnx")
     assert model.opset_import[0].version == opset
     assert model.graph.input[0].type.tensor_type.shape.dim[0].dim_param == "batch"
@@ -42,7 +42,7 @@ def test_an_opset_that_cannot_be_had_is_named(tmp_path: Path) -> None:
     network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Hardswish(), nn.Flatten())
     for opset in (9, 99):
         with pytest.raises(ModelError, match=f"opset {opset} "):
-            export_onnx(network, tmp_path / "n.onnx", examples=crops(1, (1, 5, 5)), opset=opset)
+            export_onnx(network, tmp_path / "n.onnx", images=crops(1, (1, 5, 5)), opset=opset)
 
 
 @pytest.mark.parametrize("batch", [None, 2])
@@ -50,7 +50,7 @@ def test_torchs_layout_in_memory_leaves_no_trace(batch: int | None, tmp_path: Pa
     layers = nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2)
     network = nn.Sequential(*layers).to(memory_format=torch.channels_last)
     images = crops(8, (3, 6, 6)).to(memory_format=torch.channels_last)
-    export_onnx(network, tmp_path / "n.onnx", examples=images, batch=batch)
+    export_onnx(network, tmp_path / "n.onnx", images=images, batch=batch)
     kinds = [node.op_type for node in load_onnx(tmp_path / "n.onnx").graph.node]
     assert kinds == ["Conv", "GlobalAveragePool", "Flatten", "Gemm"]
     assert layers[0].weight.is_contiguous(memory_format=torch.channels_last)
@@ -70,7 +70,7 @@ class Pooled(nn.Module):
 
 
 def test_only_means_over_a_whole_image_are_global_pooling(tmp_path: Path) -> None:
-    export_onnx(Pooled(), tmp_path / "n.onnx", examples=crops(8, (1, 6, 6)), batch=None)
+    export_onnx(Pooled(), tmp_path / "n.onnx", images=crops(8, (1, 6, 6)), batch=None)
     kinds = Counter(node.op_type for node in load_onnx(tmp_path / "n.onnx").graph.node)
     assert kinds["GlobalAveragePool"] == 1, "and the same one is not computed twice"
     assert kinds["ReduceMean"] == 3
@@ -79,7 +79,7 @@ def test_only_means_over_a_whole_image_are_global_pooling(tmp_path: Path) -> Non
 def test_uneven_padding_moves_into_the_convolution(tmp_path: Path) -> None:
     conv = make_conv(Convolution(1, 2, (3, 3), padding=(0, 2, 1, 0)))
     network = nn.Sequential(conv, nn.Flatten())
-    export_onnx(network, tmp_path / "net.onnx", examples=crops(2, (1, 6, 6)))
+    export_onnx(network, tmp_path / "net.onnx", images=crops(2, (1, 6, 6)))
     assert [n.op_type for n in load_onnx(tmp_path / "net.onnx").graph.node] == ["Conv", "Flatten"]
 
 
@@ -110,7 +110,7 @@ def test_what_cannot_be_exported_is_told_in_one_line(
     network: nn.Module, message: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(ModelError, match=message) as caught:
-        export_onnx(network, tmp_path / "n.onnx", examples=crops(8, (1, 6, 6)), batch=None)
+        export_onnx(network, tmp_path / "n.onnx", images=crops(8, (1, 6, 6)), batch=None)
     assert "\n" not in str(caught.value)
     assert list(tmp_path.iterdir()) == []
     assert capfd.readouterr().out == ""
@@ -119,7 +119,7 @@ def test_what_cannot_be_exported_is_told_in_one_line(
 def test_a_file_cut_short_is_named(tmp_path: Path) -> None:
     path = tmp_path / "net.onnx"
     network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten())
-    export_onnx(network, path, examples=crops(1, (1, 6, 6)))
+    export_onnx(network, path, images=crops(1, (1, 6, 6)))
     whole = path.read_bytes()
     for length in (0, 1, len(whole) // 2, len(whole) - 1):
         path.write_bytes(whole[:length])
@@ -141,7 +141,7 @@ def test_a_wrong_file_is_not_written(
     monkeypatch.setattr("depthopt.export.onnx.simplify", spoil)
     network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten())
     with pytest.raises(CheckFailed, match=r"outputs differ from torch's by .* a\.onnx was not wr"):
-        export_onnx(network, tmp_path / "a.onnx", examples=crops(1, (1, 5, 5)))
+        export_onnx(network, tmp_path / "a.onnx", images=crops(1, (1, 5, 5)))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -151,7 +151,7 @@ def test_fewer_images_than_a_batch_are_refused(
 ) -> None:
     network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten())
     with pytest.raises(DataError, match=rf"1 images cannot check an export of batch {needed}"):
-        export_onnx(network, tmp_path / "a.onnx", examples=crops(1, (1, 5, 5)), batch=batch)
+        export_onnx(network, tmp_path / "a.onnx", images=crops(1, (1, 5, 5)), batch=batch)
 
 
 def test_a_difference_is_relative_to_the_largest_logit() -> None:
@@ -162,6 +162,6 @@ def test_a_difference_is_relative_to_the_largest_logit() -> None:
 
 def test_training_mode_is_restored(tmp_path: Path) -> None:
     network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Flatten()).train()
-    export_onnx(network, tmp_path / "n.onnx", examples=crops(2, (1, 6, 6)))
+    export_onnx(network, tmp_path / "n.onnx", images=crops(2, (1, 6, 6)))
     assert network.training
     assert onnx.load(tmp_path / "n.onnx").graph.node[0].op_type == "Conv"

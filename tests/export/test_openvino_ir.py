@@ -22,9 +22,9 @@ def small() -> nn.Module:
 @pytest.mark.parametrize("batch", [None, 2])
 def test_the_files_run_in_float32_as_the_network_does(batch: int | None, tmp_path: Path) -> None:
     network, images = Residual(), crops(100, (3, 16, 16))[:, :2]
-    export_onnx(network, tmp_path / "net.onnx", examples=images, batch=batch)
+    export_onnx(network, tmp_path / "net.onnx", images=images, batch=batch)
     path = tmp_path / "ir" / "net.xml"
-    assert export_openvino(network, tmp_path / "net.onnx", path, examples=images) < 1e-5
+    assert export_openvino(network, tmp_path / "net.onnx", path, images=images) < 1e-5
     assert sorted(p.name for p in path.parent.iterdir()) == ["net.bin", "net.xml"]
     assert path.with_suffix(".bin").stat().st_size >= sum(
         4 * m.weight.numel() for m in network.modules() if isinstance(m, nn.Conv2d)
@@ -37,16 +37,16 @@ def test_the_files_run_in_float32_as_the_network_does(batch: int | None, tmp_pat
 
 def test_files_that_fail_the_check_are_not_written(tmp_path: Path) -> None:
     images = crops(8, (1, 6, 6))
-    export_onnx(small(), tmp_path / "net.onnx", examples=images)
+    export_onnx(small(), tmp_path / "net.onnx", images=images)
     with pytest.raises(CheckFailed, match=r"OpenVINO's outputs differ .* net\.xml was not written"):
-        export_openvino(small(), tmp_path / "net.onnx", tmp_path / "net.xml", examples=images)
+        export_openvino(small(), tmp_path / "net.onnx", tmp_path / "net.xml", images=images)
     assert [p.name for p in tmp_path.iterdir()] == ["net.onnx"]
 
 
 def test_a_file_cut_short_is_named(tmp_path: Path) -> None:
     images = crops(8, (1, 6, 6))
     path = tmp_path / "net.onnx"
-    export_onnx(small(), path, examples=images)
+    export_onnx(small(), path, images=images)
     path.write_bytes(path.read_bytes()[:-50])
     with pytest.raises(ArtefactError, match=r"net\.onnx is no whole ONNX file"):
-        export_openvino(small(), path, tmp_path / "net.xml", examples=images)
+        export_openvino(small(), path, tmp_path / "net.xml", images=images)

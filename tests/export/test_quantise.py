@@ -27,7 +27,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with torch.no_grad():
         conv.weight[0] *= 100
     path = tmp_path_factory.mktemp("int8") / "net.onnx"
-    export_onnx(network, path, examples=IMAGES, batch=None, metadata={"depthopt.model": "small"})
+    export_onnx(network, path, images=IMAGES, batch=None, metadata={"depthopt.model": "small"})
     return path
 
 
@@ -37,7 +37,7 @@ def logits(path: Path) -> Tensor:
 
 def test_every_convolution_is_in_8_bits_and_logits_stay_near(model: Path, tmp_path: Path) -> None:
     path = tmp_path / "int8.onnx"
-    quantise(model, path, examples=IMAGES.split(16))
+    quantise(model, path, images=IMAGES.split(16))
     whole = load_onnx(path)
     kinds = Counter(node.op_type for node in whole.graph.node)
     assert kinds["Conv"] == Counter(n.op_type for n in load_onnx(model).graph.node)["Conv"]
@@ -66,7 +66,7 @@ def test_scales_per_channel_serve_unlike_channels_better(model: Path, tmp_path: 
     wanted, errors = first_weight(model), {}
     for per_channel in (True, False):
         path = tmp_path / f"{per_channel}.onnx"
-        quantise(model, path, examples=IMAGES.split(16), per_channel=per_channel)
+        quantise(model, path, images=IMAGES.split(16), per_channel=per_channel)
         errors[per_channel] = np.abs(first_weight(path) - wanted)[1:].max()
     assert errors[True] < np.abs(wanted[1:]).max() / 200
     assert errors[False] > 10 * errors[True]
@@ -74,8 +74,8 @@ def test_scales_per_channel_serve_unlike_channels_better(model: Path, tmp_path: 
 
 def test_a_fixed_batch_is_kept(tmp_path: Path) -> None:
     network = nn.Sequential(nn.Conv2d(2, 3, 3), nn.ReLU(), nn.Flatten()).eval()
-    export_onnx(network, tmp_path / "net.onnx", examples=IMAGES, batch=4)
-    quantise(tmp_path / "net.onnx", tmp_path / "int8.onnx", examples=IMAGES.split(4))
+    export_onnx(network, tmp_path / "net.onnx", images=IMAGES, batch=4)
+    quantise(tmp_path / "net.onnx", tmp_path / "int8.onnx", images=IMAGES.split(4))
     session = ort.InferenceSession(tmp_path / "int8.onnx")
     assert session.get_inputs()[0].shape == [4, 2, 16, 16]
     assert np.isfinite(session.run(None, {"image": IMAGES[:4].numpy()})[0]).all()
@@ -83,9 +83,9 @@ def test_a_fixed_batch_is_kept(tmp_path: Path) -> None:
 
 def test_bad_input_is_named(model: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no images to quantise with"):
-        quantise(model, tmp_path / "int8.onnx", examples=())
+        quantise(model, tmp_path / "int8.onnx", images=())
     cut = tmp_path / "cut.onnx"
     cut.write_bytes(model.read_bytes()[:-9])
     with pytest.raises(ArtefactError, match=r"cut\.onnx is no whole ONNX file"):
-        quantise(cut, tmp_path / "int8.onnx", examples=IMAGES.split(4))
+        quantise(cut, tmp_path / "int8.onnx", images=IMAGES.split(4))
     assert [p.name for p in tmp_path.iterdir()] == ["cut.onnx"]

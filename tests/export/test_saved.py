@@ -119,7 +119,7 @@ def test_with_images_the_folder_holds_an_onnx_file_that_says_what_it_is(
     network, plan = compressed
     fused, images = fuse(network), crops(8, SIZE)
     look = {"mean": (0.3,), "std": (0.4,), "crop_pct": 0.9, "class_names": tuple("abcde")}
-    save(fused, tmp_path, plan, arguments=ARGUMENTS, examples=images, **look)
+    save(fused, tmp_path, plan, arguments=ARGUMENTS, images=images, **look)
     session = ort.InferenceSession(tmp_path / "model.onnx")
     for batch in (1, 8):
         got = torch.from_numpy(session.run(None, {"image": images[:batch].numpy()})[0])

@@ -128,7 +128,7 @@ def test_matrix_products():
 def test_whole_networks(name, tmp_path):
     model = timm.create_model(name).eval()
     images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-    export_onnx(model, tmp_path / "model.onnx", examples=images, batch=2)
+    export_onnx(model, tmp_path / "model.onnx", images=images, batch=2)
     (logits,) = onnx_to_torch(tmp_path / "model.onnx")(images)
     with torch.no_grad():
         torch.testing.assert_close(logits, model(images), rtol=1e-4, atol=1e-4)

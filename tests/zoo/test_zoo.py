@@ -125,7 +125,7 @@ def test_onnx_runtime_agrees(model: nn.Module, chain: Chain, tmp_path: Path) -> 
     try:
         network = fuse(built(model, chain, drawn(chain, 0), "fused"))
         difference = export_onnx(
-            network, tmp_path / "net.onnx", examples=image(chain, torch.float32), batch=2
+            network, tmp_path / "net.onnx", images=image(chain, torch.float32), batch=2
         )
         assert difference <= 1e-3
     finally:

@@ -79,7 +79,7 @@ class Stopwatch:
         final = fuse(network) if isinstance(network, TracedNetwork) else network
         with TemporaryDirectory() as folder:
             path = Path(folder) / "network.onnx"
-            export_onnx(final, path, examples=_images(self.context))
+            export_onnx(final, path, images=_images(self.context))
             return self._compiled(path)
 
     def _compiled(self, path: Path) -> Callable[[], object]:
@@ -91,7 +91,7 @@ def original_onnx(context: Context) -> Path:
     """The original network's ONNX file, written if it is not there yet."""
     path = context.path("original.onnx")
     if not path.exists():
-        export_onnx(context.teacher, path, examples=_images(context))
+        export_onnx(context.teacher, path, images=_images(context))
     return path
 
 
