@@ -146,7 +146,7 @@ def _exported(folder: Path, batch: int, scratch: Path) -> Path:
     try:
         network = load(folder)
         input_size = load_json(SavedModel, folder / "model.json").input_size
-        export_onnx(network, path, examples=made_up(input_size, batch), batch=batch)
+        export_onnx(network, path, images=made_up(input_size, batch), batch=batch)
     except CheckFailed as error:
         raise ModelError(f"{folder} cannot be checked as ONNX: {error}") from error
     return path

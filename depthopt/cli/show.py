@@ -17,7 +17,6 @@ from depthopt.core.chain import Barrier, Chain
 from depthopt.core.inputs import size_text
 from depthopt.core.operators import AveragePooling, Operator
 from depthopt.core.plan import Frontier, Plan
-from depthopt.kinds.registry import changing
 from depthopt.pipeline.result import Result
 from depthopt.report.facts import result_rows
 from depthopt.tables.validation import Validation
@@ -92,7 +91,7 @@ def _barrier(barrier: Barrier) -> str:
 def show_plan(console: Console, plan: Plan, chain: Chain) -> None:
     """Print what a plan replaces."""
     table = Table("segment", "blocks", "becomes", "convolution", "activation")
-    for choice in changing(plan.choices):
+    for choice in plan.replaced:
         first, last = chain.blocks[choice.start].name, chain.blocks[choice.end - 1].name
         table.add_row(
             f"[{choice.start}, {choice.end})".replace("[", r"\["),
@@ -115,7 +114,7 @@ def show_frontier(frontier: Frontier, path: Path) -> None:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["latency_ms", "speedup", "cost", "replaced"])
     for index, point in enumerate(frontier.points):
-        replaced = "; ".join(choice.key for choice in changing(frontier.plan(index).choices))
+        replaced = "; ".join(choice.key for choice in frontier.plan(index).replaced)
         speedup = frontier.original_ms / point.latency_ms
         writer.writerow([repr(point.latency_ms), f"{speedup:.4f}", repr(point.cost), replaced])
     write_bytes(path, text.getvalue().encode())

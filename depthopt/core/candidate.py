@@ -1,6 +1,7 @@
 """What a segment may become."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +10,9 @@ from pydantic_core import CoreSchema
 from depthopt.core.chain import Chain
 from depthopt.core.operators import Activation, Convolution, Operator, parse_operator
 from depthopt.core.text import text_schema
+
+KEPT = "keep"
+"""The kind of a block as it is; candidates of every other kind replace blocks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +51,11 @@ class Candidate:
             case (Convolution() as only,):
                 return only
         raise ValueError(f"{self} is not one convolution")
+
+    @property
+    def replaces(self) -> bool:
+        """Whether it changes anything; a block as it is costs nothing."""
+        return self.kind != KEPT
 
     @property
     def key(self) -> str:
@@ -105,6 +114,11 @@ _KEY = re.compile(
 def kept_blocks(chain: Chain) -> tuple[Candidate, ...]:
     """Every block of the chain as it is."""
     return tuple(
-        Candidate(i, i + 1, "keep", (block.operator,), block.activation)
+        Candidate(i, i + 1, KEPT, (block.operator,), block.activation)
         for i, block in enumerate(chain.blocks)
     )
+
+
+def replacing(candidates: Iterable[Candidate]) -> tuple[Candidate, ...]:
+    """The candidates that change something."""
+    return tuple(candidate for candidate in candidates if candidate.replaces)

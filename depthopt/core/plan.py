@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from depthopt.core.candidate import Candidate
+from depthopt.core.candidate import Candidate, replacing
 from depthopt.core.inputs import InputSize
 from depthopt.errors import InfeasibleBudget, UsageError
 
@@ -32,6 +32,11 @@ class Plan:
     def speedup(self) -> float:
         """Predicted speed-up over the original network."""
         return self.original_ms / self.latency_ms
+
+    @property
+    def replaced(self) -> tuple[Candidate, ...]:
+        """The choices that change something."""
+        return replacing(self.choices)
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,7 +43,7 @@ def export_openvino(
     """
     runtime, onnx_path, path = get_runtime("openvino"), Path(onnx_path), Path(path)
     batch = load_onnx(onnx_path).graph.input[0].type.tensor_type.shape.dim[0].dim_value or count(
-        examples
+        images
     )
     with evaluating(network):
         wanted = called(network, images)

@@ -152,9 +152,7 @@ def save(
     stale = {folder / name for name in _EXPORTS}
     if images is not None:
         path = folder / "model.onnx"
-        export_onnx(
-            network, path, images=images, batch=None, task=task, metadata=saved.metadata()
-        )
+        export_onnx(network, path, images=images, batch=None, task=task, metadata=saved.metadata())
         stale.remove(path)
     for path in stale:
         path.unlink(missing_ok=True)

@@ -11,7 +11,6 @@ from depthopt.core.chain import Chain
 from depthopt.errors import InfeasibleBudget, UsageError
 from depthopt.frontier.lookup import latencies
 from depthopt.kinds.latency_keys import parameters
-from depthopt.kinds.registry import changes
 from depthopt.solver.kernels import Floats
 from depthopt.tables.latency import LatencyTable
 
@@ -84,7 +83,7 @@ def allowed(
     return [
         k
         for k, c in enumerate(candidates)
-        if not (kept if changes(c) else replaced).intersection(range(c.start, c.end))
+        if not (kept if c.replaces else replaced).intersection(range(c.start, c.end))
         and all(cap.bytes_per_element * live_elements(chain, c) <= cap.most_bytes for cap in limits)
     ]
 

@@ -4,11 +4,10 @@ import math
 from collections.abc import Sequence
 from typing import Literal
 
-from depthopt.core.candidate import Candidate
+from depthopt.core.candidate import Candidate, replacing
 from depthopt.core.chain import Chain
 from depthopt.errors import TableError, UsageError
 from depthopt.kinds.latency_keys import candidate_ms, latency_keys
-from depthopt.kinds.registry import changes, changing
 from depthopt.tables.importance import ImportanceTable
 from depthopt.tables.latency import LatencyTable
 
@@ -45,10 +44,10 @@ def costs(
         TableError: gaps, the first few named; a NaN or infinite entry; no accuracies.
         UsageError: an unknown objective.
     """
-    replacing = changing(candidates)
-    _refuse_gaps("importance", "estimate", [c.key for c in replacing if c not in table.entries])
+    scored = replacing(candidates)
+    _refuse_gaps("importance", "estimate", [c.key for c in scored if c not in table.entries])
     if objective == "cost":
-        values = [table.entries[c].cost if changes(c) else 0.0 for c in candidates]
+        values = [table.entries[c].cost if c.replaces else 0.0 for c in candidates]
     elif objective == "exp_metric":
         values = [_lack_of_exp_metric(candidate, table) for candidate in candidates]
     else:
@@ -64,7 +63,7 @@ def costs(
 
 def _lack_of_exp_metric(candidate: Candidate, table: ImportanceTable) -> float:
     """By how much exp(change of the metric) is below 1 for each of the segment's blocks."""
-    if not changes(candidate):
+    if not candidate.replaces:
         return 0.0
     change = table.entries[candidate].metric_change
     if change is None:

@@ -20,12 +20,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 
-from depthopt.core.candidate import Candidate, kept_blocks
+from depthopt.core.candidate import Candidate, kept_blocks, replacing
 from depthopt.core.chain import Chain
 from depthopt.core.window import Window, segment_window
 from depthopt.errors import ArtefactError, TableError
 from depthopt.kinds.latency_keys import candidate_ms, latency_keys
-from depthopt.kinds.registry import changes, changing, composition
+from depthopt.kinds.registry import composition
 from depthopt.tables.importance import Importance, ImportanceTable
 from depthopt.tables.latency import (
     LatencySummary,
@@ -221,12 +221,12 @@ def import_tables(
         _candidate(chain, row, None, first_block) for row in latencies if row.kernel is None
     ]
     keeps = [_keep(chain, i) for i in range(len(chain.blocks))]
-    candidates = (*keeps, *changing(merges))
+    candidates = (*keeps, *replacing(merges))
     entries = {key: _summary(rows) for key, rows in times.items()}
     last = first_block + max(row.end for row in latencies)
     for candidate in candidates:
         first, *others = latency_keys(chain, candidate)
-        is_timed = changes(candidate) or first_block <= candidate.start < last
+        is_timed = candidate.replaces or first_block <= candidate.start < last
         if is_timed and first not in entries:
             raise TableError(
                 f"no time for the kept convolution after position "
@@ -248,7 +248,7 @@ def import_tables(
 def _costs(chain: Chain, scores: dict[Candidate, float]) -> dict[Candidate, Importance]:
     costs = {}
     for candidate, score in scores.items():
-        if not changes(candidate):
+        if not candidate.replaces:
             continue
         keeps = [_keep(chain, block) for block in range(candidate.start, candidate.end)]
         if gaps := [keep.key for keep in keeps if keep not in scores]:

@@ -11,7 +11,7 @@ from depthopt.core.plan import Frontier, FrontierPoint
 from depthopt.errors import TableError, UsageError
 from depthopt.frontier.caps import Cap, allowed, amounts
 from depthopt.frontier.lookup import Objective, costs, latencies
-from depthopt.kinds.registry import changes, kind_of
+from depthopt.kinds.registry import kind_of
 from depthopt.solver.capped import solve_capped
 from depthopt.solver.options import Options, Solution
 from depthopt.solver.pieces import Pieces, fastest_runs
@@ -102,7 +102,7 @@ def _options(
     """Options and, for each, the candidates that make it up, composed runs included."""
     members: list[tuple[int, ...]] = [(k,) for k in chosen]
     rows = [
-        (c.start, c.end, latency_ms[k], cost[k], c.end - c.start if changes(c) else 0)
+        (c.start, c.end, latency_ms[k], cost[k], c.end - c.start if c.replaces else 0)
         for k, c in ((k, candidates[k]) for k in chosen)
     ]
     for whole, run, run_ms in _composed(len(chain.blocks) + 1, candidates, chosen, latency_ms):
@@ -126,10 +126,10 @@ def _composed(
 ) -> list[tuple[int, tuple[int, ...], float]]:
     """Merges for which a run of smaller ones is faster: (merge, run, the run's latency)."""
     compositions = [k for k in chosen if kind_of(candidates[k]).is_composition(candidates[k])]
-    wholes = [k for k in compositions if changes(candidates[k])]
+    wholes = [k for k in compositions if candidates[k].replaces]
     if not wholes:
         return []
-    parts = wholes + [k for k in compositions if not changes(candidates[k])]
+    parts = wholes + [k for k in compositions if not candidates[k].replaces]
     activations: dict[Activation | None, int] = {None: 0}
     for k in parts:
         activations.setdefault(candidates[k].activation, len(activations))

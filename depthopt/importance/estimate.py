@@ -6,7 +6,7 @@ from typing import Literal
 
 from torch import nn
 
-from depthopt.core.candidate import Candidate
+from depthopt.core.candidate import Candidate, replacing
 from depthopt.core.chain import Chain
 from depthopt.core.inputs import Inputs, count
 from depthopt.core.progress import Progress, silent
@@ -23,7 +23,6 @@ from depthopt.importance.regression import (
     regression_workload,
 )
 from depthopt.importance.workers import Workers
-from depthopt.kinds.registry import changing
 from depthopt.rewrite.options import Form, check_form
 from depthopt.rewrite.ridges import FIT_RIDGES
 from depthopt.tables.importance import ImportanceTable
@@ -94,7 +93,7 @@ def estimate(
     where = workers if isinstance(workers, Workers) else Workers(workers)
     fitting, held_out = repeatable(fitting), repeatable(held_out)
     known = _known(table, chain, estimator, sum(count(x) for x, _ in held_out))
-    todo = [c for c in changing(candidates) if c not in known.entries]
+    todo = [c for c in replacing(candidates) if c not in known.entries]
     steps = _Steps(progress)
     if estimator == "regression":
         told = steps if where.here else None
@@ -120,7 +119,7 @@ def estimate(
             steps(of[part])
         if on_update is not None:
             on_update(known)
-    return replace(known, entries={c: known.entries[c] for c in changing(candidates)})
+    return replace(known, entries={c: known.entries[c] for c in replacing(candidates)})
 
 
 def estimate_workload(
@@ -140,7 +139,7 @@ def estimate_workload(
     That depends on ``training``, what the short one of ``finetune`` takes. With workers the work is
     that of all together, the memory that of each.
     """
-    scored = changing(candidates)
+    scored = replacing(candidates)
     if estimator == "magnitude":
         return Workload()
     if estimator == "finetune":

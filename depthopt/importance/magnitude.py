@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from depthopt.core.candidate import Candidate
+from depthopt.core.candidate import Candidate, replacing
 from depthopt.core.chain import Chain
 from depthopt.graph.trace import trace
-from depthopt.kinds.registry import changing, kind_of
+from depthopt.kinds.registry import kind_of
 from depthopt.rewrite.affine import folded
 from depthopt.rewrite.fold import fold_norms
 from depthopt.shallow.build import check_chain
@@ -35,7 +35,7 @@ def magnitude_importance(
         for block in chain.blocks
     ]
     entries = {}
-    for candidate in changing(candidates):
+    for candidate in replacing(candidates):
         blocks = range(candidate.start, candidate.end)
         retained = kind_of(candidate).retained(candidate)
         removed = sum(norms[i] for i in blocks if i not in retained)

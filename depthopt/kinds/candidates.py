@@ -3,13 +3,13 @@
 from collections.abc import Collection
 from dataclasses import replace
 
-from depthopt.core.candidate import Candidate
+from depthopt.core.candidate import KEPT, Candidate
 from depthopt.core.chain import Chain
 from depthopt.core.operators import Activation
 from depthopt.core.operators.activation import PLAIN
 from depthopt.errors import UsageError
 from depthopt.kinds.kind import Kind, Wishes
-from depthopt.kinds.registry import KINDS, UNCHANGED
+from depthopt.kinds.registry import KINDS
 
 
 def candidates(
@@ -41,7 +41,7 @@ def candidates(
         UsageError: an unknown kind or activation, or a kernel size that is not odd and
             positive.
     """
-    asked = (UNCHANGED, *(name for name in KINDS.names if name in kinds and name != UNCHANGED))
+    asked = (KEPT, *(name for name in KINDS.names if name in kinds and name != KEPT))
     for name in kinds:
         if name not in asked:
             KINDS.get(name)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from depthopt.core.candidate import Candidate, kept_blocks
+from depthopt.core.candidate import KEPT, Candidate, kept_blocks
 from depthopt.core.chain import Chain
 from depthopt.kinds.kind import Kind, Wishes
 from depthopt.kinds.running import kept_keys
@@ -18,12 +18,11 @@ def _why_not(chain: Chain, candidate: Candidate) -> str | None:
 
 
 KIND = Kind(
-    name="keep",
+    name=KEPT,
     verb="kept",
     letter="",
     colour=("#d5dae1", "#46505c"),
     candidates=_candidates,
-    changes=False,
     is_filtered=False,
     takes_inserted=False,
     why_not=_why_not,

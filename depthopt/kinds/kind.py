@@ -84,7 +84,6 @@ class Kind:
         letter: on the report's strip of blocks.
         colour: of such blocks, in CSS, on light ground and on dark.
         pattern: over the colour, for those who tell colours badly.
-        changes: whether it changes anything; of kinds that do not, candidates cost nothing.
         is_filtered: whether candidates that need as many multiply-accumulates as what they
             replace are left out, if the user wishes so.
         takes_inserted: whether the activation that a user inserts goes behind it, where it
@@ -116,7 +115,6 @@ class Kind:
     colour: tuple[str, str]
     candidates: Callable[[Chain, Wishes], Iterable[Candidate]]
     pattern: Pattern = ""
-    changes: bool = True
     is_filtered: bool = True
     takes_inserted: bool = True
     why_not: Callable[[Chain, Candidate], str | None] = _why_illegal

@@ -14,9 +14,6 @@ KINDS = Plugins(
 )
 """What candidates may be: depthopt's own kinds, and those of other packages."""
 
-UNCHANGED = "keep"
-"""The kind of which every block has a candidate, whatever else is asked for."""
-
 
 def kind_of(candidate: Candidate) -> Kind:
     """The kind of a candidate.
@@ -33,13 +30,3 @@ def composition(start: int, end: int, blocks: Sequence[int], convolution: Convol
     from depthopt.kinds.merge import KIND, detail_of  # noqa: PLC0415 - a kind is loaded when used
 
     return Candidate(start, end, KIND.name, (convolution,), None, detail_of(blocks))
-
-
-def changes(candidate: Candidate) -> bool:
-    """Whether a candidate changes anything; those that do not cost nothing."""
-    return kind_of(candidate).changes
-
-
-def changing(candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
-    """The candidates that change something, such as those of ``plan.choices``."""
-    return tuple(candidate for candidate in candidates if changes(candidate))

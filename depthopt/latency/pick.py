@@ -13,7 +13,6 @@ from depthopt.core.chain import Chain
 from depthopt.core.plan import Frontier, Plan
 from depthopt.core.progress import Progress, silent
 from depthopt.errors import InfeasibleBudget, UsageError
-from depthopt.kinds.registry import changing
 from depthopt.latency.measure import Effort
 from depthopt.latency.search import mildest_index, most_measured
 from depthopt.latency.timing import Timer, plan_timer
@@ -111,7 +110,7 @@ def mildest(
 
     def measure(index: int) -> float:
         plan = frontier.plan(last - index)
-        speedup = timer(plan) if changing(plan.choices) else 1.0
+        speedup = timer(plan) if plan.replaced else 1.0
         logger.info("%.2fx predicted, %.2fx measured", plan.speedup, speedup)
         progress(len(found) + 1, most_measured(last + 1), "plans timed")
         return speedup

@@ -44,7 +44,7 @@ def plan_timer(
 
         def runner(network: nn.Module, name: str) -> Callable[[], object]:
             path = Path(folder) / f"{name}.onnx"
-            export_onnx(network, path, examples=examples, batch=batch)
+            export_onnx(network, path, images=examples, batch=batch)
             return ready(runtime, path, batch)
 
         original = runner(model, "original")

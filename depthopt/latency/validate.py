@@ -16,7 +16,6 @@ from depthopt.core.plan import Plan
 from depthopt.core.progress import Progress, silent
 from depthopt.errors import UsageError
 from depthopt.kinds.latency_keys import candidate_ms
-from depthopt.kinds.registry import changes, changing
 from depthopt.latency.measure import Effort
 from depthopt.latency.timing import plan_timer
 from depthopt.latency.worthwhile import worthwhile
@@ -72,7 +71,7 @@ def validate(
             progress(i, plans, "plans timed")
             plan = random_plan(chain, useful, seed=seed * 1_000_003 + i)
             predicted_ms = fixed_ms + sum(candidate_ms(chain, c, table) for c in plan.choices)
-            replaced = changing(plan.choices)
+            replaced = plan.replaced
             predicted = original_ms / predicted_ms
             timings.append(PlanTiming(predicted_ms, predicted, timer(plan), replaced))
     progress(plans, plans, "plans timed")
@@ -94,7 +93,7 @@ def random_plan(chain: Chain, candidates: Sequence[Candidate], *, seed: int) -> 
     share = generator.uniform(0.1, 0.9)
     by_length: dict[int, dict[int, list[Candidate]]] = defaultdict(lambda: defaultdict(list))
     for candidate in candidates:
-        if changes(candidate):
+        if candidate.replaces:
             by_length[candidate.start][candidate.end - candidate.start].append(candidate)
     blocks = kept_blocks(chain)
     choices: list[Candidate] = []

@@ -5,7 +5,6 @@ from collections.abc import Iterable
 from depthopt.core.candidate import Candidate
 from depthopt.core.chain import Chain
 from depthopt.kinds.latency_keys import candidate_ms, latency_keys
-from depthopt.kinds.registry import changes
 from depthopt.tables.latency import LatencyTable
 
 
@@ -23,11 +22,11 @@ def worthwhile(
         table: holds an entry for every block.
     """
     listed = tuple(candidates)
-    kept_ms = {c.start: candidate_ms(chain, c, table) for c in listed if not changes(c)}
+    kept_ms = {c.start: candidate_ms(chain, c, table) for c in listed if not c.replaces}
     return tuple(
         candidate
         for candidate in listed
-        if not changes(candidate)
+        if not candidate.replaces
         or (
             not table.missing(latency_keys(chain, candidate))
             and candidate_ms(chain, candidate, table)

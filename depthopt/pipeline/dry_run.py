@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from depthopt.core.candidate import Candidate
+from depthopt.core.candidate import Candidate, replacing
 from depthopt.core.chain import Chain
 from depthopt.core.inputs import InputSize, called, moved
 from depthopt.core.workload import Workload
@@ -26,7 +26,6 @@ from depthopt.graph.examples import made_up
 from depthopt.importance.estimate import estimate_workload
 from depthopt.kinds.candidates import candidates
 from depthopt.kinds.latency_keys import latency_keys
-from depthopt.kinds.registry import changing
 from depthopt.latency.profile import profile_workload
 from depthopt.models.registry import create_model, model_arguments
 from depthopt.pipeline.context import Context
@@ -285,7 +284,7 @@ class _Forecast:
 
     def _estimate(self) -> _Known:
         section = self.run.recipe.importance
-        scored = changing(self.candidates)
+        scored = replacing(self.candidates)
         work = estimate_workload(
             self.chain,
             scored,

@@ -17,7 +17,6 @@ from depthopt.core.trials import Trial, Trials
 from depthopt.errors import InfeasibleBudget
 from depthopt.frontier.solve import solve
 from depthopt.kinds.latency_keys import candidate_ms, parameters
-from depthopt.kinds.registry import changing
 from depthopt.latency.pick import mildest
 from depthopt.latency.timing import Timer
 from depthopt.tables.importance import ImportanceTable
@@ -74,7 +73,7 @@ def contenders(
     known: dict[tuple[Candidate, ...], float] = {}
 
     def timed(plan: Plan) -> float:
-        replaced = changing(plan.choices)
+        replaced = plan.replaced
         if replaced not in known:
             known[replaced] = timer(plan)
         return known[replaced]
@@ -91,7 +90,7 @@ def contenders(
                 raise
             continue  # the fastest plan of this frontier is another one, and not as fast
         plan = _predicted(pick.plan, chain, latency)
-        found.setdefault(changing(plan.choices), Trial(share, plan, pick.speedup))
+        found.setdefault(plan.replaced, Trial(share, plan, pick.speedup))
     return Trials(tuple(found.values()), metric)
 
 

@@ -21,7 +21,6 @@ from depthopt.importance.estimate import estimate
 from depthopt.importance.workers import Workers
 from depthopt.kinds.candidates import candidates
 from depthopt.kinds.latency_keys import latency_keys
-from depthopt.kinds.registry import changing
 from depthopt.latency.pick import EFFORT, asked_speedup, pick_measured
 from depthopt.latency.profile import profile
 from depthopt.latency.timing import plan_timer
@@ -194,7 +193,7 @@ def run_solve(run: Context) -> str:
     plan, measured = _pick(run, frontier)
     save_json(frontier, run.path("frontier.json"))
     save_json(plan, run.path("plan.json"))
-    replaced = changing(plan.choices)
+    replaced = plan.replaced
     blocks = sum(c.end - c.start for c in replaced)
     return (
         f"{len(frontier.points)} plans on the frontier; picked {plan.latency_ms:.3f} ms "

@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import get_args
 
-from depthopt.core.candidate import Candidate, kept_blocks
+from depthopt.core.candidate import KEPT, Candidate, kept_blocks
 from depthopt.core.chain import Chain
 from depthopt.core.plan import Frontier, Plan
 from depthopt.errors import UsageError
 from depthopt.kinds.kind import Kind, Pattern
 from depthopt.kinds.latency_keys import candidate_ms, parameters
-from depthopt.kinds.registry import KINDS, UNCHANGED, changes
+from depthopt.kinds.registry import KINDS
 from depthopt.report.reading import RunArtefacts
 from depthopt.tables.importance import ImportanceTable
 from depthopt.tables.latency import LatencyTable
@@ -141,8 +141,8 @@ def explorer(run: RunArtefacts) -> Explorer | None:
     if chain is None or latency is None or frontier is None or run.original_ms is None:
         return None
     used = sorted({i for point in frontier.points for i in point.choices})
-    taken = [i for i in used if changes(frontier.candidates[i])]
-    kinds = {UNCHANGED, *(frontier.candidates[i].kind for i in taken)}
+    taken = [i for i in used if frontier.candidates[i].replaces]
+    kinds = {KEPT, *(frontier.candidates[i].kind for i in taken)}
     place = {index: place for place, index in enumerate(taken)}
     untried = "" if run.trials is None else " trials.steps=0"
     return Explorer(
@@ -152,7 +152,7 @@ def explorer(run: RunArtefacts) -> Explorer | None:
         skips=tuple((s.source, s.target, bool(s.branch)) for s in chain.skips),
         barriers=tuple((b.position, b.reason) for b in chain.barriers),
         kinds={name: _style(KINDS.get(name)) for name in KINDS.names if name in kinds},
-        unchanged=UNCHANGED,
+        unchanged=KEPT,
         replacements=tuple(
             _replacement(chain, frontier.candidates[i], latency, run.importance) for i in taken
         ),
@@ -219,7 +219,7 @@ def _style(kind: Kind) -> KindStyle:
         raise UsageError(
             f"pattern {kind.pattern!r} of the candidate kind {kind.name!r} is not one of {known}"
         )
-    return KindStyle(kind.verb, kind.letter, kind.colour, kind.pattern, kind.changes)
+    return KindStyle(kind.verb, kind.letter, kind.colour, kind.pattern, kind.name != KEPT)
 
 
 def _replacement(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from depthopt.core.chain import Chain
 from depthopt.core.plan import Frontier, Plan
 from depthopt.core.training import TrainResult
-from depthopt.kinds.registry import changing, kind_of
+from depthopt.kinds.registry import kind_of
 from depthopt.pipeline.result import Result
 from depthopt.report.explorer import Explorer
 from depthopt.report.reading import RunArtefacts
@@ -96,8 +96,8 @@ def trial_rows(run: RunArtefacts) -> tuple[tuple[str, ...], ...]:
             f"{trial.speedup:.2f}x",
             f"{trial.plan.speedup:.2f}x",
             f"{trial.plan.cost:.4g}",
-            str(len(changing(trial.plan.choices))),
-            str(sum(choice.end - choice.start for choice in changing(trial.plan.choices))),
+            str(len(trial.plan.replaced)),
+            str(sum(choice.end - choice.start for choice in trial.plan.replaced)),
             trial.failure or ("" if trial.loss is None else f"{trial.loss:.4g}"),
             "" if trial.metric is None else run.trials.metric.figure(trial.metric),
         )
@@ -148,7 +148,7 @@ def headline(run: RunArtefacts) -> str:
 
 def plan_sentence(plan: Plan, chain: Chain | None) -> str:
     """What a plan does and what it is predicted to bring."""
-    replaced = changing(plan.choices)
+    replaced = plan.replaced
     verbs = Counter(kind_of(choice).verb for choice in replaced)
     what = ", ".join(f"{count} {verb}" for verb, count in verbs.items()) or "none"
     blocks = sum(choice.end - choice.start for choice in replaced)

@@ -19,7 +19,7 @@ from depthopt.graph.heap import kept_heap
 from depthopt.graph.network import TracedNetwork
 from depthopt.graph.trace import trace
 from depthopt.kinds.network import convolution_and_norm
-from depthopt.kinds.registry import changes, kind_of
+from depthopt.kinds.registry import kind_of
 from depthopt.kinds.site import New
 from depthopt.rewrite.affine import folded
 from depthopt.rewrite.compensate import compensate
@@ -85,8 +85,8 @@ def apply(
     batches = repeatable(fitting or ())
     todo = [
         choice
-        for choice in dropwhile(lambda choice: not changes(choice), plan.choices)
-        if (problems.get(choice) if changes(choice) else compensated)
+        for choice in dropwhile(lambda choice: not choice.replaces, plan.choices)
+        if (problems.get(choice) if choice.replaces else compensated)
     ]
     if not batches:
         todo = []

@@ -11,7 +11,7 @@ from depthopt.errors import ModelError
 from depthopt.graph.convolutions import operator_of, why_opaque
 from depthopt.graph.network import TracedNetwork, reroute
 from depthopt.graph.trace import nodes_by_name, trace
-from depthopt.kinds.registry import changing, kind_of
+from depthopt.kinds.registry import kind_of
 from depthopt.kinds.site import New
 from depthopt.rewrite.inserted import InsertedActivation
 from depthopt.rewrite.options import Form, check_form
@@ -48,7 +48,7 @@ def build(
     check_chain(graph_module, chain)
     check_plan(chain, plan)
     builder = _Builder(graph_module, chain, form)
-    added = {choice: builder.install(choice) for choice in changing(plan.choices)}
+    added = {choice: builder.install(choice) for choice in plan.replaced}
     graph_module.graph.eliminate_dead_code()
     graph_module.delete_all_unused_submodules()
     graph_module.graph.lint()

@@ -4,7 +4,7 @@ from itertools import pairwise
 
 from depthopt.core.chain import Chain
 from depthopt.core.plan import Plan
-from depthopt.kinds.registry import changes, kind_of
+from depthopt.kinds.registry import kind_of
 
 
 def segment_ends(chain: Chain, plan: Plan) -> tuple[tuple[str, str], ...]:
@@ -19,6 +19,6 @@ def segment_ends(chain: Chain, plan: Plan) -> tuple[tuple[str, str], ...]:
     ends = []
     for choice, following in pairwise(plan.choices):
         reader = kind_of(following).reader(chain, following)
-        if changes(choice) and reader is not None:
+        if choice.replaces and reader is not None:
             ends.append((reader, chain.blocks[choice.end].name))
     return tuple(ends)

@@ -22,7 +22,6 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from depthopt.data.load import load_dataset
 from depthopt.export.onnx import export_onnx, load_onnx
-from depthopt.kinds.registry import changing
 from tests.compressed import compressed
 
 PLANS = {
@@ -63,7 +62,7 @@ def main() -> None:
             parts = [session.run(None, {"image": x.numpy()})[0] for x in shown.split(batch)]
             differences.append((wanted - torch.from_numpy(np.concatenate(parts))).abs().max())
         print(
-            f"| {name} | {len(changing(plan.choices))} | {held} | {wanted.abs().max():.1f} "
+            f"| {name} | {len(plan.replaced)} | {held} | {wanted.abs().max():.1f} "
             f"| {differences[0]:.1e} | {differences[1]:.1e} |",
             flush=True,
         )

@@ -15,7 +15,6 @@ from pathlib import Path
 from rich.console import Console
 
 from depthopt.cli.progress import ConsoleReporter
-from depthopt.kinds.registry import changing
 from depthopt.pipeline.context import BATCH
 from depthopt.pipeline.recipe import Recipe, load_recipe
 from depthopt.pipeline.run import run
@@ -55,7 +54,7 @@ def main() -> None:
                               reporter=reporter)  # fmt: skip
             found = evaluate(context.network("finetuned"), context.data.test.batches(BATCH))
             accuracies.append(found.metric)
-        inserted = sum(c.activation is not None for c in changing(context.plan.choices))
+        inserted = sum(c.activation is not None for c in context.plan.replaced)
         print(
             f"| {way} | {context.plan.speedup:.2f}x predicted | {inserted} with an activation | "
             f"{statistics.mean(accuracies):.2f} % | {accuracies} |",

@@ -25,7 +25,6 @@ from depthopt.core.artefacts import load_json, save_json
 from depthopt.core.plan import Plan
 from depthopt.errors import InfeasibleBudget
 from depthopt.frontier.solve import solve
-from depthopt.kinds.registry import changing
 from depthopt.latency.pick import EFFORT, mildest
 from depthopt.latency.timing import plan_timer
 from depthopt.pipeline.context import BATCH, Context
@@ -107,9 +106,9 @@ def plans_of(context: Context, speedups: list[float]) -> All:
     ) as timer:
 
         def timed(plan: Plan) -> float:
-            if changing(plan.choices) not in known:
-                known[changing(plan.choices)] = timer(plan)
-            return known[changing(plan.choices)]
+            if plan.replaced not in known:
+                known[plan.replaced] = timer(plan)
+            return known[plan.replaced]
 
         for name, number in OBJECTIVES.items():
             entries = {k: replace(e, cost=number(e)) for k, e in importance.entries.items()}
@@ -122,7 +121,7 @@ def plans_of(context: Context, speedups: list[float]) -> All:
                         pick = mildest(frontier, asked, timed)
                     except InfeasibleBudget:
                         continue
-                    key = (asked, changing(pick.plan.choices))
+                    key = (asked, pick.plan.replaced)
                     new = Finetuned(pick.plan, (), asked, pick.speedup, {}, {})
                     old = found.get(key, new)
                     words = f"{name}, weights {share:g}"
@@ -175,7 +174,7 @@ def show(found: All, context: Context, speedups: list[float]) -> None:
     entries = context.importance.entries
     done = sorted((one for one in found.plans if one.test), key=lambda one: -accuracy(one, context))
     for one in done:
-        words = ", ".join(f"{c.kind} {c.start}:{c.end}" for c in changing(one.plan.choices))
+        words = ", ".join(f"{c.kind} {c.start}:{c.end}" for c in one.plan.replaced)
         print(f"| {one.speedup:.2f}x | {accuracy(one, context):.1f} % | {words} | ", end="")
         print(f"{one.objectives[0]} |")
     groups = {"all": done} | {f"{s:g}x": [one for one in done if one.asked == s] for s in speedups}
@@ -184,7 +183,7 @@ def show(found: All, context: Context, speedups: list[float]) -> None:
     for name, number in FORETELLING.items():
         figures = []
         for group in groups.values():
-            sums = [sum(number(entries[c]) for c in changing(one.plan.choices)) for one in group]
+            sums = [sum(number(entries[c]) for c in one.plan.replaced) for one in group]
             lacking = [-accuracy(one, context) for one in group]
             figures.append(f"{spearmanr(sums, lacking).statistic:.2f}")
         print(f"| {name} | {' | '.join(figures)} |")

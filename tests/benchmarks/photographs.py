@@ -28,7 +28,6 @@ from torch import nn
 
 from depthopt.cli.progress import ConsoleReporter
 from depthopt.export.onnx import export_onnx
-from depthopt.kinds.registry import changing
 from depthopt.latency.measure import time_in_turn
 from depthopt.models.weights import save_weights
 from depthopt.pipeline.context import BATCH, Context
@@ -149,7 +148,7 @@ def main() -> None:
             got, times = measured(context)
             print(
                 f"{speedup}x asked, {context.plan.speedup:.2f}x predicted, {times:.2f}x measured: "
-                f"{got:.1f} %, {got - accuracy:+.1f} points, {len(changing(context.plan.choices))} "
+                f"{got:.1f} %, {got - accuracy:+.1f} points, {len(context.plan.replaced)} "
                 f"replacements, {time.monotonic() - begin:.0f} s"
             )
 

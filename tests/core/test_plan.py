@@ -4,7 +4,6 @@ from depthopt.core.candidate import Candidate
 from depthopt.core.operators import Convolution
 from depthopt.core.plan import Frontier, FrontierPoint
 from depthopt.errors import InfeasibleBudget, UsageError
-from depthopt.kinds.registry import changing
 
 KEPT = Convolution(4, 4, (3, 3), padding=(1, 1, 1, 1))
 FRONTIER = Frontier(
@@ -43,6 +42,6 @@ def test_a_pick_wants_one_sound_wish(wish: dict[str, float]) -> None:
 
 
 def test_a_plan_lists_what_it_replaces() -> None:
-    assert [c.kind for c in changing(FRONTIER.plan(0).choices)] == ["fit"]
-    assert changing(FRONTIER.plan(1).choices) == ()
+    assert [c.kind for c in FRONTIER.plan(0).replaced] == ["fit"]
+    assert FRONTIER.plan(1).replaced == ()
     assert FRONTIER.plan(0).speedup == 2.5

@@ -12,7 +12,6 @@ from depthopt.frontier.caps import LatencyCap, MemoryCap, ParameterCap
 from depthopt.frontier.solve import solve
 from depthopt.kinds.latency_keys import candidate_ms
 from depthopt.kinds.merge import detail_of
-from depthopt.kinds.registry import changing
 from depthopt.solver.stages import Bucketed, Epsilon
 from depthopt.tables.importance import Importance, ImportanceTable
 from depthopt.tables.latency import LatencySummary, LatencyTable
@@ -85,7 +84,7 @@ def test_small_frontier_and_picks() -> None:
     frontier = solve(*small())
     assert figures(frontier) == [(5.0, 1.0), (15.0, 0.25), (23.0, 0.0)]
     assert frontier.original_ms == 40.0
-    assert changing(frontier.pick(budget_ms=22.9).choices) == (frontier.candidates[3],)
+    assert frontier.pick(budget_ms=22.9).replaced == (frontier.candidates[3],)
     assert frontier.pick(speedup=8).cost == 1.0
     assert frontier.pick(cost=0.5).latency_ms == 15.0
     with pytest.raises(InfeasibleBudget, match="below the fastest plan, 5 ms"):
@@ -107,7 +106,7 @@ def test_equal_plans_touch_fewer_blocks() -> None:
         replace(latency, entries=slow),
         replace(importance, entries=free),
     )
-    assert changing(frontier.plan(0).choices) == ()
+    assert frontier.plan(0).replaced == ()
 
 
 def test_a_slow_merge_is_realised_as_two() -> None:

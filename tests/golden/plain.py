@@ -18,7 +18,6 @@ from depthopt.core.plan import Frontier, Plan
 from depthopt.extraction.coverage import reducible_share
 from depthopt.frontier.caps import live_elements
 from depthopt.kinds.latency_keys import latency_keys, parameters
-from depthopt.kinds.registry import changing
 from depthopt.tables.importance import ImportanceTable
 from depthopt.tables.latency import LatencySummary, LatencyTable
 
@@ -173,7 +172,7 @@ def plain_plan(plan: Plan) -> dict[str, Any]:
         "cost": plan.cost,
         "speedup": plan.speedup,
         "choices": [choice.key for choice in plan.choices],
-        "replaced": [choice.key for choice in changing(plan.choices)],
+        "replaced": [choice.key for choice in plan.replaced],
     }
 
 

@@ -20,7 +20,6 @@ from depthopt.core.plan import Frontier, Plan
 from depthopt.core.training import TrainResult
 from depthopt.core.trials import Trials
 from depthopt.export.saved import SavedModel
-from depthopt.kinds.registry import changing
 from depthopt.pipeline.context import CandidateList
 from depthopt.pipeline.folder import Manifest
 from depthopt.pipeline.recipe import load_recipe
@@ -95,7 +94,7 @@ def test_a_validation_and_a_baseline_are_read() -> None:
     validation = read(Validation, "validation")
     (timing,) = validation.timings
     assert (validation.network, validation.conditions) == (network, table.conditions)
-    assert timing.replaced == changing(plan.choices)
+    assert timing.replaced == plan.replaced
     assert (timing.predicted_ms, timing.measured_speedup) == (plan.latency_ms, 1.4)
     baseline = read_baseline(FOLDER / "artefacts" / "baseline.json")
     assert baseline == read(Baseline, "baseline")

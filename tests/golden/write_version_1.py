@@ -35,7 +35,6 @@ from depthopt.extraction.extract import extract
 from depthopt.frontier.solve import solve
 from depthopt.importance.estimate import estimate
 from depthopt.kinds.candidates import candidates
-from depthopt.kinds.registry import changing
 from depthopt.latency.worthwhile import worthwhile
 from depthopt.models.timm import create_timm_model
 from depthopt.pipeline.context import CandidateList
@@ -106,7 +105,7 @@ def write_artefacts(folder: Path) -> dict[str, Any]:
             Trial(0.4, frontier.plan(0), 2.5),
         )
     )
-    timing = PlanTiming(plan.latency_ms, plan.speedup, 1.4, changing(plan.choices))
+    timing = PlanTiming(plan.latency_ms, plan.speedup, 1.4, plan.replaced)
     latency = table.network(chain).total
     artefacts = {
         "chain": chain,

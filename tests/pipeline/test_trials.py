@@ -15,7 +15,6 @@ from depthopt.extraction.extract import extract
 from depthopt.frontier.solve import solve
 from depthopt.kinds.candidates import candidates
 from depthopt.kinds.latency_keys import candidate_ms, latency_keys
-from depthopt.kinds.registry import changing
 from depthopt.pipeline.trials import FASTER, MOST_TRIED, contenders, tried, weighted
 from depthopt.tables.importance import Importance, ImportanceTable
 from depthopt.tables.latency import (
@@ -74,7 +73,7 @@ def test_contenders_are_distinct_as_fast_as_asked_and_predicted_by_the_table(see
 
     def timer(plan):
         """Speed-ups that depend on the replacements alone, whatever the table says of them."""
-        timed.append(changing(plan.choices))
+        timed.append(plan.replaced)
         return true(plan) ** (1 + lag)
 
     def true(plan):
@@ -89,15 +88,15 @@ def test_contenders_are_distinct_as_fast_as_asked_and_predicted_by_the_table(see
     trials = contend(latency, importance, asked, timer).trials
     assert trials[0].weights_share == 0
     points = [frontier.plan(i) for i in range(len(frontier.points))]
-    assert changing(trials[0].plan.choices) in [changing(plan.choices) for plan in points]
-    assert len({changing(trial.plan.choices) for trial in trials}) == len(trials) <= MOST_TRIED
+    assert trials[0].plan.replaced in [plan.replaced for plan in points]
+    assert len({trial.plan.replaced for trial in trials}) == len(trials) <= MOST_TRIED
     assert len(timed) == len(set(timed)), "no plan is timed twice"
     can_be_faster = points[0].speedup ** (1 + lag) >= FASTER * asked
     assert any(trial.speedup >= FASTER * asked for trial in trials) == can_be_faster
     for trial in trials:
         assert trial.speedup >= asked
         assert trial.plan.speedup == pytest.approx(true(trial.plan))
-        cost = sum(importance.entries[choice].cost for choice in changing(trial.plan.choices))
+        cost = sum(importance.entries[choice].cost for choice in trial.plan.replaced)
         assert trial.plan.cost == pytest.approx(cost)
         assert not trial.is_done
 

@@ -21,7 +21,6 @@ from depthopt.frontier.solve import solve  # noqa: E402
 from depthopt.kinds.candidates import candidates  # noqa: E402
 from depthopt.kinds.kind import Pattern  # noqa: E402
 from depthopt.kinds.latency_keys import candidate_ms  # noqa: E402
-from depthopt.kinds.registry import changing  # noqa: E402
 from depthopt.models.timm import create_timm_model  # noqa: E402
 from depthopt.report import facts  # noqa: E402
 from depthopt.report.compare import compare  # noqa: E402
@@ -98,7 +97,7 @@ def shows(page: Chrome, folder: Path, plan: Plan) -> None:
     assert total[5] == f"{plan.latency_ms:.3f}"
     assert text(page, "f-ms") == f"{plan.latency_ms:.3f} ms of {plan.original_ms:.3f} ms"
     assert text(page, "f-speedup") == f"{plan.speedup:.2f}x"
-    replaced = len(changing(plan.choices))
+    replaced = len(plan.replaced)
     if replaced:
         assert f"in {replaced} segment" in text(page, "summary")
     found = explorer(read_run(folder))
@@ -173,14 +172,14 @@ def test_hovering_over_a_point_tells_its_plan(page: Chrome, folder: Path) -> Non
     frontier = read_run(folder).frontier
     assert frontier is not None
     plans = map(frontier.plan, range(len(frontier.points)))
-    plan = next(plan for plan in plans if len(changing(plan.choices)) == 5)
+    plan = next(plan for plan in plans if len(plan.replaced) == 5)
     index = [p.latency_ms for p in frontier.points].index(plan.latency_ms)
     page.execute_script(
         "Plotly.Fx.hover(byId('frontier'), [{curveNumber: 0, pointNumber: arguments[0]}])", index
     )
     said = page.find_element(By.CSS_SELECTOR, "#frontier .hovertext").text
     assert f"{plan.latency_ms:.3f} milliseconds" in said
-    for choice in changing(plan.choices):
+    for choice in plan.replaced:
         what = " + ".join(map(str, choice.operators))
         assert f"{choice.kind} {choice.start}:{choice.end} {what}".strip() in said
 

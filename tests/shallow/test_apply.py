@@ -11,7 +11,6 @@ from depthopt.extraction.extract import extract
 from depthopt.graph.replay import Replay
 from depthopt.kinds.candidates import candidates
 from depthopt.kinds.merge import detail_of
-from depthopt.kinds.registry import changing
 from depthopt.rewrite import side_by_side
 from depthopt.shallow.apply import apply
 from depthopt.shallow.fuse import fuse
@@ -112,7 +111,7 @@ def test_later_fits_make_up_for_earlier_ones() -> None:
     plan = plan_of(CHAIN, pick("fit", 1, 3, kernel_size=(1, 1)), pick("fit", 3, 5, groups=1))
     together = apply(MODEL, CHAIN, plan, fitting=batches)
     apart = apply(MODEL, CHAIN, plan, fitting=batches)
-    alone = apply(MODEL, CHAIN, plan_of(CHAIN, changing(plan.choices)[1]), fitting=batches)
+    alone = apply(MODEL, CHAIN, plan_of(CHAIN, plan.replaced[1]), fitting=batches)
     for name in ("segment_3_5", "segment_3_5_norm"):
         apart.get_submodule(name).load_state_dict(alone.get_submodule(name).state_dict())
     wanted = MODEL(batches[0])
@@ -222,6 +221,6 @@ def test_what_does_not_fit_together_is_refused() -> None:
         apply(MODEL, CHAIN, replace(plan_of(CHAIN), input_size=(2, 12, 12)))
     with pytest.raises(ModelError, match="meta device"):
         apply(Residual().to("meta"), CHAIN, plan_of(CHAIN))
-    crossing = Candidate(2, 4, "fit", changing(plan.choices)[0].operators)
+    crossing = Candidate(2, 4, "fit", plan.replaced[0].operators)
     with pytest.raises(ModelError, match="crosses in part the skip"):
         apply(MODEL, CHAIN, plan_of(CHAIN, crossing), fitting=[IMAGES] * 5)

@@ -16,7 +16,6 @@ from depthopt.frontier.lookup import Objective
 from depthopt.frontier.solve import solve
 from depthopt.importance.estimate import Estimator, estimate
 from depthopt.kinds.candidates import candidates
-from depthopt.kinds.registry import changing
 from depthopt.latency.profile import profile
 from depthopt.latency.worthwhile import worthwhile
 from depthopt.pipeline.context import Context
@@ -134,7 +133,7 @@ def solved(method: Method, context: Context, scoring: Scoring) -> Family:
 def plans_of(frontier: Frontier) -> tuple[Plan, ...]:
     """The frontier's plans that change something, mildest first."""
     plans = (frontier.plan(i) for i in reversed(range(len(frontier.points))))
-    return tuple(plan for plan in plans if changing(plan.choices))
+    return tuple(plan for plan in plans if plan.replaced)
 
 
 def planned(plans: tuple[Plan, ...], method: Method, context: Context) -> Family:
