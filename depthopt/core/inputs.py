@@ -208,17 +208,24 @@ def chunks(inputs: Inputs, parts: int) -> "tuple[Inputs, ...]":
 
 
 def moved(
-    inputs: Inputs, device: "torch.device", memory_format: "torch.memory_format | None" = None
+    inputs: Inputs, like: "Tensor", memory_format: "torch.memory_format | None" = None
 ) -> Inputs:
-    """A batch on a device; images laid out as ``memory_format`` says."""
+    """A batch for a network to run on.
+
+    Args:
+        inputs: of any type, on any device.
+        like: one of the network's weights: on its device, and those of real numbers in its type.
+        memory_format: layout of images.
+    """
     if isinstance(inputs, Mapping):
-        return {name: _moved(tensor, device, memory_format) for name, tensor in inputs.items()}
-    return _moved(inputs, device, memory_format)
+        return {name: _moved(tensor, like, memory_format) for name, tensor in inputs.items()}
+    return _moved(inputs, like, memory_format)
 
 
 def _moved(
-    tensor: "Tensor", device: "torch.device", memory_format: "torch.memory_format | None"
+    tensor: "Tensor", like: "Tensor", memory_format: "torch.memory_format | None"
 ) -> "Tensor":
+    dtype = like.dtype if tensor.is_floating_point() else tensor.dtype
     if memory_format is None or tensor.dim() != 4:
-        return tensor.to(device)
-    return tensor.to(device, memory_format=memory_format)
+        return tensor.to(like.device, dtype)
+    return tensor.to(like.device, dtype, memory_format=memory_format)

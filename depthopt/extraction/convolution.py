@@ -42,12 +42,11 @@ def find_layers(network: Network) -> Layers:
                 continue
             linear[node] = _behind_norm(network, node)
             absorbed.add(linear[node])
-        elif (
-            isinstance(module, nn.BatchNorm2d)
-            and node not in absorbed
-            and _why_unusable(network, node, module) is None
-        ):
-            linear[node] = node
+        elif isinstance(module, nn.BatchNorm2d) and node not in absorbed:
+            if (reason := network.shared.get(str(node.target))) is not None:
+                unused.append(Unused(str(node.target), reason))
+            elif _why_unusable(network, node, module) is None:
+                linear[node] = node
     return Layers(linear, tuple(unused))
 
 
@@ -62,14 +61,15 @@ def _why_unusable(network: Network, node: fx.Node, module: nn.Module) -> str | N
         return f"is called {calls} times with shared weights"
     if len(node.meta.get("shape", ())) != 4:
         return "its output is no (N, C, H, W) tensor"
-    return why_opaque(module)
+    return why_opaque(module) or network.shared.get(str(node.target))
 
 
 def _behind_norm(network: Network, conv: fx.Node) -> fx.Node:
     user = sole_user(conv)
     if user is not None and network.calls[user.target] == 1:
         norm = network.module(user)
-        if norm is not None and is_foldable_norm(norm):
+        own = user.target not in network.shared
+        if norm is not None and own and is_foldable_norm(norm):
             return user
     return conv
 

@@ -8,6 +8,7 @@ from torch import fx, nn
 
 from depthopt.core.shapes import Pair
 from depthopt.extraction.regions import Regions
+from depthopt.graph.shared import shared_weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +19,7 @@ class Network:
         nodes: in the order of execution.
         modules: by path.
         calls: how often each module is called, by path.
+        shared: why weights are not a module's own, by its path.
         flow: which node reads which.
         regions: which parts have one tensor in and one tensor out.
     """
@@ -25,6 +27,7 @@ class Network:
     nodes: tuple[fx.Node, ...]
     modules: dict[str, nn.Module]
     calls: Counter[object]
+    shared: dict[str, str]
     flow: "nx.DiGraph[fx.Node]"
     regions: Regions
 
@@ -36,6 +39,7 @@ class Network:
             nodes,
             dict(graph_module.named_modules()),
             Counter(node.target for node in nodes if node.op == "call_module"),
+            shared_weights(graph_module),
             nx.DiGraph((source, node) for node in nodes for source in node.all_input_nodes),
             Regions(nodes),
         )

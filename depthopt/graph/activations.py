@@ -10,6 +10,7 @@ from timm.layers import activations as timm_activations
 from torch import fx, nn
 
 from depthopt.core.operators import Activation
+from depthopt.graph.plain import why_not_plain
 
 _MODULES: dict[type[nn.Module], str] = {
     nn.ReLU: "relu",
@@ -27,6 +28,8 @@ _MODULES: dict[type[nn.Module], str] = {
     nn.Mish: "mish",
     timm_activations.Mish: "mish",
 }
+
+_GELUS = {nn.GELU, timm_activations.GELU, timm_activations.GELUTanh}
 
 _FUNCTIONS: dict[object, str] = {
     F.relu: "relu",
@@ -58,13 +61,15 @@ _FACTORIES: dict[str, Callable[[], nn.Module]] = {
 
 def activation_of(module: nn.Module) -> Activation | None:
     """The activation that a module is; None if it is not a known one."""
-    if isinstance(module, (nn.GELU, timm_activations.GELU, timm_activations.GELUTanh)):
+    if why_not_plain(module) is not None:
+        return None
+    if type(module) in _GELUS:
         tanh = getattr(module, "approximate", "none") == "tanh"
         return Activation("gelu_tanh" if tanh or type(module).__name__ == "GELUTanh" else "gelu")
-    if isinstance(module, nn.LeakyReLU):
+    if isinstance(module, nn.LeakyReLU) and type(module) is nn.LeakyReLU:
         slope = module.negative_slope
         return Activation("leaky_relu", None if slope == 0.01 else float(slope))
-    if isinstance(module, nn.ELU) and module.alpha == 1.0:
+    if isinstance(module, nn.ELU) and type(module) is nn.ELU and module.alpha == 1.0:
         return Activation("elu")
     return _named(_MODULES.get(type(module)))
 

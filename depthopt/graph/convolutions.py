@@ -4,10 +4,10 @@ import torch.nn.functional as F  # noqa: N812 - torch's own convention
 from timm.layers import Conv2dSame
 from timm.layers.padding import get_same_padding
 from torch import Tensor, fx, nn
-from torch.nn.utils import parametrize
 
 from depthopt.core.operators import AveragePooling, Convolution
 from depthopt.core.shapes import Pair, Sides
+from depthopt.graph.plain import why_not_plain
 
 
 def operator_of(module: nn.Module) -> Convolution:
@@ -141,13 +141,8 @@ def resolved_same_padding(conv: Conv2dSame, input_size: Pair) -> nn.Conv2d:
 
 def why_opaque(module: nn.Module) -> str | None:
     """Why a convolution or norm cannot be merged or replaced, or None if it can."""
-    if parametrize.is_parametrized(module):
-        return (
-            "is parametrised; torch.nn.utils.parametrize.remove_parametrizations writes its "
-            "weight out"
-        )
-    if module._forward_hooks or module._forward_pre_hooks:  # noqa: SLF001 - torch has no other way
-        return "carries a forward hook, which merging would lose; remove the hook"
+    if (reason := why_not_plain(module)) is not None:
+        return reason
     if isinstance(module, nn.BatchNorm2d):
         plain = type(module) is nn.BatchNorm2d and module.running_mean is not None
         return None if plain else "normalises by statistics of its input"

@@ -1,8 +1,9 @@
 """A traced network that still answers as the timm model it came from."""
 
+import contextlib
 import copy
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Self
 
 from torch import Tensor, fx, nn
 
@@ -26,6 +27,14 @@ class TracedNetwork(fx.GraphModule):
         if name in attributes:
             return attributes[name]
         return super().__getattr__(name)
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode, as the model itself would: what it leaves in evaluation mode stays so."""
+        super().train(mode)
+        for name in self.meta.get("stays_in_evaluation", ()) if mode else ():
+            with contextlib.suppress(AttributeError):  # it was replaced
+                self.get_submodule(name).eval()
+        return self
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Sent to another process with its graph; ``GraphModule`` would send code to trace anew."""

@@ -63,7 +63,7 @@ class Replay:
     @property
     def device(self) -> torch.device:
         """Where the first network, and what it gives, lies."""
-        return self._networks[0].device
+        return self._networks[0].weight.device
 
     @torch.no_grad()
     def __call__(self, *wishes: Wish) -> Iterator[tuple[dict[str, Tensor], ...]]:
@@ -115,7 +115,7 @@ class _Resumed:
     def __init__(self, network: fx.GraphModule, most_bytes: int) -> None:
         self.graph_module = network
         self.interpreter = fx.Interpreter(network)
-        self.device = next(network.parameters()).device
+        self.weight = next(network.parameters())
         self.most_bytes = most_bytes
         self.nodes = list(network.graph.nodes)
         self.place = {node: i for i, node in enumerate(self.nodes)}
@@ -150,7 +150,7 @@ class _Pass:
         begin, run.env = 0, {}
         if self.begins_at_inputs:
             assert inputs is not None  # noqa: S101 - narrows Inputs | None: the caller asked for it
-            run.args_iter = iter(in_order(network.graph_module, moved(inputs, network.device)))
+            run.args_iter = iter(in_order(network.graph_module, moved(inputs, network.weight)))
         else:
             begin, run.env = network.cut, dict(network.kept[index])
             weights = (n for n in network.nodes[:begin] if n.op == "get_attr")

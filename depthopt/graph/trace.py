@@ -1,30 +1,49 @@
 """A model as a torch.fx graph of leaves that extraction and rewriting understand."""
 
 import contextlib
-import copy
 import io
 import logging
-import operator
+import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
-from timm.layers import BatchNormAct2d, Conv2dSame, get_notrace_functions, get_notrace_modules
+from timm.layers import (
+    BatchNormAct2d,
+    Conv2dSame,
+    DropPath,
+    get_notrace_functions,
+    get_notrace_modules,
+)
 from torch import Tensor, fx, nn
-from torch.fx.passes.shape_prop import ShapeProp
+from torchvision.ops import StochasticDepth
 
+import depthopt
 from depthopt.core.inputs import InputSize, size_text
 from depthopt.errors import ModelError
+from depthopt.graph import training
 from depthopt.graph.convolutions import resolved_same_padding
 from depthopt.graph.examples import blank, in_order
+from depthopt.graph.in_place import LINE, Observer, make_out_of_place
 from depthopt.graph.network import TracedNetwork, keep_interface, reroute
+from depthopt.graph.original import copied
+from depthopt.graph.plain import is_plain
+from depthopt.graph.verify import Original, one_tensor
 
 logger = logging.getLogger(__name__)
 
-_OUT_OF_PLACE: dict[object, Callable[..., Any]] = {
-    operator.iadd: operator.add,
-    operator.imul: operator.mul,
-}
+_NOT_THE_USERS = tuple(str(Path(str(package.__file__)).parent) for package in (torch, depthopt))
+
+_DROPOUTS = (
+    nn.Dropout,
+    nn.Dropout1d,
+    nn.Dropout2d,
+    nn.Dropout3d,
+    nn.AlphaDropout,
+    nn.FeatureAlphaDropout,
+    StochasticDepth,
+)
 
 
 class _Tracer(fx.Tracer):
@@ -35,8 +54,17 @@ class _Tracer(fx.Tracer):
         self._leaves = tuple(get_notrace_modules())
         self._opaque = opaque
         self._path: list[str] = []
+        self._context: object = None
         self.innermost = ""
         self.features: fx.Node | None = None
+
+    def trace(self, root: Any, concrete_args: dict[str, Any] | None = None) -> fx.Graph:
+        self._context = _context()
+        return super().trace(root, concrete_args)
+
+    def path(self) -> str:
+        """The path of the module that runs now; empty for the network itself."""
+        return self._path[-1] if self._path else ""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return (
@@ -52,7 +80,11 @@ class _Tracer(fx.Tracer):
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
     ) -> Any:
-        self._path.append(self.path_of_module(m))
+        try:
+            path = self.path_of_module(m)
+        except NameError:
+            return self._call_made(m, forward, args, kwargs)
+        self._path.append(path)
         try:
             return super().call_module(m, forward, args, kwargs)
         except Exception:
@@ -60,6 +92,33 @@ class _Tracer(fx.Tracer):
             raise
         finally:
             self._path.pop()
+
+    def _call_made(
+        self,
+        module: nn.Module,
+        forward: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Any:
+        """Go through a module that ``forward`` makes, such as a slice of a ``Sequential``."""
+        if any(True for _ in module.parameters(recurse=False)):
+            raise ValueError(f"it makes a new {type(module).__name__} whenever it runs")
+        return forward(*args, **kwargs)
+
+    def create_node(self, *args: Any, **kwargs: Any) -> fx.Node:
+        if _context() != self._context:
+            raise ValueError(
+                "it runs in part without gradients or in another precision (torch.no_grad, "
+                "torch.autocast), which a traced network would not"
+            )
+        node = super().create_node(*args, **kwargs)
+        node.meta[LINE] = _line()
+        return node
+
+    def create_arg(self, a: Any) -> Any:
+        if isinstance(a, Tensor) and a.grad_fn is not None:
+            raise ValueError("it computes with weights that tracing does not see it read")
+        return super().create_arg(a)
 
     def record_features(self, model: nn.Module) -> None:
         """Keep the node that ``model.forward_features`` returns while it is traced."""
@@ -75,62 +134,65 @@ class _Tracer(fx.Tracer):
         model.__dict__["forward_features"] = recorded
 
 
-def trace(model: nn.Module, input_size: InputSize) -> TracedNetwork:
+def _context() -> tuple[bool, bool, bool]:
+    return (
+        torch.is_grad_enabled(),
+        torch.is_autocast_enabled("cpu"),
+        torch.is_autocast_enabled("cuda"),
+    )
+
+
+def _line() -> str:
+    """Where the user's code is: the innermost line that is neither torch's nor depthopt's."""
+    frame = sys._getframe(1)  # noqa: SLF001 - traceback's own is hundreds of times slower
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_NOT_THE_USERS):
+        frame = frame.f_back
+    return f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}"
+
+
+def trace(model: nn.Module, input_size: InputSize, *, proven: bool = True) -> TracedNetwork:
     """Trace a copy of ``model`` in evaluation mode, with the shape of every node.
 
-    Norm+activation modules become a norm and an activation, in-place operations
-    become out-of-place ones, TensorFlow's "same" padding becomes the amounts for this input
-    size, and a module inside which tracing fails becomes an opaque leaf; identities and
-    drop-path are left out. Each node's ``meta["shape"]`` holds its output's shape for one
-    image; nodes without a tensor output have none. The network's ``meta["conv_macs"]`` holds
+    Norm+activation modules become a norm and an activation, in-place operations become
+    out-of-place ones, TensorFlow's "same" padding becomes the amounts for this input size, and a
+    module inside which tracing fails becomes an opaque leaf; identities are left out. What is
+    random in training alone stays so. Each node's ``meta["shape"]`` holds its output's shape for
+    one image; nodes without a tensor output have none. The network's ``meta["conv_macs"]`` holds
     the multiply-accumulates of all its convolutions for one image.
+
+    What was traced is proven to be the model: on a batch of 2 both give the same, bit for bit
+    (``depthopt.graph.verify``). On the meta device there is nothing to compare.
 
     Args:
         model: maps (N, C, H, W), or several named inputs, to one tensor, on any device, in any
             precision; it is not changed. On the meta device, only its structure can be used.
         input_size: (C, H, W), or the named inputs.
+        proven: False where this very model has been proven before.
 
     Raises:
-        ModelError: the model cannot be traced, refuses the input size, holds weights
-            that are not finite, or lies on several devices.
+        ModelError: the model cannot be traced, refuses the input size, returns no single tensor,
+            holds weights that are not finite, lies on several devices, or does something that a
+            traced network would not.
     """
-    _check_weights(model)
-    copied = copy.deepcopy(model).eval()
-    _split_norm_activations(copied)
-    for module in copied.modules():
-        if hasattr(module, "inplace"):
-            setattr(module, "inplace", False)  # noqa: B010 - no attribute of all modules
-    graph_module = _trace_around_failures(copied)
-    for node in graph_module.graph.nodes:
-        if node.op == "call_function":
-            node.target = _OUT_OF_PLACE.get(node.target, node.target)
+    own = copied(model).eval()
+    original = Original.of(own, input_size) if proven and not _is_meta(own) else None
+    for module in list(own.modules()):
+        _split_norm_activations(module)
+    graph_module = _traced(own)
+    _observe(graph_module, input_size)
     _erase_identities(graph_module)
     graph_module.recompile()
-    _propagate_shapes(graph_module, input_size)
-    _resolve_same_padding(graph_module)
+    resolved = _resolve_same_padding(graph_module)
+    if original is not None:
+        original.compare(model, graph_module, bit_for_bit=not resolved)
     return graph_module
 
 
-def _check_weights(model: nn.Module) -> None:
-    tensors = model.state_dict()
-    devices = sorted({str(tensor.device) for tensor in tensors.values()})
-    if len(devices) > 1:
-        raise ModelError(
-            f"the model lies on several devices ({', '.join(devices)}); move it to one"
-        )
-    for name, tensor in tensors.items():
-        if not tensor.is_floating_point() or tensor.is_meta:
-            continue
-        if not bool(torch.isfinite(tensor).all()):
-            raise ModelError(f"{name} holds NaN or infinite values; load sound weights first")
-
-
-def _split_norm_activations(model: nn.Module) -> None:
+def _split_norm_activations(parent: nn.Module) -> None:
     """Replace each ``BatchNormAct2d`` by its norm and its activation, sharing tensors."""
-    for parent in list(model.modules()):
-        for name, child in list(parent.named_children()):
-            if type(child) is BatchNormAct2d:
-                setattr(parent, name, _split(child))
+    for name, child in list(parent.named_children()):
+        if is_plain(child, BatchNormAct2d):
+            setattr(parent, name, _split(child))
 
 
 def _split(both: Any) -> nn.Sequential:
@@ -141,16 +203,44 @@ def _split(both: Any) -> nn.Sequential:
         setattr(norm, key, parameter)
     for key, buffer in both.named_buffers(recurse=False):
         setattr(norm, key, buffer)
-    return nn.Sequential(norm.train(both.training), both.drop, both.act)
+    return nn.Sequential(norm, both.drop, both.act).train(both.training)
 
 
-def _trace_around_failures(model: nn.Module) -> TracedNetwork:
+def _traced(model: nn.Module) -> TracedNetwork:
+    """The network as it is in evaluation mode, and what in it follows the mode of training."""
     opaque: frozenset[str] = frozenset()
+    while True:
+        graph, features, opaque, readers = _trace_around_failures(model, opaque)
+        if not readers:
+            following: list[fx.Node] = []
+            break
+        found = _difference_in_training(model, graph, opaque)
+        if found.first is None:
+            following = found.following
+            break
+        own = {n for n in readers if n and not _holds_convolutions(model.get_submodule(n))}
+        if not own:
+            raise training.refuse(found.first, model)
+        opaque |= own
+    network = TracedNetwork(model, graph, type(model).__name__)
+    network.meta["opaque"] = tuple(sorted(opaque))
+    network.meta["stays_in_evaluation"] = _stays_in_evaluation(model)
+    keep_interface(network, model, features)
+    training.follow_training(network, following)
+    return network
+
+
+Trace = tuple[fx.Graph, fx.Node | None, frozenset[str], set[str]]
+
+
+def _trace_around_failures(model: nn.Module, opaque: frozenset[str]) -> Trace:
+    """The graph, its features, its opaque leaves, and the modules that read their mode."""
     while True:
         tracer = _Tracer(opaque)
         tracer.record_features(model)
         try:
-            graph = tracer.trace(model)
+            with torch.enable_grad(), training.reads_of_training(tracer.path) as readers:
+                graph = tracer.trace(model)
         except Exception as error:
             if not tracer.innermost or tracer.innermost in opaque:
                 message = str(error).partition("\n")[0]
@@ -159,31 +249,65 @@ def _trace_around_failures(model: nn.Module) -> TracedNetwork:
             opaque |= {tracer.innermost}
             continue
         finally:
-            model.__dict__.pop("forward_features", None)
-        graph_module = TracedNetwork(model, graph, type(model).__name__)
-        graph_module.meta["opaque"] = tuple(sorted(opaque))
-        keep_interface(graph_module, model, tracer.features)
-        return graph_module
+            vars(model).pop("forward_features", None)
+        return graph, tracer.features, opaque, readers
 
 
-def _propagate_shapes(graph_module: fx.GraphModule, input_size: InputSize) -> None:
+def _difference_in_training(
+    model: nn.Module, graph: fx.Graph, opaque: frozenset[str]
+) -> training.Difference:
+    try:
+        trained = _trace_around_failures(model.train(), opaque)[0]
+    finally:
+        model.eval()
+    return training.difference(model, graph, trained)
+
+
+def _stays_in_evaluation(model: nn.Module) -> tuple[str, ...]:
+    """The modules that the network's own ``train`` leaves in evaluation mode."""
+    lively = [name for name, module in model.named_modules() if module.training]
+    if lively:
+        raise ModelError(
+            f"{lively[0] or type(model).__name__} stays in training mode when the model is set to "
+            "evaluate; a traced network would not"
+        )
+    try:
+        model.train()
+        return tuple(name for name, module in model.named_modules() if not module.training)
+    finally:
+        model.eval()
+
+
+def _holds_convolutions(module: nn.Module) -> bool:
+    return any(isinstance(part, nn.Conv2d) for part in module.modules())
+
+
+def _is_meta(model: nn.Module) -> bool:
+    if not any(parameter.is_meta for parameter in model.parameters()):
+        return False
+    logger.info("%s lies on the meta device: not proven to be what is traced", type(model).__name__)
+    return True
+
+
+def _observe(graph_module: fx.GraphModule, input_size: InputSize) -> None:
+    """Run the network once: for the shapes of its nodes, and for what they write."""
     like = next(graph_module.parameters(), torch.zeros(()))
     inputs = blank(input_size, like)
     graph_module.meta["conv_macs"] = 0
+    observer = Observer(graph_module)
     try:
         # It prints the traceback of what it raises again.
         with torch.no_grad(), _counting(graph_module), contextlib.redirect_stderr(io.StringIO()):
-            ShapeProp(graph_module).propagate(*in_order(graph_module, inputs))
+            output = observer.run(*in_order(graph_module, inputs))
     except Exception as error:
         message = str(error.__cause__ or error).partition("\n")[0]
         raise ModelError(
             f"the model refuses an input of {size_text(input_size)}: {message}"
         ) from error
-    for node in graph_module.graph.nodes:
-        # Popped, for ``torch.save`` cannot pickle the memory format in it.
-        shape = getattr(node.meta.pop("tensor_meta", None), "shape", None)
-        if shape is not None:
-            node.meta["shape"] = tuple(shape)
+    one_tensor(graph_module, output)
+    for node, shape in observer.shapes.items():
+        node.meta["shape"] = shape
+    make_out_of_place(graph_module, observer.writes)
 
 
 @contextlib.contextmanager
@@ -207,9 +331,13 @@ def _counting(graph_module: fx.GraphModule) -> Iterator[None]:
 
 
 def _is_identity(module: nn.Module) -> bool:
-    """Whether a module passes its input on unchanged, in finetuning too."""
-    no_dropout = isinstance(module, (nn.Dropout, nn.Dropout2d)) and module.p == 0
-    return no_dropout or type(module) is nn.Identity or type(module).__name__ == "DropPath"
+    """Whether a module passes its input on unchanged, in training too."""
+    if is_plain(module, nn.Identity):
+        return True
+    dropout = is_plain(module, *_DROPOUTS) and getattr(module, "p", None) == 0
+    return dropout or (
+        is_plain(module, DropPath) and getattr(module, "drop_prob", None) in {0, None}
+    )
 
 
 def _erase_identities(graph_module: fx.GraphModule) -> None:
@@ -221,17 +349,20 @@ def _erase_identities(graph_module: fx.GraphModule) -> None:
     graph_module.delete_all_unused_submodules()
 
 
-def _resolve_same_padding(graph_module: fx.GraphModule) -> None:
-    """Give convolutions with "same" padding the amounts for the sizes at hand."""
+def _resolve_same_padding(graph_module: fx.GraphModule) -> bool:
+    """Give convolutions with "same" padding the amounts for the sizes at hand; whether any did."""
     calls: dict[str, set[tuple[int, int]]] = {}
     for node in graph_module.graph.nodes:
-        if node.op == "call_module" and type(graph_module.get_submodule(node.target)) is Conv2dSame:
+        if node.op == "call_module" and is_plain(
+            graph_module.get_submodule(node.target), Conv2dSame
+        ):
             height, width = node.all_input_nodes[0].meta["shape"][-2:]
             calls.setdefault(node.target, set()).add((height, width))
     for name, sizes in calls.items():
         if len(sizes) == 1:
             conv = graph_module.get_submodule(name)
             graph_module.set_submodule(name, resolved_same_padding(conv, *sizes))
+    return bool(calls)
 
 
 def nodes_by_name(graph_module: fx.GraphModule) -> dict[str, fx.Node]:

@@ -127,7 +127,7 @@ def regress(
     Raises:
         DataError: a tensor is not finite.
     """
-    device = next(teacher.parameters()).device
+    like = next(teacher.parameters())
     segments = {
         (g.start, end): SegmentTensors.of(chain, g.start, end) for g in groups for end in g.ends
     }
@@ -136,7 +136,7 @@ def regress(
         group: Regression(
             group.largest,
             {str(end): chain.ending(group.start, end).channels for end in group.ends},
-            device,
+            like.device,
         )
         for group in groups
     }
@@ -168,11 +168,11 @@ def regress(
         return weights
 
     for inputs in fitting:
-        values = _finite(record(teacher, moved(inputs, device), names))
+        values = _finite(record(teacher, moved(inputs, like), names))
         for done in [pool.submit(add, group, values) for group in groups]:
             done.result()
         step()
-    values = record(teacher, moved(held_out, device), names)
+    values = record(teacher, moved(held_out, like), names)
     _warn_if_few(regressions, len(fitting))
     solved = [pool.submit(solve, group) for group in groups]
     weights: dict[Candidate, Weights] = {}

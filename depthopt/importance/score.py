@@ -83,7 +83,7 @@ def score(
     names = names.union(*(s.names for s in segments.values()), *(t.needs for t in tails.values()))
     sums, original = {c: _Sums() for c in candidates}, _Sums()
     images = labelled = 0
-    device = next(teacher.parameters()).device
+    like = next(teacher.parameters())
 
     @torch.no_grad()
     def add(
@@ -100,8 +100,8 @@ def score(
         return len(members)
 
     for inputs, given in held_out:
-        values = record(teacher, moved(inputs, device), names)
-        targets = None if given is None else given.to(device)
+        values = record(teacher, moved(inputs, like), names)
+        targets = None if given is None else given.to(like.device)
         if targets is not None:
             task.check_targets(values["output"], targets)
             labelled += len(targets)

@@ -12,8 +12,14 @@ from depthopt.errors import ArtefactError
 
 
 def save_weights(model: nn.Module, path: Path) -> None:
-    """Write a model's parameters and buffers as safetensors, atomically."""
-    tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+    """Write a model's parameters and buffers as safetensors, atomically; tied ones twice."""
+    tensors: dict[str, Tensor] = {}
+    stored = set[int]()
+    for name, tensor in model.state_dict().items():
+        memory = tensor.untyped_storage().data_ptr()
+        tensors[name] = tensor.clone() if memory in stored else tensor
+        tensors[name] = tensors[name].contiguous()
+        stored.add(memory)
     write_bytes(path, save_tensors(tensors))
 
 

@@ -185,7 +185,7 @@ def _measured(model: nn.Module, size: InputSize, batch: int) -> Speed:
     if torch.accelerator.is_available():
         device = torch.accelerator.current_accelerator() or device
     model = model.to(device).to(memory_format=torch.channels_last)
-    inputs = moved(made_up(size, batch), device, torch.channels_last)
+    inputs = moved(made_up(size, batch), next(model.parameters()), torch.channels_last)
     kept: dict[int, int] = {}
 
     def keep(tensor: torch.Tensor) -> torch.Tensor:

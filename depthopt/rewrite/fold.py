@@ -10,18 +10,19 @@ from depthopt.graph.convolutions import (
     why_opaque,
 )
 from depthopt.graph.network import reroute
+from depthopt.graph.shared import shared_weights
 from depthopt.rewrite.affine import folded
 
 
 def fold_norms(graph_module: fx.GraphModule, *, keep_nodes: bool = False) -> None:
-    """Fold every batch norm into the convolution that alone feeds it.
+    """Fold every batch norm into the convolution that alone feeds it, if both are all their own.
 
     Args:
         graph_module: changed in place.
         keep_nodes: leave an identity in each norm's place, so that all nodes keep
             their names.
     """
-    modules = dict(graph_module.named_modules())
+    modules, shared = dict(graph_module.named_modules()), shared_weights(graph_module)
     for node in list(graph_module.graph.nodes):
         if node.op != "call_module" or not isinstance(modules[node.target], nn.Conv2d):
             continue
@@ -31,6 +32,7 @@ def fold_norms(graph_module: fx.GraphModule, *, keep_nodes: bool = False) -> Non
         norm = modules[str(user.target)]
         if (
             not is_foldable_norm(norm)
+            or not shared.keys().isdisjoint({node.target, user.target})
             or _calls(graph_module, node) + _calls(graph_module, user) > 2
         ):
             continue
@@ -48,8 +50,9 @@ def fold_norms(graph_module: fx.GraphModule, *, keep_nodes: bool = False) -> Non
 
 def norms_to_convolutions(graph_module: fx.GraphModule) -> None:
     """Make every batch norm that no convolution could absorb a depthwise 1x1 convolution."""
+    shared = shared_weights(graph_module)
     for name, module in list(graph_module.named_modules()):
-        if is_foldable_norm(module):
+        if is_foldable_norm(module) and name not in shared:
             conv = conv_with(operator_of(module), *folded(module), graph_module)
             graph_module.set_submodule(name, conv)
     graph_module.recompile()

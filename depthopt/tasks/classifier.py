@@ -20,6 +20,8 @@ from depthopt.core.workload import Workload
 from depthopt.data.dataset import Batch
 from depthopt.errors import DataError, UsageError
 from depthopt.graph.heap import kept_heap
+from depthopt.graph.plain import is_plain
+from depthopt.graph.shared import shared_weights
 
 _ITERATIONS = 100
 
@@ -92,12 +94,14 @@ def classifier_workload(fitting: int, held_out: int) -> Workload:
 
 
 def _classifier(network: fx.GraphModule) -> nn.Linear | None:
-    """The linear layer whose output is the network's."""
+    """The linear layer whose output is the network's, if its weights are its own."""
     output = next(node for node in network.graph.nodes if node.op == "output").args[0]
     if not isinstance(output, fx.Node) or output.op != "call_module":
         return None
-    layer = network.get_submodule(str(output.target))
-    return layer if isinstance(layer, nn.Linear) else None
+    layer, calls = network.get_submodule(str(output.target)), network.graph.nodes
+    own = str(output.target) not in shared_weights(network) and is_plain(layer, nn.Linear)
+    once = sum(node.target == output.target for node in calls) == 1
+    return layer if isinstance(layer, nn.Linear) and own and once else None
 
 
 def _linear(layer: nn.Linear) -> _Linear:
@@ -119,7 +123,7 @@ def _features(network: nn.Module, layer: nn.Linear, batches: Batches) -> tuple[T
         for inputs, answers in batches:
             if answers is None:
                 raise DataError("the classifier is regressed on labels, and some images have none")
-            called(network, moved(inputs, device))
+            called(network, moved(inputs, layer.weight))
             labels.append(answers.to(device))
     finally:
         hook.remove()

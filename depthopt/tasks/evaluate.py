@@ -45,7 +45,7 @@ def evaluate(
         DataError: there are no examples, or some have no targets.
     """
     task = task_of(task)
-    device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+    like = next(model.parameters(), torch.zeros(()))
     modes = {module: module.training for module in model.modules()}
     model.eval()
     images, measured, loss = 0, 0.0, 0.0
@@ -53,7 +53,7 @@ def evaluate(
         for inputs, answers in batches:
             if answers is None:
                 raise DataError("there is nothing to evaluate by: examples have no targets")
-            outputs, targets = called(model, moved(inputs, device)).float(), answers.to(device)
+            outputs, targets = called(model, moved(inputs, like)).float(), answers.to(like.device)
             loss += task.loss(outputs, targets).item()
             measured += task.measure(outputs, targets).item()
             images += count(inputs)

@@ -133,7 +133,7 @@ class Trainer:
 
     def _backward(self, inputs: Inputs, targets: Tensor | None) -> float:
         """Add up the gradient over the parts of the batch; returns the loss."""
-        device, total = self.accelerator.device, 0.0
+        like, total = next(self.network.parameters()), 0.0
         parts, examples = chunks(inputs, self.config.accumulation), count(inputs)
         wanted: Sequence[Tensor | None] = [None] * len(parts)
         if targets is not None:
@@ -145,8 +145,8 @@ class Trainer:
             waits = self.accelerator.no_sync(self.network) if left else contextlib.nullcontext()
             with waits:
                 loss = self._loss(
-                    moved(part, device, _layout(self.config)),
-                    None if answers is None else answers.to(device),
+                    moved(part, like, _layout(self.config)),
+                    None if answers is None else answers.to(like.device),
                 )
                 loss = loss * (count(part) / examples)
                 self.accelerator.backward(loss)

@@ -1,0 +1,227 @@
+"""In-place operations of a traced network made out-of-place ones, and what each writes.
+
+What a statement such as ``x.relu_()`` or ``self.act(x)`` does is lost in a graph of values if its
+result is not assigned: later nodes read ``x``, not the result. Which tensors an operation writes
+is therefore observed, by torch's own count of writes, and what is read after it is rerouted.
+"""
+
+import inspect
+import operator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - torch's own convention
+from torch import Tensor, fx, nn
+
+from depthopt.errors import ModelError
+
+_OPERATORS: dict[object, Callable[..., Any]] = {
+    getattr(operator, f"i{name.rstrip('_')}"): getattr(operator, name)
+    for name in ("add", "sub", "mul", "truediv", "floordiv", "pow", "and_", "or_", "xor")
+}
+
+
+LINE = "line"
+"""Where a node's ``meta`` holds the line of code that it comes from."""
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """A node that writes into the value of an earlier one.
+
+    Attributes:
+        node: the node.
+        written: an argument whose value it changes.
+        same: the other nodes whose value is that tensor.
+        parts: those whose value shares some of its memory.
+        returned: whether the tensor is also the node's own value.
+        alike: whether all tensors that the node reads have one type.
+    """
+
+    node: fx.Node
+    written: fx.Node
+    same: tuple[fx.Node, ...]
+    parts: tuple[fx.Node, ...]
+    returned: bool
+    alike: bool
+
+
+class Observer(fx.Interpreter):
+    """Runs a traced network and notes what its nodes write.
+
+    Attributes:
+        writes: so far, in order.
+        shapes: of the nodes' values that are tensors.
+    """
+
+    def __init__(self, network: fx.GraphModule) -> None:
+        super().__init__(network)
+        self.writes: list[Write] = []
+        self.shapes: dict[fx.Node, tuple[int, ...]] = {}
+
+    def run_node(self, n: fx.Node) -> Any:
+        """Run one node."""
+        before = {node: _writes_so_far(each) for node, each in self.env.items()}
+        value = super().run_node(n)
+        changed = [node for node in before if _writes_so_far(self.env[node]) != before[node]]
+        while changed:
+            self.writes.append(write := self._write(n, value, changed))
+            told = {write.written, *write.same, *write.parts}
+            # Views of one tensor count its writes together: what is left may be untouched.
+            changed = [node for node in changed if node not in told and node in n.all_input_nodes]
+        if isinstance(value, Tensor):
+            self.shapes[n] = tuple(value.shape)
+        return value
+
+    def _write(self, node: fx.Node, value: Any, changed: Sequence[fx.Node]) -> Write:
+        read = node.all_input_nodes
+        written = min(changed, key=lambda n: (_view(self.env[n]) != _view(value), n not in read))
+        tensor, others = self.env[written], [n for n in changed if n is not written]
+        same = tuple(n for n in others if _view(self.env[n]) == _view(tensor) != ())
+        parts = tuple(n for n in others if n not in same and _overlap(self.env[n], tensor))
+        types = {each.dtype for n in read for each in _tensors(self.env[n])}
+        returned = _view(value) == _view(tensor) != ()
+        return Write(node, written, same, parts, returned, len(types) == 1)
+
+
+def make_out_of_place(network: fx.GraphModule, writes: list[Write]) -> None:
+    """Let nodes make new values instead of writing into those of others.
+
+    Args:
+        network: changed in place.
+        writes: as observed.
+
+    Raises:
+        ModelError: a node writes into a weight, or into part of a tensor that is read later.
+    """
+    place = {node: i for i, node in enumerate(network.graph.nodes)}
+
+    def later(write: Write, values: Iterable[fx.Node]) -> list[tuple[fx.Node, fx.Node]]:
+        return [(v, user) for v in values for user in v.users if place[user] > place[write.node]]
+
+    for write in writes:
+        node, written = write.node, write.written
+        if written.op == "get_attr":
+            raise ModelError(
+                f"{statement(node)} writes into {written.target} whenever the network runs; "
+                "a network whose weights change as it runs cannot be traced"
+            )
+        if later(write, write.parts):
+            raise ModelError(
+                f"{statement(node)} writes into a tensor of which a view is read elsewhere; "
+                "write it without changing a tensor in place"
+            )
+        becomes: fx.Node = node
+        if not (write.returned and write.alike and _is_made_out_of_place(network, node)):
+            with network.graph.inserting_before(node):
+                clone = network.graph.call_method("clone", (written,))
+            place[clone] = place[node]
+            _replace(node, written, clone)
+            becomes = node if write.returned else clone
+        for value, user in later(write, (written, *write.same)):
+            user.replace_input_with(value, becomes)
+    network.recompile()
+
+
+def _replace(node: fx.Node, written: fx.Node, clone: fx.Node) -> None:
+    """Let the node write into a clone."""
+    if "out" in node.kwargs:
+        node.kwargs = {**node.kwargs, "out": clone}
+    else:
+        node.replace_input_with(written, clone)
+
+
+def statement(node: fx.Node) -> str:
+    """A node in words, with the line of code that it comes from."""
+    name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "?")
+    what = f"module {name}" if node.op == "call_module" else name
+    return f"{what} ({node.meta[LINE]})" if node.meta.get(LINE) else what
+
+
+def _is_made_out_of_place(network: fx.GraphModule, node: fx.Node) -> bool:
+    """Whether the operation was replaced by its like that makes a new tensor."""
+    if "out" in node.kwargs:
+        return False
+    if node.op == "call_module":
+        return _without_attribute(network.get_submodule(str(node.target)))
+    if node.op == "call_method":
+        plain = str(node.target).removesuffix("_")
+        known = plain != node.target and hasattr(Tensor, plain)
+        node.target = plain if known else node.target
+        return known
+    if node.target in _OPERATORS:
+        node.target = _OPERATORS[node.target]
+        return True
+    return _without_inplace(node) or _without_underscore(node)
+
+
+def _without_attribute(module: nn.Module) -> bool:
+    own = type(module).__module__.startswith("torch.nn.") and hasattr(module, "inplace")
+    if own:
+        setattr(module, "inplace", False)  # noqa: B010 - no attribute of all modules
+    return own
+
+
+def _without_inplace(node: fx.Node) -> bool:
+    assert callable(node.target)  # noqa: S101 - narrows str: the target of a function's call
+    try:
+        names = list(inspect.signature(node.target).parameters)
+    except (TypeError, ValueError):
+        return False
+    if "inplace" not in names:
+        return False
+    place = names.index("inplace")
+    if place < len(node.args):
+        node.args = (*node.args[:place], False, *node.args[place + 1 :])
+    else:
+        node.kwargs = {name: v for name, v in node.kwargs.items() if name != "inplace"}
+    return True
+
+
+def _without_underscore(node: fx.Node) -> bool:
+    name = getattr(node.target, "__name__", "")
+    plain = name.removesuffix("_")
+    if plain == name:
+        return False
+    for home in (F, torch):
+        if getattr(home, name, None) is node.target and hasattr(home, plain):
+            node.target = getattr(home, plain)
+            return True
+    return False
+
+
+def _tensors(value: object) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, (tuple, list)):
+        for each in value:
+            yield from _tensors(each)
+
+
+def _writes_so_far(value: object) -> tuple[tuple[int, torch.Size], ...]:
+    return tuple((tensor._version, tensor.shape) for tensor in _tensors(value))  # noqa: SLF001
+
+
+def _view(value: object) -> tuple[object, ...]:
+    """Which memory a tensor is, and how it reads it; nothing of what is not one tensor."""
+    if not isinstance(value, Tensor):
+        return ()
+    memory = value.untyped_storage()._cdata  # noqa: SLF001 - tells those on the meta device apart
+    return memory, value.storage_offset(), value.shape, value.stride(), value.dtype
+
+
+def _overlap(value: object, written: object) -> bool:
+    return any(
+        one.untyped_storage()._cdata == other.untyped_storage()._cdata  # noqa: SLF001
+        and one.storage_offset() < _end(other)
+        and other.storage_offset() < _end(one)
+        for one in _tensors(value)
+        for other in _tensors(written)
+    )
+
+
+def _end(tensor: Tensor) -> int:
+    steps = zip(tensor.shape, tensor.stride(), strict=True)
+    return int(tensor.storage_offset() + sum((size - 1) * step for size, step in steps) + 1)

@@ -1,0 +1,326 @@
+"""The proof that a traced or rewritten network is the one that it was made of."""
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from depthopt.core.inputs import Inputs, InputSize, called, size_text
+from depthopt.errors import ModelError
+from depthopt.graph.examples import batch_like, in_order
+from depthopt.graph.in_place import LINE, Observer, statement
+from depthopt.graph.original import copied
+
+EXAMPLES = 2
+"""Size of the batch that networks are compared on."""
+
+EXACT = 1e-10
+"""Relative difference in float64 below which networks differ by rounding alone."""
+
+Scalar = bool | int | float | str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Original:
+    """What a network gives for one made-up batch.
+
+    Attributes:
+        inputs: seeded, in the network's type.
+        output: of the network in evaluation mode.
+    """
+
+    inputs: Inputs
+    output: Tensor
+
+    @classmethod
+    def of(cls, network: nn.Module, input_size: InputSize, *, seed: int = 0) -> "Original":
+        """Run a network, in evaluation mode, whose class may be anybody's.
+
+        Args:
+            network: a copy: what it does to itself stays.
+            input_size: of its inputs.
+            seed: of the batch.
+
+        Raises:
+            ModelError: it refuses the input size, does not return one tensor, or changes itself
+                whenever it runs.
+        """
+        inputs = batch_like(network, input_size, EXAMPLES, seed=seed)
+        before = _state(network)
+        output = one_tensor(network, _run_or_refuse(network, inputs, input_size))
+        after = _state(network)
+        if after != before:
+            again = _run_or_refuse(network, inputs, input_size)
+            _refuse_change(before, after, _state(network))
+            if not alike(again, output):
+                raise ModelError(
+                    f"{type(network).__name__} gives something else when it runs again on the "
+                    f"same inputs; it remembers {_changed(before, after)}"
+                )
+        return cls(inputs, output)
+
+    def compare(self, model: nn.Module, traced: fx.GraphModule, *, bit_for_bit: bool) -> None:
+        """Refuse a traced network that does not give the same.
+
+        Args:
+            model: what was traced, unchanged.
+            traced: the traced network, in evaluation mode.
+            bit_for_bit: whether both run the same operations; otherwise they may differ by
+                rounding.
+
+        Raises:
+            ModelError: it does not; the first module or line that differs is named.
+        """
+        run = Observer(traced)
+        with repeatable_random(traced):
+            found = run.run(*in_order(traced, cloned(self.inputs)))
+        # Clones are made to be written into.
+        if wrong := [write for write in run.writes if write.written.target != "clone"]:
+            raise ModelError(
+                f"{statement(wrong[0].node)} changes a tensor in place that is read elsewhere"
+            )
+        if alike(found, self.output) or (not bit_for_bit and self._to_rounding(model, traced)):
+            return
+        copy = copied(model).eval()
+        where = _first_difference(copy, traced, self.inputs)
+        if where is None and self._to_rounding(model, traced):
+            return
+        raise ModelError(
+            f"tracing does not understand {type(model).__name__}: "
+            f"{where or 'its outputs differ from the traced ones'}"
+        )
+
+    def _to_rounding(self, model: nn.Module, traced: fx.GraphModule) -> bool:
+        """Whether both give the same in float64, where what rounding does is small."""
+        try:
+            original = in_float64(copied(model).eval())
+            return difference(original, in_float64(copied(traced).eval()), self.inputs) < EXACT
+        except RuntimeError:
+            return False
+
+
+def one_tensor(network: nn.Module, output: object) -> Tensor:
+    """The output, if it is one tensor.
+
+    Raises:
+        ModelError: it is not.
+    """
+    if isinstance(output, Tensor):
+        return output
+    raise ModelError(
+        f"{type(network).__name__} returns a {type(output).__name__}, not one tensor; wrap it in "
+        "a module whose forward returns the tensor that counts"
+    )
+
+
+def run(network: nn.Module, inputs: Inputs) -> Any:
+    """What a network gives without gradients; random operations draw the same every time."""
+    with torch.no_grad(), repeatable_random(network):
+        return called(network, cloned(inputs))
+
+
+def in_float64(network: nn.Module) -> nn.Module:
+    """The network, its weights in float64."""
+    return network.double()
+
+
+def difference(one: nn.Module, other: nn.Module, inputs: Inputs) -> float:
+    """Largest difference of two networks' outputs over the largest absolute one.
+
+    It is infinite where only one of them is finite, or where shapes differ.
+    """
+    outputs = [run(network, typed(inputs, network)) for network in (one, other)]
+    return relative(*(one_tensor(one, output) for output in outputs))
+
+
+def relative(wanted: Tensor, found: Tensor) -> float:
+    """Largest difference over the largest absolute value of ``wanted``, where that is finite."""
+    if wanted.shape != found.shape:
+        return float("inf")
+    wanted, found = wanted.double(), found.double()
+    finite = wanted.isfinite()
+    if not bool(found[finite].isfinite().all()):
+        return float("inf")
+    if not bool(finite.any()):
+        return 0.0
+    largest = float(wanted[finite].abs().max())
+    return float((found[finite] - wanted[finite]).abs().max()) / (largest or 1.0)
+
+
+def alike(one: object, other: object) -> bool:
+    """Whether two tensors are the same bit for bit, NaN included."""
+    if not (isinstance(one, Tensor) and isinstance(other, Tensor)):
+        return False
+    if one.shape != other.shape or one.dtype != other.dtype:
+        return False
+    return bool(torch.isclose(one, other, rtol=0, atol=0, equal_nan=True).all())
+
+
+def cloned(inputs: Inputs) -> Inputs:
+    """A batch that a network may write into."""
+    if isinstance(inputs, Mapping):
+        return {name: tensor.clone() for name, tensor in inputs.items()}
+    return inputs.clone()
+
+
+def typed(inputs: Inputs, network: nn.Module) -> Inputs:
+    """A batch in the type, and on the device, of a network's weights."""
+    like = next(network.parameters())
+
+    def one(tensor: Tensor) -> Tensor:
+        return tensor.to(like if tensor.is_floating_point() else like.device)
+
+    if isinstance(inputs, Mapping):
+        return {name: one(tensor) for name, tensor in inputs.items()}
+    return one(inputs)
+
+
+@contextlib.contextmanager
+def repeatable_random(network: nn.Module) -> Iterator[None]:
+    """Let random operations draw the same every time; the generators go on as before."""
+    on_gpu = {p.get_device() for p in network.parameters() if p.is_cuda}
+    with torch.random.fork_rng(devices=sorted(on_gpu)):
+        torch.manual_seed(0)
+        yield
+
+
+def _run_or_refuse(network: nn.Module, inputs: Inputs, input_size: InputSize) -> Any:
+    try:
+        return run(network, inputs)
+    except Exception as error:
+        message = str(error.__cause__ or error).partition("\n")[0]
+        raise ModelError(
+            f"the model refuses an input of {size_text(input_size)}: {message}"
+        ) from error
+
+
+def _state(network: nn.Module) -> dict[str, object]:
+    """What modules hold beside weights that can count or switch, and how often tensors changed."""
+    found: dict[str, object] = {}
+    for path, module in network.named_modules():
+        prefix = f"{path}." if path else ""
+        for name, value in vars(module).items():
+            if not name.startswith("_") or isinstance(value, (bool, int, float, str)):
+                found |= {prefix + name + at: one for at, one in _scalars(value)}
+        tensors = (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False))
+        found |= {prefix + name: tensor._version for name, tensor in tensors}  # noqa: SLF001
+    return found
+
+
+def _scalars(value: object) -> Iterator[tuple[str, Scalar]]:
+    if value is None or isinstance(value, (bool, int, float, str)):
+        yield "", value
+    elif isinstance(value, dict):
+        for key, one in value.items():
+            if isinstance(one, (bool, int, float, str)):
+                yield f"[{key!r}]", one
+    elif isinstance(value, (list, tuple)):
+        for i, one in enumerate(value):
+            if isinstance(one, (bool, int, float, str)):
+                yield f"[{i}]", one
+
+
+def _changed(before: dict[str, object], after: dict[str, object]) -> str:
+    names = before.keys() | after.keys()
+    return min(name for name in names if before.get(name) != after.get(name))
+
+
+def _refuse_change(
+    before: dict[str, object], first: dict[str, object], second: dict[str, object]
+) -> None:
+    """What is set once, such as the size of the last input, is no more than remembered."""
+    if second != first:
+        name = _changed(first, second)
+        raise ModelError(
+            f"{name} changes whenever the network runs, in evaluation mode too (from "
+            f"{before.get(name)} to {first.get(name)} to {second.get(name)}); a traced network "
+            "would not change it"
+        )
+
+
+def _first_difference(network: nn.Module, traced: fx.GraphModule, inputs: Inputs) -> str | None:
+    """Where a network and what was traced of it part, in words."""
+    nodes = [node for node in traced.graph.nodes if node.op == "call_module"]
+    recorder = _Calls(traced)
+    with torch.no_grad(), repeatable_random(traced):
+        recorder.run(*in_order(traced, cloned(inputs)))
+    calls = _calls(network, {str(node.target) for node in nodes}, inputs)
+    last = "the input"
+    known = {name for name, _, _ in calls}
+    its = [call for call in recorder.calls if call[0].target in known]
+    for (name, given, gave), (node, its_given, its_gave) in zip(calls, its, strict=False):
+        what = f"{type(network.get_submodule(name)).__name__} {name}"
+        line = node.meta.get(LINE, "")
+        at = f" ({line})" if line else ""
+        if name != node.target:
+            return f"{what} runs where tracing has {node.target}{at}"
+        if not alike(given, its_given):
+            between = _between(traced, last, name) or at
+            return f"what reaches {what} from {last} on is something else{between}"
+        if not alike(gave, its_gave):
+            return f"{what} gives something else{at}: it does not do what its class says"
+        last = name
+    if len(calls) != len(its):
+        return f"modules run {len(calls)} times, {len(its)} times where traced; the last is {last}"
+    return f"what follows {last} is something else{_between(traced, last, None)}"
+
+
+def _between(traced: fx.GraphModule, begin: str, end: str | None) -> str:
+    """The lines between two modules, in brackets."""
+    lines: list[str] = []
+    inside = begin == "the input"
+    for node in traced.graph.nodes:
+        if node.op == "call_module" and node.target == end:
+            break
+        if inside and node.op != "placeholder" and node.meta.get(LINE):
+            lines.append(node.meta[LINE])
+        inside = inside or node.target == begin
+    return f" ({', '.join(dict.fromkeys(lines))})" if lines else ""
+
+
+def _calls(network: nn.Module, names: set[str], inputs: Inputs) -> list[tuple[str, object, object]]:
+    """Name, first argument and output of modules, in the order of their calls."""
+    found: list[tuple[str, object, object]] = []
+    pending: list[object] = []
+
+    def before(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        pending.append(_copy(next(iter((*args, *kwargs.values())), None)))
+
+    def after(name: str) -> Any:
+        def hook(_: nn.Module, __: object, output: object) -> None:
+            found.append((name, pending.pop(), _copy(output)))
+
+        return hook
+
+    for name, module in network.named_modules():
+        if name in names:
+            module.register_forward_pre_hook(before, with_kwargs=True, prepend=True)
+            module.register_forward_hook(after(name))
+    with contextlib.suppress(Exception):
+        run(network, inputs)
+    return found
+
+
+class _Calls(fx.Interpreter):
+    """Records the calls of modules."""
+
+    def __init__(self, network: fx.GraphModule) -> None:
+        super().__init__(network)
+        self.calls: list[tuple[fx.Node, object, object]] = []
+
+    def run_node(self, n: fx.Node) -> Any:
+        """Run one node."""
+        if n.op != "call_module":
+            return super().run_node(n)
+        given = next(iter(n.all_input_nodes), None)
+        argument = None if given is None else _copy(self.env[given])
+        value = super().run_node(n)
+        self.calls.append((n, argument, _copy(value)))
+        return value
+
+
+def _copy(value: object) -> object:
+    return value.clone() if isinstance(value, Tensor) else value
