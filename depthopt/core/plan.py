@@ -106,6 +106,11 @@ class Frontier:
         if cost is not None:
             return self._fastest_within(cost)
         budget = budget_ms if budget_ms is not None else self.original_ms / value
+        if self.points and self.original_ms <= budget:
+            # A sum over all blocks is the original's latency to rounding, and may lie above it.
+            best = self.plan(len(self.points) - 1)
+            if not best.replaced:
+                return best
         within = [i for i, point in enumerate(self.points) if point.latency_ms <= budget]
         if not within:
             fastest = self.points[0].latency_ms

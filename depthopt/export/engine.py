@@ -7,7 +7,8 @@ from torch import nn
 
 from depthopt.core.inputs import Inputs, called
 from depthopt.errors import CheckFailed, ModelError, RuntimeUnavailable
-from depthopt.export.onnx import TOLERANCE, evaluating, load_onnx, onnx_difference
+from depthopt.export.onnx import TOLERANCE, load_onnx, onnx_difference
+from depthopt.graph.verify import evaluating, typed_like
 from depthopt.runtimes.base import Runtime
 
 HALF_TOLERANCE = 0.1
@@ -66,7 +67,7 @@ def export_engine(
     if not batch:
         raise ModelError(f"{onnx_path} is for any batch, an engine for one; export it with a batch")
     with evaluating(network):
-        wanted = called(network, images)
+        wanted = called(network, typed_like(network, images))
     difference = onnx_difference(runtime, onnx_path, images, wanted, batch)
     tolerance = TOLERANCE if runtime.dtype == "float32" else HALF_TOLERANCE
     if not difference <= tolerance:

@@ -1,7 +1,6 @@
 """A network as an ONNX file, checked against torch before anyone uses it."""
 
 import contextlib
-import copy
 import io
 import logging
 import re
@@ -22,6 +21,8 @@ from depthopt.core.artefacts import write_bytes
 from depthopt.core.inputs import Inputs, called, count, first, whole_batches
 from depthopt.errors import ArtefactError, CheckFailed, DataError, ModelError
 from depthopt.export.simplify import simplify
+from depthopt.graph.original import deepcopied
+from depthopt.graph.verify import evaluating, one_tensor, typed_like
 from depthopt.runtimes.base import Array, Runtime, Session
 from depthopt.runtimes.registry import get_runtime
 from depthopt.tasks.registry import DEFAULT, task_of
@@ -80,8 +81,9 @@ def export_onnx(
     most = batch if batch is not None else max(2, min(_LARGE_BATCH, given))
     if given < most:
         raise DataError(f"{given} images cannot check an export of batch {most}; give more")
+    images = typed_like(network, images)
     with evaluating(network):
-        wanted = called(network, images)
+        wanted = one_tensor(network, called(network, images))
     names = names or ("image", task_of(task).output)
     model = _translated(network, first(images, most), names, dynamic=batch is None)
     model = _converted(model, opset)
@@ -156,18 +158,6 @@ def relative_difference(reference: Tensor, other: Tensor) -> float:
     return float((reference - other).abs().max() / reference.abs().max().clamp_min(1e-30))
 
 
-@contextlib.contextmanager
-def evaluating(network: nn.Module) -> Iterator[None]:
-    """Evaluation mode and no gradients; the network's own mode is restored."""
-    training = network.training
-    network.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        network.train(training)
-
-
 def _translated(
     network: nn.Module, inputs: Inputs, names: tuple[str, str], *, dynamic: bool
 ) -> onnx.ModelProto:
@@ -177,7 +167,7 @@ def _translated(
     activation in place is the same operator in the file, but is taken apart on the way, which
     for a MobileNetV2 of any batch takes as long as all else.
     """
-    copied = copy.deepcopy(network).eval().to(memory_format=torch.contiguous_format)
+    copied = deepcopied(network).eval().to(memory_format=torch.contiguous_format)
     module: Any
     for module in copied.modules():
         if getattr(module, "inplace", False):

@@ -8,7 +8,8 @@ from torch import nn
 from depthopt.core.artefacts import write_bytes
 from depthopt.core.inputs import Inputs, called, count
 from depthopt.errors import CheckFailed, ModelError
-from depthopt.export.onnx import TOLERANCE, evaluating, load_onnx, onnx_difference
+from depthopt.export.onnx import TOLERANCE, load_onnx, onnx_difference
+from depthopt.graph.verify import evaluating, typed_like
 from depthopt.runtimes.base import one_line
 from depthopt.runtimes.registry import get_runtime
 
@@ -46,7 +47,7 @@ def export_openvino(
         images
     )
     with evaluating(network):
-        wanted = called(network, images)
+        wanted = called(network, typed_like(network, images))
     with tempfile.TemporaryDirectory() as folder:
         written = Path(folder) / "model.xml"
         _write_ir(onnx_path, written)

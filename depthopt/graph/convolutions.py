@@ -1,5 +1,6 @@
 """What convolutions, norms and their surroundings in a traced network are."""
 
+import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own convention
 from timm.layers import Conv2dSame
 from timm.layers.padding import get_same_padding
@@ -7,6 +8,7 @@ from torch import Tensor, fx, nn
 
 from depthopt.core.operators import AveragePooling, Convolution
 from depthopt.core.shapes import Pair, Sides
+from depthopt.errors import ModelError
 from depthopt.graph.plain import why_not_plain
 
 
@@ -116,12 +118,26 @@ def make_conv(spec: Convolution) -> nn.Conv2d:
 
 
 def conv_with(spec: Convolution, weight: Tensor, bias: Tensor, like: nn.Module) -> nn.Conv2d:
-    """A convolution with these weights, in the precision, place and mode of ``like``."""
+    """A convolution with these weights, in the precision, place and mode of ``like``.
+
+    Raises:
+        ModelError: its precision does not hold them.
+    """
     parameter = next(like.parameters())
     conv = make_conv(spec)
-    conv.weight = nn.Parameter(weight.to(parameter))
-    conv.bias = nn.Parameter(bias.to(parameter))
+    conv.weight = nn.Parameter(_fitting(weight, parameter))
+    conv.bias = nn.Parameter(_fitting(bias, parameter))
     return conv.train(like.training)
+
+
+def _fitting(values: Tensor, like: Tensor) -> Tensor:
+    fitting = values.to(like)
+    if not bool(fitting.isfinite().all()) and bool(values.isfinite().all()):
+        raise ModelError(
+            f"folding makes weights of up to {float(values.abs().max()):.3g}; {like.dtype} ends "
+            f"at {torch.finfo(like.dtype).max:.3g}; use the network in float32"
+        )
+    return fitting
 
 
 def resolved_same_padding(conv: Conv2dSame, input_size: Pair) -> nn.Conv2d:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, fx, nn
 
-from depthopt.core.inputs import Input, Inputs, InputSize, InputSpec
+from depthopt.core.inputs import Input, Inputs, InputSize, InputSpec, moved
 from depthopt.errors import ModelError
 
 
@@ -39,13 +39,7 @@ def made_up(size: InputSize, examples: int, *, seed: int = 0) -> Inputs:
 def batch_like(network: nn.Module, size: InputSize, examples: int, *, seed: int = 0) -> Inputs:
     """So many random examples in the type, and on the device, of a network's weights."""
     like = next(network.parameters(), torch.zeros(()))
-    batch = made_up(size, examples, seed=seed)
-    if not isinstance(batch, Mapping):
-        return batch.to(like)
-    return {
-        name: tensor.to(like if tensor.is_floating_point() else like.device)
-        for name, tensor in batch.items()
-    }
+    return moved(made_up(size, examples, seed=seed), like)
 
 
 def in_order(network: fx.GraphModule, inputs: Inputs) -> tuple[Tensor, ...]:

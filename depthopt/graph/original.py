@@ -3,6 +3,7 @@
 import copy
 from collections import defaultdict
 from itertools import chain
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +11,8 @@ from torch.nn.parameter import is_lazy
 
 from depthopt.errors import ModelError
 from depthopt.graph.plain import is_hooked
+
+M = TypeVar("M", bound=nn.Module)
 
 _WRAPPERS = {
     "DataParallel": "module",
@@ -42,9 +45,7 @@ def unwrapped(model: nn.Module) -> nn.Module:
 
 
 def copied(model: nn.Module) -> nn.Module:
-    """A copy that shares nothing with ``model``, and whose tied weights are tied.
-
-    Weights are tied if they are one tensor, or lie in one place in memory.
+    """A copy of a user's network, if it can be used at all; wrapped parts are unwrapped.
 
     Raises:
         ModelError: the model cannot be copied, or its weights are not sound: some have no shape
@@ -52,6 +53,21 @@ def copied(model: nn.Module) -> nn.Module:
     """
     model = unwrapped(model)
     _check_weights(model)
+    made = deepcopied(model)
+    for name, module in list(made.named_modules()):
+        if name and _held(module) is not None:
+            made.set_submodule(name, unwrapped(module))
+    return made
+
+
+def deepcopied(model: M) -> M:
+    """A copy that shares nothing with ``model``, and whose tied weights are tied.
+
+    Weights are tied if they are one tensor, or lie in one place in memory.
+
+    Raises:
+        ModelError: the model cannot be copied.
+    """
     memo: dict[int, object] = {}
     for module in model.modules():
         for value in vars(module).values():
@@ -62,14 +78,12 @@ def copied(model: nn.Module) -> nn.Module:
         for tied in _in_one_place(model):
             first = copy.deepcopy(tied[0], memo)
             memo |= {id(other): first for other in tied[1:]}
-        made: nn.Module = copy.deepcopy(model, memo)
+        return copy.deepcopy(model, memo)
+    except ModelError:
+        raise
     except Exception as error:
         message = str(error).partition("\n")[0]
         raise ModelError(f"{type(model).__name__} cannot be copied: {message}") from error
-    for name, module in list(made.named_modules()):
-        if name and _held(module) is not None:
-            made.set_submodule(name, unwrapped(module))
-    return made
 
 
 def _held(module: nn.Module) -> nn.Module | None:

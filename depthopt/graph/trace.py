@@ -179,6 +179,7 @@ def trace(model: nn.Module, input_size: InputSize, *, proven: bool = True) -> Tr
     for module in list(own.modules()):
         _split_norm_activations(module)
     graph_module = _traced(own)
+    graph_module.meta["input_size"] = input_size
     _observe(graph_module, input_size)
     _erase_identities(graph_module)
     graph_module.recompile()

@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from depthopt.core.inputs import Inputs, InputSize, called, size_text
+from depthopt.core.inputs import Inputs, InputSize, called, first, moved, size_text, tensors_of
 from depthopt.errors import ModelError
 from depthopt.graph.examples import batch_like, in_order
 from depthopt.graph.in_place import LINE, Observer, statement
-from depthopt.graph.original import copied
+from depthopt.graph.original import copied, deepcopied
 
 EXAMPLES = 2
 """Size of the batch that networks are compared on."""
@@ -97,9 +97,40 @@ class Original:
         """Whether both give the same in float64, where what rounding does is small."""
         try:
             original = in_float64(copied(model).eval())
-            return difference(original, in_float64(copied(traced).eval()), self.inputs) < EXACT
+            inputs = typed_as(torch.float64, self.inputs)
+            return difference(original, in_float64(deepcopied(traced).eval()), inputs) < EXACT
         except RuntimeError:
             return False
+
+
+def check_rewritten(network: nn.Module, rewritten: nn.Module, input_size: InputSize) -> None:
+    """Refuse a rewritten network that computes something else than its type's rounding explains.
+
+    Args:
+        network: in any mode; on the meta device, there is nothing to compare.
+        rewritten: in evaluation mode.
+        input_size: of both.
+
+    Raises:
+        ModelError: outputs differ by more than the square root of the type's smallest step, and
+            by more than ten times what the network itself loses to rounding.
+    """
+    if any(parameter.is_meta for parameter in network.parameters()):
+        return
+    inputs = batch_like(network, input_size, EXAMPLES)
+    with evaluating(network):
+        found = difference(network, rewritten, inputs)
+        allowed = torch.finfo(next(network.parameters()).dtype).eps ** 0.5
+        if found > allowed:
+            exact = run(in_float64(deepcopied(network)), typed_as(torch.float64, inputs))
+            own = relative(exact, run(network, inputs))
+            found, allowed = relative(exact, run(rewritten, inputs)), max(allowed, 10 * own)
+    if not found <= allowed:
+        raise ModelError(
+            f"the rewritten network's outputs differ by {found:.1e} relative, where rounding "
+            f"explains {allowed:.1e}; rewrite it in a type of more digits, or see what its modules "
+            "do beside what their classes say"
+        )
 
 
 def one_tensor(network: nn.Module, output: object) -> Tensor:
@@ -132,8 +163,7 @@ def difference(one: nn.Module, other: nn.Module, inputs: Inputs) -> float:
 
     It is infinite where only one of them is finite, or where shapes differ.
     """
-    outputs = [run(network, typed(inputs, network)) for network in (one, other)]
-    return relative(*(one_tensor(one, output) for output in outputs))
+    return relative(*(one_tensor(one, run(network, inputs)) for network in (one, other)))
 
 
 def relative(wanted: Tensor, found: Tensor) -> float:
@@ -166,16 +196,29 @@ def cloned(inputs: Inputs) -> Inputs:
     return inputs.clone()
 
 
-def typed(inputs: Inputs, network: nn.Module) -> Inputs:
+def typed_like(network: nn.Module, inputs: Inputs) -> Inputs:
     """A batch in the type, and on the device, of a network's weights."""
-    like = next(network.parameters())
+    return moved(inputs, next(network.parameters(), next(iter(tensors_of(inputs)))))
 
-    def one(tensor: Tensor) -> Tensor:
-        return tensor.to(like if tensor.is_floating_point() else like.device)
 
+def typed_as(dtype: torch.dtype, inputs: Inputs) -> Inputs:
+    """A batch, its real numbers in another type."""
     if isinstance(inputs, Mapping):
-        return {name: one(tensor) for name, tensor in inputs.items()}
-    return one(inputs)
+        return {k: v.to(dtype) if v.is_floating_point() else v for k, v in inputs.items()}
+    return inputs.to(dtype)
+
+
+@contextlib.contextmanager
+def evaluating(network: nn.Module) -> Iterator[None]:
+    """Evaluation mode and no gradients; each module's own mode is restored."""
+    modes = {module: module.training for module in network.modules()}
+    network.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
 
 
 @contextlib.contextmanager
@@ -191,9 +234,14 @@ def _run_or_refuse(network: nn.Module, inputs: Inputs, input_size: InputSize) ->
     try:
         return run(network, inputs)
     except Exception as error:
-        message = str(error.__cause__ or error).partition("\n")[0]
+        what, told = f"a batch of {EXAMPLES} inputs", error
+        try:
+            run(network, first(inputs, 1))
+        except Exception as with_one:
+            what, told = "an input", with_one
+        message = str(told.__cause__ or told).partition("\n")[0]
         raise ModelError(
-            f"the model refuses an input of {size_text(input_size)}: {message}"
+            f"the model refuses {what} of {size_text(input_size)}: {message}"
         ) from error
 
 

@@ -18,6 +18,7 @@ from depthopt.errors import UsageError
 from depthopt.graph.heap import kept_heap
 from depthopt.graph.network import TracedNetwork
 from depthopt.graph.trace import trace
+from depthopt.graph.verify import EXAMPLES
 from depthopt.kinds.network import convolution_and_norm
 from depthopt.kinds.registry import kind_of
 from depthopt.kinds.site import New
@@ -80,7 +81,7 @@ def apply(
     fresh = [problem for problem in problems.values() if problem and not problem.keeps_start]
     if fresh and fitting is None:
         raise UsageError(f"the plan fits {len(fresh)} segments on data; give calibration images")
-    teacher = trace(model, chain.input_size)
+    teacher = trace(model, chain.input_size, proven=False)  # build has
     fold_norms(teacher, keep_nodes=True)
     batches = repeatable(fitting or ())
     todo = [
@@ -116,7 +117,8 @@ def apply_workload(
         channels = block.layout.out_channels
         regressing += Regression.workload(block.operator, channels, pixels=pixels, solves=solves)
     memory_bytes = observing.memory_bytes + regressing.memory_bytes
-    return replace(observing + regressing, memory_bytes=memory_bytes)
+    proving = Workload(forward_images=2 * EXAMPLES)
+    return replace(proving + observing + regressing, memory_bytes=memory_bytes)
 
 
 def _refit(

@@ -1,8 +1,8 @@
 """The last step of rewriting: norms folded and expanded segments composed, exactly."""
 
-import copy
-
 from depthopt.graph.network import TracedNetwork
+from depthopt.graph.original import deepcopied
+from depthopt.graph.verify import check_rewritten
 from depthopt.rewrite.expanded import is_expanded
 from depthopt.rewrite.fold import fold_norms, norms_to_convolutions
 from depthopt.rewrite.inserted import settle
@@ -13,15 +13,16 @@ def fuse(network: TracedNetwork) -> TracedNetwork:
 
     Every batch norm is folded into its convolution, one that has none becomes a depthwise
     1x1 convolution, and every expanded segment becomes one convolution. The result computes
-    the same as ``network`` in evaluation mode, to rounding.
+    the same as ``network`` in evaluation mode, to rounding; that is checked on a made-up batch.
 
     Args:
         network: what ``apply`` gave, trained or not; it is not changed.
 
     Raises:
-        ModelError: an inserted activation has not come into its own yet.
+        ModelError: an inserted activation has not come into its own yet, weights do not fit the
+            network's type once norms are folded, or the result computes something else.
     """
-    fused = copy.deepcopy(network).eval()
+    fused = deepcopied(network).eval()
     for name, module in list(fused.named_modules()):
         if is_expanded(module):
             fused.set_submodule(name, module.fused())
@@ -29,4 +30,6 @@ def fuse(network: TracedNetwork) -> TracedNetwork:
     fold_norms(fused)
     norms_to_convolutions(fused)
     fused.graph.lint()
+    fused.meta["fused"] = True
+    check_rewritten(network, fused, network.meta["input_size"])
     return fused

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from depthopt.core.candidate import Candidate
@@ -24,6 +26,13 @@ def test_a_budget_buys_the_least_cost_within_it() -> None:
     assert FRONTIER.pick(speedup=2.5).latency_ms == 4.0
     assert FRONTIER.pick(cost=0.6).latency_ms == 4.0
     assert FRONTIER.pick(cost=0.1).latency_ms == 10.0
+
+
+def test_the_original_s_own_latency_buys_the_original() -> None:
+    """Though the sum of its blocks' latencies lies above it, by rounding."""
+    above = replace(FRONTIER, points=(FRONTIER.points[0], FrontierPoint(10.00001, 0.0, (0,))))
+    assert above.pick(speedup=1.0).replaced == above.pick(budget_ms=10.0).replaced == ()
+    assert above.pick(speedup=1.001).replaced != ()
 
 
 def test_a_budget_below_the_fastest_plan_names_it() -> None:
