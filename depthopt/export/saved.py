@@ -6,23 +6,28 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from torch import nn
-
 from depthopt.core.artefacts import load_json, save_json
 from depthopt.core.inputs import Inputs, InputSize, InputSpec
 from depthopt.core.plan import Plan
+from depthopt.errors import ModelError, UsageError
 from depthopt.export.onnx import export_onnx
 from depthopt.extraction.extract import extract
+from depthopt.graph.examples import batch_like
 from depthopt.graph.network import TracedNetwork
+from depthopt.graph.verify import difference, evaluating
 from depthopt.kinds.registry import KINDS
 from depthopt.models.registry import MODELS, create_model, model_arguments, source_of
 from depthopt.models.source import Argument
-from depthopt.models.weights import load_weights, save_weights
-from depthopt.rewrite.expanded import is_expanded
+from depthopt.models.weights import dtype_of_weights, load_weights, save_weights
 from depthopt.rewrite.options import Form
 from depthopt.shallow.build import build
 from depthopt.shallow.fuse import fuse
 from depthopt.tasks.registry import DEFAULT, TASKS
+
+ROUNDING = 1e-6
+"""Largest relative difference of outputs between a network and the same one loaded."""
+
+_WEIGHTS = "model.safetensors"
 
 _EXPORTS = (
     "model.onnx",
@@ -129,7 +134,8 @@ def save(
             written too, for any batch, and checked on them.
 
     Raises:
-        DataError, ModelError, CheckFailed: as ``export_onnx``, and then nothing is written.
+        ModelError: ``load`` would not make this very network of the folder.
+        DataError, ModelError, CheckFailed: as ``export_onnx``. Nothing is written then.
     """
     folder = Path(folder)
     saved = SavedModel(
@@ -140,15 +146,13 @@ def save(
         mean=mean,
         std=std,
         form=network.meta.get("form", "fused"),
-        fused=not any(
-            isinstance(module, nn.BatchNorm2d) or is_expanded(module)
-            for module in network.modules()
-        ),
+        fused=network.meta.get("fused", False),
         interpolation=interpolation,
         crop_pct=crop_pct,
         packages=_packages(plan, task),
         task=task,
     )
+    _check_can_be_loaded(network, saved)
     stale = {folder / name for name in _EXPORTS}
     if images is not None:
         path = folder / "model.onnx"
@@ -156,7 +160,7 @@ def save(
         stale.remove(path)
     for path in stale:
         path.unlink(missing_ok=True)
-    save_weights(network, folder / "model.safetensors")
+    save_weights(network, folder / _WEIGHTS)
     save_json(saved, folder / "model.json")
     return saved
 
@@ -183,17 +187,51 @@ def load(folder: str | Path) -> TracedNetwork:
         ModelError: its source does not know the model.
     """
     folder = Path(folder)
-    saved = load_saved(folder)
+    network = _made(load_saved(folder)).to(dtype_of_weights(folder / _WEIGHTS))
+    load_weights(network, folder / _WEIGHTS)
+    return network.eval()
+
+
+def _made(saved: SavedModel) -> TracedNetwork:
+    """The network that was saved, but for its weights."""
     for kind in sorted({choice.kind for choice in saved.plan.choices}):
         KINDS.get(kind, package=saved.packages.get(kind))
     package = saved.packages.get(source_of(saved.name))
     model = create_model(saved.name, {**saved.arguments, "pretrained": False}, package=package)
     chain = extract(model, saved.plan.input_size, name=saved.name)
     network, _ = build(model, chain, saved.plan, saved.form)
-    if saved.fused:
-        network = fuse(network)
-    load_weights(network, folder / "model.safetensors")
-    return network.eval()
+    return fuse(network) if saved.fused else network
+
+
+def _check_can_be_loaded(network: TracedNetwork, saved: SavedModel) -> None:
+    """Refuse a network that the folder would not say how to make again."""
+    try:
+        made = _made(saved)
+    except UsageError as error:
+        raise ModelError(f"{saved.name} could not be loaded again: {error}") from error
+    made.to(next(network.parameters()))
+    shapes = {name: tuple(tensor.shape) for name, tensor in made.state_dict().items()}
+    for name, tensor in network.state_dict().items():
+        if shapes.pop(name, None) != tuple(tensor.shape):
+            again = {key: tuple(t.shape) for key, t in made.state_dict().items()}.get(name, "none")
+            raise ModelError(
+                f"{saved.name} could not be loaded again: {name} would be {again} and is "
+                f"{tuple(tensor.shape)}; give the arguments that the original was made with, such "
+                "as arguments={'num_classes': 7}"
+            )
+    if shapes:
+        raise ModelError(
+            f"{saved.name} could not be loaded again: {next(iter(shapes))} is not in the network"
+        )
+    made.load_state_dict(network.state_dict())
+    inputs = batch_like(network, saved.input_size, 1)
+    with evaluating(network):
+        found = difference(network, made.eval(), inputs)
+    if found > ROUNDING:
+        raise ModelError(
+            f"{saved.name} could not be loaded again: what load makes of its name, arguments and "
+            f"plan gives outputs that differ by {found:.1e} relative"
+        )
 
 
 def load_saved(folder: Path) -> SavedModel:

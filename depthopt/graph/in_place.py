@@ -143,7 +143,8 @@ def statement(node: fx.Node) -> str:
 def _is_made_out_of_place(network: fx.GraphModule, node: fx.Node) -> bool:
     """Whether the operation was replaced by its like that makes a new tensor."""
     if "out" in node.kwargs:
-        return False
+        node.kwargs = {name: v for name, v in node.kwargs.items() if name != "out"}
+        return True
     if node.op == "call_module":
         return _without_attribute(network.get_submodule(str(node.target)))
     if node.op == "call_method":

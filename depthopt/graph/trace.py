@@ -13,11 +13,12 @@ from timm.layers import (
     BatchNormAct2d,
     Conv2dSame,
     DropPath,
+    drop_path,
     get_notrace_functions,
     get_notrace_modules,
 )
 from torch import Tensor, fx, nn
-from torchvision.ops import StochasticDepth
+from torchvision.ops import StochasticDepth, stochastic_depth
 
 import depthopt
 from depthopt.core.inputs import InputSize, size_text
@@ -50,8 +51,8 @@ class _Tracer(fx.Tracer):
     """Traces with timm's no-trace modules as leaves, and knows where it is."""
 
     def __init__(self, opaque: frozenset[str] = frozenset()) -> None:
-        super().__init__(autowrap_functions=tuple(get_notrace_functions()))
-        self._leaves = tuple(get_notrace_modules())
+        super().__init__(autowrap_functions=(*get_notrace_functions(), drop_path, stochastic_depth))
+        self._leaves = (*get_notrace_modules(), DropPath, StochasticDepth, nn.Conv2d, nn.Linear)
         self._opaque = opaque
         self._path: list[str] = []
         self._context: object = None
@@ -69,7 +70,7 @@ class _Tracer(fx.Tracer):
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return (
             module_qualified_name in self._opaque
-            or isinstance(m, (*self._leaves, nn.Conv2d, nn.Linear))
+            or isinstance(m, self._leaves)
             or super().is_leaf_module(m, module_qualified_name)
         )
 
@@ -175,11 +176,13 @@ def trace(model: nn.Module, input_size: InputSize, *, proven: bool = True) -> Tr
             traced network would not.
     """
     own = copied(model).eval()
+    stays_in_evaluation = _stays_in_evaluation(own)
     original = Original.of(own, input_size) if proven and not _is_meta(own) else None
     for module in list(own.modules()):
         _split_norm_activations(module)
     graph_module = _traced(own)
     graph_module.meta["input_size"] = input_size
+    graph_module.meta["stays_in_evaluation"] = stays_in_evaluation
     _observe(graph_module, input_size)
     _erase_identities(graph_module)
     graph_module.recompile()
@@ -225,7 +228,6 @@ def _traced(model: nn.Module) -> TracedNetwork:
         opaque |= own
     network = TracedNetwork(model, graph, type(model).__name__)
     network.meta["opaque"] = tuple(sorted(opaque))
-    network.meta["stays_in_evaluation"] = _stays_in_evaluation(model)
     keep_interface(network, model, features)
     training.follow_training(network, following)
     return network

@@ -129,7 +129,9 @@ def _leave_first_output(graph: fx.Graph) -> None:
         value = next(iter(value.values() if isinstance(value, dict) else value))
     if value is not output.args[0]:
         output.args = (value,)
-        graph.eliminate_dead_code()
+        for node in reversed(graph.nodes):
+            if not node.users and node.op not in {"placeholder", "output"}:
+                graph.erase_node(node)
 
 
 def _same_constant(model: nn.Module, one: fx.Node, other: fx.Node) -> bool:

@@ -2,13 +2,22 @@
 
 from pathlib import Path
 
-from safetensors import SafetensorError
+import torch
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
 from depthopt.core.artefacts import write_bytes
 from depthopt.errors import ArtefactError
+
+_TYPES = {
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "F32": torch.float32,
+    "F64": torch.float64,
+}
+"""What safetensors calls types of real numbers."""
 
 
 def save_weights(model: nn.Module, path: Path) -> None:
@@ -21,6 +30,16 @@ def save_weights(model: nn.Module, path: Path) -> None:
         tensors[name] = tensors[name].contiguous()
         stored.add(memory)
     write_bytes(path, save_tensors(tensors))
+
+
+def dtype_of_weights(path: Path) -> torch.dtype:
+    """The type of a file's first real numbers; float32 where there are none that can be read."""
+    try:
+        with safe_open(path, "pt") as file:
+            stored = [file.get_slice(name).get_dtype() for name in file.keys()]  # noqa: SIM118
+    except (OSError, SafetensorError):
+        stored = []  # reading the weights says what is wrong
+    return next((_TYPES[each] for each in stored if each in _TYPES), torch.float32)
 
 
 def load_weights(model: nn.Module, path: Path) -> None:

@@ -3,6 +3,7 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import onnxruntime as ort
@@ -11,10 +12,13 @@ import timm
 import torch
 from torch import nn
 
+from depthopt.core.candidate import kept_blocks
+from depthopt.core.plan import Plan
 from depthopt.errors import ArtefactError, ModelError
 from depthopt.export.onnx import relative_difference
 from depthopt.export.saved import load, save
 from depthopt.extraction.extract import extract
+from depthopt.graph.original import deepcopied
 from depthopt.kinds.candidates import candidates
 from depthopt.models.weights import load_weights, save_weights
 from depthopt.shallow.apply import apply
@@ -157,7 +161,12 @@ def test_a_folder_that_names_a_checkpoint_of_its_own_is_refused(compressed, tmp_
     network, plan = compressed
     write_checkpoint(tmp_path / "other.pth", tmp_path / "mark", "torch")
     arguments = ARGUMENTS | {"checkpoint_path": str(tmp_path / "other.pth")}
-    save(network, tmp_path, plan, arguments=arguments)
+    with pytest.raises(ModelError, match="checkpoint_path of mobilenetv2_035 is not read"):
+        save(network, tmp_path, plan, arguments=arguments)
+    save(network, tmp_path, plan, arguments=ARGUMENTS)
+    saved = json.loads((tmp_path / "model.json").read_text())
+    saved["arguments"] = arguments
+    (tmp_path / "model.json").write_text(json.dumps(saved))
     with pytest.raises(ModelError, match="checkpoint_path of mobilenetv2_035 is not read"):
         load(tmp_path)
     assert not (tmp_path / "mark").exists()
@@ -170,3 +179,47 @@ def test_weights_are_never_fetched_by_a_saved_network(
     save(network, tmp_path, plan, arguments=ARGUMENTS | {"pretrained": True})
     monkeypatch.setattr("timm.models._builder.load_pretrained", lambda *_, **__: 1 / 0)
     load(tmp_path)
+
+
+def kept(model: nn.Module, size: tuple[int, int, int], name: str) -> tuple[nn.Module, Plan]:
+    """The model applied with a plan that changes nothing."""
+    chain = extract(model, size, name=name)
+    plan = Plan(name, size, kept_blocks(chain), 1.0, 1.0, 0.0)
+    return apply(model, chain, plan), plan
+
+
+def with_seven_classes() -> nn.Module:
+    model = timm.create_model("resnet10t")
+    model.reset_classifier(7)
+    return model
+
+
+@pytest.mark.parametrize(
+    ("model", "size", "why"),
+    [
+        (with_seven_classes, (3, 32, 32), r"fc\.weight would be \(1000, 512\) and is \(7, 512\)"),
+        (lambda: timm.create_model("resnet10t", in_chans=1), (1, 32, 32), "refuses an input"),
+        (lambda: timm.create_model("resnet10t", act_layer=nn.SiLU), (3, 32, 32), "differ by"),
+        (lambda: timm.create_model("resnet10t", drop_rate=0.1), (3, 32, 32), None),
+        (Residual, (2, 9, 9), "no model 'resnet10t_of_mine'"),
+    ],
+)
+def test_what_could_not_be_loaded_again_is_not_saved(
+    model: Callable[[], nn.Module], size: tuple[int, int, int], why: str | None, tmp_path: Path
+) -> None:
+    made = model().eval()
+    name = "resnet10t" if hasattr(made, "default_cfg") else "resnet10t_of_mine"
+    network, plan = kept(made, size, name)
+    if why is None:
+        save(network, tmp_path / "there", plan)
+        return
+    with pytest.raises(ModelError, match=f"could not be loaded again: .*{why}"):
+        save(network, tmp_path / "there", plan)
+    assert not (tmp_path / "there").exists()
+
+
+def test_a_network_is_loaded_in_the_type_that_it_was_saved_in(compressed, tmp_path: Path) -> None:
+    network, plan = compressed
+    for dtype in (torch.float64, torch.bfloat16):
+        save(deepcopied(network).to(dtype), tmp_path, plan, arguments=ARGUMENTS)
+        assert next(load(tmp_path).parameters()).dtype == dtype
