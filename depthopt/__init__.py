@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from depthopt.latency.profile import profile
     from depthopt.latency.validate import validate
     from depthopt.models.weights import load_weights, save_weights
+    from depthopt.report.diagnosis import diagnose
     from depthopt.runtimes.registry import get_runtime
     from depthopt.shallow.apply import apply
     from depthopt.shallow.fuse import fuse
@@ -99,6 +100,7 @@ __all__ = [
     "apply",
     "candidate_ms",
     "candidates",
+    "diagnose",
     "estimate",
     "evaluate",
     "export_engine",
@@ -192,6 +194,7 @@ _HOMES = {
         "load_weights",
         "save_weights",
     ),
+    "report.diagnosis": ("diagnose",),
     "runtimes.registry": ("get_runtime",),
     "shallow.apply": ("apply",),
     "shallow.fuse": ("fuse",),

@@ -42,6 +42,11 @@ COMMANDS = {
         "extract",
         "Show a network as a chain: its blocks, skips and barriers, and what is not used.",
     ),
+    "doctor": Entry(
+        "doctor",
+        "doctor",
+        "Say what is understood of a network, what is left out and why, and what is proven.",
+    ),
     "profile": Entry("profile", "profile", "Measure the latency of everything that may run."),
     "check": Entry(
         "check",

@@ -166,9 +166,8 @@ def _without_attribute(module: nn.Module) -> bool:
 
 
 def _without_inplace(node: fx.Node) -> bool:
-    assert callable(node.target)  # noqa: S101 - narrows str: the target of a function's call
     try:
-        names = list(inspect.signature(node.target).parameters)
+        names = list(inspect.signature(node.target).parameters) if callable(node.target) else []
     except (TypeError, ValueError):
         return False
     if "inplace" not in names:

@@ -1,0 +1,66 @@
+"""``depthopt doctor``: what is understood of a network, and what is proven of it."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from depthopt.cli.options import AsJson, Overrides, console, input_size_of, is_recipe
+from depthopt.core.artefacts import to_json
+
+if TYPE_CHECKING:  # torch takes seconds to import; --help needs none of it
+    from depthopt.report.diagnosis import Diagnosis
+
+
+def doctor(
+    model: Annotated[str, typer.Argument(help="A model's name, or a recipe (.yaml).")],
+    overrides: Overrides = None,
+    input_size: Annotated[
+        str, typer.Option(help="Channels, height and width, for a model's name.")
+    ] = "3,224,224",
+    as_json: AsJson = False,
+) -> None:
+    """Say what is understood of a network, what is left out and why, and what is proven.
+
+    The network is compared with what depthopt traces of it: bit for bit, in float64, in training
+    mode, on several batches. Attach the page to a report of a fault. Of a recipe, the network is
+    taken with its checkpoint if it names one, and with random weights if not. The exit code is 1
+    if the network is refused or something compared differs.
+    """
+    from depthopt.models.registry import create_model, model_arguments  # noqa: PLC0415 - torch takes seconds
+    from depthopt.models.weights import load_weights  # noqa: PLC0415 - as above
+    from depthopt.report.diagnosis import diagnose  # noqa: PLC0415 - as above
+
+    name, size, arguments, checkpoint = model, None, {}, None
+    if is_recipe(model):
+        from depthopt.pipeline.recipe import load_recipe  # noqa: PLC0415 - as above
+
+        section = load_recipe(Path(model), overrides or []).model
+        name, size, arguments = section.name, section.input_size, section.arguments
+        checkpoint = section.checkpoint
+    size = size or input_size_of(input_size)
+    network = create_model(name, {**model_arguments(name, size), **arguments})
+    if checkpoint is not None:
+        load_weights(network, checkpoint)
+    found = diagnose(network.eval(), size, name=name)
+    print(to_json(found)) if as_json else _show(found)
+    if not found.sound:
+        raise typer.Exit(1)
+
+
+def _show(found: "Diagnosis") -> None:
+    def section(title: str, lines: tuple[str, ...]) -> None:
+        if lines:
+            console.print(title, style="bold")
+            for line in lines:
+                console.print(f"  {line}", highlight=False, markup=False)
+
+    console.print(found.model, style="bold")
+    console.print(f"  {found.about}", highlight=False, markup=False)
+    section("refused", () if found.refused is None else (found.refused,))
+    section("understood", found.understood)
+    section("left out", found.left_out)
+    section("exact", found.exact)
+    marks = {True: "holds", False: "DIFFERS", None: "not seen"}
+    section("proof", tuple(f"{marks[p.holds]:8} {p.what}: {p.detail}" for p in found.proof))
+    section("installed", (", ".join(f"{name} {v}" for name, v in found.versions.items()),))
