@@ -1,0 +1,180 @@
+"""Networks that people really write: each is traced as exactly itself, or refused and told why.
+
+Every week, or with ``-m nightly``, all of them and three plans; always, a few of each family.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from depthopt.core.chain import Chain
+from depthopt.errors import ModelError
+from depthopt.extraction.extract import extract
+from depthopt.graph.network import TracedNetwork
+from depthopt.graph.original import deepcopied
+from depthopt.graph.trace import trace
+from depthopt.shallow.build import build
+from depthopt.shallow.fuse import fuse
+from tests.plans import plan_of
+from tests.strangers.networks import NETWORKS
+from tests.strangers.registry import Size, image, made
+from tests.zoo.test_zoo import built, difference, drawn
+
+ROUNDING = 1e-9
+
+_TO_A_MODULE = r"module of its own"
+
+_VIEW = "writes into a tensor of which a view is read elsewhere; write it without"
+
+REFUSED = {
+    "AsksAtTheRoot": rf"styles\.py:\d+.*{_TO_A_MODULE}",
+    "ChecksItsInput": rf"styles\.py:\d+.*{_TO_A_MODULE}",
+    "CheckpointsInTraining": rf"else in training from module body\.0 .* on.*{_TO_A_MODULE}",
+    "Checkpoints_True": r"residual\.py:\d+.*checkpoint",
+    "Flattened_len": rf"styles\.py:\d+.*(x\.shape|{_TO_A_MODULE})",
+    "LayerDrop": rf"else in training from .*residual\.py:\d+.*{_TO_A_MODULE}",
+    "Named": r"returns a dict, not one tensor; wrap it in a module whose forward returns",
+    "PartWithoutGradients": r"styles\.py:\d+.*without gradients.*requires_grad",
+    "TwoHeads": r"returns a tuple, not one tensor; wrap it in a module whose forward returns",
+    "WithoutGradients": r"styles\.py:\d+.*without gradients.*requires_grad",
+    "Written_alias": r"writes\.py:\d+",
+    "Written_data": r"what reaches Conv2d b\.0 from a\.1 on is something else \(writes\.py:\d+",
+    "Written_filled": rf"zero_ \(writes\.py:\d+\) {_VIEW}",
+    "Written_item": rf"writes\.py:\d+.*(in place|{_TO_A_MODULE})",
+    "Written_item_of_features": rf"writes\.py:\d+.*(in place|{_TO_A_MODULE})",
+    "Written_masked": rf"writes\.py:\d+.*(in place|{_TO_A_MODULE})",
+    "Written_same_view": rf"relu_ \(writes\.py:\d+\) {_VIEW}",
+    "Written_temporal_shift": rf"writes\.py:\d+.*(in place|{_TO_A_MODULE})",
+    "Written_view_written": rf"mul_ \(writes\.py:\d+\) {_VIEW}",
+    "Written_whole_written": rf"mul_ \(writes\.py:\d+\) {_VIEW}",
+}
+"""Networks that are refused, and what their writer is told."""
+
+UNTRAINABLE = {
+    "Written_chunk_written": "is a view and is being modified inplace",
+    "Written_out_argument": "don't support automatic differentiation",
+    "Written_out_of_other": "don't support automatic differentiation",
+    "Written_out_twice": "don't support automatic differentiation",
+}
+"""Networks that torch itself does not train, and what it says."""
+
+ALWAYS = {
+    *("CifarResNet", "WideResNet_0.3", "ConvNext_0.2", "StochasticResNet_own"),
+    *("FunctionalDropout_True", "AppliedThrice", "TiedParameter", "Attentive_SE"),
+    *("Attentive_SelfAttention", "Branching_ShuffleV2", "Branching_RepVGG", "Operated_tensorflow"),
+    *("Operated_spectral_norm", "Operated_blur", "OwnParameters", "FreshModules", "ReadByName"),
+    *("Auxiliary", "FlagInForward", "NormalisesInput", "Written_module_unassigned"),
+    *("Written_skip_is_activated", "Written_index_written", "Written_dropped"),
+}
+"""Those that each run tries; the others are tried by night."""
+
+
+def _each() -> list[object]:
+    """The names of networks that are accepted."""
+    return [
+        name if name in ALWAYS else pytest.param(name, marks=pytest.mark.nightly)
+        for name in sorted(NETWORKS.keys() - REFUSED)
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A network, its input's size, its chain, and it traced, with all blocks kept."""
+
+    name: str
+    network: nn.Module
+    size: Size
+    chain: Chain
+    kept: TracedNetwork
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _proven_by_extract_alone() -> Iterator[None]:
+    """``extract`` proves each network; proving it before each plan would take as long again."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("depthopt.shallow.build.trace", partial(trace, proven=False))
+        yield
+
+
+@pytest.fixture(scope="module", params=_each())
+def case(request: pytest.FixtureRequest) -> Case:
+    name = request.param
+    network, size = made(name)
+    chain = extract(network, size, name=name)
+    kept, _ = build(network, chain, plan_of(chain))
+    return Case(name, network, size, chain, kept)
+
+
+def test_every_name_is_known() -> None:
+    assert len(NETWORKS) > 200
+    assert NETWORKS.keys() >= ALWAYS | REFUSED.keys() | UNTRAINABLE.keys()
+
+
+@pytest.mark.parametrize("name", sorted(REFUSED))
+def test_what_is_refused_is_told_why(name: str) -> None:
+    network, size = made(name)
+    with pytest.raises(ModelError, match=REFUSED[name]):
+        extract(network, size, name=name)
+
+
+@torch.no_grad()
+def test_the_kept_network_is_the_original(case: Case) -> None:
+    fused = fuse(case.kept)
+    for seed, batch in ((0, 2), (1, 1), (1, 3)):
+        x = image(case.size, seed=seed, batch=batch)
+        wanted = case.network(x.clone())
+        found = case.kept(x.clone())
+        same = torch.equal(found, wanted)
+        assert same or (case.name == "Operated_timm_same" and difference(wanted, found) < ROUNDING)
+        assert difference(wanted, fused(x)) < ROUNDING
+
+
+def test_the_kept_network_trains_as_the_original(case: Case) -> None:
+    if case.name in UNTRAINABLE:
+        with pytest.raises(RuntimeError, match=UNTRAINABLE[case.name]):
+            _trained(case.network, case.size)
+        return
+    (wanted, after), (found, then) = (_trained(n, case.size) for n in (case.network, case.kept))
+    assert difference(wanted, found) < ROUNDING
+    assert difference(after, then) < ROUNDING
+
+
+def _trained(network: nn.Module, size: Size) -> tuple[Tensor, Tensor]:
+    """Outputs in training, which may be random, and in evaluation after a step of training."""
+    network = deepcopied(network).train()
+    torch.manual_seed(3)
+    output = network(image(size, seed=2, batch=4))
+    first: Tensor = output[0] if isinstance(output, tuple) else output
+    weights = [weight for weight in network.parameters() if weight.requires_grad]
+    first.square().mean().backward()
+    torch.optim.SGD(weights, 0.05).step()
+    with torch.no_grad():
+        return first.detach(), network.eval()(image(size, seed=2))
+
+
+def test_what_is_random_in_training_stays_random(case: Case) -> None:
+    original, kept = (deepcopied(n).train() for n in (case.network, case.kept))
+    x = image(case.size, batch=4)
+    try:
+        wanted = [original(x.clone()) for _ in range(2)]
+    except RuntimeError:
+        assert case.name in UNTRAINABLE
+        return
+    first, second = (o[0] if isinstance(o, tuple) else o for o in wanted)
+    assert torch.equal(kept(x.clone()), kept(x.clone())) == torch.equal(first, second)
+
+
+@pytest.mark.parametrize("seed", [0, *(pytest.param(s, marks=pytest.mark.nightly) for s in (1, 2))])
+@torch.no_grad()
+def test_expanded_and_fused_forms_agree(case: Case, seed: int) -> None:
+    plan = drawn(case.chain, seed)
+    forms = ("expanded", "fused")
+    expanded, fused = (built(case.network, case.chain, plan, form) for form in forms)
+    x = image(case.size)
+    wanted = expanded(x.clone())
+    for other in (fused, fuse(expanded)):
+        assert difference(wanted, other(x.clone())) < ROUNDING, plan.replaced
