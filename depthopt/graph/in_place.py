@@ -135,6 +135,7 @@ def make_out_of_place(network: fx.GraphModule, writes: list[Write]) -> None:
         if not (write.returned and write.alike and _is_made_out_of_place(network, node)):
             with network.graph.inserting_before(node):
                 clone = network.graph.call_method("clone", (written,))
+            clone.meta |= {key: written.meta[key] for key in ("shape",) if key in written.meta}
             place[clone] = place[node]
             _replace(node, written, clone)
             becomes = node if write.returned else clone
