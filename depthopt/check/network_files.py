@@ -1,15 +1,15 @@
 """The two sides of a check, as files that a runtime compiles."""
 
 import hashlib
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Protocol, runtime_checkable
 
 import onnx
 
 from depthopt.check.inputs import require_one_size
+from depthopt.check.parameters import parameters, stored_tensors
 from depthopt.errors import CheckFailed, ModelError, UsageError
 from depthopt.runtimes.base import Runtime, Session, random_inputs
 
@@ -34,7 +34,7 @@ class Side:
         path: the file that the runtime compiles: an ONNX model or an engine.
         sha256: of that file, and of the weights beside it.
         size_bytes: of the same.
-        parameters: numbers that the model holds; None for an engine.
+        parameters: of the model, as ``depthopt.check.parameters`` counts them; None for an engine.
         input_shapes: by name; None where a dimension is free.
     """
 
@@ -63,7 +63,8 @@ def side_of(given: Path, *, runtime: Runtime, batch: int, scratch: Path) -> Side
     Raises:
         UsageError: there is no such file, or it is of a kind that is not known.
         ArtefactError: a saved network is damaged.
-        ModelError: the runtime cannot run it.
+        ModelError: the runtime cannot run it, or a file of its weights is missing, or is said
+            to lie outside of its folder.
     """
     if not given.exists():
         raise UsageError(f"{given} does not exist; give an ONNX file, a saved network or an engine")
@@ -73,16 +74,16 @@ def side_of(given: Path, *, runtime: Runtime, batch: int, scratch: Path) -> Side
         path = given
     else:
         raise UsageError(f"{given} is no .onnx file, saved network, .engine or .plan file")
-    session = opened(runtime, path)
-    _require_runs(given, session, batch)
     model = None if path.suffix in _ENGINES else _read(path)
     parts = [path] if model is None else [path, *_weights_beside(path, model)]
+    session = opened(runtime, path)
+    _require_runs(given, session, batch)
     return Side(
         name=str(given),
         path=path,
         sha256=_sha256(parts),
         size_bytes=sum(part.stat().st_size for part in parts),
-        parameters=None if model is None else _parameters(model),
+        parameters=None if model is None else parameters(model),
         input_shapes=dict(session.input_shapes),
     )
 
@@ -158,21 +159,47 @@ def _read(path: Path) -> onnx.ModelProto:
         return onnx.load(path, load_external_data=False)
     except Exception as error:  # protobuf's exceptions share no base but this one
         reason = " ".join(str(error).split())
-        raise ModelError(f"{path} is no ONNX model: {reason}") from error
+        raise ModelError(f"{path} cannot run, it is no ONNX model: {reason}") from error
 
 
 def _weights_beside(path: Path, model: onnx.ModelProto) -> list[Path]:
     """The files of weights that an ONNX model names.
 
     https://onnx.ai/onnx/repo-docs/ExternalData.html
+
+    Raises:
+        ModelError: one is missing, or lies outside of the model's folder.
     """
     locations = {
         entry.value
-        for tensor in model.graph.initializer
+        for tensor in stored_tensors(model)
+        if tensor.data_location == onnx.TensorProto.EXTERNAL
         for entry in tensor.external_data
         if entry.key == "location"
     }
-    return [path.parent / location for location in sorted(locations)]
+    files = []
+    for location in sorted(locations):
+        if _leaves_its_folder(location):
+            raise ModelError(
+                f"{path} keeps weights in {location!r}, outside of its folder, which is not read; "
+                "save it with its weights beside it"
+            )
+        file = path.parent / location
+        if not file.is_file():
+            raise ModelError(
+                f"{path} keeps weights in {file}, which does not exist; put it there, or export "
+                "the model anew"
+            )
+        files.append(file)
+    return files
+
+
+def _leaves_its_folder(location: str) -> bool:
+    """Whether a path is absolute or goes up, by the rules of this system or another."""
+    return any(
+        not location or known.is_absolute() or known.drive or known.root or ".." in known.parts
+        for known in (PurePosixPath(location), PureWindowsPath(location))
+    )
 
 
 def _sha256(parts: Sequence[Path]) -> str:
@@ -182,10 +209,3 @@ def _sha256(parts: Sequence[Path]) -> str:
             while chunk := file.read(1 << 20):
                 digest.update(chunk)
     return digest.hexdigest()
-
-
-def _parameters(model: onnx.ModelProto) -> int:
-    """Floating-point and 8-bit numbers that an ONNX model holds."""
-    types = onnx.TensorProto
-    counted = {types.FLOAT, types.FLOAT16, types.BFLOAT16, types.DOUBLE, types.INT8}
-    return sum(math.prod(t.dims) for t in model.graph.initializer if t.data_type in counted)

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import torch
 
 from depthopt.core.progress import Progress
+from depthopt.data.decode import Oddity
 from depthopt.data.images import ImageSplit, StoredImage
 from depthopt.errors import DataError
 
@@ -16,7 +17,7 @@ _TOGETHER = 64
 
 
 def without_damaged(splits: Sequence[ImageSplit], progress: Progress) -> list[ImageSplit]:
-    """Decode every image once.
+    """Decode every image once, and warn of what is not kept of them, with counts.
 
     Returns:
         The splits; where they skip damaged images, without these.
@@ -26,7 +27,19 @@ def without_damaged(splits: Sequence[ImageSplit], progress: Progress) -> list[Im
             first.
     """
     images = [image for split in splits for image in split.images]
-    errors = _errors(images, progress)
+    errors, odd = _looked_at(images, progress)
+    if odd:
+        logger.warning(
+            "of %d images, %s",
+            len(images),
+            "; ".join(
+                f"{len(odd[oddity])} {oddity.value} (first: {images[min(odd[oddity])].name})"
+                for oddity in Oddity
+                if oddity in odd
+            ),
+        )
+        for split in splits:
+            split.told.update(odd)
     if not errors:
         return list(splits)
     first = str(errors[min(errors)])
@@ -43,22 +56,30 @@ def without_damaged(splits: Sequence[ImageSplit], progress: Progress) -> list[Im
     return kept
 
 
-def _errors(images: Sequence[StoredImage], progress: Progress) -> dict[int, DataError]:
-    """What is wrong with which image."""
+def _looked_at(
+    images: Sequence[StoredImage], progress: Progress
+) -> tuple[dict[int, DataError], dict[Oddity, list[int]]]:
+    """What is wrong with which image, and which have what that is not kept."""
 
-    def damaged(begin: int) -> dict[int, DataError]:
-        errors = {}
-        for i, image in enumerate(images[begin : begin + _TOGETHER], start=begin):
+    def some(begin: int) -> list[DataError | tuple[Oddity, ...]]:
+        found: list[DataError | tuple[Oddity, ...]] = []
+        for image in images[begin : begin + _TOGETHER]:
             try:
-                image.read("RGB")
+                found.append(image.read("RGB").oddities)
             except DataError as error:
-                errors[i] = error
-        return errors
+                found.append(error)
+        return found
 
-    found: dict[int, DataError] = {}
+    errors: dict[int, DataError] = {}
+    odd: dict[Oddity, list[int]] = {}
     starts = range(0, len(images), _TOGETHER)
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-        for begin, errors in zip(starts, pool.map(damaged, starts), strict=True):
-            found |= errors
+        for begin, several in zip(starts, pool.map(some, starts), strict=True):
+            for i, found in enumerate(several, start=begin):
+                if isinstance(found, DataError):
+                    errors[i] = found
+                    continue
+                for oddity in found:
+                    odd.setdefault(oddity, []).append(i)
             progress(min(begin + _TOGETHER, len(images)), len(images), "checking images")
-    return found
+    return errors, odd

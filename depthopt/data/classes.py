@@ -1,5 +1,6 @@
 """Data sets of labelled images: in memory, in folders and shards, and of hubs."""
 
+import logging
 from pathlib import Path
 from typing import TypeVar
 
@@ -10,6 +11,7 @@ from depthopt.core.inputs import ImageSize, image_size
 from depthopt.data import builtin
 from depthopt.data.check import without_damaged
 from depthopt.data.dataset import Dataset, Preprocessing, stratified
+from depthopt.data.decode import Oddity
 from depthopt.data.hub import index_hugging_face, index_torchvision
 from depthopt.data.images import ImageSplit
 from depthopt.data.index import Index, checked, index_folder
@@ -17,6 +19,8 @@ from depthopt.data.memory import MemorySplit
 from depthopt.data.shards import index_shards
 from depthopt.data.source import DataSource, Request
 from depthopt.errors import DataError
+
+logger = logging.getLogger(__name__)
 
 _IMAGENET = IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
@@ -78,14 +82,19 @@ def _preprocessing(
 
 
 def _indexed(request: Request, index: Index) -> Dataset:
+    if index.remarks:
+        logger.warning("%s: %s", request.source, "; ".join(index.remarks))
     view, held_out = _preprocessing(request, _IMAGENET), checked(index, request.source)
-    train, test = (_of_index(index, split, view, request) for split in ("train", held_out))
+    told = set[Oddity]()
+    train, test = (_of_index(index, s, view, request, told) for s in ("train", held_out))
     if request.check:
         train, test = without_damaged((train, test), request.progress)
     return _split(request, index.classes, train, test)
 
 
-def _of_index(index: Index, split: str, view: Preprocessing, request: Request) -> ImageSplit:
+def _of_index(
+    index: Index, split: str, view: Preprocessing, request: Request, told: set[Oddity]
+) -> ImageSplit:
     found = index.images[split]
     return ImageSplit(
         [image for _, image in found],
@@ -93,6 +102,7 @@ def _of_index(index: Index, split: str, view: Preprocessing, request: Request) -
         view,
         request.workers,
         request.skip_damaged,
+        told,
     )
 
 

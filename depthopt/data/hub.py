@@ -1,14 +1,14 @@
 """Data sets of Hugging Face's ``datasets`` and of torchvision, by timm's names for them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
-from depthopt.data.images import StoredImage, told_as_damaged
+from depthopt.data.decode import Decoded, decode, in_mode, opened, told_as_damaged
+from depthopt.data.images import StoredImage
 from depthopt.data.index import Index
+from depthopt.data.names import is_hidden
 from depthopt.errors import DataError
 
 _SPLITS = {"train": ("train",), "val": ("validation", "valid", "val"), "test": ("test",)}
@@ -23,7 +23,7 @@ class Row:
 
     Attributes:
         name: what a message calls it.
-        rows: the data set.
+        rows: the data set, of images or of their files' bytes and paths.
         index: of the image.
         column: of the image in its row: a name, or a number.
     """
@@ -33,15 +33,18 @@ class Row:
     index: int
     column: str | int
 
-    def read(self, mode: str) -> Image.Image:
+    def read(self, mode: str) -> Decoded:
         """Decode it in full, as ``RGB`` or ``L``.
 
         Raises:
             DataError: the image is cut short or otherwise unreadable.
         """
         with told_as_damaged(self.name):
-            image: Image.Image = self.rows[self.index][self.column].convert(mode)
-            return image
+            image = self.rows[self.index][self.column]
+            if not isinstance(image, Mapping):
+                return in_mode(image, mode)
+            content = image["bytes"] or Path(image["path"]).read_bytes()
+        return decode(content, mode, self.name)
 
 
 def index_hugging_face(name: str, cache: Path | None) -> Index:
@@ -76,7 +79,11 @@ def index_hugging_face(name: str, cache: Path | None) -> Index:
             _column(rows.column_names, known, f"hfds/{name}")
             for known in (_IMAGE_COLUMNS, _LABEL_COLUMNS)
         )
-        images[split] = _rows(f"hfds/{name} {split}", rows, rows[label], image)
+        if not isinstance(rows.features[image], datasets.Image):
+            raise DataError(f"hfds/{name} holds no images in its column {image}")
+        # As timm does: ``datasets`` itself would open any format, and turn images by EXIF.
+        files = rows.cast_column(image, datasets.Image(decode=False))
+        images[split] = _rows(f"hfds/{name} {split}", files, rows[label], image)
         classes = classes or tuple(getattr(rows.features[label], "names", ()))
     return Index(_named(classes, images), images)
 
@@ -99,11 +106,18 @@ def index_torchvision(name: str, root: Path | None) -> Index:
         except (AssertionError, RuntimeError, OSError, ValueError) as error:
             message = " ".join(str(error).split()) or "timm does not know it"
             raise DataError(f"torch/{name} is not in {root or 'data'}: {message}") from None
+        if hasattr(rows, "loader"):  # of those that keep files as they are
+            rows.loader = opened
         labels = getattr(rows, "targets", None)
         if labels is None:
             raise DataError(f"torch/{name} does not list its labels; use another form of it")
         images[split] = _rows(f"torch/{name} {split}", rows, labels, 0)
         classes = classes or tuple(map(str, getattr(rows, "classes", ())))
+        hidden = next(filter(is_hidden, classes), None)
+        if hidden is not None:
+            raise DataError(
+                f"torch/{name} takes the folder {hidden} for a class; delete it, or use folder:PATH"
+            )
     return Index(_named(classes, images), images)
 
 

@@ -1,10 +1,8 @@
 """Images decoded and augmented one by one in worker processes."""
 
-import contextlib
-import io
 import logging
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -18,6 +16,7 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from depthopt.data.dataset import Batch, Preprocessing, batch_indices
+from depthopt.data.decode import Decoded, Oddity, decode, told_as_damaged
 from depthopt.data.seeds import all_seeded
 from depthopt.errors import DataError
 
@@ -32,7 +31,7 @@ class StoredImage(Protocol):
         """What a message calls it."""
         ...
 
-    def read(self, mode: str) -> Image.Image:
+    def read(self, mode: str) -> Decoded:
         """Decode it in full, as ``RGB`` or ``L``.
 
         Raises:
@@ -57,27 +56,16 @@ class ImageFile:
     start: int = 0
     size: int = -1
 
-    def read(self, mode: str) -> Image.Image:
+    def read(self, mode: str) -> Decoded:
         """Decode it in full, as ``RGB`` or ``L``.
 
         Raises:
             DataError: the image is cut short or otherwise unreadable.
         """
-        with told_as_damaged(self.name):
-            with Path(self.path).open("rb") as file:
-                file.seek(self.start)
-                content = file.read(self.size)
-            return Image.open(io.BytesIO(content)).convert(mode)
-
-
-@contextlib.contextmanager
-def told_as_damaged(name: str) -> Iterator[None]:
-    """What goes wrong while an image is decoded, in one line."""
-    try:
-        yield
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        reason = " ".join(str(error).split(" <")[0].split())
-        raise DataError(f"{name} is damaged ({reason}); replace or delete it") from None
+        with told_as_damaged(self.name), Path(self.path).open("rb") as file:
+            file.seek(self.start)
+            content = file.read(self.size)
+        return decode(content, mode, self.name)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -90,6 +78,7 @@ class ImageSplit:
         preprocessing: what a batch shall look like.
         workers: processes that decode; 0 decodes in this one.
         skip_damaged: leave out images that cannot be read, with a warning.
+        told: what the user was warned of; one set for all splits of a data set.
     """
 
     images: Sequence[StoredImage]
@@ -97,6 +86,7 @@ class ImageSplit:
     preprocessing: Preprocessing
     workers: int
     skip_damaged: bool = False
+    told: set[Oddity] = field(default_factory=set)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -135,7 +125,8 @@ class ImageSplit:
             good = [i for i, found in enumerate(decoded) if not isinstance(found, DataError)]
             if len(good) < len(decoded):
                 self._tell([found for found in decoded if isinstance(found, DataError)], good)
-            images = torch.from_numpy(np.stack([decoded[i] for i in good])).float()
+            self._tell_oddities((self.images[int(indices[i])].name, decoded[i][1]) for i in good)
+            images = torch.from_numpy(np.stack([decoded[i][0] for i in good])).float()
             yield self.preprocessing.normalise(images), self.targets[indices[good]]
 
     def _tell(self, damaged: Sequence[DataError], good: Sequence[int]) -> None:
@@ -147,8 +138,19 @@ class ImageSplit:
         for error in damaged:
             logger.warning("left out: %s", error)
 
+    def _tell_oddities(self, found: Iterable[tuple[str, Iterable[Oddity]]]) -> None:
+        """Warn of each oddity when it is first met; those of checked images were counted."""
+        for name, oddities in found:
+            for oddity in oddities:
+                if oddity not in self.told:
+                    self.told.add(oddity)
+                    logger.warning("some images %s (first: %s)", oddity.value, name)
 
-class _Decoder(TorchDataset[NDArray[np.uint8] | DataError]):
+
+_Read = tuple[NDArray[np.uint8], tuple[Oddity, ...]]
+
+
+class _Decoder(TorchDataset[_Read | DataError]):
     """Images by index, each augmented by a generator of its own.
 
     A damaged image is returned as its error: one raised in a worker would reach the user
@@ -171,15 +173,15 @@ class _Decoder(TorchDataset[NDArray[np.uint8] | DataError]):
             use_prefetcher=True,  # leaves uint8: a quarter of the bytes to send
         )
 
-    def __getitem__(self, index: int) -> NDArray[np.uint8] | DataError:
+    def __getitem__(self, index: int) -> _Read | DataError:
         try:
-            image = self.images[index].read(self.mode)
+            found = self.images[index].read(self.mode)
         except DataError as error:
             return error
         if self.seed is None:
-            return self._pixels(image)
+            return self._pixels(found.image), found.oddities
         with all_seeded(f"{self.seed}/{index}"):
-            return self._pixels(image)
+            return self._pixels(found.image), found.oddities
 
     def _pixels(self, image: Image.Image) -> NDArray[np.uint8]:
         pixels: NDArray[np.uint8] = self.transform(image)

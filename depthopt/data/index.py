@@ -1,15 +1,23 @@
 """Which images a data set on disk holds, of which class and for which split."""
 
+import os
+import posixpath
 import tarfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-
-from timm.data.readers.img_extensions import IMG_EXTENSIONS
-from timm.data.readers.reader_image_folder import find_images_and_targets
-from timm.utils.misc import natural_key
+from pathlib import Path, PurePosixPath
+from typing import Any
 
 from depthopt.data.images import ImageFile, StoredImage
+from depthopt.data.names import (
+    LeftOut,
+    is_hidden,
+    is_litter,
+    natural,
+    natural_key,
+    ties,
+    why_left_out,
+)
 from depthopt.errors import DataError
 
 SPLITS = ("train", "val", "test")
@@ -19,6 +27,10 @@ HELD_OUT = ("val", "test")
 """What is tested on: the first of these that there is. ImageNet's ``test`` has no labels."""
 
 
+_LINKS = 8
+"""How many links to links within a tar are followed."""
+
+
 @dataclass(frozen=True, slots=True)
 class Index:
     """The labelled images of a data set.
@@ -26,36 +38,106 @@ class Index:
     Attributes:
         classes: names, in the order of the labels.
         images: per split, each image with its label.
+        remarks: what the user should know of what was found, and what was not taken.
     """
 
     classes: tuple[str, ...]
     images: Mapping[str, Sequence[tuple[int, StoredImage]]]
+    remarks: tuple[str, ...] = ()
 
 
-Found = dict[str, list[tuple[str, StoredImage]]]
-"""Per split: (class name, image)."""
+@dataclass(frozen=True, slots=True)
+class _Folder:
+    """What lies in one folder of a split, subfolders apart.
+
+    Attributes:
+        split: ``train``, ``val`` or ``test``.
+        below: folders from the split's down to this one; the first is of a class.
+        files: each by the whole name that orders it.
+        broken: whole names of links that lead nowhere.
+    """
+
+    split: str
+    below: tuple[str, ...]
+    files: Mapping[str, ImageFile]
+    broken: Sequence[str] = ()
 
 
 def index_folder(path: Path) -> Index:
     """Index ``path``, a folder or tar with ``train/CLASS/`` and ``val/CLASS/`` or ``test/CLASS/``.
 
+    Files in folders below a class's are of that class, as torchvision has it.
+
     Raises:
         DataError: there is no such folder or tar, or it holds no images for a split.
     """
     if path.is_dir():
-        found = _in_folder(path)
+        folders = [folder for split in SPLITS for folder in _in_folder(path, split)]
     elif path.is_file():
-        found = _in_tar(path)
+        folders = _in_tar(path)
     else:
         raise DataError(f"{path} does not exist; name a folder or a tar of train/CLASS/IMAGE")
-    if "val" in found:
-        found.pop("test", None)
-    classes = natural({name for images in found.values() for name, _ in images})
+    return _index(folders)
+
+
+def _index(folders: Sequence[_Folder]) -> Index:
+    """The images of all folders that are of a class, and remarks on the others."""
+    left, nested, empty = LeftOut(), list[str](), set[str]()
+    found: dict[str, list[tuple[str, str, ImageFile]]] = {}
+    for split in SPLITS:
+        if split == "test" and found.get("val"):
+            break
+        own = [folder for folder in folders if folder.split == split]
+        images = []
+        for folder in own:
+            taken = _taken(folder, left)
+            images += [(whole, folder.below[0], file) for whole, file in taken.items()]
+            nested += taken if len(folder.below) > 1 else ()
+        if images:
+            found[split] = sorted(images, key=lambda image: natural_key(image[0]))
+        empty |= {f.below[0] for f in own if f.below and not is_hidden(f.below[0])}
+    classes = natural({name for images in found.values() for _, name, _ in images})
     label = {name: i for i, name in enumerate(classes)}
     return Index(
         tuple(classes),
-        {split: [(label[name], image) for name, image in found[split]] for split in found},
+        {split: [(label[name], file) for _, name, file in found[split]] for split in found},
+        (*left.remarks(), *_of_classes(classes, empty - {*classes}, nested)),
     )
+
+
+def _taken(folder: _Folder, left: LeftOut) -> dict[str, ImageFile]:
+    """The images of a folder; other files are added to ``left``."""
+    for name in folder.broken:
+        left.add("broken links", name)
+    taken = {}
+    for whole, file in folder.files.items():
+        name = whole.rpartition("/")[2]
+        if is_litter(name):
+            continue
+        why = why_left_out(folder.below, name)
+        if why is None:
+            taken[whole] = file
+        else:
+            left.add(why, whole)
+    return taken
+
+
+def _of_classes(classes: Sequence[str], empty: set[str], nested: Sequence[str]) -> Iterator[str]:
+    """What may not be as the user thinks it is."""
+    if empty:
+        yield f"folders without an image are no classes: {', '.join(natural(empty))}"
+    if nested:
+        yield (
+            f"{len(nested)} images in folders below a class's count as of that class "
+            f"(such as {min(nested)})"
+        )
+    alike = ties(classes)
+    if alike:
+        pairs = ", ".join(f"{first} before {second}" for first, second in alike)
+        yield (
+            f"names of classes are alike but for capitals or zeros, and sorted by code points: "
+            f"{pairs}; a network that was trained elsewhere may have them the other way round"
+        )
 
 
 def checked(index: Index, where: str) -> str:
@@ -83,38 +165,74 @@ def checked(index: Index, where: str) -> str:
     return held_out
 
 
-def _in_folder(path: Path) -> Found:
-    index: Found = {}
-    for split in SPLITS:
-        root = path / split
-        found, _ = find_images_and_targets(str(root))
-        for name, _ in found:
-            parts = Path(name).relative_to(root).parts
-            if len(parts) > 1:
-                index.setdefault(split, []).append((parts[0], ImageFile(name, name)))
-    return index
+def _in_folder(path: Path, split: str) -> Iterator[_Folder]:
+    """The folders of a split, links followed, but not to a folder that one is in."""
+
+    def walk(folder: str, below: tuple[str, ...], above: tuple[Any, ...]) -> Iterator[_Folder]:
+        files, broken = dict[str, ImageFile](), list[str]()
+        for entry in _listed(folder):
+            whole = f"{folder}/{entry.name}"
+            # An entry's own methods raise an error of a link that leads to itself.
+            known: Any = Path(whole) if entry.is_symlink() else entry
+            if known.is_dir():
+                place = Path(whole).stat()
+                at = place.st_dev, place.st_ino
+                if at not in above:
+                    yield from walk(whole, (*below, entry.name), (*above, at))
+            elif known.is_file():
+                files[whole] = ImageFile(whole, whole)
+            elif not is_litter(entry.name):
+                broken.append(whole)
+        yield _Folder(split, below, files, broken)
+
+    root = path / split
+    return walk(str(root), (), ()) if root.is_dir() else iter(())
 
 
-def _in_tar(path: Path) -> Found:
+def _listed(folder: str) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return list(entries)
+    except OSError as error:
+        raise DataError(f"{folder} cannot be listed ({error.strerror})") from None
+
+
+def _in_tar(path: Path) -> list[_Folder]:
     """Offsets into an uncompressed tar, so that workers read it at random."""
-    index: Found = {}
     try:
         with tarfile.open(path, "r:") as tar:
-            members = [
-                m for m in tar if m.isfile() and Path(m.name).suffix.lower() in IMG_EXTENSIONS
-            ]
+            members = {posixpath.normpath(member.name): member for member in tar}
     except (tarfile.TarError, OSError) as error:
         raise DataError(f"{path} is not a whole, uncompressed tar ({error})") from None
-    names: dict[str, tarfile.TarInfo] = {member.name: member for member in members}
-    for name in natural(names):
-        member, parts = names[name], Path(name).parts
-        at = next((i for i, part in enumerate(parts[:-2]) if part in SPLITS), None)
-        if at is not None:
-            file = ImageFile(f"{path}:{name}", str(path), member.offset_data, member.size)
-            index.setdefault(parts[at], []).append((parts[at + 1], file))
-    return index
+    folders: dict[tuple[str, tuple[str, ...]], tuple[dict[str, ImageFile], list[str]]] = {}
+    for name, member in members.items():
+        parts = PurePosixPath(name).parts
+        within = parts if member.isdir() else parts[:-1]
+        at = next((i for i, part in enumerate(within) if part in SPLITS), None)
+        if at is None or any(is_hidden(part) for part in parts[:at]):
+            continue
+        files, broken = folders.setdefault((parts[at], within[at + 1 :]), ({}, []))
+        if member.isdir():
+            continue
+        target = _target(member, members)
+        if target is None:
+            broken.append(name)
+            continue
+        where = f"{path}:{name}"
+        files[where] = ImageFile(where, str(path), target.offset_data, target.size)
+    return [_Folder(split, below, *found) for (split, below), found in folders.items()]
 
 
-def natural(names: Iterable[str]) -> list[str]:
-    """In timm's order, which is also the order of the outputs of a model it trained."""
-    return sorted(names, key=natural_key)
+def _target(
+    member: tarfile.TarInfo, members: Mapping[str, tarfile.TarInfo]
+) -> tarfile.TarInfo | None:
+    """The member whose bytes a file or a link has; None if there is none in the tar."""
+    for _ in range(_LINKS):
+        if member.isfile():
+            return member
+        folder = posixpath.dirname(member.name) if member.issym() else ""
+        name = posixpath.normpath(posixpath.join(folder, member.linkname))
+        if not (member.issym() or member.islnk()) or name not in members:
+            return None
+        member = members[name]
+    return None

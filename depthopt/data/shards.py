@@ -8,10 +8,10 @@ import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from timm.data.readers.img_extensions import IMG_EXTENSIONS
-
+from depthopt.data.decode import EXTENSIONS
 from depthopt.data.images import ImageFile, StoredImage
-from depthopt.data.index import Index, natural
+from depthopt.data.index import Index
+from depthopt.data.names import LeftOut, extension, is_litter, natural
 from depthopt.errors import DataError
 
 _NAMED = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
@@ -32,14 +32,24 @@ def index_shards(folder: Path) -> Index:
     if not folder.is_dir():
         raise DataError(f"{folder} does not exist; name a folder of shards such as x-train-00.tar")
     images: dict[str, list[tuple[int, StoredImage]]] = {}
-    for name in natural(path.name for path in folder.glob("*.tar")):
-        split = _split_of(name)
+    left = LeftOut()
+    for name in natural(path.name for path in folder.iterdir() if path.is_file()):
+        split = _split_of(name) if extension(name) == ".tar" else None
         if split is not None:
-            images.setdefault(split, []).extend(_in_shard(folder / name))
+            images.setdefault(split, []).extend(_in_shard(folder / name, left))
+        elif name not in _CLASSES and not is_litter(name):
+            left.add(_why_no_shard(name), name)
     if not images:
         raise DataError(f"{folder} holds no tar with train, val or test in its name")
     most = max(label for found in images.values() for label, _ in found)
-    return Index(_class_names(folder, most + 1), images)
+    return Index(_class_names(folder, most + 1), images, tuple(left.remarks()))
+
+
+def _why_no_shard(name: str) -> str:
+    kind = extension(name)
+    if kind == ".tar":
+        return "shards without train, val or test in their names"
+    return f"{kind} files" if kind else "without an extension"
 
 
 def _split_of(name: str) -> str | None:
@@ -47,22 +57,32 @@ def _split_of(name: str) -> str | None:
     return next((split for split, names in _NAMED.items() if set(names) & set(words)), None)
 
 
-def _in_shard(path: Path) -> Iterator[tuple[int, StoredImage]]:
-    """The images of one shard, in its order."""
+def _in_shard(path: Path, left: LeftOut) -> Iterator[tuple[int, StoredImage]]:
+    """The images of one shard, in its order; examples without one are added to ``left``."""
     images: dict[str, ImageFile] = {}
     labels: dict[str, int] = {}
+    others: dict[str, str] = {}
     try:
         with tarfile.open(path, "r:") as tar:
             for member in tar:
+                name = member.name.rpartition("/")[2]
+                if not member.isfile() or is_litter(name):
+                    continue
                 key, _, kind = member.name.rpartition(".")
-                if f".{kind.lower()}" in IMG_EXTENSIONS:
-                    images[key] = ImageFile(
-                        f"{path}:{member.name}", str(path), member.offset_data, member.size
-                    )
+                where = f"{path}:{member.name}"
+                if f".{kind.lower()}" in EXTENSIONS:
+                    if key in images:
+                        raise DataError(f"{where} is a second image of {key}; keep one of them")
+                    images[key] = ImageFile(where, str(path), member.offset_data, member.size)
                 elif kind == "cls" and (content := tar.extractfile(member)):
                     labels[key] = int(content.read())
+                else:
+                    others[key] = member.name
     except (tarfile.TarError, OSError, ValueError) as error:
         raise DataError(f"{path} is not a whole, uncompressed shard ({error})") from None
+    for key in labels.keys() - images.keys():
+        name = others.get(key, f"{key}.cls")
+        left.add(f"{extension(name)} files with a class but no image", f"{path}:{name}")
     for key, image in images.items():
         if labels.get(key, -1) < 0:
             raise DataError(f"{image.name} has no class; expected a number in {key}.cls beside it")

@@ -5,7 +5,7 @@ import io
 import logging
 import re
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from depthopt.core.artefacts import write_bytes
 from depthopt.core.inputs import Inputs, called, count, first, whole_batches
 from depthopt.errors import ArtefactError, CheckFailed, DataError, ModelError
+from depthopt.export.older import TooOld, older
 from depthopt.export.simplify import simplify
 from depthopt.graph.original import deepcopied
 from depthopt.graph.verify import evaluating, one_tensor, typed_like
@@ -32,7 +33,7 @@ TOLERANCE = 1e-3
 """Largest difference of outputs, relative to the largest, that the check accepts."""
 
 OPSET = 20
-"""The newest that the exporter itself writes; others are converted to."""
+"""The newest that the exporter itself writes; older and newer ones are made of it."""
 
 _LARGE_BATCH = 8
 """At which, and at 1, a file for any batch is checked."""
@@ -60,7 +61,8 @@ def export_onnx(
         images: (N, C, H, W), or named inputs, with N >= batch: real ones, to compare outputs on.
         batch: examples per inference; None leaves it free, and checks the file at 1 and at 8 (or
             at all of the examples, 2 or more, if these are fewer).
-        opset: version of ONNX's operators.
+        opset: version of ONNX's operators. Operators that are younger than it are written out by
+            older ones, as far as that goes.
         task: what the network is for.
         names: of the one input and of the output; by default ``image``, and what the task calls
             it. Named inputs keep their names.
@@ -73,7 +75,8 @@ def export_onnx(
 
     Raises:
         DataError: fewer examples than one batch.
-        ModelError: ONNX has no such operator or no such opset, or the network fixes its batch.
+        ModelError: ONNX has no such operator, the network fixes its batch, or it cannot be
+            written in that opset; then the message names the least newer one that works.
         CheckFailed: ONNX Runtime's outputs differ from torch's by more than ``tolerance``.
     """
     path = Path(path)
@@ -86,16 +89,22 @@ def export_onnx(
         wanted = one_tensor(network, called(network, images))
     names = names or ("image", task_of(task).output)
     model = _translated(network, first(images, most), names, dynamic=batch is None)
-    model = _converted(model, opset)
-    model.producer_name, model.producer_version = "depthopt", version("depthopt")
-    onnx.helper.set_model_props(
-        model, {"depthopt.version": version("depthopt"), **(metadata or {})}
-    )
-    content = model.SerializeToString()
     runtime = get_runtime("onnxruntime")
-    difference = max(
-        onnx_difference(runtime, content, images, wanted, size)
-        for size in ({most} if batch is not None else {1, most})
+
+    def attempt(opset: int) -> tuple[bytes, float]:
+        written = _converted(model, opset)
+        written.producer_name, written.producer_version = "depthopt", version("depthopt")
+        onnx.helper.set_model_props(
+            written, {"depthopt.version": version("depthopt"), **(metadata or {})}
+        )
+        content = written.SerializeToString()
+        return content, max(
+            onnx_difference(runtime, content, images, wanted, size)
+            for size in ({most} if batch is not None else {1, most})
+        )
+
+    content, difference = (
+        attempt(opset) if opset == OPSET else _in_another_opset(attempt, opset, tolerance)
     )
     if not difference <= tolerance:
         raise CheckFailed(
@@ -212,18 +221,69 @@ def _why_not(error: BaseException) -> str:
     return f"torch cannot export the network to ONNX: {str(error).strip().splitlines()[0]}"
 
 
+def _in_another_opset(
+    attempt: Callable[[int], tuple[bytes, float]], opset: int, tolerance: float
+) -> tuple[bytes, float]:
+    """What the attempt gives.
+
+    Args:
+        attempt: (opset): the file, and how far it is from torch; a ``ModelError`` if ONNX or the
+            runtime refuses it.
+        opset: that was asked for.
+        tolerance: largest accepted difference.
+
+    Raises:
+        ModelError: it fails there, and not in another opset, which the message names.
+    """
+    found = None
+    try:
+        found = attempt(opset)
+        if found[1] <= tolerance:
+            return found
+        failure = ModelError(f"outputs differ from torch's by {found[1]:.1e} there")
+    except ModelError as error:
+        failure = error
+    works = _first_that_works(attempt, opset, tolerance)
+    if works is not None:
+        raise ModelError(
+            f"the network cannot be written in ONNX's opset {opset} ({failure}); "
+            f"opset {works} was tried and works"
+        )
+    if found is None:
+        raise failure
+    return found
+
+
+def _first_that_works(
+    attempt: Callable[[int], tuple[bytes, float]], opset: int, tolerance: float
+) -> int | None:
+    """The least opset above another, or the exporter's own."""
+    for other in (*range(opset + 1, onnx.defs.onnx_opset_version() + 1), OPSET):
+        try:
+            _, difference = attempt(other)
+        except ModelError:
+            continue
+        if difference <= tolerance:
+            return int(other)
+    return None
+
+
 def _converted(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
-    """The model in another opset."""
+    """The model in an opset; in its own, itself.
+
+    Raises:
+        ModelError: it cannot be written there.
+    """
     if opset == OPSET:
         return model
     try:
+        if opset < OPSET:
+            return older(model, opset)
         return version_converter.convert_version(model, opset)
+    except TooOld as error:
+        raise ModelError(str(error)) from None
     except RuntimeError as error:
-        reason = " ".join(str(error).split("failed:")[-1].split())
-        raise ModelError(
-            f"the network cannot be written in ONNX's opset {opset} ({reason}); "
-            f"try one of 14 to {onnx.defs.onnx_opset_version()}"
-        ) from None
+        raise ModelError(" ".join(str(error).split("failed:")[-1].split())) from None
 
 
 @contextlib.contextmanager

@@ -59,6 +59,8 @@ def chain_of(graph_module: fx.GraphModule, input_size: InputSize, name: str) -> 
         if sum_ not in placed
     ]
     unused = (*layers.unused, *sums.unused, *misplaced)
+    if graph_module.meta.get("more_in_training"):
+        unused += (Unused("output", "only the first of the outputs in training is kept"),)
     if not block_layers:
         reasons = "; ".join(f"{u.node}: {u.reason}" for u in unused[:3])
         raise ModelError(f"no convolution of {name} can be used ({reasons})")

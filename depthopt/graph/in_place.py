@@ -17,9 +17,21 @@ from torch import Tensor, fx, nn
 
 from depthopt.errors import ModelError
 
-_OPERATORS: dict[object, Callable[..., Any]] = {
+IN_PLACE: dict[object, Callable[..., Any]] = {
     getattr(operator, f"i{name.rstrip('_')}"): getattr(operator, name)
-    for name in ("add", "sub", "mul", "truediv", "floordiv", "pow", "and_", "or_", "xor")
+    for name in (
+        "add",
+        "sub",
+        "mul",
+        "truediv",
+        "floordiv",
+        "mod",
+        "pow",
+        "matmul",
+        "and_",
+        "or_",
+        "xor",
+    )
 }
 
 
@@ -66,6 +78,9 @@ class Observer(fx.Interpreter):
         before = {node: _writes_so_far(each) for node, each in self.env.items()}
         value = super().run_node(n)
         changed = [node for node in before if _writes_so_far(self.env[node]) != before[node]]
+        if not changed and _is_to_write(self.module, n):
+            # Dropout in place writes in training alone; evaluated, it returns what it was given.
+            changed = [node for node in before if _overlap(self.env[node], value)]
         while changed:
             self.writes.append(write := self._write(n, value, changed))
             told = {write.written, *write.same, *write.parts}
@@ -97,12 +112,15 @@ def make_out_of_place(network: fx.GraphModule, writes: list[Write]) -> None:
         ModelError: a node writes into a weight, or into part of a tensor that is read later.
     """
     place = {node: i for i, node in enumerate(network.graph.nodes)}
+    now: dict[fx.Node, fx.Node] = {}
 
     def later(write: Write, values: Iterable[fx.Node]) -> list[tuple[fx.Node, fx.Node]]:
-        return [(v, user) for v in values for user in v.users if place[user] > place[write.node]]
+        """What reads values, as things stand now, after the write."""
+        found = [now.get(value, value) for value in values]
+        return [(v, user) for v in found for user in v.users if place[user] > place[write.node]]
 
     for write in writes:
-        node, written = write.node, write.written
+        node, written = write.node, now.get(write.written, write.written)
         if written.op == "get_attr":
             raise ModelError(
                 f"{statement(node)} writes into {written.target} whenever the network runs; "
@@ -117,11 +135,15 @@ def make_out_of_place(network: fx.GraphModule, writes: list[Write]) -> None:
         if not (write.returned and write.alike and _is_made_out_of_place(network, node)):
             with network.graph.inserting_before(node):
                 clone = network.graph.call_method("clone", (written,))
+            clone.meta |= {key: written.meta[key] for key in ("shape",) if key in written.meta}
             place[clone] = place[node]
             _replace(node, written, clone)
             becomes = node if write.returned else clone
-        for value, user in later(write, (written, *write.same)):
+        for value, user in later(write, (write.written, *write.same)):
             user.replace_input_with(value, becomes)
+        now |= dict.fromkeys((write.written, *write.same), becomes)
+    for node in network.graph.nodes:
+        node.target = IN_PLACE.get(node.target, node.target)  # of numbers, which nothing writes to
     network.recompile()
 
 
@@ -145,17 +167,42 @@ def _is_made_out_of_place(network: fx.GraphModule, node: fx.Node) -> bool:
     if "out" in node.kwargs:
         node.kwargs = {name: v for name, v in node.kwargs.items() if name != "out"}
         return True
-    if node.op == "call_module":
+    if node.op == "call_module" and not node.kwargs.get("inplace"):
         return _without_attribute(network.get_submodule(str(node.target)))
+    if node.op == "call_module":
+        node.kwargs = {name: v for name, v in node.kwargs.items() if name != "inplace"}
+        return True
     if node.op == "call_method":
         plain = str(node.target).removesuffix("_")
         known = plain != node.target and hasattr(Tensor, plain)
         node.target = plain if known else node.target
         return known
-    if node.target in _OPERATORS:
-        node.target = _OPERATORS[node.target]
+    if node.target in IN_PLACE:
+        node.target = IN_PLACE[node.target]
         return True
     return _without_inplace(node) or _without_underscore(node)
+
+
+def _is_to_write(network: nn.Module, node: fx.Node) -> bool:
+    """Whether an argument or an attribute says that the node may work in place."""
+    if node.kwargs.get("inplace"):
+        return True
+    if node.op == "call_module":
+        return bool(getattr(network.get_submodule(str(node.target)), "inplace", False))
+    return (
+        node.op == "call_function"
+        and _place_of_inplace(node) in range(len(node.args))
+        and bool(node.args[_place_of_inplace(node)])
+    )
+
+
+def _place_of_inplace(node: fx.Node) -> int:
+    """The number of a function's parameter ``inplace``; -1 if it has none."""
+    try:
+        names = list(inspect.signature(node.target).parameters) if callable(node.target) else []
+    except (TypeError, ValueError):
+        return -1
+    return names.index("inplace") if "inplace" in names else -1
 
 
 def _without_attribute(module: nn.Module) -> bool:
@@ -166,13 +213,9 @@ def _without_attribute(module: nn.Module) -> bool:
 
 
 def _without_inplace(node: fx.Node) -> bool:
-    try:
-        names = list(inspect.signature(node.target).parameters) if callable(node.target) else []
-    except (TypeError, ValueError):
+    place = _place_of_inplace(node)
+    if place < 0:
         return False
-    if "inplace" not in names:
-        return False
-    place = names.index("inplace")
     if place < len(node.args):
         node.args = (*node.args[:place], False, *node.args[place + 1 :])
     else:

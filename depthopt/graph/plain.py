@@ -3,12 +3,20 @@
 from torch import nn
 from torch.nn.utils import parametrize
 
-_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+_FORWARD = ("_forward_hooks", "_forward_pre_hooks")
+_BACKWARD = ("_backward_hooks", "_backward_pre_hooks")
+
+_REMOVED_BY = {
+    "WeightNorm": "torch.nn.utils.remove_weight_norm",
+    "SpectralNorm": "torch.nn.utils.remove_spectral_norm",
+    "BasePruningMethod": "torch.nn.utils.prune.remove",
+}
+"""What ends a hook of torch's that computes a weight before each call, by the hook's class."""
 
 
 def is_hooked(module: nn.Module) -> bool:
-    """Whether something else is called when the module is."""
-    return any(vars(module).get(hooks) for hooks in _HOOKS)
+    """Whether something else is called when the module is, or its gradient is computed."""
+    return bool(_hooks(module, *_FORWARD, *_BACKWARD))
 
 
 def why_not_plain(module: nn.Module) -> str | None:
@@ -18,11 +26,21 @@ def why_not_plain(module: nn.Module) -> str | None:
             "is parametrised; torch.nn.utils.parametrize.remove_parametrizations writes its "
             "weight out"
         )
-    if is_hooked(module):
+    for hook in _hooks(module, *_FORWARD):
+        for parent in type(hook).__mro__:
+            if parent.__name__ in _REMOVED_BY:
+                return f"computes its weight at each call; {_REMOVED_BY[parent.__name__]} ends that"
         return "carries a forward hook, which merging would lose; remove the hook"
-    if "forward" in vars(module):
-        return "has a forward set on the module itself, not its class's"
+    if _hooks(module, *_BACKWARD):
+        return "carries a backward hook, which merging would lose; remove the hook"
+    for name in vars(module):
+        if callable(getattr(type(module), name, None)):
+            return f"has a {name} set on the module itself, not its class's"
     return None
+
+
+def _hooks(module: nn.Module, *places: str) -> list[object]:
+    return [hook for place in places for hook in vars(module).get(place, {}).values()]
 
 
 def is_plain(module: object, *classes: type[nn.Module]) -> bool:

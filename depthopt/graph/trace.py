@@ -3,9 +3,8 @@
 import contextlib
 import io
 import logging
-import sys
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -13,28 +12,23 @@ from timm.layers import (
     BatchNormAct2d,
     Conv2dSame,
     DropPath,
-    drop_path,
-    get_notrace_functions,
-    get_notrace_modules,
 )
 from torch import Tensor, fx, nn
-from torchvision.ops import StochasticDepth, stochastic_depth
+from torchvision.ops import StochasticDepth
 
-import depthopt
-from depthopt.core.inputs import InputSize, size_text
+from depthopt.core.inputs import InputSize, InputSpec, size_text
 from depthopt.errors import ModelError
 from depthopt.graph import training
 from depthopt.graph.convolutions import resolved_same_padding
 from depthopt.graph.examples import blank, in_order
-from depthopt.graph.in_place import LINE, Observer, make_out_of_place
+from depthopt.graph.in_place import Observer, make_out_of_place
 from depthopt.graph.network import TracedNetwork, keep_interface, reroute
 from depthopt.graph.original import copied
 from depthopt.graph.plain import is_plain
+from depthopt.graph.tracer import Tracer, chance, line_of, own_chance
 from depthopt.graph.verify import Original, one_tensor
 
 logger = logging.getLogger(__name__)
-
-_NOT_THE_USERS = tuple(str(Path(str(package.__file__)).parent) for package in (torch, depthopt))
 
 _DROPOUTS = (
     nn.Dropout,
@@ -45,110 +39,6 @@ _DROPOUTS = (
     nn.FeatureAlphaDropout,
     StochasticDepth,
 )
-
-
-class _Tracer(fx.Tracer):
-    """Traces with timm's no-trace modules as leaves, and knows where it is."""
-
-    def __init__(self, opaque: frozenset[str] = frozenset()) -> None:
-        super().__init__(autowrap_functions=(*get_notrace_functions(), drop_path, stochastic_depth))
-        self._leaves = (*get_notrace_modules(), DropPath, StochasticDepth, nn.Conv2d, nn.Linear)
-        self._opaque = opaque
-        self._path: list[str] = []
-        self._context: object = None
-        self.innermost = ""
-        self.features: fx.Node | None = None
-
-    def trace(self, root: Any, concrete_args: dict[str, Any] | None = None) -> fx.Graph:
-        self._context = _context()
-        return super().trace(root, concrete_args)
-
-    def path(self) -> str:
-        """The path of the module that runs now; empty for the network itself."""
-        return self._path[-1] if self._path else ""
-
-    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return (
-            module_qualified_name in self._opaque
-            or isinstance(m, self._leaves)
-            or super().is_leaf_module(m, module_qualified_name)
-        )
-
-    def call_module(
-        self,
-        m: nn.Module,
-        forward: Callable[..., Any],
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-    ) -> Any:
-        try:
-            path = self.path_of_module(m)
-        except NameError:
-            return self._call_made(m, forward, args, kwargs)
-        self._path.append(path)
-        try:
-            return super().call_module(m, forward, args, kwargs)
-        except Exception:
-            self.innermost = self.innermost or self._path[-1]
-            raise
-        finally:
-            self._path.pop()
-
-    def _call_made(
-        self,
-        module: nn.Module,
-        forward: Callable[..., Any],
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-    ) -> Any:
-        """Go through a module that ``forward`` makes, such as a slice of a ``Sequential``."""
-        if any(True for _ in module.parameters(recurse=False)):
-            raise ValueError(f"it makes a new {type(module).__name__} whenever it runs")
-        return forward(*args, **kwargs)
-
-    def create_node(self, *args: Any, **kwargs: Any) -> fx.Node:
-        if _context() != self._context:
-            raise ValueError(
-                "it runs in part without gradients or in another precision (torch.no_grad, "
-                "torch.autocast), which a traced network would not"
-            )
-        node = super().create_node(*args, **kwargs)
-        node.meta[LINE] = _line()
-        return node
-
-    def create_arg(self, a: Any) -> Any:
-        if isinstance(a, Tensor) and a.grad_fn is not None:
-            raise ValueError("it computes with weights that tracing does not see it read")
-        return super().create_arg(a)
-
-    def record_features(self, model: nn.Module) -> None:
-        """Keep the node that ``model.forward_features`` returns while it is traced."""
-        original = getattr(model, "forward_features", None)
-        if original is None:
-            return
-
-        def recorded(*args: Any, **kwargs: Any) -> Any:
-            value = original(*args, **kwargs)
-            self.features = value.node if isinstance(value, fx.Proxy) else None
-            return value
-
-        model.__dict__["forward_features"] = recorded
-
-
-def _context() -> tuple[bool, bool, bool]:
-    return (
-        torch.is_grad_enabled(),
-        torch.is_autocast_enabled("cpu"),
-        torch.is_autocast_enabled("cuda"),
-    )
-
-
-def _line() -> str:
-    """Where the user's code is: the innermost line that is neither torch's nor depthopt's."""
-    frame = sys._getframe(1)  # noqa: SLF001 - traceback's own is hundreds of times slower
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(_NOT_THE_USERS):
-        frame = frame.f_back
-    return f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}"
 
 
 def trace(model: nn.Module, input_size: InputSize, *, proven: bool = True) -> TracedNetwork:
@@ -180,7 +70,10 @@ def trace(model: nn.Module, input_size: InputSize, *, proven: bool = True) -> Tr
     original = Original.of(own, input_size) if proven and not _is_meta(own) else None
     for module in list(own.modules()):
         _split_norm_activations(module)
-    graph_module = _traced(own)
+    names = None
+    if isinstance(input_size, InputSpec):
+        names = tuple(each.name for each in input_size.inputs)
+    graph_module = _traced(own, names)
     graph_module.meta["input_size"] = input_size
     graph_module.meta["stays_in_evaluation"] = stays_in_evaluation
     _observe(graph_module, input_size)
@@ -210,60 +103,89 @@ def _split(both: Any) -> nn.Sequential:
     return nn.Sequential(norm, both.drop, both.act).train(both.training)
 
 
-def _traced(model: nn.Module) -> TracedNetwork:
+def _traced(model: nn.Module, inputs: Collection[str] | None) -> TracedNetwork:
     """The network as it is in evaluation mode, and what in it follows the mode of training."""
     opaque: frozenset[str] = frozenset()
     while True:
-        graph, features, opaque, readers = _trace_around_failures(model, opaque)
-        if not readers:
-            following: list[fx.Node] = []
+        traced = _trace_around_failures(model, inputs, opaque)
+        opaque = traced.opaque
+        if not traced.readers:
+            found = training.Difference(None)
             break
-        found = _difference_in_training(model, graph, opaque)
+        try:
+            trained = _trace_around_failures(model.train(), inputs, opaque)
+        finally:
+            model.eval()
+        if trained.opaque != opaque:
+            opaque = trained.opaque
+            continue
+        found = training.difference(model, traced.graph, trained.graph)
         if found.first is None:
-            following = found.following
             break
-        own = {n for n in readers if n and not _holds_convolutions(model.get_submodule(n))}
+        own = {n for n in traced.readers if n and not _holds_convolutions(model.get_submodule(n))}
         if not own:
             raise training.refuse(found.first, model)
         opaque |= own
-    network = TracedNetwork(model, graph, type(model).__name__)
+    network = TracedNetwork(model, traced.graph, type(model).__name__)
     network.meta["opaque"] = tuple(sorted(opaque))
-    keep_interface(network, model, features)
-    training.follow_training(network, following)
+    network.meta["more_in_training"] = found.more_outputs
+    keep_interface(network, model, traced.features)
+    training.follow_training(network, found.following)
     return network
 
 
-Trace = tuple[fx.Graph, fx.Node | None, frozenset[str], set[str]]
+@dataclass(frozen=True, slots=True)
+class _Trace:
+    """One pass of the tracer.
+
+    Attributes:
+        graph: of the network.
+        features: the node of what ``forward_features`` gives.
+        opaque: paths of the modules that were not traced into.
+        readers: paths of the modules that read their mode.
+    """
+
+    graph: fx.Graph
+    features: fx.Node | None
+    opaque: frozenset[str]
+    readers: set[str]
 
 
-def _trace_around_failures(model: nn.Module, opaque: frozenset[str]) -> Trace:
-    """The graph, its features, its opaque leaves, and the modules that read their mode."""
+def _trace_around_failures(
+    model: nn.Module, inputs: Collection[str] | None, opaque: frozenset[str]
+) -> _Trace:
+    watching = False
     while True:
-        tracer = _Tracer(opaque)
+        tracer = Tracer(inputs, opaque, watching=watching)
         tracer.record_features(model)
         try:
-            with torch.enable_grad(), training.reads_of_training(tracer.path) as readers:
+            with (
+                torch.enable_grad(),
+                own_chance(),
+                training.reads_of_training(tracer.path) as readers,
+            ):
+                before = chance()
                 graph = tracer.trace(model)
+                drawn = chance() != before
         except Exception as error:
-            if not tracer.innermost or tracer.innermost in opaque:
+            failed = tracer.innermost
+            while failed in opaque:  # the module around it makes the difference
+                failed = failed.rpartition(".")[0]
+            if not failed:
                 message = str(error).partition("\n")[0]
-                raise ModelError(f"{type(model).__name__} cannot be traced: {message}") from error
-            logger.info("tracing fails inside %s (%s): opaque", tracer.innermost, error)
-            opaque |= {tracer.innermost}
+                raise ModelError(
+                    f"{type(model).__name__} cannot be traced{line_of(error)}: {message}; what "
+                    "cannot be traced may be in a module of its own, without convolutions"
+                ) from error
+            logger.info("tracing fails inside %s (%s): opaque", failed, error)
+            opaque |= {failed}
             continue
         finally:
             vars(model).pop("forward_features", None)
-        return graph, tracer.features, opaque, readers
-
-
-def _difference_in_training(
-    model: nn.Module, graph: fx.Graph, opaque: frozenset[str]
-) -> training.Difference:
-    try:
-        trained = _trace_around_failures(model.train(), opaque)[0]
-    finally:
-        model.eval()
-    return training.difference(model, graph, trained)
+        if drawn and not watching:
+            watching = True  # to see where
+            continue
+        return _Trace(graph, tracer.features, opaque, readers)
 
 
 def _stays_in_evaluation(model: nn.Module) -> tuple[str, ...]:
@@ -288,7 +210,9 @@ def _holds_convolutions(module: nn.Module) -> bool:
 def _is_meta(model: nn.Module) -> bool:
     if not any(parameter.is_meta for parameter in model.parameters()):
         return False
-    logger.info("%s lies on the meta device: not proven to be what is traced", type(model).__name__)
+    logger.warning(
+        "%s lies on the meta device: not proven to be what is traced", type(model).__name__
+    )
     return True
 
 

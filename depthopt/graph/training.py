@@ -63,10 +63,12 @@ class Difference:
     Attributes:
         first: the first node that does in more than its argument ``training``; None if none does.
         following: the nodes of the graph in evaluation mode that differ in that argument alone.
+        more_outputs: whether there are further outputs in training.
     """
 
     first: fx.Node | None
     following: list[fx.Node] = field(default_factory=list)
+    more_outputs: bool = False
 
 
 def difference(model: nn.Module, evaluated: fx.Graph, trained: fx.Graph) -> Difference:
@@ -78,7 +80,7 @@ def difference(model: nn.Module, evaluated: fx.Graph, trained: fx.Graph) -> Diff
         trained: in training mode; outputs beside the first, such as those of auxiliary
             classifiers, are taken out of it.
     """
-    _leave_first_output(trained)
+    more_outputs = _leave_first_output(trained)
     place: dict[fx.Node, int] = {}
     following: list[fx.Node] = []
     others = list(trained.nodes)
@@ -94,7 +96,7 @@ def difference(model: nn.Module, evaluated: fx.Graph, trained: fx.Graph) -> Diff
             following.append(one)
     if len(others) != len(evaluated.nodes):
         return Difference(others[-1])
-    return Difference(None, following)
+    return Difference(None, following, more_outputs)
 
 
 def follow_training(network: fx.GraphModule, nodes: list[fx.Node]) -> None:
@@ -123,7 +125,8 @@ def refuse(node: fx.Node, model: nn.Module) -> ModelError:
     )
 
 
-def _leave_first_output(graph: fx.Graph) -> None:
+def _leave_first_output(graph: fx.Graph) -> bool:
+    """Take out further outputs, and what only they need; whether there were any."""
     output = next(iter(reversed(graph.nodes)))
     value = output.args[0]
     while not isinstance(value, fx.Node) and value:
@@ -133,6 +136,8 @@ def _leave_first_output(graph: fx.Graph) -> None:
         for node in reversed(graph.nodes):
             if not node.users and node.op not in {"placeholder", "output"}:
                 graph.erase_node(node)
+        return True
+    return False
 
 
 def _same_constant(model: nn.Module, one: fx.Node, other: fx.Node) -> bool:

@@ -22,6 +22,14 @@ EXACT = 1e-10
 
 Scalar = bool | int | float | str | None
 
+_ABSENT = object()
+
+_DEEPEST = 4
+"""How deep in what a module holds its state is looked for."""
+
+_OWN = frozenset(vars(nn.Module()))
+"""What torch itself keeps in a module."""
+
 
 @dataclass(frozen=True, slots=True)
 class Original:
@@ -75,7 +83,7 @@ class Original:
             ModelError: it does not; the first module or line that differs is named.
         """
         run = Observer(traced)
-        with repeatable_random(traced):
+        with torch.no_grad(), repeatable_random(traced):
             found = run.run(*in_order(traced, cloned(self.inputs)))
         # Clones are made to be written into.
         if wrong := [write for write in run.writes if write.written.target != "clone"]:
@@ -251,29 +259,36 @@ def _state(network: nn.Module) -> dict[str, object]:
     for path, module in network.named_modules():
         prefix = f"{path}." if path else ""
         for name, value in vars(module).items():
-            if not name.startswith("_") or isinstance(value, (bool, int, float, str)):
-                found |= {prefix + name + at: one for at, one in _scalars(value)}
+            if name not in _OWN:
+                found |= {prefix + name + at: one for at, one in _scalars(value, _DEEPEST)}
         tensors = (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False))
         found |= {prefix + name: tensor._version for name, tensor in tensors}  # noqa: SLF001
     return found
 
 
-def _scalars(value: object) -> Iterator[tuple[str, Scalar]]:
+def _scalars(value: object, depth: int) -> Iterator[tuple[str, Scalar]]:
+    """Numbers, words and lengths in what a module holds, by where they are."""
     if value is None or isinstance(value, (bool, int, float, str)):
         yield "", value
-    elif isinstance(value, dict):
-        for key, one in value.items():
-            if isinstance(one, (bool, int, float, str)):
-                yield f"[{key!r}]", one
-    elif isinstance(value, (list, tuple)):
-        for i, one in enumerate(value):
-            if isinstance(one, (bool, int, float, str)):
-                yield f"[{i}]", one
+        return
+    if depth == 0 or isinstance(value, (Tensor, nn.Module, type)) or callable(value):
+        return
+    parts: Mapping[Any, object] = {}
+    if isinstance(value, dict):
+        parts = {f"[{key!r}]": part for key, part in value.items()}
+    elif isinstance(value, (list, tuple, set, frozenset)):
+        yield " (its length)", len(value)
+        if not isinstance(value, (set, frozenset)):
+            parts = {f"[{i}]": part for i, part in enumerate(value)}
+    elif hasattr(value, "__dict__"):
+        parts = {f".{name}": part for name, part in vars(value).items()}
+    for at, part in parts.items():
+        yield from ((at + inner, one) for inner, one in _scalars(part, depth - 1))
 
 
 def _changed(before: dict[str, object], after: dict[str, object]) -> str:
     names = before.keys() | after.keys()
-    return min(name for name in names if before.get(name) != after.get(name))
+    return min(name for name in names if before.get(name, _ABSENT) != after.get(name, _ABSENT))
 
 
 def _refuse_change(
@@ -309,7 +324,7 @@ def _first_difference(network: nn.Module, traced: fx.GraphModule, inputs: Inputs
             between = _between(traced, last, name) or at
             return f"what reaches {what} from {last} on is something else{between}"
         if not alike(gave, its_gave):
-            return f"{what} gives something else{at}: it does not do what its class says"
+            return f"{what} gives something else{at}: its code, a hook or its weights change"
         last = name
     if len(calls) != len(its):
         return f"modules run {len(calls)} times, {len(its)} times where traced; the last is {last}"
@@ -323,7 +338,7 @@ def _between(traced: fx.GraphModule, begin: str, end: str | None) -> str:
     for node in traced.graph.nodes:
         if node.op == "call_module" and node.target == end:
             break
-        if inside and node.op != "placeholder" and node.meta.get(LINE):
+        if inside and node.op not in {"placeholder", "output"} and node.meta.get(LINE):
             lines.append(node.meta[LINE])
         inside = inside or node.target == begin
     return f" ({', '.join(dict.fromkeys(lines))})" if lines else ""

@@ -1,17 +1,21 @@
 """The classes of images in files, by a saved network."""
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from timm.data.readers.img_extensions import IMG_EXTENSIONS
 
 from depthopt.core.inputs import called, image_size
 from depthopt.data.dataset import Preprocessing
+from depthopt.data.decode import EXTENSIONS
 from depthopt.data.images import ImageFile, ImageSplit
+from depthopt.data.names import LeftOut, is_litter, why_left_out
 from depthopt.errors import ArtefactError, DataError
 from depthopt.export.saved import SavedModel, load, load_saved
+
+logger = logging.getLogger(__name__)
 
 _BATCH = 32
 
@@ -75,11 +79,27 @@ def image_files(paths: Sequence[Path]) -> Iterator[Path]:
             if not path.exists():
                 raise DataError(f"{path} does not exist")
             yield path
+        else:
+            yield from _below(path)
+
+
+def _below(folder: Path) -> list[Path]:
+    left, inside = LeftOut(), []
+    for path in sorted(folder.rglob("*")):
+        if path.is_dir() or is_litter(path.name):
             continue
-        inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in IMG_EXTENSIONS)
-        if not inside:
-            raise DataError(f"{path} holds no images ({', '.join(IMG_EXTENSIONS)})")
-        yield from inside
+        within = ("x", *path.relative_to(folder).parts[:-1])  # the folder itself may be hidden
+        why = why_left_out(within, path.name) if path.is_file() else "broken links"
+        if why is None:
+            inside.append(path)
+        else:
+            left.add(why, str(path))
+    remarks = "; ".join(left.remarks())
+    if not inside:
+        raise DataError(f"{folder} holds no images ({remarks or ', '.join(sorted(EXTENSIONS))})")
+    if remarks:
+        logger.warning("%s: %s", folder, remarks)
+    return inside
 
 
 def _preprocessing(saved: SavedModel, folder: Path) -> Preprocessing:

@@ -54,6 +54,62 @@ def test_a_file_is_read_with_the_weights_that_it_names(tmp_path):
     assert side(parted, tmp_path).sha256 != both.sha256
 
 
+def in_constants(path):
+    """The same weights in nodes instead of initialisers."""
+    model = onnx.load(path)
+    held = list(model.graph.initializer)
+    nodes = [onnx.helper.make_node("Constant", [], [t.name], value=t) for t in held]
+    nodes += list(model.graph.node)
+    del model.graph.initializer[:], model.graph.node[:]
+    model.graph.node.extend(nodes)
+    return model
+
+
+def test_weights_in_nodes_count_as_those_in_initialisers(tmp_path):
+    path = convolutions(tmp_path / "model.onnx", 3)
+    onnx.save(in_constants(path), tmp_path / "constants.onnx")
+    assert side(tmp_path / "constants.onnx", tmp_path).parameters == side(path, tmp_path).parameters
+    beside = in_constants(path)
+    onnx.external_data_helper.convert_model_to_external_data(
+        beside, location="w.bin", size_threshold=0, convert_attribute=True
+    )
+    onnx.save(beside, tmp_path / "beside.onnx")
+    before = side(tmp_path / "beside.onnx", tmp_path)
+    files = [tmp_path / "beside.onnx", tmp_path / "w.bin"]
+    assert before.size_bytes == sum(file.stat().st_size for file in files)
+    content = bytearray(files[1].read_bytes())
+    content[3] ^= 1
+    files[1].write_bytes(content)
+    assert side(files[0], tmp_path).sha256 != before.sha256
+
+
+@pytest.mark.parametrize(
+    ("location", "message"),
+    [
+        ("gone.bin", r"keeps weights in .*gone.bin, which does not exist; put it there"),
+        ("../out.bin", r"keeps weights in '../out.bin', outside of its folder"),
+        ("/etc/hostname", "outside of its folder"),
+        (r"..\out.bin", "outside of its folder"),
+        (r"C:\out.bin", "outside of its folder"),
+        ("", "outside of its folder"),
+    ],
+)
+def test_files_of_weights_that_are_not_there_or_not_beside_are_named(location, message, tmp_path):
+    model = onnx.load(convolutions(tmp_path / "model.onnx", 1))
+    onnx.external_data_helper.convert_model_to_external_data(
+        model, location="w.bin", size_threshold=0
+    )
+    onnx.save(model, tmp_path / "model.onnx")
+    model = onnx.load(tmp_path / "model.onnx", load_external_data=False)
+    for entry in model.graph.initializer[0].external_data:
+        entry.value = location if entry.key == "location" else entry.value
+    onnx.save(model, tmp_path / "model.onnx")
+    (tmp_path.parent / "out.bin").write_bytes(b"")
+    with pytest.raises(ModelError, match=message) as caught:
+        side(tmp_path / "model.onnx", tmp_path)
+    assert "\n" not in str(caught.value)
+
+
 def test_a_network_that_does_not_run_is_named(tmp_path):
     value = onnx.helper.make_tensor_value_info
     seven = onnx.numpy_helper.from_array(np.array([7, -1]), "shape")

@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -109,6 +110,19 @@ def test_json_holds_the_likeliest_first(
         first, second = entry["probabilities"]
         assert 1 >= first >= second > 0
         assert len(set(entry["classes"]) & set(NAMES)) == 2
+
+
+def test_what_is_no_image_in_a_folder_is_left_out_and_told(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    shutil.copytree(folder / "images", folder / "images" / ".thumbnails")
+    (folder / "images" / "._0.png").write_bytes(b"")
+    Image.open(folder / "images" / "0.png").save(folder / "images" / "3.webp")
+    found = predict(folder / "net", [folder / "images"])
+    assert [Path(seen.image).name for seen in found] == ["0.png", "1.png", "3.webp", "2.png"]
+    (message,) = (record.getMessage() for record in caplog.records)
+    assert "5 files are left out: 4 in .thumbnails/" in message
+    assert "1 .txt files" in message
 
 
 def test_classes_without_names_are_numbers(grey: tuple[nn.Module, Plan], folder: Path) -> None:

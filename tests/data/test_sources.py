@@ -45,15 +45,15 @@ def make_shards(folder, *, names=("x-train-0000", "x-train-0001", "x-validation-
     return folder
 
 
-def pixels_and_labels(split):
+def pixels_and_labels(split, row=4):
     images, labels = zip(*split.batches(4), strict=True)
-    return torch.cat(images)[:, 0, 4, 4], torch.cat(labels)
+    return torch.cat(images)[:, 0, row, 4], torch.cat(labels)
 
 
-def check(data, train, test):
+def check(data, train, test, row=4):
     assert (len(data.train), len(data.calibration), len(data.test)) == (train, 4, test)
     for split in (data.train, data.calibration, data.test):
-        pixels, labels = pixels_and_labels(split)
+        pixels, labels = pixels_and_labels(split, row)
         assert torch.equal(pixels, 100.0 * labels + 50)
 
 
@@ -91,6 +91,96 @@ def test_bad_shards_are_refused_in_one_line(tmp_path):
     refused(r"y-train.tar:lonely.png has no class; expected a number in lonely.cls")
     (folder / "y-train.tar").write_bytes((folder / "x-train-0.tar").read_bytes()[:3000])
     refused(r"y-train.tar is not a whole, uncompressed shard")
+    with tarfile.open(folder / "y-train.tar", "w") as tar:
+        put(tar, "twice.png", png(5))
+        put(tar, "twice.webp", png(5))
+    refused(r"y-train.tar:twice.webp is a second image of twice; keep one of them")
+
+
+def test_what_is_left_out_of_shards_is_told(tmp_path, caplog):
+    folder = make_shards(tmp_path / "shards")
+    with tarfile.open(folder / "y-train.tar", "w") as tar:
+        for name in ("._a.jpg", "a.tif", "a.json", "b.heic"):
+            put(tar, name, png(50))
+        for key in "ab":
+            put(tar, f"{key}.cls", b"0")
+    for name in ("x-train-7.tar.gz", "more.tar", ".DS_Store"):
+        (folder / name).write_bytes(b"")
+    with caplog.at_level(logging.WARNING):
+        check(load_dataset("wds/shards", root=tmp_path, **VIEW), train=9, test=6)
+    (message,) = (record.getMessage() for record in caplog.records)
+    assert message.startswith("wds/shards: 3 files are left out: ")
+    assert "1 .gz files (such as x-train-7.tar.gz)" in message
+    assert "1 shards without train, val or test in their names (such as more.tar)" in message
+    assert "1 .heic files with a class but no image" in message
+
+
+def awkward(value):
+    """A grey of 16 bits, and an image that EXIF turns: both of one value, the upper half black."""
+    pixels = np.full((8, 8), value, np.uint16)
+    pixels[:4] = 0
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    for image in (Image.fromarray(pixels * 257), Image.fromarray(pixels.astype(np.uint8))):
+        content = io.BytesIO()
+        image.save(content, "PNG", **({} if image.mode == "I;16" else {"exif": exif}))
+        yield content.getvalue()
+
+
+def make_awkward(root, source):
+    """Twelve images to train on, six to test on."""
+    contents = [[*awkward(50), *awkward(150)][i % 4] for i in range(12)]
+    labels = [[0, 0, 1, 1][i % 4] for i in range(12)]
+    if source == "hfds":
+        datasets = pytest.importorskip("datasets")
+        features = datasets.Features({"img": datasets.Image(), "label": datasets.Value("int64")})
+        rows = datasets.Dataset.from_dict(
+            {"img": [{"bytes": content} for content in contents], "label": labels},
+            features=features,
+        )
+        parts = {"train": rows, "test": rows.select(range(4))}
+        datasets.DatasetDict(parts).save_to_disk(root / "saved")
+        return f"hfds/{root / 'saved'}"
+    if source == "wds":
+        for name, several in (("x-train.tar", contents), ("x-val.tar", contents[:4])):
+            with tarfile.open(root / name, "w") as tar:
+                for i, content in enumerate(several):
+                    put(tar, f"{i}.png", content)
+                    put(tar, f"{i}.cls", str(labels[i]).encode())
+        return "wds/."
+    for split, several in (("train", contents), ("val", contents[:4])):
+        for i, content in enumerate(several):
+            folder = root / split / "ab"[labels[i]]
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / f"{i}.png").write_bytes(content)
+    return "torch/image_folder" if source == "torch" else f"folder:{root}"
+
+
+@pytest.mark.parametrize("source", ["folder", "wds", "hfds", "torch"])
+def test_every_source_reads_images_alike(source, tmp_path, caplog):
+    with caplog.at_level(logging.WARNING):
+        data = load_dataset(make_awkward(tmp_path, source), root=tmp_path, **VIEW)
+    check(data, train=8, test=4, row=6)
+    assert all(not images[:, :, :3].any() for images, _ in data.test.batches(4))
+    (message,) = (record.getMessage() for record in caplog.records)
+    assert message.startswith("of 16 images, 8 are turned or mirrored by their EXIF orientation")
+    assert "; 8 are grey in more than 8 bits" in message
+
+
+def test_torchvisions_own_folders_may_have_no_hidden_class(tmp_path):
+    make_awkward(tmp_path, "torch")
+    (tmp_path / "train" / ".thumbnails").mkdir()
+    (tmp_path / "train" / ".thumbnails" / "0.png").write_bytes(png(0))
+    with pytest.raises(DataError, match=r"takes the folder \.thumbnails for a class; delete it"):
+        load_dataset("torch/image_folder", root=tmp_path, **VIEW)
+
+
+def test_a_column_that_holds_no_images_is_named(tmp_path):
+    datasets = pytest.importorskip("datasets")
+    rows = datasets.Dataset.from_dict({"image": [[1, 2]], "label": [0]})
+    datasets.DatasetDict({"train": rows}).save_to_disk(tmp_path / "saved")
+    with pytest.raises(DataError, match="saved holds no images in its column image"):
+        load_dataset(f"hfds/{tmp_path / 'saved'}", **VIEW)
 
 
 def test_hugging_face_data_sets_are_read_by_index(tmp_path):
