@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import torch
 from torch import fx, nn
 
 from depthopt.core.chain import Layer, Unused
@@ -76,6 +77,8 @@ def _behind_norm(network: Network, conv: fx.Node) -> fx.Node:
 
 def _hidden(node: fx.Node, module: nn.Module | None) -> Iterator[Unused]:
     """The convolutions that an opaque leaf holds."""
+    if isinstance(module, torch.jit.ScriptModule):
+        yield Unused(str(node.target), "is TorchScript; give the module that it was made of")
     parts = () if module is None else module.modules()
     count = sum(isinstance(part, nn.Conv2d) and part is not module for part in parts)
     if count:

@@ -3,6 +3,7 @@
 import contextlib
 import inspect
 import operator
+import os
 import random
 import sys
 import traceback
@@ -22,7 +23,7 @@ from depthopt.graph.in_place import IN_PLACE, LINE
 _SEED = 20
 """Of random numbers that a network draws while it is traced; the proof's is another."""
 
-_NOT_THE_USERS = tuple(str(Path(str(package.__file__)).parent) for package in (torch, depthopt))
+_NOT_THE_USERS = tuple(f"{Path(str(each.__file__)).parent}{os.sep}" for each in (torch, depthopt))
 
 
 class Tracer(fx.Tracer):
@@ -39,7 +40,10 @@ class Tracer(fx.Tracer):
             watching: stop where random numbers have been drawn.
         """
         super().__init__(autowrap_functions=(*get_notrace_functions(), drop_path, stochastic_depth))
-        self._leaves = (*get_notrace_modules(), DropPath, StochasticDepth, nn.Conv2d, nn.Linear)
+        self._leaves = (
+            *get_notrace_modules(),
+            *(DropPath, StochasticDepth, nn.Conv2d, nn.Linear, torch.jit.ScriptModule),
+        )
         self._inputs, self._opaque = inputs, opaque
         self._path: list[str] = []
         self._context: object = None

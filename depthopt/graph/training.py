@@ -129,8 +129,8 @@ def _leave_first_output(graph: fx.Graph) -> bool:
     """Take out further outputs, and what only they need; whether there were any."""
     output = next(iter(reversed(graph.nodes)))
     value = output.args[0]
-    while not isinstance(value, fx.Node) and value:
-        value = next(iter(value.values() if isinstance(value, dict) else value))
+    while (found := _first_part(value)) is not None:
+        value = found
     if value is not output.args[0]:
         output.args = (value,)
         for node in reversed(graph.nodes):
@@ -138,6 +138,16 @@ def _leave_first_output(graph: fx.Graph) -> bool:
                 graph.erase_node(node)
         return True
     return False
+
+
+def _first_part(value: Any) -> Any:
+    """What comes first in an output of several; None of one that is not of several."""
+    if isinstance(value, fx.Node):
+        named = isinstance(value.target, type) and issubclass(value.target, tuple)
+        return next(iter((*value.args, *value.kwargs.values())), None) if named else None
+    if isinstance(value, (tuple, list, dict)) and value:
+        return next(iter(value.values() if isinstance(value, dict) else value))
+    return None
 
 
 def _same_constant(model: nn.Module, one: fx.Node, other: fx.Node) -> bool:
