@@ -9,7 +9,7 @@ from torch import Tensor, fx, nn
 
 from depthopt.errors import ModelError
 from depthopt.extraction.extract import extract
-from depthopt.graph import in_place
+from depthopt.graph import in_place, tracer
 from depthopt.graph import trace as tracing
 from tests.strangers.registry import unlike_fresh
 
@@ -97,14 +97,14 @@ def test_nothing_is_wrong_with_the_network(network: nn.Module) -> None:
 def test_a_wrong_graph_is_caught(
     fault: object, reason: str, network: nn.Module, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    right = tracing._Tracer.trace
+    right = tracer.Tracer.trace
 
     def wrong(self: fx.Tracer, root: nn.Module, *args: object) -> fx.Graph:
         graph = right(self, root, *args)
         fault(graph)  # type: ignore[operator]
         return graph
 
-    monkeypatch.setattr(tracing._Tracer, "trace", wrong)
+    monkeypatch.setattr(tracer.Tracer, "trace", wrong)
     with pytest.raises(ModelError, match=f"does not understand Everything: .*{reason}"):
         extract(network, SIZE)
 
