@@ -497,6 +497,21 @@ def activation_in_a_plain_list() -> nn.Module:
     return Hides()
 
 
+@caught(r"k .*of the original|reads k|k is read")
+def closure_over_a_buffer() -> nn.Module:
+    """Functions are not copied with what holds them: this one reads the original's buffer."""
+
+    class Closes(Plain):
+        def prepare(self) -> None:
+            self.register_buffer("k", torch.randn(4, 1, 1))
+            self.scale = lambda x: x * self.k
+
+        def between(self, x: Tensor) -> Tensor:
+            return self.scale(x)
+
+    return Closes()
+
+
 # What depends on the data.
 
 
