@@ -266,6 +266,20 @@ class OwnDropPath(nn.Module):
         return x.div(keep) * mask.floor_()
 
 
+class ScheduledDrop(nn.Module):
+    """Drops more with each step of training, as DropBlock's schedule has it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("steps", torch.zeros((), dtype=torch.long))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return x
+        self.steps += 1
+        return x * (torch.rand(x.shape[0], 1, 1, 1, dtype=x.dtype) > 0.1 * self.steps)
+
+
 class Dropped(nn.Module):
     def __init__(self, drop: nn.Module) -> None:
         super().__init__()
@@ -280,6 +294,7 @@ _DROPS = {
     "batch": lambda: StochasticDepth(0.4, "batch"),
     "timm": lambda: DropPath(0.4),
     "own": lambda: OwnDropPath(0.4),
+    "scheduled": ScheduledDrop,
     "channels": lambda: nn.Dropout2d(0.4),
     "inplace": lambda: nn.Dropout(0.4, inplace=True),
 }
@@ -289,6 +304,7 @@ _DROPS = {
 @stranger(drop="batch")
 @stranger(drop="timm")
 @stranger(drop="own")
+@stranger(drop="scheduled")
 @stranger(drop="channels")
 @stranger(drop="inplace")
 class StochasticResNet(Classifier):

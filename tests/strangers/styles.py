@@ -532,3 +532,32 @@ class EarlyExit(Classifier):
             x = block(x)
             logits.append(head(x.mean((2, 3))))
         return torch.stack(logits, 0).mean(0)
+
+
+@stranger()
+class ChannelsOfZeros(Classifier):
+    """A shortcut's new channels are zeros, made for the batch at hand."""
+
+    def __init__(self) -> None:
+        super().__init__(12)
+        self.a = linear_bn(8, 12)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        zeros = torch.zeros(x.size(0), 4, x.size(2), x.size(3), dtype=x.dtype, device=x.device)
+        x = F.relu(self.a(x) + torch.cat([x, zeros], 1))
+        return self.head(self.neck(x).mean((2, 3)))
+
+
+@stranger()
+class Iterates(Classifier):
+    """Parts of a tensor are gone through in the network itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a = linear_bn(8, 8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        first, *others = self.a(self.stem(x)).split(2, 1)
+        x = torch.cat([first, *(F.relu(part) for part in others)], 1)
+        return self.head(self.neck(x).mean((2, 3)))

@@ -43,9 +43,8 @@ def module_unassigned(net: nn.Module, x: Tensor) -> Tensor:
 @way
 def function_unassigned(net: nn.Module, x: Tensor) -> Tensor:
     y = net.a(x)
-    F.leaky_relu(y, 0.1, inplace=True)
-    F.elu_(y)
     torch.neg_(y)
+    F.leaky_relu(y, 0.1, inplace=True)
     return net.b(y)
 
 
