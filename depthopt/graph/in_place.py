@@ -157,6 +157,8 @@ def _replace(node: fx.Node, written: fx.Node, clone: fx.Node) -> None:
 
 def statement(node: fx.Node) -> str:
     """A node in words, with the line of code that it comes from."""
+    if node.op == "output":
+        return "its output"
     name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "?")
     what = f"module {name}" if node.op == "call_module" else name
     return f"{what} ({node.meta[LINE]})" if node.meta.get(LINE) else what

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import logging
+import operator
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -21,11 +22,11 @@ from depthopt.errors import ModelError
 from depthopt.graph import training
 from depthopt.graph.convolutions import resolved_same_padding
 from depthopt.graph.examples import blank, in_order
-from depthopt.graph.in_place import Observer, make_out_of_place
+from depthopt.graph.in_place import Observer, make_out_of_place, statement
 from depthopt.graph.network import TracedNetwork, keep_interface, reroute
-from depthopt.graph.original import copied
+from depthopt.graph.original import copied, deepcopied
 from depthopt.graph.plain import is_plain
-from depthopt.graph.tracer import Tracer, chance, line_of, own_chance
+from depthopt.graph.tracer import Tracer, chance, in_words, line_of, own_chance
 from depthopt.graph.verify import Original, one_tensor
 
 logger = logging.getLogger(__name__)
@@ -74,6 +75,7 @@ def trace(model: nn.Module, input_size: InputSize, *, proven: bool = True) -> Tr
     if isinstance(input_size, InputSpec):
         names = tuple(each.name for each in input_size.inputs)
     graph_module = _traced(own, names)
+    _check_own_tensors(graph_module, model)
     graph_module.meta["input_size"] = input_size
     graph_module.meta["stays_in_evaluation"] = stays_in_evaluation
     _observe(graph_module, input_size)
@@ -112,14 +114,13 @@ def _traced(model: nn.Module, inputs: Collection[str] | None) -> TracedNetwork:
         if not traced.readers:
             found = training.Difference(None)
             break
-        try:
-            trained = _trace_around_failures(model.train(), inputs, opaque)
-        finally:
-            model.eval()
+        # On a copy: what it counts in training, it counts as it is traced.
+        training_copy = deepcopied(model).train()
+        trained = _trace_around_failures(training_copy, inputs, opaque)
         if trained.opaque != opaque:
             opaque = trained.opaque
             continue
-        found = training.difference(model, traced.graph, trained.graph)
+        found = training.difference((model, traced.graph), (training_copy, trained.graph))
         if found.first is None:
             break
         own = {n for n in traced.readers if n and not _holds_convolutions(model.get_submodule(n))}
@@ -172,10 +173,9 @@ def _trace_around_failures(
             while failed in opaque:  # the module around it makes the difference
                 failed = failed.rpartition(".")[0]
             if not failed:
-                message = str(error).partition("\n")[0]
                 raise ModelError(
-                    f"{type(model).__name__} cannot be traced{line_of(error)}: {message}; what "
-                    "cannot be traced may be in a module of its own, without convolutions"
+                    f"{type(model).__name__} cannot be traced{line_of(error)}: {in_words(error)}; "
+                    "what cannot be traced may be in a module of its own, without convolutions"
                 ) from error
             logger.info("tracing fails inside %s (%s): opaque", failed, error)
             opaque |= {failed}
@@ -186,6 +186,25 @@ def _trace_around_failures(
             watching = True  # to see where
             continue
         return _Trace(graph, tracer.features, opaque, readers)
+
+
+def _check_own_tensors(network: TracedNetwork, model: nn.Module) -> None:
+    """Refuse a graph that reads a tensor of the user's own network, not of the copy."""
+    theirs = {
+        tensor.untyped_storage().data_ptr(): name
+        for name, tensor in (*model.named_parameters(), *model.named_buffers())
+        if not tensor.is_meta
+    }
+    for node in network.graph.nodes:
+        if node.op == "get_attr":
+            tensor = operator.attrgetter(str(node.target))(network)
+            name = None if tensor.is_meta else theirs.get(tensor.untyped_storage().data_ptr())
+            if name is not None:
+                readers = ", ".join(map(statement, node.users))
+                raise ModelError(
+                    f"{readers} reads {name} of the original through a function that holds it, "
+                    "such as a lambda, which no copy would; write that as a method"
+                )
 
 
 def _stays_in_evaluation(model: nn.Module) -> tuple[str, ...]:

@@ -17,13 +17,13 @@ from timm.layers import DropPath, drop_path, get_notrace_functions, get_notrace_
 from torch import Tensor, fx, nn
 from torchvision.ops import StochasticDepth, stochastic_depth
 
-import depthopt
 from depthopt.graph.in_place import IN_PLACE, LINE
 
 _SEED = 20
 """Of random numbers that a network draws while it is traced; the proof's is another."""
 
-_NOT_THE_USERS = tuple(f"{Path(str(each.__file__)).parent}{os.sep}" for each in (torch, depthopt))
+_PACKAGES = Path(str(torch.__file__)).parent, Path(__file__).parents[1]
+_NOT_THE_USERS = tuple(f"{folder}{os.sep}" for folder in _PACKAGES)
 
 
 class Tracer(fx.Tracer):
@@ -223,6 +223,23 @@ def _line() -> str:
     while frame.f_back is not None and frame.f_code.co_filename.startswith(_NOT_THE_USERS):
         frame = frame.f_back
     return f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}"
+
+
+_IN_WORDS = {
+    "inputs to control flow": "it branches on what a tensor holds, or on how large it is",
+    "Proxy object cannot be iterated": "it loops over the parts or sizes of a tensor",
+    "'Proxy'": "it makes a Python value of a tensor, or of its size",
+    "(got Proxy)": "it makes a Python value of a tensor, or of its size",
+}
+"""What torch.fx says of values that it does not know while it traces."""
+
+
+def in_words(error: Exception) -> str:
+    """What is wrong, in one line."""
+    said = str(error)
+    return next(
+        (words for part, words in _IN_WORDS.items() if part in said), said.partition("\n")[0]
+    )
 
 
 def line_of(error: BaseException) -> str:

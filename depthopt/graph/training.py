@@ -56,6 +56,9 @@ def reads_of_training(now: Callable[[], str]) -> Iterator[set[str]]:
         delattr(nn.Module, ARGUMENT)
 
 
+Traced = tuple[nn.Module, fx.Graph]
+
+
 @dataclass(frozen=True, slots=True)
 class Difference:
     """Where the graph in training mode differs from that in evaluation mode.
@@ -71,15 +74,15 @@ class Difference:
     more_outputs: bool = False
 
 
-def difference(model: nn.Module, evaluated: fx.Graph, trained: fx.Graph) -> Difference:
+def difference(evaluation: Traced, training: Traced) -> Difference:
     """Compare two graphs of one network, node by node.
 
     Args:
-        model: what was traced.
-        evaluated: in evaluation mode.
-        trained: in training mode; outputs beside the first, such as those of auxiliary
-            classifiers, are taken out of it.
+        evaluation: the network and its graph in evaluation mode.
+        training: those in training mode; outputs beside the first, such as those of auxiliary
+            classifiers, are taken out of the graph.
     """
+    (model, evaluated), (copy, trained) = evaluation, training
     more_outputs = _leave_first_output(trained)
     place: dict[fx.Node, int] = {}
     following: list[fx.Node] = []
@@ -88,7 +91,7 @@ def difference(model: nn.Module, evaluated: fx.Graph, trained: fx.Graph) -> Diff
         place[one] = place[other] = i
         mine, its = (_arguments(node, place) for node in (one, other))
         if (one.op, one.target) != (other.op, other.target):
-            if not _same_constant(model, one, other):
+            if not _same_constant((model, one), (copy, other)):
                 return Difference(other)
         elif mine != its:
             if not _differ_in_mode(one, mine, its):
@@ -150,11 +153,11 @@ def _first_part(value: Any) -> Any:
     return None
 
 
-def _same_constant(model: nn.Module, one: fx.Node, other: fx.Node) -> bool:
+def _same_constant(one: tuple[nn.Module, fx.Node], other: tuple[nn.Module, fx.Node]) -> bool:
     """Whether both read a tensor, of one value, that was made as the network was traced."""
-    if (one.op, other.op) != ("get_attr", "get_attr"):
+    if any(node.op != "get_attr" for _, node in (one, other)):
         return False
-    mine, its = (getattr(model, str(node.target), None) for node in (one, other))
+    mine, its = (getattr(model, str(node.target), None) for model, node in (one, other))
     return isinstance(mine, Tensor) and isinstance(its, Tensor) and torch.equal(mine, its)
 
 

@@ -9,6 +9,7 @@ from torch import nn
 from depthopt.core.inputs import called, count, moved
 from depthopt.data.dataset import Batch
 from depthopt.errors import DataError
+from depthopt.graph.verify import one_tensor
 from depthopt.tasks.registry import DEFAULT, task_of
 from depthopt.tasks.task import Task
 
@@ -53,7 +54,8 @@ def evaluate(
         for inputs, answers in batches:
             if answers is None:
                 raise DataError("there is nothing to evaluate by: examples have no targets")
-            outputs, targets = called(model, moved(inputs, like)).float(), answers.to(like.device)
+            outputs = one_tensor(model, called(model, moved(inputs, like))).float()
+            targets = answers.to(like.device)
             loss += task.loss(outputs, targets).item()
             measured += task.measure(outputs, targets).item()
             images += count(inputs)
