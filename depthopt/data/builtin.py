@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.datasets import load_digits
 from torch import Tensor
 
 from depthopt.data.dataset import stratified
@@ -36,6 +35,8 @@ def digits() -> tuple[Images, Images]:
 
     The set has no split of its own: a quarter, the same in every run, is the test split.
     """
+    from sklearn.datasets import load_digits  # noqa: PLC0415 - takes two seconds
+
     bunch = load_digits()
     pixels = torch.from_numpy(np.rint(bunch.images * (255 / 16)).astype(np.uint8)).unsqueeze(1)
     labels = torch.from_numpy(bunch.target.astype(np.int64))

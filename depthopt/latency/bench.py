@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from depthopt.errors import ModelError
-from depthopt.latency.graphs.entry import ballast_graph, call_graph, entry_graphs
+from depthopt.latency.graphs.entry import EntryGraphs, ballast_graph, call_graph, entry_graphs
 from depthopt.latency.measure import Clock, Effort, ready, relative_error, sample_in_turn
 from depthopt.runtimes.base import Runtime
 from depthopt.tables.latency import LatencyKey
@@ -55,6 +55,10 @@ ACCELERATOR = Pace(macs=1e7, depthwise_macs=1e6, values=4e5, weight_bytes=1e6)
 
 _BALLASTS = 8
 """Sizes of ballast, so that keys share them."""
+
+_KEPT_BYTES = 4 << 20
+"""Of a graph that is kept from one sweep to the next. Small ones have the most nodes, and are the
+longest in the making."""
 
 _GRAPH_US = 1000.0
 _MIN_COPIES, _MAX_COPIES = 2, 96
@@ -124,6 +128,7 @@ class Bench:
         }
         self._ballast = np.ones((1, self.footprint_bytes // 4), dtype=np.float32)
         self._ballasts: dict[int, Callable[[], object]] = {}
+        self._kept: dict[LatencyKey, tuple[EntryGraphs, int]] = {}
 
     def measure(self, keys: Sequence[LatencyKey], *, sweeps: int = 1) -> Group:
         """Measure ``keys`` in turn with the network and with one another.
@@ -138,7 +143,7 @@ class Bench:
         failed: dict[LatencyKey, str] = {}
         for key in keys:
             try:
-                full, base, copies[key] = self._calls(key)
+                full, base, copies[key] = self._calls(key, sweeps)
                 full()
                 base()
             except ModelError as error:
@@ -175,11 +180,21 @@ class Bench:
         network_ms, call_ms = (np.asarray(samples[name]) for name in (_NETWORK, _CALL))
         return Group(ratios(samples), network_ms, call_ms, failed)
 
-    def _calls(self, key: LatencyKey) -> tuple[Callable[[], object], Callable[[], object], int]:
+    def _calls(
+        self, key: LatencyKey, sweeps: int
+    ) -> tuple[Callable[[], object], Callable[[], object], int]:
         """The entry's full graph and its base, ready to run, and the number of copies."""
-        copies = self._copies(key)
-        graphs = entry_graphs(key, copies=copies, batch=self.batch)
-        return self._call(graphs.full), self._call(graphs.base), copies
+        graphs = self._graphs(key, sweeps)
+        return self._call(graphs.full), self._call(graphs.base), graphs.copies
+
+    def _graphs(self, key: LatencyKey, sweeps: int) -> EntryGraphs:
+        """The entry's graphs, kept until the last of its sweeps if they are small."""
+        graphs, left = self._kept.pop(key, (None, sweeps))
+        if graphs is None:
+            graphs = entry_graphs(key, copies=self._copies(key), batch=self.batch)
+        if left > 1 and len(graphs.full) <= _KEPT_BYTES:
+            self._kept[key] = graphs, left - 1
+        return graphs
 
     def _copies(self, key: LatencyKey) -> int:
         if self.runtime.merges_siblings:

@@ -53,6 +53,8 @@ def test_runtimes_that_merge_what_lies_side_by_side_get_one_copy(kind, least, mo
     )
     key = LatencyKey(Convolution(16, 16, (1, 1)), (4, 4))
     bench = Bench(runtime, single_graph(key), batch=1, entry_seconds=0.05)
-    group = bench.measure([key], sweeps=3)
+    for sweep in range(1, 4):
+        group = bench.measure([key], sweeps=3)
+        assert bool(bench._kept) == (sweep < 3), "graphs are kept for the sweeps to come"
     assert np.isfinite(group.ratios[key]).all()
     assert least <= max(graph.count(b"weights_") // 4 for graph in graphs) <= most + 2
