@@ -6,7 +6,6 @@ import functools
 import gc
 import importlib
 import os
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -103,14 +102,3 @@ def hasty_bench(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(bench, "sample_in_turn", hasty)
     monkeypatch.setattr(bench, "_GRAPH_US", 50.0)
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _operators_are_read_once() -> Iterator[None]:
-    """Every ``torch.onnx.export`` parses ONNX Script's 500 operators anew, which takes a second."""
-    with pytest.MonkeyPatch.context() as patch:
-        if "depthopt.export.onnx" in sys.modules:
-            home = importlib.import_module("torch.onnx._internal.exporter._registration")
-            read = functools.cache(home.ONNXRegistry.from_torchlib)
-            patch.setattr(home.ONNXRegistry, "from_torchlib", staticmethod(read))
-        yield

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from depthopt.core.artefacts import write_bytes
 from depthopt.core.inputs import Inputs, called, count, first, whole_batches
 from depthopt.errors import ArtefactError, CheckFailed, DataError, ModelError
+from depthopt.export.read_once import read_once
 from depthopt.export.simplify import simplify
 from depthopt.runtimes.base import Array, Runtime, Session
 from depthopt.runtimes.registry import get_runtime
@@ -190,7 +191,7 @@ def _translated(
     else:
         own, args, kwargs, shapes = [names[0]], (inputs.contiguous(),), {}, (batch,)
     try:
-        with _quiet(), torch.no_grad():
+        with _quiet(), read_once(), torch.no_grad():
             program = torch.onnx.export(
                 copied, args, kwargs=kwargs, dynamo=True, verbose=False, opset_version=OPSET,
                 input_names=own, output_names=names[1:],
