@@ -5,6 +5,7 @@ Nothing is written into the run folder. What a stage's work is, the modules say 
 step, and a matrix product in float64.
 """
 
+import functools
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -201,12 +202,18 @@ def _measured(model: nn.Module, size: InputSize, batch: int) -> Speed:
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
             called(model.train(), inputs).square().mean().backward()
 
-    matrix = torch.randn(_SIDE, _SIDE, dtype=torch.float64, device=device)
     weights = {p.data_ptr() for p in model.parameters()}
     forward_s, step_s = _seconds(forward) / batch, _seconds(step) / batch
     saved = sum(size for pointer, size in kept.items() if pointer not in weights)
     model.zero_grad()
-    return Speed(forward_s, step_s, saved / batch, _SIDE**3 / _seconds(lambda: matrix @ matrix))
+    return Speed(forward_s, step_s, saved / batch, _macs64(device))
+
+
+@functools.cache
+def _macs64(device: torch.device) -> float:
+    """Multiply-accumulates of a second in float64."""
+    matrix = torch.randn(_SIDE, _SIDE, dtype=torch.float64, device=device)
+    return _SIDE**3 / _seconds(lambda: matrix @ matrix)
 
 
 def _seconds(work: Callable[[], object]) -> float:

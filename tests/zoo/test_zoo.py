@@ -118,6 +118,7 @@ def test_expanded_fused_and_fuse_agree(
                 assert difference(wanted, other(x)) < tolerance, plan.replaced
 
 
+@pytest.mark.parametrize("chain", SIZES[:1], indirect=True)
 @torch.no_grad()
 def test_onnx_runtime_agrees(model: nn.Module, chain: Chain, tmp_path: Path) -> None:
     model.float()
