@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from sklearn.datasets import load_digits
 
 from depthopt.data import builtin
 from depthopt.data.dataset import Preprocessing, stratified, training_steps
@@ -51,7 +52,7 @@ def test_digits_divide_into_three_disjoint_splits_that_hold_all():
     splits = (data.train, data.calibration, data.test)
     seen = torch.cat([split.pixels.flatten(1) for split in splits])
     assert [len(split) for split in splits] == [1248, 100, 449]
-    everything = torch.from_numpy(np.rint(builtin.load_digits().data * 255 / 16)).byte()
+    everything = torch.from_numpy(np.rint(load_digits().data * 255 / 16)).byte()
     assert torch.equal(seen.unique(dim=0), everything.unique(dim=0))
     assert data.calibration.targets.bincount().tolist() == pytest.approx([10] * 10, abs=1)
 
