@@ -115,7 +115,7 @@ def _check_weights(model: nn.Module) -> None:
         if not tensor.is_floating_point() or tensor.is_meta:
             continue
         # A sum is found faster, and is finite only if all is, unless it overflows.
-        if not tensor.sum(dtype=torch.float64).isfinite() and not tensor.isfinite().all():
+        if not tensor.sum().isfinite() and not tensor.isfinite().all():
             raise ModelError(f"{name} holds NaN or infinite values; load sound weights first")
 
 
