@@ -83,7 +83,8 @@ def trace(model: nn.Module, input_size: InputSize, *, proven: bool = True) -> Tr
     graph_module.recompile()
     resolved = _resolve_same_padding(graph_module)
     if original is not None:
-        original.compare(model, graph_module, bit_for_bit=not resolved)
+        on_cpu = all(parameter.is_cpu for parameter in graph_module.parameters())
+        original.compare(model, graph_module, bit_for_bit=on_cpu and not resolved)
     return graph_module
 
 

@@ -11,8 +11,9 @@ from depthopt.core.inputs import Inputs, InputSize, called, count
 from depthopt.graph.examples import batch_like
 from depthopt.graph.network import TracedNetwork
 from depthopt.graph.original import copied, deepcopied
+from depthopt.graph.runs import alike, cloned, run
 from depthopt.graph.trace import trace
-from depthopt.graph.verify import alike, cloned, difference, relative, run, typed_like
+from depthopt.graph.verify import difference, relative, typed_like
 from depthopt.shallow.fuse import fuse
 
 SEEDS, BATCHES, CALLS = (0, 1), (1, 3), 3

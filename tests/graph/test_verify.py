@@ -8,8 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from depthopt.errors import ModelError
+from depthopt.graph.runs import alike
 from depthopt.graph.trace import trace
-from depthopt.graph.verify import alike, check_rewritten, evaluating, relative
+from depthopt.graph.verify import check_rewritten, evaluating, relative
 from depthopt.shallow.fuse import fuse
 
 SIZE = (2, 6, 6)

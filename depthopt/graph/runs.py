@@ -1,0 +1,41 @@
+"""Networks run so that two runs can be compared."""
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from depthopt.core.inputs import Inputs, called
+
+
+def run(network: nn.Module, inputs: Inputs) -> Any:
+    """What a network gives without gradients; random operations draw the same every time."""
+    with torch.no_grad(), repeatable_random(network):
+        return called(network, cloned(inputs))
+
+
+def alike(one: object, other: object) -> bool:
+    """Whether two tensors are the same bit for bit, NaN included."""
+    if not (isinstance(one, Tensor) and isinstance(other, Tensor)):
+        return False
+    if one.shape != other.shape or one.dtype != other.dtype:
+        return False
+    return bool(torch.isclose(one, other, rtol=0, atol=0, equal_nan=True).all())
+
+
+def cloned(inputs: Inputs) -> Inputs:
+    """A batch that a network may write into."""
+    if isinstance(inputs, Mapping):
+        return {name: tensor.clone() for name, tensor in inputs.items()}
+    return inputs.clone()
+
+
+@contextlib.contextmanager
+def repeatable_random(network: nn.Module) -> Iterator[None]:
+    """Let random operations draw the same every time; the generators go on as before."""
+    on_gpu = {p.get_device() for p in network.parameters() if p.is_cuda}
+    with torch.random.fork_rng(devices=sorted(on_gpu)):
+        torch.manual_seed(0)
+        yield
