@@ -87,7 +87,11 @@ def export_onnx(
         raise DataError(f"{given} images cannot check an export of batch {most}; give more")
     images = typed_like(network, images)
     with evaluating(network):
-        wanted = one_tensor(network, called(network, images))
+        try:
+            wanted = one_tensor(network, called(network, images))
+        except (RuntimeError, TypeError, ValueError) as error:
+            message = str(error).partition("\n")[0]
+            raise ModelError(f"the network refuses the images: {message}") from error
     names = names or ("image", task_of(task).output)
     model = _translated(network, first(images, most), names, dynamic=batch is None)
     runtime = get_runtime("onnxruntime")

@@ -15,6 +15,7 @@ from depthopt.extraction.convolution import Layers, find_layers, layer_at
 from depthopt.extraction.network import Network, size_of
 from depthopt.extraction.sums import Sum, find_sums
 from depthopt.graph.convolutions import operator_of, sole_user
+from depthopt.graph.original import unwrapped
 from depthopt.graph.trace import trace
 
 
@@ -35,6 +36,7 @@ def extract(model: nn.Module, input_size: InputSize, *, name: str | None = None)
         ModelError: the model cannot be traced, refuses the input size, holds weights
             that are not finite, or has no convolution that could be used.
     """
+    model = unwrapped(model)
     name = name or type(model).__name__
     if not any(isinstance(module, nn.Conv2d) for module in model.modules()):
         raise ModelError(f"{name} has no convolution (torch.nn.Conv2d); nothing to make shallower")
