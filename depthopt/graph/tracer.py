@@ -229,6 +229,9 @@ _IN_WORDS = {
     "inputs to control flow": "it branches on what a tensor holds, or on how large it is",
     "Proxy object cannot be iterated": "it loops over the parts or sizes of a tensor",
     "'Proxy'": "it makes a Python value of a tensor, or of its size",
+    "positional argument but": (
+        "it gives sizes to a function one by one; give them as a tuple, torch.zeros((n, c, h, w))"
+    ),
     "(got Proxy)": "it makes a Python value of a tensor, or of its size",
 }
 """What torch.fx says of values that it does not know while it traces."""

@@ -29,6 +29,7 @@ _VIEW = "writes into a tensor of which a view is read elsewhere; write it withou
 
 REFUSED = {
     "AsksAtTheRoot": _TO_A_MODULE,
+    "ChannelsOfZeros": r"styles\.py:\d+: it gives sizes to a function one by one; give them as a",
     "ChecksItsInput": _TO_A_MODULE,
     "Flattened_len": _TO_A_MODULE,
     "Iterates": _TO_A_MODULE,
