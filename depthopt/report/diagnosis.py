@@ -13,7 +13,8 @@ from depthopt.core.inputs import Inputs, InputSize, size_text
 from depthopt.errors import DepthoptError
 from depthopt.extraction.coverage import reducible_share
 from depthopt.extraction.extract import extract
-from depthopt.graph.original import unwrapped
+from depthopt.graph.trace import trace
+from depthopt.graph.training import FollowsTraining
 from depthopt.kinds.candidates import candidates
 from depthopt.kinds.registry import KINDS
 from depthopt.shallow.prove import Finding, prove
@@ -76,12 +77,13 @@ def diagnose(
     try:
         chain = extract(model, input_size, name=name)
         proof = prove(model, input_size, images=images)
+        traced = trace(model, input_size, proven=False)  # it has just been
     except DepthoptError as error:
         return Diagnosis(name, about, refused=str(error), versions=versions)
     return Diagnosis(
         name,
         about,
-        understood=tuple(_understood(unwrapped(model), chain)),
+        understood=tuple(_understood(traced, chain)),
         left_out=tuple(_left_out(chain)),
         exact=tuple(_exact(chain)),
         proof=proof,
@@ -104,7 +106,7 @@ def _about(model: nn.Module, input_size: InputSize) -> str:
     )
 
 
-def _understood(model: nn.Module, chain: Chain) -> Iterator[str]:
+def _understood(traced: nn.Module, chain: Chain) -> Iterator[str]:
     active = sum(block.activation is not None for block in chain.blocks)
     yield f"{_many(len(chain.blocks), 'block')}, {active} of them with an activation"
     if chain.skips:
@@ -119,15 +121,16 @@ def _understood(model: nn.Module, chain: Chain) -> Iterator[str]:
         f"of {chain.conv_macs / 1e6:,.1f} million multiply-accumulates, {replaced:.1%} lie in "
         f"segments longer than one block, {merging:.1%} in such that merge into one convolution"
     )
-    random = [f"{path} ({module})" for path, module in model.named_modules() if _is_random(module)]
+    random = [f"{path} ({module})" for path, module in traced.named_modules() if _is_random(module)]
     if random:
         yield f"random in training, and kept so: {', '.join(random)}"
 
 
 def _is_random(module: nn.Module) -> bool:
     rate = getattr(module, "p", None) or getattr(module, "drop_prob", None)
-    names = type(module).__name__
-    return bool(rate) and ("Drop" in names or names == "StochasticDepth")
+    name = type(module).__name__
+    known = bool(rate) and ("Drop" in name or name == "StochasticDepth")
+    return known or isinstance(module, FollowsTraining)
 
 
 def _left_out(chain: Chain) -> Iterator[str]:

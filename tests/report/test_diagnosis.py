@@ -62,6 +62,7 @@ def test_a_network_with_dropout_is_understood() -> None:
 
 def test_what_is_left_out_is_said_with_the_reason() -> None:
     tied, sliced = of("tied"), of("sliced")
+    assert not any("random" in line for line in tied.understood), "its dropout is never called"
     assert tied.left_out[:2] == (
         "a.0: shares its weight with b.0.weight", "b.0: shares its weight with a.0.weight",
     )  # fmt: skip
