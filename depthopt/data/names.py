@@ -31,10 +31,10 @@ def natural(names: Iterable[str]) -> list[str]:
     return sorted(names, key=natural_key)
 
 
-def ties(classes: Sequence[str]) -> list[tuple[str, str]]:
+def ties(names: Sequence[str]) -> list[tuple[str, str]]:
     """Neighbours among sorted names that timm's order does not tell apart."""
-    keys = [natural_key(name)[0] for name in classes]
-    return [(classes[i - 1], classes[i]) for i in range(1, len(classes)) if keys[i - 1] == keys[i]]
+    keys = [natural_key(name)[0] for name in names]
+    return [(names[i - 1], names[i]) for i in range(1, len(names)) if keys[i - 1] == keys[i]]
 
 
 def is_litter(name: str) -> bool:

@@ -216,8 +216,7 @@ def _check_can_be_loaded(network: TracedNetwork, saved: SavedModel) -> None:
             again = {key: tuple(t.shape) for key, t in made.state_dict().items()}.get(name, "none")
             raise ModelError(
                 f"{saved.name} could not be loaded again: {name} would be {again} and is "
-                f"{tuple(tensor.shape)}; give the arguments that the original was made with, such "
-                "as arguments={'num_classes': 7}"
+                f"{tuple(tensor.shape)}; give the arguments that the original was made with"
             )
     if shapes:
         raise ModelError(

@@ -52,12 +52,6 @@ def copied(model: nn.Module) -> nn.Module:
             yet, are not finite, lie on several devices, or overlap.
     """
     model = unwrapped(model)
-    if nn.modules.module._global_forward_hooks or nn.modules.module._global_forward_pre_hooks:  # noqa: SLF001
-        raise ModelError(
-            "a hook on the forward of all modules is registered "
-            "(torch.nn.modules.module.register_module_forward_hook), which merging would lose; "
-            "remove it"
-        )
     _check_weights(model)
     made = deepcopied(model)
     for name, module in list(made.named_modules()):

@@ -35,7 +35,7 @@ def why_not_plain(module: nn.Module) -> str | None:
         return "carries a backward hook, which merging would lose; remove the hook"
     for name in vars(module):
         if callable(getattr(type(module), name, None)):
-            return f"has a {name} set on the module itself, not its class's"
+            return f"has a {name} set on the module itself, not that of its type"
     return None
 
 
@@ -43,8 +43,6 @@ def _hooks(module: nn.Module, *places: str) -> list[object]:
     return [hook for place in places for hook in vars(module).get(place, {}).values()]
 
 
-def is_plain(module: object, *classes: type[nn.Module]) -> bool:
-    """Whether a module is of one of these classes, no subclass, and does nothing else."""
-    return (
-        type(module) in classes and isinstance(module, nn.Module) and why_not_plain(module) is None
-    )
+def is_plain(module: object, *types: type[nn.Module]) -> bool:
+    """Whether a module is of one of these types, no subclass, and does nothing else."""
+    return type(module) in types and isinstance(module, nn.Module) and why_not_plain(module) is None

@@ -15,7 +15,7 @@ from depthopt.graph.first_difference import first_difference
 from depthopt.graph.in_place import Observer, statement
 from depthopt.graph.original import copied, deepcopied
 from depthopt.graph.remembered import changed, check_settled, state_of
-from depthopt.graph.runs import alike, cloned, repeatable_random, run
+from depthopt.graph.runs import alike, cloned, repeatable_random, run, without_hooks_of_all
 
 EXAMPLES = 2
 """Size of the batch that networks are compared on."""
@@ -53,6 +53,13 @@ class Original:
         before = state_of(network)
         output = one_tensor(network, _run_or_refuse(network, inputs, input_size))
         after = state_of(network)
+        with without_hooks_of_all() as any_were:
+            if any_were and not alike(run(network, inputs), output):
+                raise ModelError(
+                    "a hook on the forward of all modules changes what they give "
+                    "(torch.nn.modules.module.register_module_forward_hook), which merging would "
+                    "lose; remove it"
+                )
         if after != before:
             # What is set once, such as the size of the last input, is no more than remembered.
             again = _run_or_refuse(network, inputs, input_size)
@@ -125,7 +132,7 @@ def check_rewritten(network: nn.Module, rewritten: nn.Module, input_size: InputS
         raise ModelError(
             f"the rewritten network's outputs differ by {found:.1e} relative, where rounding "
             f"explains {allowed:.1e}; rewrite it in a type of more digits, or see what its modules "
-            "do beside what their classes say"
+            "do beside what their types say"
         )
 
 

@@ -1,13 +1,14 @@
 """What depthopt understands of a network, what it leaves out, and what was proven of it."""
 
 import platform
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 
 from torch import nn
 
+from depthopt.core.candidate import Candidate, replacing
 from depthopt.core.chain import Chain
 from depthopt.core.inputs import Inputs, InputSize, size_text
 from depthopt.errors import DepthoptError
@@ -16,7 +17,7 @@ from depthopt.extraction.extract import extract
 from depthopt.graph.trace import trace
 from depthopt.graph.training import FollowsTraining
 from depthopt.kinds.candidates import candidates
-from depthopt.kinds.registry import KINDS
+from depthopt.kinds.registry import KINDS, kind_of
 from depthopt.shallow.prove import Finding, prove
 
 _PACKAGES = (
@@ -147,20 +148,21 @@ def _left_out(chain: Chain) -> Iterator[str]:
 
 def _exact(chain: Chain) -> Iterator[str]:
     yield "a block that is kept computes the same, bit for bit; fused, to rounding"
-    kinds = tuple(name for name in KINDS.own if name != "keep")
-    found = Counter(one.kind for one in candidates(chain, kinds=kinds))
-    if found["merge"]:
-        yield (
-            f"{_many(found['merge'], 'merge')}: composed exactly, less the activations in between"
-        )
-    if found["drop"]:
-        yield f"{_many(found['drop'], 'branch', 'branches')} to drop: what is left is exact"
-    if found["fit"]:
-        yield f"{_many(found['fit'], 'fit')}: not exact; regressed on images, and scored"
+    by_kind: dict[str, list[Candidate]] = defaultdict(list)
+    for candidate in replacing(candidates(chain, kinds=KINDS.own)):
+        by_kind[candidate.kind].append(candidate)
+    for name, members in by_kind.items():
+        one, kind = members[0], kind_of(members[0])
+        what = "not exact: regressed on images, and scored"
+        if kind.is_composition(one):
+            what = "composed exactly, less the activations in between"
+        elif kind.problem(one, "fused") is None:
+            what = "what is left computes the same"
+        yield f"{_many(len(members), 'candidate')} of kind {name}: {what}"
 
 
-def _many(number: int, one: str, many: str | None = None) -> str:
-    return f"{number} {one if number == 1 else many or one + 's'}"
+def _many(number: int, one: str) -> str:
+    return f"{number} {one if number == 1 else one + 's'}"
 
 
 def _versions() -> dict[str, str]:

@@ -117,8 +117,8 @@ def apply_workload(
         channels = block.layout.out_channels
         regressing += Regression.workload(block.operator, channels, pixels=pixels, solves=solves)
     memory_bytes = observing.memory_bytes + regressing.memory_bytes
-    proving = Workload(forward_images=2 * EXAMPLES)
-    return replace(proving + observing + regressing, memory_bytes=memory_bytes)
+    tracing = Workload(forward_images=2 * EXAMPLES + 2)  # a proof, and the shapes of two networks
+    return replace(tracing + observing + regressing, memory_bytes=memory_bytes)
 
 
 def _refit(

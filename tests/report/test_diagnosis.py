@@ -91,8 +91,8 @@ def test_a_refusal_is_a_diagnosis(how: str, why: str) -> None:
 def test_what_replacing_keeps_is_said_by_kind() -> None:
     found = diagnose(timm.create_model("resnet10t", num_classes=3).eval(), (3, 32, 32))
     lines = "\n".join(found.exact)
-    assert re.search(r"\d+ branches to drop: what is left is exact", lines)
-    assert re.search(r"\d+ fits: not exact; regressed on images", lines)
+    assert re.search(r"\d+ candidates of kind drop: what is left computes the same", lines)
+    assert re.search(r"\d+ candidates of kind fit: not exact: regressed on images", lines)
 
 
 def test_a_model_without_shapes_is_a_diagnosis_too() -> None:
