@@ -3,6 +3,9 @@
 from torch import nn
 from torch.nn.utils import parametrize
 
+OWN = frozenset(vars(nn.Module()))
+"""What torch itself keeps in a module."""
+
 _FORWARD = ("_forward_hooks", "_forward_pre_hooks")
 _BACKWARD = ("_backward_hooks", "_backward_pre_hooks")
 
@@ -33,7 +36,7 @@ def why_not_plain(module: nn.Module) -> str | None:
         return "carries a forward hook, which merging would lose; remove the hook"
     if _hooks(module, *_BACKWARD):
         return "carries a backward hook, which merging would lose; remove the hook"
-    for name in vars(module):
+    for name in vars(module).keys() - OWN:
         if callable(getattr(type(module), name, None)):
             return f"has a {name} set on the module itself, not that of its type"
     return None

@@ -6,6 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from depthopt.errors import ModelError
+from depthopt.graph.plain import OWN
 
 Scalar = bool | int | float | str | None
 
@@ -14,9 +15,6 @@ _ABSENT = object()
 _DEEPEST = 4
 """How deep in what a module holds its state is looked for."""
 
-_OWN = frozenset(vars(nn.Module()))
-"""What torch itself keeps in a module."""
-
 
 def state_of(network: nn.Module) -> dict[str, object]:
     """What modules hold beside weights that can count or switch, and how often tensors changed."""
@@ -24,7 +22,7 @@ def state_of(network: nn.Module) -> dict[str, object]:
     for path, module in network.named_modules():
         prefix = f"{path}." if path else ""
         for name, value in vars(module).items():
-            if name not in _OWN:
+            if name not in OWN:
                 found |= {prefix + name + at: one for at, one in _scalars(value, _DEEPEST)}
         tensors = (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False))
         found |= {prefix + name: tensor._version for name, tensor in tensors}  # noqa: SLF001

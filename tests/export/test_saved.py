@@ -220,7 +220,7 @@ def test_what_could_not_be_loaded_again_is_not_saved(
 
 
 def test_a_network_is_loaded_in_the_type_that_it_was_saved_in(tmp_path: Path) -> None:
-    network, plan = kept(create_model("small:residual"), (3, 8, 8), "small:residual")
+    network, plan = kept(create_model("small:residual", {}), (3, 8, 8), "small:residual")
     for dtype in (torch.float64, torch.bfloat16):
         save(deepcopied(network).to(dtype), tmp_path, plan)
         assert next(load(tmp_path).parameters()).dtype == dtype

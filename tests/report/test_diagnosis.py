@@ -89,7 +89,7 @@ def test_a_refusal_is_a_diagnosis(how: str, why: str) -> None:
 
 
 def test_what_replacing_keeps_is_said_by_kind() -> None:
-    found = diagnose(create_model("small:residual"), (3, 16, 16))
+    found = diagnose(create_model("small:residual", {}), (3, 16, 16))
     lines = "\n".join(found.exact)
     assert re.search(r"\d+ candidates of kind drop: what is left computes the same", lines)
     assert re.search(r"\d+ candidates of kind fit: not exact: regressed on images", lines)
