@@ -5,7 +5,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from depthopt.cli.options import AsJson, Overrides, console, input_size_of, is_recipe
+from depthopt.cli.options import (
+    AsJson,
+    InputSizeOption,
+    Overrides,
+    console,
+    input_size_of,
+    is_recipe,
+)
 from depthopt.core.artefacts import to_json
 
 if TYPE_CHECKING:  # torch takes seconds to import; --help needs none of it
@@ -15,9 +22,7 @@ if TYPE_CHECKING:  # torch takes seconds to import; --help needs none of it
 def doctor(
     model: Annotated[str, typer.Argument(help="A model's name, or a recipe (.yaml).")],
     overrides: Overrides = None,
-    input_size: Annotated[
-        str, typer.Option(help="Channels, height and width, for a model's name.")
-    ] = "3,224,224",
+    input_size: InputSizeOption = "3,224,224",
     as_json: AsJson = False,
 ) -> None:
     """Say what is understood of a network, what is left out and why, and what is proven.

@@ -7,6 +7,7 @@ import typer
 
 from depthopt.cli.options import (
     AsJson,
+    InputSizeOption,
     Overrides,
     RunDir,
     chain_of,
@@ -23,9 +24,7 @@ from depthopt.core.chain import Chain
 def extract(
     model: Annotated[str, typer.Argument(help="A timm model's name, or a recipe (.yaml).")],
     overrides: Overrides = None,
-    input_size: Annotated[
-        str, typer.Option(help="Channels, height and width, for a model's name.")
-    ] = "3,224,224",
+    input_size: InputSizeOption = "3,224,224",
     run_dir: RunDir = None,
     as_json: AsJson = False,
     dot: Annotated[

@@ -35,6 +35,9 @@ RunDir = Annotated[
         show_default=False,
     ),
 ]
+InputSizeOption = Annotated[
+    str, typer.Option(help="Channels, height and width, for a model's name.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 

@@ -33,7 +33,7 @@ IN_PLACE: dict[object, Callable[..., Any]] = {
         "xor",
     )
 }
-
+"""The operators of statements such as ``x += y``, and those that make new values."""
 
 LINE = "line"
 """Where a node's ``meta`` holds the line of code that it comes from."""

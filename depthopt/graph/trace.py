@@ -9,11 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from timm.layers import (
-    BatchNormAct2d,
-    Conv2dSame,
-    DropPath,
-)
+from timm.layers import BatchNormAct2d, Conv2dSame, DropPath
 from torch import Tensor, fx, nn
 from torchvision.ops import StochasticDepth
 
@@ -52,8 +48,8 @@ def trace(model: nn.Module, input_size: InputSize, *, proven: bool = True) -> Tr
     one image; nodes without a tensor output have none. The network's ``meta["conv_macs"]`` holds
     the multiply-accumulates of all its convolutions for one image.
 
-    What was traced is proven to be the model: on a batch of 2 both give the same, bit for bit
-    (``depthopt.graph.verify``). On the meta device there is nothing to compare.
+    What was traced is proven to be the model: on a batch of 2 both give the same, on a CPU bit
+    for bit (``depthopt.graph.verify``). On the meta device there is nothing to compare.
 
     Args:
         model: maps (N, C, H, W), or several named inputs, to one tensor, on any device, in any

@@ -97,8 +97,9 @@ class Tracer(fx.Tracer):
         """Go through a module, and know where an error comes from."""
         try:
             path = self.path_of_module(m)
-        except NameError:
-            return self._call_made(m, forward, args, kwargs)
+        except NameError:  # forward has made it, such as a slice of a Sequential: gone through
+            _check_made(m)
+            return forward(*args, **kwargs)
         self._path.append(path)
         try:
             return super().call_module(m, forward, args, kwargs)
@@ -107,21 +108,6 @@ class Tracer(fx.Tracer):
             raise
         finally:
             self._path.pop()
-
-    def _call_made(
-        self,
-        module: nn.Module,
-        forward: Callable[..., Any],
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-    ) -> Any:
-        """Go through a module that ``forward`` makes, such as a slice of a ``Sequential``."""
-        if any(True for _ in module.parameters(recurse=False)):
-            raise ValueError(
-                f"it runs a {type(module).__name__} that is not part of it; hold that in an "
-                "attribute or a torch.nn.ModuleList"
-            )
-        return forward(*args, **kwargs)
 
     def create_node(self, *args: Any, **kwargs: Any) -> fx.Node:
         """A node that knows its line of code."""
@@ -162,6 +148,15 @@ class Tracer(fx.Tracer):
             return value
 
         model.__dict__["forward_features"] = recorded
+
+
+def _check_made(module: nn.Module) -> None:
+    """Refuse a module with weights that is not part of the network."""
+    if any(True for _ in module.parameters(recurse=False)):
+        raise ValueError(
+            f"it runs a {type(module).__name__} that is not part of it; hold that in an "
+            "attribute or a torch.nn.ModuleList"
+        )
 
 
 class _Proxy(fx.Proxy):

@@ -99,9 +99,9 @@ class Original:
     def _to_rounding(self, model: nn.Module, traced: fx.GraphModule) -> bool:
         """Whether both give the same in float64, where what rounding does is small."""
         try:
-            original = in_float64(copied(model).eval())
+            original = copied(model).eval().double()
             inputs = typed_as(torch.float64, self.inputs)
-            return difference(original, in_float64(deepcopied(traced).eval()), inputs) < EXACT
+            return difference(original, deepcopied(traced).eval().double(), inputs) < EXACT
         except RuntimeError:
             return False
 
@@ -125,7 +125,7 @@ def check_rewritten(network: nn.Module, rewritten: nn.Module, input_size: InputS
         found = difference(network, rewritten, inputs)
         allowed = torch.finfo(next(network.parameters()).dtype).eps ** 0.5
         if found > allowed:
-            exact = run(in_float64(deepcopied(network)), typed_as(torch.float64, inputs))
+            exact = run(deepcopied(network).double(), typed_as(torch.float64, inputs))
             own = relative(exact, run(network, inputs))
             found, allowed = relative(exact, run(rewritten, inputs)), max(allowed, 10 * own)
     if not found <= allowed:
@@ -148,11 +148,6 @@ def one_tensor(network: nn.Module, output: object) -> Tensor:
         f"{type(network).__name__} returns a {type(output).__name__}, not one tensor; wrap it in "
         "a module whose forward returns the tensor that counts"
     )
-
-
-def in_float64(network: nn.Module) -> nn.Module:
-    """The network, its weights in float64."""
-    return network.double()
 
 
 def difference(one: nn.Module, other: nn.Module, inputs: Inputs) -> float:
