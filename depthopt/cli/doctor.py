@@ -29,28 +29,49 @@ def doctor(
 
     The network is compared with what depthopt traces of it: bit for bit, in float64, in training
     mode, on several batches. Attach the page to a report of a fault. Of a recipe, the network is
-    taken with its checkpoint if it names one, and with random weights if not. The exit code is 1
-    if the network is refused or something compared differs.
+    taken with its checkpoint if it names one, and with random weights if not, and compared on
+    images of its data too. The exit code is 1 if the network is refused or something compared
+    differs.
     """
     from depthopt.models.registry import create_model, model_arguments  # noqa: PLC0415 - torch takes seconds
-    from depthopt.models.weights import load_weights  # noqa: PLC0415 - as above
     from depthopt.report.diagnosis import diagnose  # noqa: PLC0415 - as above
 
-    name, size, arguments, checkpoint = model, None, {}, None
     if is_recipe(model):
-        from depthopt.pipeline.recipe import load_recipe  # noqa: PLC0415 - as above
-
-        section = load_recipe(Path(model), overrides or []).model
-        name, size, arguments = section.name, section.input_size, section.arguments
-        checkpoint = section.checkpoint
-    size = size or input_size_of(input_size)
-    network = create_model(name, {**model_arguments(name, size), **arguments})
-    if checkpoint is not None:
-        load_weights(network, checkpoint)
-    found = diagnose(network.eval(), size, name=name)
+        found = _of_recipe(Path(model), overrides or [])
+    else:
+        size = input_size_of(input_size)
+        network = create_model(model, model_arguments(model, size))
+        found = diagnose(network.eval(), size, name=model)
     print(to_json(found)) if as_json else _show(found)
     if not found.sound:
         raise typer.Exit(1)
+
+
+def _of_recipe(path: Path, overrides: list[str]) -> "Diagnosis":
+    from depthopt.data.load import load_dataset  # noqa: PLC0415 - torch takes seconds
+    from depthopt.models.registry import create_model, model_arguments  # noqa: PLC0415 - as above
+    from depthopt.models.weights import load_weights  # noqa: PLC0415 - as above
+    from depthopt.pipeline.recipe import load_recipe  # noqa: PLC0415 - as above
+    from depthopt.report.diagnosis import diagnose  # noqa: PLC0415 - as above
+    from depthopt.tasks.registry import task_of  # noqa: PLC0415 - as above
+
+    recipe = load_recipe(path, overrides)
+    section, given = recipe.model, recipe.data
+    data = load_dataset(
+        given.source,
+        input_size=section.input_size,
+        calibration_images=given.calibration_images,
+        seed=recipe.seed,
+        root=given.root,
+        check=False,
+    )
+    outputs = task_of(recipe.task).width(data)
+    own = model_arguments(section.name, section.input_size, outputs)
+    network = create_model(section.name, {**own, **section.arguments})
+    if section.checkpoint is not None:
+        load_weights(network, section.checkpoint)
+    images, _ = next(data.calibration.batches(8))
+    return diagnose(network.eval(), section.input_size, name=section.name, images=images)
 
 
 def _show(found: "Diagnosis") -> None:

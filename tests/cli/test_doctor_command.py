@@ -11,7 +11,7 @@ from depthopt.models.registry import create_model
 from depthopt.models.weights import save_weights
 
 RECIPE = """
-model: {name: "small:residual", input_size: [1, 16, 16], checkpoint: weights.safetensors}
+model: {name: resnet10t, input_size: [1, 16, 16], checkpoint: weights.safetensors}
 data: {source: digits, calibration_images: 128}
 budget: {speedup: 1.5}
 """
@@ -53,7 +53,11 @@ def test_a_recipe_s_network_has_its_weights(
     Path("recipe.yaml").write_text(RECIPE)
     assert call("recipe.yaml", monkeypatch=monkeypatch) == 2
     assert "weights.safetensors does not exist" in capsys.readouterr().err
-    model = create_model("small:residual", {"channels": 1})
+    model = create_model("resnet10t", {"in_chans": 1, "num_classes": 10})
     save_weights(model, Path("weights.safetensors"))
     assert call("recipe.yaml", "--json", monkeypatch=monkeypatch) == 0, capsys.readouterr().err
-    assert "at 1x16x16" in json.loads(capsys.readouterr().out)["about"]
+    found = json.loads(capsys.readouterr().out)
+    assert "at 1x16x16" in found["about"]
+    assert found["proof"][-1] == {
+        "what": "the traced network, on 8 images", "holds": True, "detail": "bit for bit",
+    }  # fmt: skip
