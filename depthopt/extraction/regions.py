@@ -39,22 +39,22 @@ class Regions:
     def is_closed(self, source: fx.Node, end: fx.Node) -> bool:
         """Whether what lies behind ``source`` up to ``end`` has no other way in or out."""
         begin, stop = self._place[source], self._place[end]
-        inside = range(begin + 1, stop + 1)
         return (
             begin < stop
-            and all(self._first_read[i] >= begin for i in inside)
-            and all(self._last_user[i] <= stop for i in inside[:-1])
+            and min(self._first_read[begin + 1 : stop + 1]) >= begin
+            and max(self._last_user[begin + 1 : stop], default=stop) <= stop
         )
 
     def around_barriers(
         self, chain: Chain, nodes: Mapping[str, fx.Node]
     ) -> Callable[[int], tuple[int, int] | None]:
         """A function from a position to the shortest closed segment around it, if any."""
+        layers = [self._place[nodes[block.linear]] for block in chain.blocks]
         closed = [
             (start, end)
-            for start in range(len(chain.blocks))
-            for end in range(start + 2, min(len(chain.blocks), start + LONGEST) + 1)
-            if self._is_closed_segment(chain, nodes, start, end)
+            for start in range(len(layers))
+            for end in range(start + 2, min(len(layers), start + LONGEST) + 1)
+            if self._is_closed_segment(chain, nodes, layers, start, end)
         ]
         closed.sort(key=lambda segment: segment[1] - segment[0])
 
@@ -64,12 +64,17 @@ class Regions:
         return region
 
     def _is_closed_segment(
-        self, chain: Chain, nodes: Mapping[str, fx.Node], start: int, end: int
+        self,
+        chain: Chain,
+        nodes: Mapping[str, fx.Node],
+        layers: Sequence[int],
+        start: int,
+        end: int,
     ) -> bool:
         source = nodes[chain.blocks[start].input]
         last = nodes[chain.ending(start, end).output]
-        blocks = chain.blocks
-        within = all(self.holds(source, last, nodes[block.linear]) for block in blocks[start:end])
-        beside = [*blocks[max(start - 1, 0) : start], *blocks[end : end + 1]]
-        alone = not any(self.holds(source, last, nodes[block.linear]) for block in beside)
+        begin, stop = self._place[source], self._place[last]
+        beside = [*layers[max(start - 1, 0) : start], *layers[end : end + 1]]
+        within = begin < min(layers[start:end]) and max(layers[start:end]) <= stop
+        alone = not any(begin < layer <= stop for layer in beside)
         return within and alone and self.is_closed(source, last)

@@ -5,9 +5,10 @@ result is not assigned: later nodes read ``x``, not the result. Which tensors an
 is therefore observed, by torch's own count of writes, and what is read after it is rerouted.
 """
 
+import functools
 import inspect
 import operator
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,7 +79,7 @@ class Observer(fx.Interpreter):
         before = {node: _writes_so_far(each) for node, each in self.env.items()}
         value = super().run_node(n)
         changed = [node for node in before if _writes_so_far(self.env[node]) != before[node]]
-        if not changed and _is_to_write(self.module, n):
+        if not changed and _is_to_write(self.submodules, n):
             # Dropout in place writes in training alone; evaluated, it returns what it was given.
             changed = [node for node in before if _overlap(self.env[node], value)]
         while changed:
@@ -105,7 +106,7 @@ def make_out_of_place(network: fx.GraphModule, writes: list[Write]) -> None:
     """Let nodes make new values instead of writing into those of others.
 
     Args:
-        network: changed in place.
+        network: its graph is changed in place, and has to be compiled again.
         writes: as observed.
 
     Raises:
@@ -144,7 +145,6 @@ def make_out_of_place(network: fx.GraphModule, writes: list[Write]) -> None:
         now |= dict.fromkeys((write.written, *write.same), becomes)
     for node in network.graph.nodes:
         node.target = IN_PLACE.get(node.target, node.target)  # of numbers, which nothing writes to
-    network.recompile()
 
 
 def _replace(node: fx.Node, written: fx.Node, clone: fx.Node) -> None:
@@ -185,23 +185,24 @@ def _is_made_out_of_place(network: fx.GraphModule, node: fx.Node) -> bool:
     return _without_inplace(node) or _without_underscore(node)
 
 
-def _is_to_write(network: nn.Module, node: fx.Node) -> bool:
+def _is_to_write(modules: Mapping[str, nn.Module], node: fx.Node) -> bool:
     """Whether an argument or an attribute says that the node may work in place."""
     if node.kwargs.get("inplace"):
         return True
     if node.op == "call_module":
-        return bool(getattr(network.get_submodule(str(node.target)), "inplace", False))
+        return bool(getattr(modules[str(node.target)], "inplace", False))
     return (
         node.op == "call_function"
-        and _place_of_inplace(node) in range(len(node.args))
-        and bool(node.args[_place_of_inplace(node)])
+        and _place_of_inplace(node.target) in range(len(node.args))
+        and bool(node.args[_place_of_inplace(node.target)])
     )
 
 
-def _place_of_inplace(node: fx.Node) -> int:
+@functools.cache
+def _place_of_inplace(function: object) -> int:
     """The number of a function's parameter ``inplace``; -1 if it has none."""
     try:
-        names = list(inspect.signature(node.target).parameters) if callable(node.target) else []
+        names = list(inspect.signature(function).parameters) if callable(function) else []
     except (TypeError, ValueError):
         return -1
     return names.index("inplace") if "inplace" in names else -1
@@ -215,7 +216,7 @@ def _without_attribute(module: nn.Module) -> bool:
 
 
 def _without_inplace(node: fx.Node) -> bool:
-    place = _place_of_inplace(node)
+    place = _place_of_inplace(node.target)
     if place < 0:
         return False
     if place < len(node.args):
@@ -245,7 +246,9 @@ def _tensors(value: object) -> Iterator[Tensor]:
             yield from _tensors(each)
 
 
-def _writes_so_far(value: object) -> tuple[tuple[int, torch.Size], ...]:
+def _writes_so_far(value: object) -> tuple[object, ...]:
+    if isinstance(value, Tensor):
+        return value._version, value.shape  # noqa: SLF001 - torch's own count
     return tuple((tensor._version, tensor.shape) for tensor in _tensors(value))  # noqa: SLF001
 
 

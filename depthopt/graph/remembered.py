@@ -21,11 +21,14 @@ def state_of(network: nn.Module) -> dict[str, object]:
     found: dict[str, object] = {}
     for path, module in network.named_modules():
         prefix = f"{path}." if path else ""
-        for name, value in vars(module).items():
+        held = vars(module)
+        for name, value in held.items():
             if name not in OWN:
                 found |= {prefix + name + at: one for at, one in _scalars(value, _DEEPEST)}
-        tensors = (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False))
-        found |= {prefix + name: tensor._version for name, tensor in tensors}  # noqa: SLF001
+        for tensors in (held["_parameters"], held["_buffers"]):
+            for name, tensor in tensors.items():
+                if tensor is not None:
+                    found[prefix + name] = tensor._version  # noqa: SLF001 - torch's own count
     return found
 
 
