@@ -11,6 +11,8 @@ Names are imported when they are first used: torch and its kin take seconds.
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from depthopt.core.offline import keep_silent
+
 if TYPE_CHECKING:
     from depthopt.core.artefacts import load_json, save_json
     from depthopt.core.candidate import Candidate, kept_blocks
@@ -60,6 +62,8 @@ if TYPE_CHECKING:
     from depthopt.tasks.task import Task
     from depthopt.train.config import TrainConfig
     from depthopt.train.finetune import finetune
+
+keep_silent()
 
 __all__ = [
     "Activation",

@@ -20,10 +20,13 @@ def estimate(
     ] = None,
     workers: Annotated[
         int | None,
-        typer.Option(help="Spread the work over so many Ray workers.", show_default=False),
+        typer.Option(
+            help="Spread the work over so many processes of one core each.", show_default=False
+        ),
     ] = None,
     address: Annotated[
-        str | None, typer.Option(help="Of a Ray cluster, or auto.", show_default=False)
+        str | None,
+        typer.Option(help="Of a Ray cluster whose workers do it, or auto.", show_default=False),
     ] = None,
     as_json: AsJson = False,
 ) -> None:

@@ -73,7 +73,7 @@ def estimate(
             ``lambda network: depthopt.finetune(network, data, config=config)``.
         form: whether a ``merge`` is trained as one convolution, which ``regression`` then
             regresses too, or ``expanded``.
-        workers: how many of Ray's to spread the work over; None works in this process, on
+        workers: how many processes to spread the work over; None works in this process, on
             all of torch's threads. The table is the same, bit for bit, for any number of
             workers; that of ``regression`` is also the same without.
         table: entries that are known already; they are not estimated again.
@@ -85,7 +85,7 @@ def estimate(
         DataError: no images, or tensors that are not finite.
         ModelError: the chain was made for another model.
         TableError: ``table`` is of another network, estimator or number of images.
-        RuntimeUnavailable: workers are asked for and Ray is not installed.
+        RuntimeUnavailable: a cluster's workers are asked for and Ray is not installed.
     """
     check_form(form)
     if estimator == "magnitude":

@@ -1,11 +1,13 @@
-"""Independent parts of a table: one after another in this process, or on Ray's workers.
+"""Independent parts of a table: one after another here, on processes here, or on a Ray cluster.
 
-A worker has one core. One that dies takes nothing with it but the part that it was at,
-which another does again. Ray (https://docs.ray.io) is the extra ``ray``.
+A worker has one core. One that dies takes nothing with it but the parts that were under way,
+which are done again. On this machine workers are loky's (https://loky.readthedocs.io), which
+keeps to the machine; a cluster is reached through Ray (https://docs.ray.io), the extra ``ray``.
 """
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import as_completed
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -15,7 +17,10 @@ Part = TypeVar("Part")
 Entries = TypeVar("Entries")
 
 RETRIES = 3
-"""Times that a part is begun again elsewhere after its worker died."""
+"""Times that a part is begun again after its worker died."""
+
+_ONE_CORE = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+"""Environment of a worker on this machine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,10 +28,10 @@ class Workers:
     """Where parts are worked at.
 
     Attributes:
-        count: parts at a time, each on one core of a Ray worker; None works at one after
+        count: parts at a time, each on one core of a process; None works at one after
             another in this process.
-        address: of a Ray cluster, such as ``ray://host:10001`` or ``auto``; None starts
-            Ray on this machine for the time being.
+        address: of a Ray cluster, such as ``ray://host:10001`` or ``auto``; None works on this
+            machine.
     """
 
     count: int | None = None
@@ -54,28 +59,67 @@ class Workers:
         """
         if self.count is None:
             yield from ((part, work(part)) for part in parts)
+        elif self.address is None:
+            yield from _on_processes(work, parts, self.count)
         elif parts:
             ray = _ray()
-            with self._session(ray):
+            with _session(ray, self.address):
                 yield from _on_ray(ray, work, parts, self.count)
 
-    @contextlib.contextmanager
-    def _session(self, ray: Any) -> Iterator[None]:
-        """Ray, begun and ended here unless the caller has it running."""
-        own = not ray.is_initialized()
-        if own:
-            where: dict[str, Any] = {"address": self.address or "local"}
-            if self.address is None:
-                where |= {"num_cpus": self.count, "include_dashboard": False}
-            try:
-                ray.init(log_to_driver=False, logging_level="error", **where)
-            except (ConnectionError, RuntimeError, ValueError) as error:
-                raise RuntimeUnavailable(f"Ray cannot be reached at {where}: {error}") from None
+
+def _on_processes(
+    work: Callable[[Part], Entries], parts: Sequence[Part], count: int
+) -> Iterator[tuple[Part, Entries]]:
+    """On so many processes of this machine, begun and ended here."""
+    from loky import ProcessPoolExecutor  # noqa: PLC0415 - most work needs no processes
+    from loky.process_executor import TerminatedWorkerError  # noqa: PLC0415 - as above
+
+    left, deaths = list(parts), 0
+    while left:
+        executor = ProcessPoolExecutor(
+            min(count, len(left)), initializer=_keep, initargs=(work,), env=_ONE_CORE
+        )
+        futures = {executor.submit(_call_kept, part): part for part in left}
         try:
-            yield
+            for future in as_completed(futures):
+                entries = future.result()
+                left.remove(futures[future])
+                deaths = 0
+                yield futures[future], entries
+        except TerminatedWorkerError:
+            deaths += 1
+            if deaths > RETRIES:
+                raise _died("a worker ended with no word, for want of memory perhaps") from None
         finally:
-            if own:
-                ray.shutdown()
+            executor.shutdown(kill_workers=True)
+
+
+_kept: list[Callable[[Any], Any]] = []
+"""The work of this process, where it is a worker: sent once, and not with each part."""
+
+
+def _keep(work: Callable[[Any], Any]) -> None:
+    _kept[:] = [work]
+
+
+def _call_kept(part: Any) -> Any:
+    return _kept[0](part)
+
+
+@contextlib.contextmanager
+def _session(ray: Any, address: str) -> Iterator[None]:
+    """Ray, begun and ended here unless the caller has it running."""
+    own = not ray.is_initialized()
+    if own:
+        try:
+            ray.init(address, log_to_driver=False, logging_level="error")
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            raise RuntimeUnavailable(f"Ray cannot be reached at {address}: {error}") from None
+    try:
+        yield
+    finally:
+        if own:
+            ray.shutdown()
 
 
 def _on_ray(
@@ -97,10 +141,7 @@ def _on_ray(
                 raise error.cause from None
             raise
         except ray.exceptions.RayError as error:
-            raise DepthoptError(
-                f"a part's Ray workers died {RETRIES + 1} times ({error}); the entries of "
-                "all finished parts are kept, so the same command goes on from there"
-            ) from None
+            raise _died(str(error)) from None
         yield running.pop(done), entries
 
 
@@ -108,11 +149,18 @@ def _call(work: Callable[[Part], Entries], part: Part) -> Entries:
     return work(part)
 
 
+def _died(reason: str) -> DepthoptError:
+    return DepthoptError(
+        f"a part's workers died {RETRIES + 1} times ({reason}); the entries of all finished "
+        "parts are kept, so the same command goes on from there"
+    )
+
+
 def _ray() -> Any:
     try:
         import ray  # noqa: PLC0415 - an extra
     except ImportError:
         raise RuntimeUnavailable(
-            "workers need Ray, which is not installed; run: pip install ray"
+            "a cluster needs Ray, which is not installed; run: pip install ray"
         ) from None
     return ray

@@ -157,7 +157,8 @@ class ImportanceSection(_Section):
         None, description="training images that finetune trains on; all of them if left out"
     )
     workers: PositiveInt | None = Field(
-        None, description="Ray workers to spread the work over; none works in this process"
+        None,
+        description="processes of one core to spread the work over; none works in this process",
     )
     address: str | None = Field(
         None, description="of a Ray cluster; without it workers run on this machine"

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import openvino as ov
 
+from depthopt.core.offline import openvino_silent
 from depthopt.errors import ModelError, RuntimeUnavailable
 from depthopt.runtimes.base import (
     Array,
@@ -17,6 +17,9 @@ from depthopt.runtimes.base import (
     processor_conditions,
 )
 from depthopt.tables.latency import MeasurementConditions
+
+with openvino_silent():
+    import openvino as ov
 
 _PRECISIONS = {"float32": ov.Type.f32, "bfloat16": ov.Type.bf16, "float16": ov.Type.f16}
 

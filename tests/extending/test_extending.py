@@ -130,7 +130,7 @@ Path("entry.txt").write_text("ran")
 
 @pytest.fixture(scope="module")
 def finished(package: Path, make_once: Callable[..., Path]) -> Path:
-    """A folder with a finished run, its importances estimated on two Ray workers.
+    """A folder with a finished run, its importances estimated on two workers.
 
     One process does all that the tests ask for: starting one takes longer than the work.
     """

@@ -1,4 +1,4 @@
-"""Parts of a table, worked at here or on Ray."""
+"""Parts of a table, worked at here, on processes or on Ray."""
 
 import os
 import signal
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from depthopt.errors import DataError, RuntimeUnavailable, UsageError
+from depthopt.errors import DataError, DepthoptError, RuntimeUnavailable, UsageError
 from depthopt.extraction.extract import extract
 from depthopt.importance.estimate import estimate
 from depthopt.importance.regression import parts_of
@@ -79,7 +79,7 @@ def test_what_is_known_is_not_estimated_again() -> None:
 def test_ray_is_named_if_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(RuntimeUnavailable, match="run: pip install ray"):
-        estimate(MODEL, CHAIN, ALL, workers=2, **DATA)
+        estimate(MODEL, CHAIN, ALL, workers=Workers(2, "auto"), **DATA)
     assert list(Workers(2).each(str, [])) == [], "nothing to do needs no workers"
     with pytest.raises(UsageError, match="0 workers"):
         Workers(0)
@@ -101,23 +101,56 @@ def dying_once(mark: Path):
 
 
 @pytest.mark.slow
-def test_workers_give_the_same_table_bit_for_bit_and_outlive_one_of_them(tmp_path: Path) -> None:
-    pytest.importorskip("ray")
+@pytest.mark.parametrize("address", [None, "local"], ids=["processes", "ray"])
+def test_workers_give_the_same_table_bit_for_bit_and_outlive_one_of_them(
+    tmp_path: Path, address: str | None
+) -> None:
+    two = Workers(2, address)
     whole = estimate(MODEL, CHAIN, ALL, **DATA)
-    assert estimate(MODEL, CHAIN, ALL, workers=2, **DATA) == whole
+    assert estimate(MODEL, CHAIN, ALL, workers=two, **DATA) == whole
     some = SCORED[::9]
     here = estimate(MODEL, CHAIN, some, estimator="finetune", train=dying_once(tmp_path), **DATA)
     mark = tmp_path / "died"
     there = estimate(
-        MODEL, CHAIN, some, estimator="finetune", train=dying_once(mark), workers=2, **DATA
+        MODEL, CHAIN, some, estimator="finetune", train=dying_once(mark), workers=two, **DATA
     )
     assert mark.exists()
     assert there == here
 
 
+def test_a_part_whose_worker_died_is_done_again(tmp_path: Path) -> None:
+    def square(part: int) -> int:
+        mark = tmp_path / str(part)
+        if part == 2 and not mark.exists():
+            mark.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return part * part
+
+    assert sorted(Workers(2).each(square, [1, 2, 3])) == [(1, 1), (2, 4), (3, 9)]
+    assert (tmp_path / "2").exists()
+
+
+def test_parts_whose_workers_always_die_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("depthopt.importance.workers.RETRIES", 1)
+
+    def end(_: int) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    with pytest.raises(DepthoptError, match="died 2 times"):
+        list(Workers(1).each(end, [1]))
+
+
+def test_what_work_raises_on_a_worker_is_raised_here() -> None:
+    def refuse(part: int) -> int:
+        raise DataError(f"no {part}")
+
+    with pytest.raises(DataError, match="no 5"):
+        list(Workers(1).each(refuse, [5]))
+
+
 @pytest.mark.slow
-def test_an_error_on_a_worker_is_the_users_error() -> None:
-    pytest.importorskip("ray")
+@pytest.mark.parametrize("address", [None, "local"], ids=["processes", "ray"])
+def test_an_error_on_a_worker_is_the_users_error(address: str | None) -> None:
     broken = {"fitting": [x * torch.nan for x in FITTING], "held_out": HELD_OUT}
     with pytest.raises(DataError, match="NaN or infinite"):
-        estimate(MODEL, CHAIN, ALL, workers=1, **broken)
+        estimate(MODEL, CHAIN, ALL, workers=Workers(1, address), **broken)

@@ -107,7 +107,7 @@ class Scoring:
 
     Attributes:
         images: that each candidate is trained on, once.
-        workers: Ray's, to spread the work over; None works in this process.
+        workers: processes, to spread the work over; None works in this process.
     """
 
     images: int
