@@ -1,7 +1,9 @@
 """Frozen dataclasses to JSON files and back: atomic, versioned, readable in a diff."""
 
+import errno
 import json
 import os
+import re
 import secrets
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,12 +19,33 @@ T = TypeVar("T")
 SCHEMA_VERSION = 2
 """Raised when a change makes older readers misread a file."""
 
+_TOKEN_BYTES = 8
+"""Random bytes in the name of a file that is being written."""
+
+_OWN = {"/dev/stdout": 1, "/dev/stderr": 2}
+"""Open files of this process, which has come to a place in them."""
+
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write ``content`` so that ``path`` holds either all of it or what it held before."""
+    """Write ``content`` so that ``path`` holds either all of it or what it held before.
+
+    Its folder is made if there is none. A link stays one, and what it leads to is written. A
+    device or a pipe, such as ``/dev/stdout``, is written to.
+
+    Raises:
+        OSError: the system refuses, or ``path`` is a folder.
+    """
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "is a folder; name a file in it", str(path))
+    if _is_stream(path):
+        own = _OWN.get(str(path))
+        with path.open("ab") if own is None else os.fdopen(os.dup(own), "wb") as file:
+            file.write(content)
+        return
+    path = Path(os.path.realpath(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     # Not tempfile's, which nobody but their owner may read, wherever they are moved to.
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(_TOKEN_BYTES)}")
     try:
         with temporary.open("xb") as file:
             file.write(content)
@@ -32,6 +55,19 @@ def write_bytes(path: Path, content: bytes) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def left_over(path: Path) -> list[Path]:
+    """What processes that were killed while they wrote ``path`` have left beside it."""
+    token = f"[0-9a-f]{{{2 * _TOKEN_BYTES}}}"
+    ours = re.compile(rf"\.{re.escape(path.name)}\.{token}")
+    return sorted(other for other in path.parent.iterdir() if ours.fullmatch(other.name))
+
+
+def _is_stream(path: Path) -> bool:
+    """Whether a path leads to something that a file must not take the place of."""
+    system = path.is_absolute() and path.parts[1:2] in {("dev",), ("proc",)}
+    return (system and path.exists()) or not (path.is_file() or path.is_dir() or not path.exists())
 
 
 def save_json(value: object, path: Path) -> None:

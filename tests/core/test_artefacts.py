@@ -1,4 +1,9 @@
 import json
+import os
+import stat
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -88,3 +93,43 @@ def test_a_file_may_be_read_by_whom_any_other_may(tmp_path: Path) -> None:
     (tmp_path / "other").write_bytes(b"")
     write_bytes(tmp_path / "file", b"content")
     assert (tmp_path / "file").stat().st_mode == (tmp_path / "other").stat().st_mode
+
+
+def test_a_link_stays_one_and_what_it_leads_to_is_written(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    link, target = tmp_path / "link", tmp_path / "there" / "target"
+    target.write_text("old")
+    link.symlink_to(target)
+    write_bytes(link, b"new")
+    assert link.is_symlink()
+    assert target.read_text() == "new"
+
+
+def test_a_pipe_and_a_device_are_written_to_and_stay(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with ThreadPoolExecutor() as pool:
+        read = pool.submit(pipe.read_bytes)
+        write_bytes(pipe, b"through")
+        assert read.result() == b"through"
+    write_bytes(Path("/dev/null"), b"gone")
+    assert Path("/dev/null").is_char_device()
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+    with pytest.raises(OSError, match="No space left"):
+        write_bytes(Path("/dev/full"), b"x")
+    assert list(tmp_path.iterdir()) == [pipe]
+
+
+def test_what_is_sent_to_standard_output_follows_what_is_there(tmp_path: Path) -> None:
+    code = (
+        "from pathlib import Path; from depthopt.core.artefacts import write_bytes;"
+        "print('before', flush=True); write_bytes(Path('/dev/stdout'), b'sent'); print(' after')"
+    )
+    with (tmp_path / "out").open("w") as out:
+        subprocess.run([sys.executable, "-c", code], stdout=out, check=True)
+    assert (tmp_path / "out").read_text() == "before\nsent after\n"
+
+
+def test_a_folder_is_no_place_for_a_file(tmp_path: Path) -> None:
+    with pytest.raises(IsADirectoryError, match="name a file in it"):
+        write_bytes(tmp_path, b"x")

@@ -124,10 +124,21 @@ def test_a_table_of_the_first_schema_is_read(tmp_path):
 def test_what_a_killed_process_left_half_written_is_removed(tmp_path):
     path = tmp_path / "table.json"
     store(path, table(a=1.0))
-    left_over = tmp_path / ".table.json.k1ll3d"
+    left_over = tmp_path / f".table.json.{'0f' * 8}"
     left_over.write_text("{")
+    theirs = [tmp_path / name for name in (".table.json.swp", ".table.json.bak", ".table.json.k")]
+    for other in theirs:
+        other.write_text("an editor's")
     assert medians(store(path, table(b=1.0))) == {"a": 1.0, "b": 1.0}
     assert not left_over.exists()
+    assert all(other.read_text() == "an editor's" for other in theirs)
+
+
+def test_a_name_is_no_pattern(tmp_path):
+    other = tmp_path / f".ab.json.{'0f' * 8}"
+    other.write_text("of another table")
+    store(tmp_path / "a[b].json", table(a=1.0))
+    assert other.exists()
 
 
 def _add(path, first, count):
