@@ -88,7 +88,8 @@ COMMANDS = {
     "extract": ("extract", "resnet18", "--input-size", "3,32,32"),
     **{
         f"profile on {runtime}": (
-            "profile", "resnet18", "--input-size", "3,32,32", "--runtime", runtime, "--kinds", "drop",
+            "profile", "resnet18", "--input-size", "3,32,32", "--runtime", runtime,
+            "--kinds", "drop",
             "--seconds-per-entry", "0.001", "--tables", f"{runtime}.json",
         )
         for runtime in ("onnxruntime", "openvino", "torch")
