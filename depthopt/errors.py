@@ -9,7 +9,8 @@
     │   ├── TableError         a gap in a table, or tables of unlike conditions
     │   ├── ArtefactError      a file that is cut short, damaged or of a newer schema
     │   └── InfeasibleBudget   no plan is that fast
-    └── CheckFailed            a result did not pass its own check: exit code 1
+    ├── CheckFailed            a result did not pass its own check: exit code 1
+    └── WriteFailed            a full disk, a folder that may not be written: exit code 1
 
 Every message is one line: what, where (node, key, file), the value against the
 expected one, and what to do.
@@ -54,3 +55,7 @@ class InfeasibleBudget(UsageError):  # noqa: N818 - named for what is the case
 
 class CheckFailed(DepthoptError):  # noqa: N818 - named for what is the case
     """A result that did not pass its own check; the command line exits with code 1."""
+
+
+class WriteFailed(DepthoptError, OSError):  # noqa: N818 - named for what is the case
+    """A file that the system did not let be written; the command line exits with code 1."""

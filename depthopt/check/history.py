@@ -7,19 +7,25 @@ times log n. The noise is that of neighbours' differences, which steps hardly to
 """
 
 import json
+import logging
 import math
+import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from depthopt.check.check import CheckReport
 from depthopt.check.verdict import Outcome
+from depthopt.core import digests
 from depthopt.core.artefacts import SCHEMA_VERSION
+from depthopt.core.writing import writing
 from depthopt.errors import ArtefactError
 from depthopt.tables.latency import MeasurementConditions
+
+logger = logging.getLogger(__name__)
 
 PENALTY = 4.0
 
@@ -87,21 +93,44 @@ def append(path: Path, report: CheckReport) -> None:
         1 + report.latency.change.estimate,
     )
     body = {"schema_version": SCHEMA_VERSION} | TypeAdapter(Entry).dump_python(entry, mode="json")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(body) + "\n")
+    body |= {digests.KEY: digests.of_json(body)}
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab+") as file:
+            # A line that was cut short stays alone; all at once, so that no other comes between.
+            start = b"" if _ends_a_line(file) else b"\n"
+            file.write(start + json.dumps(body).encode() + b"\n")
+
+
+def _ends_a_line(file: BinaryIO) -> bool:
+    """Whether what is appended to a file begins a line."""
+    if file.seek(0, os.SEEK_END) == 0:
+        return True
+    file.seek(-1, os.SEEK_END)
+    return file.read(1) == b"\n"
 
 
 def read(path: Path) -> tuple[Entry, ...]:
     """The history's checks that compare with the last one: of its baseline and conditions.
 
+    A line that is damaged is left out, and a line of the log names it.
+
     Raises:
-        ArtefactError: the file is missing, or a line is damaged or of a newer schema.
+        ArtefactError: the file is missing, holds no check, or one of a newer schema.
     """
-    if not path.exists():
-        raise ArtefactError(f"{path} does not exist")
-    lines = path.read_text(encoding="utf-8").splitlines()
-    entries = [_entry(path, i, line) for i, line in enumerate(lines, 1) if line.strip()]
+    try:
+        lines = path.read_bytes().splitlines()
+    except FileNotFoundError:
+        raise ArtefactError(f"{path} does not exist") from None
+    entries = []
+    for number, line in enumerate(lines, 1):
+        if line.strip():
+            try:
+                entries.append(_entry(path, number, line))
+            except _DamagedLine as error:
+                logger.warning("%s; it is left out", error)
+    if not entries and any(line.strip() for line in lines):
+        raise ArtefactError(f"{path} holds no check that is whole; remove it")
     return tuple(
         entry
         for entry in entries
@@ -129,7 +158,11 @@ def steps(entries: tuple[Entry, ...]) -> tuple[Step, ...]:
     )
 
 
-def _entry(path: Path, number: int, line: str) -> Entry:
+class _DamagedLine(Exception):  # noqa: N818 - named for what is the case
+    """A line of a history that is no check."""
+
+
+def _entry(path: Path, number: int, line: bytes) -> Entry:
     try:
         content: Any = json.loads(line)
         version = content.pop("schema_version")
@@ -138,7 +171,10 @@ def _entry(path: Path, number: int, line: str) -> Entry:
                 f"{path}, line {number}, has schema version {version}, this depthopt reads up "
                 f"to {SCHEMA_VERSION}; upgrade depthopt"
             )
+        told = content.pop(digests.KEY, None)  # which lines of an earlier version have not
+        if told not in {None, digests.of_json({"schema_version": version} | content)}:
+            raise _DamagedLine(f"{path}, line {number}, {digests.CHANGED}")
         return TypeAdapter(Entry).validate_python(content)
     except (ValueError, ValidationError, KeyError, AttributeError, TypeError) as error:
         reason = " ".join(str(error).split())
-        raise ArtefactError(f"{path}, line {number}, is no check ({reason}); remove it") from None
+        raise _DamagedLine(f"{path}, line {number}, is no check ({reason})") from None

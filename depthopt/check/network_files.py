@@ -11,6 +11,7 @@ import onnx
 from depthopt.check.inputs import require_one_size
 from depthopt.check.parameters import parameters, stored_tensors
 from depthopt.errors import CheckFailed, ModelError, UsageError
+from depthopt.export.noted import check_noted
 from depthopt.runtimes.base import Runtime, Session, random_inputs
 
 _ENGINES = (".engine", ".plan")
@@ -62,7 +63,7 @@ def side_of(given: Path, *, runtime: Runtime, batch: int, scratch: Path) -> Side
 
     Raises:
         UsageError: there is no such file, or it is of a kind that is not known.
-        ArtefactError: a saved network is damaged.
+        ArtefactError: a saved network is damaged, or a file another than was exported there.
         ModelError: the runtime cannot run it, or a file of its weights is missing, or is said
             to lie outside of its folder.
     """
@@ -74,6 +75,7 @@ def side_of(given: Path, *, runtime: Runtime, batch: int, scratch: Path) -> Side
         path = given
     else:
         raise UsageError(f"{given} is no .onnx file, saved network, .engine or .plan file")
+    check_noted(path)
     model = None if path.suffix in _ENGINES else _read(path)
     parts = [path] if model is None else [path, *_weights_beside(path, model)]
     session = opened(runtime, path)

@@ -9,6 +9,7 @@ import typer
 from depthopt.cli.options import AsJson, console, err
 from depthopt.cli.show_check import show_check, show_steps
 from depthopt.core.artefacts import save_json, to_json, write_bytes
+from depthopt.core.writing import writing
 from depthopt.errors import DepthoptError, UsageError
 
 if TYPE_CHECKING:
@@ -215,9 +216,10 @@ def _write(
     if junit is not None:
         write_bytes(junit, junit_xml(report))
     if summary is not None:
-        summary.parent.mkdir(parents=True, exist_ok=True)
-        with summary.open("a", encoding="utf-8") as file:
-            file.write(markdown(report))
+        with writing(summary):
+            summary.parent.mkdir(parents=True, exist_ok=True)
+            with summary.open("a", encoding="utf-8") as file:
+                file.write(markdown(report))
     if history is None:
         return
     append(history, report)

@@ -38,12 +38,19 @@ def export(
     """
     context = walk(recipe, overrides, run_dir, "export")
     paths = [context.path("fused.onnx"), context.path("fused/model.onnx")]
-    if openvino:
-        paths.append(_openvino(context, paths[-1]))
-    if int8:
-        paths.append(_int8(context, context.path("fused/model.onnx")))
-    if engine:
-        paths.append(_engine(context, paths[0]))
+    if context.processes.is_main:
+        from depthopt.export.noted import note  # noqa: PLC0415 - as below
+        from depthopt.pipeline.lock import lock  # noqa: PLC0415 - as below
+
+        with lock(context.folder.path):
+            note(paths[0])  # both as their stage left them
+            note(paths[1])
+            if openvino:
+                paths.append(_openvino(context, paths[1]))
+            if int8:
+                paths.append(_int8(context, paths[1]))
+            if engine:
+                paths.append(_engine(context, paths[0]))
     found = [str(path) for path in paths]
     print(json.dumps({"stage": "export", "artefacts": found}) if as_json else "\n".join(found))
 

@@ -30,6 +30,6 @@ def predict(
 
     found = predict(folder, images, top=top)
     if as_json:
-        print(json.dumps([asdict(prediction) for prediction in found], indent=2))
+        print(json.dumps([asdict(prediction) for prediction in found], indent=2, allow_nan=False))
     else:
         show_predictions(console, found)

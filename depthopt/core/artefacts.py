@@ -5,13 +5,16 @@ import json
 import os
 import re
 import secrets
+from collections.abc import Container
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
+from depthopt.core import digests
 from depthopt.core.old_words import read_artefact
 from depthopt.core.version_1 import upgraded
+from depthopt.core.writing import naming_its_file
 from depthopt.errors import ArtefactError
 
 T = TypeVar("T")
@@ -25,7 +28,10 @@ _TOKEN_BYTES = 8
 _OWN = {"/dev/stdout": 1, "/dev/stderr": 2}
 """Open files of this process, which has come to a place in them."""
 
+_MADE_FROM = "made_from"
 
+
+@naming_its_file
 def write_bytes(path: Path, content: bytes) -> None:
     """Write ``content`` so that ``path`` holds either all of it or what it held before.
 
@@ -33,10 +39,11 @@ def write_bytes(path: Path, content: bytes) -> None:
     device or a pipe, such as ``/dev/stdout``, is written to.
 
     Raises:
-        OSError: the system refuses, or ``path`` is a folder.
+        WriteFailed: the system refuses, or ``path`` is a folder; the message names ``path`` and
+            what to do.
     """
     if path.is_dir():
-        raise IsADirectoryError(errno.EISDIR, "is a folder; name a file in it", str(path))
+        raise IsADirectoryError(errno.EISDIR, "Is a directory", str(path))
     if _is_stream(path):
         own = _OWN.get(str(path))
         with path.open("ab") if own is None else os.fdopen(os.dup(own), "wb") as file:
@@ -70,15 +77,31 @@ def _is_stream(path: Path) -> bool:
     return (system and path.exists()) or not (path.is_file() or path.is_dir() or not path.exists())
 
 
-def save_json(value: object, path: Path) -> None:
-    """Write a dataclass of this package as JSON with its type and schema version."""
-    write_bytes(path, (to_json(value) + "\n").encode())
+def save_json(value: object, path: Path, *, made_from: str | None = None) -> None:
+    """Write a dataclass of this package as JSON with its type, schema version and digest.
+
+    Args:
+        value: what to write.
+        path: the file.
+        made_from: a digest of what the value was worked out from, where ``load_json`` shall ask.
+    """
+    head = _head(value) if made_from is None else _head(value) | {_MADE_FROM: made_from}
+    body = to_plain(value)
+    digest = digests.of_json(json.loads(_lines(head | body)))
+    write_bytes(path, (_lines(head | {digests.KEY: digest} | body) + "\n").encode())
 
 
 def to_json(value: object) -> str:
-    """What ``save_json`` writes, less the last line break."""
-    head = {"type": type(value).__name__, "schema_version": SCHEMA_VERSION}
-    return _lines(head | to_plain(value))
+    """What ``save_json`` writes, less the digest and the last line break: for other programs.
+
+    Raises:
+        ValueError: a number is NaN or infinite, which JSON knows no word for.
+    """
+    return _lines(_head(value) | to_plain(value))
+
+
+def _head(value: object) -> dict[str, Any]:
+    return {"type": type(value).__name__, "schema_version": SCHEMA_VERSION}
 
 
 def to_plain(value: object) -> dict[str, Any]:
@@ -87,11 +110,20 @@ def to_plain(value: object) -> dict[str, Any]:
     return plain
 
 
-def load_json(kind: type[T], path: Path) -> T:
+def load_json(kind: type[T], path: Path, *, made_from: Container[str] | None = None) -> T:
     """Read what ``save_json`` wrote.
 
+    A file without a digest, of an earlier version or of another program, is read unchecked, and a
+    line of the log says so.
+
+    Args:
+        kind: what the file shall hold.
+        path: the file.
+        made_from: what the value may have been worked out from; None does not ask.
+
     Raises:
-        ArtefactError: the file is missing, cut short, of another type or a newer schema.
+        ArtefactError: the file is missing, cut short, changed after it was written, made from
+            something else, of another type or a newer schema.
     """
     try:
         content = json.loads(path.read_bytes())
@@ -99,6 +131,7 @@ def load_json(kind: type[T], path: Path) -> T:
         raise ArtefactError(f"{path} does not exist") from None
     except (OSError, ValueError) as error:
         raise ArtefactError(f"{path} is not whole JSON ({error}); make it anew") from None
+    changed = _changed(content, path)
     found = content.pop("type", None) if isinstance(content, dict) else None
     if found != kind.__name__:
         raise ArtefactError(f"{path} holds {found or 'no artefact'}, expected {kind.__name__}")
@@ -108,13 +141,40 @@ def load_json(kind: type[T], path: Path) -> T:
             f"{path} has schema version {version}, this depthopt reads up to {SCHEMA_VERSION}; "
             "upgrade depthopt"
         )
+    own = content.pop(_MADE_FROM, None)
     try:
         content = read_artefact(found, upgraded(content) if version == 1 else content)
-        return TypeAdapter(kind).validate_python(content)
+        value = TypeAdapter(kind).validate_python(content)
     except ValidationError as error:
-        raise ArtefactError(f"{path}: {_explain(error)}") from None
+        raise ArtefactError(f"{path}: {_explain(error)}{_also(changed)}") from None
     except ValueError as error:
-        raise ArtefactError(f"{path}: {error}") from None
+        raise ArtefactError(f"{path}: {error}{_also(changed)}") from None
+    if changed:
+        raise ArtefactError(f"{path} {changed}")
+    if changed is None:
+        digests.tell_of_none(path)
+    if made_from is not None and own not in made_from and (own, changed) != (None, None):
+        raise ArtefactError(f"{path} is not of this run, or was made from something else")
+    return value
+
+
+def _changed(content: Any, path: Path) -> str | None:
+    """What to say of JSON that was changed after it was written, less its digest from now on.
+
+    Empty if it was not, and None if it says no digest.
+    """
+    if not isinstance(content, dict) or digests.KEY not in content:
+        return None
+    if content.pop(digests.KEY) == digests.of_json(content):
+        return ""
+    return (
+        f'{digests.CHANGED}; make it again, or delete its line "{digests.KEY}" to have '
+        f"{path.name} read as it is"
+    )
+
+
+def _also(changed: str | None) -> str:
+    return f"; it {changed}" if changed else ""
 
 
 def _explain(error: ValidationError) -> str:
@@ -130,12 +190,16 @@ def _lines(body: dict[str, Any]) -> str:
     fields = []
     for name, value in body.items():
         if isinstance(value, list) and value and isinstance(value[0], dict | str):
-            inner = ",\n".join(f"    {json.dumps(element)}" for element in value)
+            inner = ",\n".join(f"    {_text(element)}" for element in value)
             text = f"[\n{inner}\n  ]"
         elif isinstance(value, dict) and value:
-            inner = ",\n".join(f"    {json.dumps(k)}: {json.dumps(v)}" for k, v in value.items())
+            inner = ",\n".join(f"    {_text(k)}: {_text(v)}" for k, v in value.items())
             text = f"{{\n{inner}\n  }}"
         else:
-            text = json.dumps(value)
-        fields.append(f"  {json.dumps(name)}: {text}")
+            text = _text(value)
+        fields.append(f"  {_text(name)}: {text}")
     return "{\n" + ",\n".join(fields) + "\n}"
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value, allow_nan=False)

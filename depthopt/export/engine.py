@@ -7,6 +7,7 @@ from torch import nn
 
 from depthopt.core.inputs import Inputs, called
 from depthopt.errors import CheckFailed, ModelError, RuntimeUnavailable
+from depthopt.export.noted import note_again
 from depthopt.export.onnx import TOLERANCE, load_onnx, onnx_difference
 from depthopt.graph.verify import evaluating, typed_like
 from depthopt.runtimes.base import Runtime
@@ -76,4 +77,5 @@ def export_engine(
             f"{tolerance:.0e}; {path.name} was not written"
         )
     runtime.save_engine(onnx_path, path)
+    note_again(path)
     return difference

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from depthopt.core.artefacts import write_bytes
 from depthopt.core.inputs import Inputs, called, count, first, whole_batches
 from depthopt.errors import ArtefactError, CheckFailed, DataError, ModelError
+from depthopt.export.noted import check_noted, note_again
 from depthopt.export.older import TooOld, older
 from depthopt.export.read_once import read_once
 from depthopt.export.simplify import simplify
@@ -117,6 +118,7 @@ def export_onnx(
             f"{tolerance:.0e}; {path.name} was not written"
         )
     write_bytes(path, content)
+    note_again(path)
     return difference
 
 
@@ -146,7 +148,7 @@ def load_onnx(path: Path) -> onnx.ModelProto:
     """A whole and valid ONNX file.
 
     Raises:
-        ArtefactError: it is missing, cut short or damaged.
+        ArtefactError: it is missing, cut short, damaged, or another than was exported there.
     """
     try:
         model = onnx.load(path)
@@ -156,6 +158,7 @@ def load_onnx(path: Path) -> onnx.ModelProto:
     except Exception as error:  # protobuf's exceptions share no base but this one
         reason = " ".join(str(error).split())
         raise ArtefactError(f"{path} is no whole ONNX file ({reason}); export it anew") from None
+    check_noted(path)
     return model
 
 

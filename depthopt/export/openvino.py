@@ -8,6 +8,7 @@ from torch import nn
 from depthopt.core.artefacts import write_bytes
 from depthopt.core.inputs import Inputs, called, count
 from depthopt.errors import CheckFailed, ModelError
+from depthopt.export.noted import note_again
 from depthopt.export.onnx import TOLERANCE, load_onnx, onnx_difference
 from depthopt.graph.verify import evaluating, typed_like
 from depthopt.runtimes.base import one_line
@@ -59,6 +60,7 @@ def export_openvino(
             )
         write_bytes(path.with_suffix(".bin"), written.with_suffix(".bin").read_bytes())
         write_bytes(path, written.read_bytes())
+        note_again(path, path.with_suffix(".bin"))
     return difference
 
 

@@ -13,6 +13,7 @@ from onnxruntime import quantization as ort_quantization
 from depthopt.core.artefacts import write_bytes
 from depthopt.core.inputs import Inputs
 from depthopt.errors import DataError, ModelError
+from depthopt.export.noted import note_again
 from depthopt.export.onnx import load_onnx
 from depthopt.runtimes.base import Array, one_line
 from depthopt.runtimes.registry import get_runtime
@@ -70,6 +71,7 @@ def quantise(
     content = quantised.SerializeToString()
     get_runtime("onnxruntime").compile(content)
     write_bytes(Path(path), content)
+    note_again(Path(path))
 
 
 class _Reader(ort_quantization.CalibrationDataReader):  # type: ignore[misc] # it has no types

@@ -2,14 +2,17 @@
 
 import hashlib
 import json
+import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from depthopt.core.artefacts import load_json, save_json
+from depthopt.core import digests
+from depthopt.core.artefacts import load_json, save_json, write_bytes
 from depthopt.core.inputs import Inputs, InputSize, InputSpec
 from depthopt.core.plan import Plan
-from depthopt.errors import ModelError, UsageError
+from depthopt.errors import ArtefactError, ModelError, UsageError
+from depthopt.export.noted import NOTE, note
 from depthopt.export.onnx import export_onnx
 from depthopt.extraction.extract import extract
 from depthopt.graph.examples import batch_like
@@ -29,7 +32,10 @@ ROUNDING = 1e-6
 
 _WEIGHTS = "model.safetensors"
 
+_AGAIN = "save the network again; in a run's folder, start the run again"
+
 _EXPORTS = (
+    NOTE,
     "model.onnx",
     "model.int8.onnx",
     "model.xml",
@@ -59,6 +65,7 @@ class SavedModel:
         packages: that brought the plan's kinds, the source of the original, and the task, by their
             names; those of depthopt's own are left out.
         task: what the network is for.
+        weights: SHA-256 of ``model.safetensors``; empty if an earlier version saved it.
     """
 
     name: str
@@ -73,6 +80,7 @@ class SavedModel:
     crop_pct: float = 1.0
     packages: dict[str, str] = field(default_factory=dict)
     task: str = DEFAULT
+    weights: str = ""
 
     @property
     def input_size(self) -> InputSize:
@@ -153,16 +161,44 @@ def save(
         task=task,
     )
     _check_can_be_loaded(network, saved)
-    stale = {folder / name for name in _EXPORTS}
-    if images is not None:
-        path = folder / "model.onnx"
-        export_onnx(network, path, images=images, batch=None, task=task, metadata=saved.metadata())
-        stale.remove(path)
-    for path in stale:
-        path.unlink(missing_ok=True)
+    with tempfile.TemporaryDirectory() as scratch:
+        exported = None
+        if images is not None:
+            exported = Path(scratch) / "model.onnx"
+            told = saved.metadata()
+            export_onnx(network, exported, images=images, batch=None, task=task, metadata=told)
+        return _written(network, saved, folder, exported)
+
+
+def _written(
+    network: TracedNetwork, saved: SavedModel, folder: Path, exported: Path | None
+) -> SavedModel:
+    """Write the folder's files, in an order that leaves no mixture of two networks.
+
+    Stopped between the weights and ``model.json``, which says their digest, it leaves what
+    ``load`` refuses.
+    """
+    said = folder / "model.json"
+    for name in _EXPORTS:
+        (folder / name).unlink(missing_ok=True)
+    if not _says_its_weights(folder):
+        said.unlink(missing_ok=True)
     save_weights(network, folder / _WEIGHTS)
-    save_json(saved, folder / "model.json")
+    saved = replace(saved, weights=digests.of_file(folder / _WEIGHTS))
+    save_json(saved, said)
+    if exported is not None:
+        path = folder / exported.name
+        write_bytes(path, exported.read_bytes())
+        note(path)
     return saved
+
+
+def _says_its_weights(folder: Path) -> bool:
+    """Whether what lies in a folder would be refused with other weights."""
+    try:
+        return bool(load_saved(folder).weights)
+    except ArtefactError:
+        return False
 
 
 def _packages(plan: Plan, task: str) -> dict[str, str]:
@@ -183,12 +219,14 @@ def load(folder: str | Path) -> TracedNetwork:
     """The network that ``save`` wrote, in evaluation mode.
 
     Raises:
-        ArtefactError: a file is missing, damaged, or does not fit the other.
+        ArtefactError: a file is missing, damaged, was changed, or does not fit the other; or a
+            weight is not finite.
         ModelError: its source does not know the model.
     """
     folder = Path(folder)
-    network = _made(load_saved(folder)).to(dtype_of_weights(folder / _WEIGHTS))
-    load_weights(network, folder / _WEIGHTS)
+    saved, path = load_saved(folder), folder / _WEIGHTS
+    network = _made(saved).to(dtype_of_weights(path))
+    load_weights(network, path, own=True, sha256=saved.weights, instead=_AGAIN)
     return network.eval()
 
 

@@ -1,5 +1,6 @@
 """A network's weights as a safetensors file."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -8,6 +9,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
+from depthopt.core import digests
 from depthopt.core.artefacts import write_bytes
 from depthopt.errors import ArtefactError
 
@@ -19,9 +21,14 @@ _TYPES = {
 }
 """What safetensors calls types of real numbers."""
 
+_INSTEAD = "make it again, or fetch it again from where it came"
+
 
 def save_weights(model: nn.Module, path: Path) -> None:
-    """Write a model's parameters and buffers as safetensors, atomically; tied ones twice."""
+    """Write a model's parameters and buffers as safetensors, atomically; tied ones twice.
+
+    The file's metadata says a digest of all else in it.
+    """
     tensors: dict[str, Tensor] = {}
     stored = set[int]()
     for name, tensor in model.state_dict().items():
@@ -29,7 +36,7 @@ def save_weights(model: nn.Module, path: Path) -> None:
         tensors[name] = tensor.clone() if memory in stored else tensor
         tensors[name] = tensors[name].contiguous()
         stored.add(memory)
-    write_bytes(path, save_tensors(tensors))
+    write_bytes(path, digests.sealed(save_tensors(tensors)))
 
 
 def dtype_of_weights(path: Path) -> torch.dtype:
@@ -42,20 +49,57 @@ def dtype_of_weights(path: Path) -> torch.dtype:
     return next((_TYPES[each] for each in stored if each in _TYPES), torch.float32)
 
 
-def load_weights(model: nn.Module, path: Path) -> None:
+def load_weights(
+    model: nn.Module, path: Path, *, own: bool = False, sha256: str = "", instead: str = ""
+) -> None:
     """Read what ``save_weights`` wrote into a model of the same structure.
 
+    Args:
+        model: its tensors are written over.
+        path: a safetensors file, of depthopt or of another program.
+        own: whether depthopt wrote it: then a line of the log says so where it has no digest.
+        sha256: of the file's bytes, if it is known which file it must be.
+        instead: what to do about a file that is refused.
+
     Raises:
-        ArtefactError: the file is missing, damaged, or of another model.
+        ArtefactError: the file is missing, damaged, changed after it was written, or of another
+            model; or a weight is not finite.
     """
     try:
-        tensors: dict[str, Tensor] = load_tensors(path.read_bytes())
+        content = path.read_bytes()
     except FileNotFoundError:
         raise ArtefactError(f"{path} does not exist") from None
-    except (OSError, SafetensorError) as error:
+    except OSError as error:
         raise ArtefactError(f"{path} is not whole safetensors ({error})") from None
+    try:
+        tensors: dict[str, Tensor] = load_tensors(content)
+    except SafetensorError as error:
+        what = f"; {instead}" if instead else ""
+        raise ArtefactError(f"{path} is not whole safetensors ({error}){what}") from None
+    instead = instead or _INSTEAD
+    digests.check_tensors(content, path, own=own and not sha256, instead=instead)
+    _check(model, tensors, path, instead)
     try:
         model.load_state_dict(tensors)
     except RuntimeError as error:
         detail = str(error).splitlines()[-1].strip()
         raise ArtefactError(f"{path} does not fit {type(model).__name__}: {detail}") from None
+    if sha256 and digests.of_bytes(content) != sha256:
+        raise ArtefactError(f"{path} is not the file that was written here; {instead}")
+
+
+def _check(model: nn.Module, tensors: Mapping[str, Tensor], path: Path, instead: str) -> None:
+    """Refuse what torch would take: numbers that are none, and whole ones for real ones."""
+    parameters = {name for name, _ in model.named_parameters(remove_duplicate=False)}
+    for name, wanted in model.state_dict().items():
+        tensor = tensors.get(name)
+        if tensor is None:
+            continue  # which torch says
+        if tensor.is_floating_point() != wanted.is_floating_point():
+            raise ArtefactError(
+                f"{path}: {name} is of type {tensor.dtype}, expected {wanted.dtype}; {instead}"
+            )
+        # A buffer may hold infinities on purpose, as a mask does.
+        sound = tensor.isfinite() if name in parameters else ~tensor.isnan()
+        if not sound.all():
+            raise ArtefactError(f"{path}: {name} holds NaN or infinite values; {instead}")

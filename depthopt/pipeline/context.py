@@ -143,7 +143,9 @@ class Context:
     def teacher(self) -> nn.Module:
         """The trained original network."""
         model = self.new_model()
-        load_weights(model, self.path("teacher.safetensors"))
+        load_weights(
+            model, self.path("teacher.safetensors"), own=True, instead="start the run again"
+        )
         return model
 
     @cached_property

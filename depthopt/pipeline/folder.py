@@ -1,15 +1,19 @@
 """A run's folder: which stages are done, from what, and whether that still holds."""
 
-import hashlib
 import json
+import logging
 import platform
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
+from depthopt.core import digests
 from depthopt.core.artefacts import load_json, save_json
 from depthopt.core.old_words import place_as_first_said, placed
+from depthopt.errors import ArtefactError
+
+logger = logging.getLogger(__name__)
 
 _PACKAGES = ("depthopt", "torch", "timm", "numpy", "onnx")
 
@@ -38,10 +42,12 @@ class Manifest:
     Attributes:
         stages: the finished ones.
         started: what each was last started from, finished or not.
+        begun: all that each was ever started from, in order.
     """
 
     stages: dict[str, StageRecord] = field(default_factory=dict)
     started: dict[str, str] = field(default_factory=dict)
+    begun: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 class RunFolder:
@@ -61,9 +67,18 @@ class RunFolder:
         self.reload()
 
     def reload(self) -> None:
-        """Read the manifest, which another process of the run may have changed."""
-        exists = self._manifest_path.exists()
-        self._manifest = load_json(Manifest, self._manifest_path) if exists else Manifest()
+        """Read the manifest, which another process of the run may have changed.
+
+        Raises:
+            ArtefactError: it is damaged or of a newer schema.
+        """
+        try:
+            exists = self._manifest_path.exists()
+            self._manifest = load_json(Manifest, self._manifest_path) if exists else Manifest()
+        except ArtefactError as error:
+            raise ArtefactError(
+                f"{error}; it says which stages are done: without it, all are done again"
+            ) from None
 
     def file(self, name: str) -> Path:
         """The path of one artefact."""
@@ -76,9 +91,9 @@ class RunFolder:
 
     def digest(self, settings: object, inputs: Iterable[str]) -> str:
         """A digest of JSON-able settings and of the contents of earlier artefacts."""
-        files = {place_as_first_said(name): _file_digest(self.file(name)) for name in inputs}
+        files = {place_as_first_said(name): digests.of_file(self.file(name)) for name in inputs}
         text = json.dumps([settings, files], sort_keys=True, default=str)
-        return hashlib.sha256(text.encode()).hexdigest()
+        return digests.of_bytes(text.encode())
 
     def is_done(self, stage: str, made_from: str, outputs: Iterable[str] = ()) -> bool:
         """Whether a stage was finished from just this, and its files are as it left them.
@@ -90,32 +105,62 @@ class RunFolder:
             record is not None
             and record.made_from == made_from
             and record.outputs.keys() >= set(outputs)
-            and all(_file_digest(self.file(f)) == d for f, d in record.outputs.items())
+            and all(digests.of_file(self.file(f)) == d for f, d in record.outputs.items())
         )
 
+    def made_from(self, stage: str) -> str:
+        """What a stage was last started from; empty if it never was."""
+        return self._manifest.started.get(stage, "")
+
+    def begun(self, stage: str) -> tuple[str, ...]:
+        """All that a stage was ever started from, what it is at work on last."""
+        return self._manifest.begun.get(stage, ())
+
+    def why_changed(self, name: str) -> str | None:
+        """What to say of a file that is there and not as its stage left it; None if it is.
+
+        A stage that was begun anew from something else may have written over its files.
+        """
+        for stage, record in self._manifest.stages.items():
+            digest = record.outputs.get(name)
+            if digest is None or self._manifest.started.get(stage) != record.made_from:
+                continue
+            if self.file(name).exists() and digests.of_file(self.file(name)) != digest:
+                return f"{self.file(name)} is not as the stage {stage} left it"
+        return None
+
+    def discard_changed(self, stage: str, outputs: Iterable[str]) -> None:
+        """Delete what is not as a stage left it, so that nothing of it is used, and say so."""
+        for name in outputs:
+            if (why := self.why_changed(name)) is not None:
+                logger.warning("%s: it is deleted, and the stage %s done again", why, stage)
+                self.file(name).unlink()
+
     def start(self, stage: str, made_from: str, checkpoint: str | None) -> None:
-        """Note that a stage is begun; a checkpoint of one made from something else goes."""
-        if self._manifest.started.get(stage) == made_from:
+        """Note that a stage is begun; a checkpoint of one made from something else goes.
+
+        What is known of an earlier end of it from the same goes, too: it is done again.
+        """
+        record = self._manifest.stages.get(stage)
+        again = record is not None and record.made_from == made_from
+        if self._manifest.started.get(stage) == made_from and not again:
             return
-        if checkpoint is not None:
+        if again:
+            del self._manifest.stages[stage]
+        elif checkpoint is not None:
             self.file(checkpoint).unlink(missing_ok=True)
         self._manifest.started[stage] = made_from
+        begun = self._manifest.begun.get(stage, ())
+        self._manifest.begun[stage] = (*(each for each in begun if each != made_from), made_from)
         save_json(self._manifest, self._manifest_path)
 
     def finish(self, stage: str, made_from: str, outputs: Iterable[str], seconds: float) -> None:
         """Note that a stage is done."""
-        digests = {name: _file_digest(self.file(name)) for name in outputs}
-        self._manifest.stages[stage] = StageRecord(made_from, digests, seconds, _versions())
+        written = {name: digests.of_file(self.file(name)) for name in outputs}
+        self._manifest.stages[stage] = StageRecord(made_from, written, seconds, _versions())
         save_json(self._manifest, self._manifest_path)
 
 
 def _versions() -> dict[str, str]:
     found = {name: version(name) for name in _PACKAGES}
     return {"python": platform.python_version(), **found}
-
-
-def _file_digest(path: Path) -> str:
-    if not path.is_file():
-        return ""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,15 +1,21 @@
 """Walking a recipe's stages in order, past those that are done."""
 
+import contextlib
 import time
 from pathlib import Path
 
+from depthopt.core import digests
 from depthopt.core.artefacts import load_json, write_bytes
+from depthopt.errors import ArtefactError
 from depthopt.pipeline.context import Context, Reporter
 from depthopt.pipeline.folder import RunFolder
+from depthopt.pipeline.kept import say_left_out
+from depthopt.pipeline.lock import lock
 from depthopt.pipeline.processes import Processes
 from depthopt.pipeline.recipe import Recipe, recipe_yaml
 from depthopt.pipeline.result import Result
 from depthopt.pipeline.stages import STAGES, Stage
+from depthopt.train.state import check_state
 
 STAGE_NAMES = tuple(stage.name for stage in STAGES)
 
@@ -50,10 +56,18 @@ def run(
         The run's context, whose properties read the artefacts.
 
     Raises:
+        UsageError: another run is at work in the folder.
         DepthoptError: whatever a stage could not do.
     """
     processes = Processes()
     reporter = reporter if reporter and processes.is_main else Silent()
+    with lock(folder) if processes.is_main else contextlib.nullcontext():
+        return _run(recipe, folder, until, reporter, processes)
+
+
+def _run(
+    recipe: Recipe, folder: Path, until: str, reporter: Reporter, processes: Processes
+) -> Context:
     context = Context(recipe, RunFolder(folder), reporter, processes)
     context.require_runtime()
     for stage in STAGES[: STAGE_NAMES.index(until) + 1]:
@@ -65,7 +79,8 @@ def run(
             else:
                 _carry_out(stage, context, made_from)
             if stage is STAGES[0] and processes.is_main:  # its network and data are there
-                write_bytes(context.path("recipe.yaml"), recipe_yaml(recipe).encode())
+                text = digests.signed(recipe_yaml(recipe))
+                write_bytes(context.path("recipe.yaml"), text.encode())
     return context
 
 
@@ -73,7 +88,10 @@ def _carry_out(stage: Stage, context: Context, made_from: str) -> None:
     context.reporter.started(stage.name)
     main = context.processes.is_main
     if main:
+        context.folder.discard_changed(stage.name, stage.outputs)
         context.folder.start(stage.name, made_from, stage.checkpoint)
+        if stage.shared and stage.checkpoint is not None:
+            _discard_unusable(context.path(stage.checkpoint), made_from)
     if stage.shared:
         context.processes.wait()
     begin = time.monotonic()
@@ -82,6 +100,17 @@ def _carry_out(stage: Stage, context: Context, made_from: str) -> None:
     if main:
         context.folder.finish(stage.name, made_from, stage.outputs, seconds)
     context.reporter.finished(stage.name, seconds, summary)
+
+
+def _discard_unusable(checkpoint: Path, made_from: str) -> None:
+    """Delete the checkpoint of a training that a stage cannot go on from."""
+    if not checkpoint.exists():
+        return
+    try:
+        check_state(checkpoint, made_from)
+    except ArtefactError as error:
+        say_left_out(error, checkpoint)
+        checkpoint.unlink(missing_ok=True)
 
 
 def result(folder: Path) -> Result:

@@ -12,6 +12,7 @@ from depthopt.core.plan import Frontier, Plan
 from depthopt.core.trials import Trial, Trials
 from depthopt.data.dataset import Preprocessing
 from depthopt.errors import CheckFailed
+from depthopt.export.noted import note
 from depthopt.export.onnx import export_onnx
 from depthopt.export.saved import load_saved, save
 from depthopt.extraction.extract import extract
@@ -27,6 +28,7 @@ from depthopt.latency.timing import plan_timer
 from depthopt.models.registry import trained_for
 from depthopt.models.weights import load_weights, save_weights
 from depthopt.pipeline.context import BATCH, CandidateList, Context
+from depthopt.pipeline.kept import read_kept
 from depthopt.pipeline.measure import fused_difference, measure
 from depthopt.pipeline.trials import contenders, tried
 from depthopt.shallow.apply import apply
@@ -78,6 +80,7 @@ def run_teacher(run: Context) -> str:
             task=run.task,
             config=run.train_config(run.recipe.teacher),
             checkpoint=run.path(TEACHER_CHECKPOINT),
+            made_from=run.folder.made_from("teacher"),
             log_dir=run.path("logs/teacher"),
             progress=run.reporter.progress,
         )
@@ -110,10 +113,8 @@ def starting_table(run: Context) -> LatencyTable:
         given = table_path(section.table, conditions) if folder else section.table
         if given.exists() or not folder:
             table = table.combined(load_json(LatencyTable, given))
-    if (
-        path.exists()
-        and conditions.unlike((earlier := load_json(LatencyTable, path)).conditions) is None
-    ):
+    earlier = read_kept(LatencyTable, path, run.folder.begun("profile"))
+    if earlier is not None and conditions.unlike(earlier.conditions) is None:
         table = table.combined(earlier)
     return table
 
@@ -124,7 +125,7 @@ def run_profile(run: Context) -> str:
     table = starting_table(run)
     keys = [key for c in run.candidates for key in latency_keys(run.chain, c)]
     missing = len(table.missing(keys))
-    original = run.path("original.onnx")
+    original, made_from = run.path("original.onnx"), run.folder.made_from("profile")
     _export(run, run.teacher, "original.onnx", batch=section.batch)
     table = profile(
         run.chain,
@@ -134,9 +135,9 @@ def run_profile(run: Context) -> str:
         table=table,
         batch=section.batch,
         progress=run.reporter.progress,
-        on_update=lambda partial: save_json(partial, path),
+        on_update=lambda partial: save_json(partial, path, made_from=made_from),
     )
-    save_json(table, path)
+    save_json(table, path, made_from=made_from)
     total = table.network(run.chain).total
     return f"{missing} entries measured; original {total.median_ms:.3f} ms"
 
@@ -150,9 +151,11 @@ def _export(
     metadata: Mapping[str, str] | None = None,
 ) -> float:
     images, _ = next(run.data.calibration.batches(max(batch or 0, 16)))
-    return export_onnx(
+    difference = export_onnx(
         network, run.path(name), images=images, batch=batch, task=run.task, metadata=metadata
     )
+    note(run.path(name))
+    return difference
 
 
 def run_estimate(run: Context) -> str:
@@ -163,7 +166,8 @@ def run_estimate(run: Context) -> str:
     config, data = run.train_config(section.train), run.train_data(section.train_images)
     if (unseen := run.task.unseen(run.data)) is not None:
         logger.warning("%s", unseen)
-    known = load_json(ImportanceTable, checkpoint) if checkpoint.exists() else None
+    made_from = run.folder.made_from("estimate")
+    known = read_kept(ImportanceTable, checkpoint, (made_from,))
     table = estimate(
         run.teacher,
         run.chain,
@@ -179,7 +183,7 @@ def run_estimate(run: Context) -> str:
         form=run.recipe.apply.form,
         workers=Workers(section.workers, section.address),
         table=known,
-        on_update=lambda partial: save_json(partial, checkpoint),
+        on_update=lambda partial: save_json(partial, checkpoint, made_from=made_from),
         progress=run.reporter.progress,
     )
     save_json(table, run.path("importance.json"))
@@ -227,9 +231,9 @@ def _tried(run: Context, frontier: Frontier) -> tuple[Trial, int]:
     """The best of so many plans as fast as asked, each finetuned for the recipe's trial steps."""
     path, budget = run.path(TRIALS), run.recipe.budget
     run.processes.require_one("solve", "trials.steps")
-    if path.exists():
-        trials = load_json(Trials, path)
-    else:
+    made_from = run.folder.made_from("solve")
+    trials = read_kept(Trials, path, (made_from,))
+    if trials is None:
         with plan_timer(
             run.teacher,
             run.chain,
@@ -248,7 +252,7 @@ def _tried(run: Context, frontier: Frontier) -> tuple[Trial, int]:
                 metric=run.task.metric,
                 progress=run.reporter.progress,
             )
-        save_json(trials, path)
+        save_json(trials, path, made_from=made_from)
     config = replace(
         run.train_config(run.recipe.finetune),
         steps=run.recipe.trials.steps,
@@ -270,7 +274,10 @@ def _tried(run: Context, frontier: Frontier) -> tuple[Trial, int]:
         )
         return evaluate(network, run.data.calibration.batches(BATCH), task=run.task)
 
-    trials = tried(trials, attempt, on_update=lambda known: save_json(known, path))
+    def keep(known: Trials) -> None:
+        save_json(known, path, made_from=made_from)
+
+    trials = tried(trials, attempt, on_update=keep)
     return trials.best, len(trials.trials)
 
 
@@ -335,6 +342,7 @@ def run_finetune(run: Context) -> str:
         matched=segment_ends(run.chain, run.plan),
         config=run.train_config(run.recipe.finetune),
         checkpoint=run.path(FINETUNE_CHECKPOINT),
+        made_from=run.folder.made_from("finetune"),
         log_dir=run.path("logs/finetune"),
         progress=run.reporter.progress,
     )

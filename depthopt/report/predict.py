@@ -44,7 +44,8 @@ def predict(folder: Path, images: Sequence[Path], *, top: int = 5) -> tuple[Pred
         top: classes per image, at most as many as there are.
 
     Raises:
-        ArtefactError: the folder is damaged, or does not say how images are normalised.
+        ArtefactError: the folder is damaged, or does not say how images are normalised; or its
+            outputs are not finite.
         DataError: there is no image, or one of them is missing or damaged.
     """
     saved = load_saved(folder)
@@ -58,6 +59,12 @@ def predict(folder: Path, images: Sequence[Path], *, top: int = 5) -> tuple[Pred
     network = load(folder)
     with torch.no_grad():
         logits = torch.cat([called(network, pixels) for pixels, _ in split.batches(_BATCH)])
+    for path, row in zip(files, logits, strict=True):
+        if not row.isfinite().all():
+            raise ArtefactError(
+                f"{folder} gives NaN or infinite outputs for {path}; its weights are damaged, or "
+                "its numbers too large for their type: save it again"
+            )
     names = saved.class_names or tuple(map(str, range(logits.shape[1])))
     found = logits.softmax(1).topk(min(top, len(names)))
     return tuple(

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from depthopt.core import digests
 from depthopt.core.artefacts import load_json
 from depthopt.core.chain import Chain
 from depthopt.core.plan import Frontier, Plan
@@ -12,6 +13,7 @@ from depthopt.core.training import TrainResult
 from depthopt.core.trials import Trials
 from depthopt.errors import ArtefactError, UsageError
 from depthopt.pipeline.folder import Manifest, RunFolder
+from depthopt.pipeline.kept import read_kept
 from depthopt.pipeline.result import Result
 from depthopt.tables.importance import ImportanceTable
 from depthopt.tables.latency import LatencyTable, NetworkKey
@@ -92,14 +94,18 @@ def read_run(path: Path) -> RunArtefacts:
 
     Raises:
         UsageError: it is no run's folder.
-        ArtefactError: a file is damaged, or of a newer depthopt.
+        ArtefactError: a file is damaged, not as its stage left it, or of a newer depthopt.
     """
-    manifest = RunFolder(path).manifest
+    folder = RunFolder(path)
+    manifest = folder.manifest
     if not manifest.started:
         raise UsageError(
             f"{path} is no folder of a run: no stage was begun in it; make one by "
             f"`depthopt run RECIPE --run-dir {path}`"
         )
+    for name in WRITTEN_BY:
+        if (why := folder.why_changed(name)) is not None:
+            raise ArtefactError(f"{why}; start the run again, which makes it again")
     chain = _read(Chain, path / "chain.json")
     latency = _read(LatencyTable, path / "latency.json")
     frontier = _read(Frontier, path / "frontier.json")
@@ -118,18 +124,22 @@ def read_run(path: Path) -> RunArtefacts:
             "left out; start the run again"
         )
         result = None
-    recipe = path / "recipe.yaml"
-    partial = _read(ImportanceTable, path / "importance.partial.json")
+    recipe = _text(path / "recipe.yaml")
+    if recipe is not None and digests.is_as_signed(recipe) is False:
+        notes.append("recipe.yaml was changed after the run wrote it; start the run again")
+    partial = read_kept(
+        ImportanceTable, path / "importance.partial.json", folder.begun("estimate") or None
+    )
     return RunArtefacts(
         path=path,
         manifest=manifest,
-        recipe=_text(recipe) if recipe.exists() else None,
+        recipe=recipe,
         chain=chain,
         latency=latency,
         importance=_read(ImportanceTable, path / "importance.json") or partial,
         frontier=frontier,
         plan=plan,
-        trials=_read(Trials, path / "trials.json"),
+        trials=read_kept(Trials, path / "trials.json", folder.begun("solve") or None),
         training=_read(TrainResult, path / "finetuned/history.json"),
         result=result,
         validations=tuple(
@@ -150,7 +160,9 @@ def _read(kind: type[T], path: Path) -> T | None:
     return load_json(kind, path) if path.exists() else None
 
 
-def _text(path: Path) -> str:
+def _text(path: Path) -> str | None:
+    if not path.exists():
+        return None
     try:
         return path.read_text()
     except UnicodeDecodeError:

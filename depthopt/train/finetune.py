@@ -49,6 +49,7 @@ def finetune(
     matched: Matched = (),
     config: TrainConfig | None = None,
     checkpoint: Path | None = None,
+    made_from: str = "",
     log_dir: Path | None = None,
     progress: Progress = silent,
 ) -> TrainResult:
@@ -72,6 +73,7 @@ def finetune(
         config: all settings; None takes the defaults.
         checkpoint: a safetensors file that is written while training, and gone on from if
             it exists.
+        made_from: is written into the checkpoint, for ``check_state``.
         log_dir: where ``config.trackers`` write; None leaves them out.
         progress: is told of the steps.
 
@@ -106,6 +108,7 @@ def finetune(
             checkpoint if trainer.accelerator.is_main_process else None,
             identity(model, data, config, distilled=teacher is not None),
             config.checkpoint_every_s,
+            made_from,
         )
         if checkpoint and checkpoint.exists():
             load_state(trainer.state, checkpoint, keeper.digest)
@@ -162,6 +165,7 @@ class _Keeper:
     path: Path | None
     digest: str
     every_s: float
+    made_from: str
     saved_at: float = field(default_factory=time.monotonic)
 
     def is_due(self) -> bool:
@@ -171,7 +175,7 @@ class _Keeper:
     def save(self, state: TrainState) -> None:
         """Write a checkpoint."""
         if self.path:
-            save_state(state, self.path, self.digest)
+            save_state(state, self.path, self.digest, self.made_from)
         self.saved_at = time.monotonic()
 
 

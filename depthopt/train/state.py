@@ -11,17 +11,23 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 from timm.utils.model_ema import ModelEmaV3
 from torch import Tensor, nn
 
+from depthopt.core import digests
 from depthopt.core.artefacts import write_bytes
 from depthopt.core.inputs import InputSpec
 from depthopt.core.training import EpochRecord
 from depthopt.data.dataset import Dataset
 from depthopt.errors import ArtefactError
 from depthopt.train.config import TrainConfig
+
+_HEAD = "depthopt_checkpoint"
+"""The key of all that is no tensor, in a checkpoint's metadata."""
+
+_INSTEAD = "delete it to begin the training again"
 
 
 @dataclass(slots=True)
@@ -68,16 +74,18 @@ def identity(model: nn.Module, data: Dataset, config: TrainConfig, *, distilled:
     return hashlib.sha256(content.encode()).hexdigest()
 
 
-def save_state(state: TrainState, path: Path, digest: str) -> None:
+def save_state(state: TrainState, path: Path, digest: str, made_from: str = "") -> None:
     """Write a checkpoint; if that fails, ``path`` keeps what it held.
 
     Args:
         state: of a training between two steps.
         path: a safetensors file.
         digest: what ``identity`` gave.
+        made_from: a digest of all that a run trains from, for ``check_state``.
     """
     head = {
         "identity": digest,
+        "made_from": made_from,
         "step": state.step,
         "loss_sum": state.loss_sum,
         "seconds": state.seconds,
@@ -88,7 +96,38 @@ def save_state(state: TrainState, path: Path, digest: str) -> None:
     tensors = {
         name: value.detach().cpu().contiguous().clone() for name, value in _tensors(state).items()
     }
-    write_bytes(path, save(tensors, {"depthopt_checkpoint": json.dumps(head)}))
+    write_bytes(path, digests.sealed(save(tensors, {_HEAD: json.dumps(head)})))
+
+
+def check_state(path: Path, made_from: str) -> None:
+    """Refuse a checkpoint that a run cannot go on from; one of an earlier version is not asked.
+
+    Args:
+        path: what ``save_state`` wrote.
+        made_from: what it must have been written with.
+
+    Raises:
+        ArtefactError: it is damaged, was changed after it was written, or is of another run.
+    """
+    head, _ = _read(path)
+    if head.get("made_from", made_from) != made_from:
+        raise ArtefactError(f"{path} is of another run, or was trained from something else")
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """A checkpoint's head and tensors.
+
+    Raises:
+        ArtefactError: it is damaged, or was changed after it was written.
+    """
+    try:
+        content = path.read_bytes()
+        tensors: dict[str, Tensor] = load(content)
+        head = dict(json.loads(digests.metadata(content)[_HEAD]))
+    except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:
+        raise ArtefactError(f"{path} is no whole checkpoint ({error}); {_INSTEAD}") from None
+    digests.check_tensors(content, path, own=True, instead=_INSTEAD)
+    return head, tensors
 
 
 def load_state(state: TrainState, path: Path, digest: str) -> None:
@@ -98,17 +137,20 @@ def load_state(state: TrainState, path: Path, digest: str) -> None:
         ArtefactError: the file is damaged, or belongs to another model, data set or
             configuration.
     """
-    try:
-        with safe_open(path, framework="pt") as file:
-            head = json.loads((file.metadata() or {})["depthopt_checkpoint"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError, KeyError, ValueError) as error:
-        raise ArtefactError(f"{path} is no whole checkpoint ({error}); delete it") from None
-    if head["identity"] != digest:
+    head, tensors = _read(path)
+    if head.get("identity") != digest:
         raise ArtefactError(
             f"{path} is the checkpoint of another model, data set or configuration; "
             "delete it or name another file"
         )
+    try:
+        _put_back(state, head, tensors)
+    except (KeyError, ValueError, TypeError, RuntimeError, IndexError) as error:
+        reason = " ".join(str(error).split())
+        raise ArtefactError(f"{path} is no whole checkpoint ({reason}); {_INSTEAD}") from None
+
+
+def _put_back(state: TrainState, head: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
     state.step, state.loss_sum = head["step"], head["loss_sum"]
     state.seconds, state.waited_s = head["seconds"], head["waited_s"]
     state.history = [EpochRecord(**record) for record in head["history"]]

@@ -53,19 +53,51 @@ def test_only_what_compares_with_the_last_check_is_read(tmp_path):
     assert [entry.ratio for entry in read(path)] == pytest.approx([1.2, 1.3])
 
 
-def test_a_damaged_line_and_a_newer_one_are_refused(tmp_path):
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda line: line[:40], "line 2, is no check"),
+        (lambda line: line.replace('"ratio": 1.0', '"ratio": 1.5'), "line 2, was changed after"),
+        (lambda _: json.dumps({"schema_version": 1}), "line 2, is no check"),
+        (lambda _: "[]", "line 2, is no check"),
+        (lambda _: "\xff", "line 2, is no check"),
+    ],
+)
+def test_a_damaged_line_is_left_out_and_said_to_be(tmp_path, caplog, change, message):
+    path = history(tmp_path / "h.jsonl", [1.0, 1.0, 1.02])
+    lines = path.read_text().splitlines(keepends=True)
+    broken = change(lines[1].rstrip()) + "\n"
+    path.write_bytes((lines[0] + broken + lines[2]).encode("latin-1"))
+    assert [entry.ratio for entry in read(path)] == pytest.approx([1.0, 1.02])
+    assert [message in said for said in caplog.messages] == [True]
+
+
+def test_a_line_cut_short_does_not_swallow_the_next(tmp_path, caplog):
+    path = history(tmp_path / "h.jsonl", [1.0, 1.01])
+    path.write_bytes(path.read_bytes()[:-30])
+    history(path, [1.02])
+    assert [entry.ratio for entry in read(path)] == pytest.approx([1.0, 1.02])
+    assert "line 2" in caplog.text
+
+
+def test_a_line_of_an_earlier_version_has_no_digest_and_is_read(tmp_path, caplog):
     path = history(tmp_path / "h.jsonl", [1.0])
     line = json.loads(path.read_text())
-    for broken, message in [
-        (json.dumps(line | {"schema_version": 99}), "line 2, has schema version 99"),
-        (json.dumps(line)[:40], "line 2, is no check"),
-        (json.dumps({"schema_version": 1}), "line 2, is no check"),
-        ("[]", "line 2, is no check"),
-    ]:
-        other = tmp_path / "broken.jsonl"
-        other.write_text(path.read_text() + broken + "\n")
-        with pytest.raises(ArtefactError, match=message):
-            read(other)
+    del line["sha256"]
+    path.write_text(json.dumps(line) + "\n")
+    assert len(read(path)) == 1
+    assert not caplog.messages
+
+
+def test_a_newer_line_and_a_history_of_none_are_refused(tmp_path):
+    path = history(tmp_path / "h.jsonl", [1.0])
+    newer = json.dumps(json.loads(path.read_text()) | {"schema_version": 99})
+    path.write_text(path.read_text() + newer + "\n")
+    with pytest.raises(ArtefactError, match="line 2, has schema version 99"):
+        read(path)
+    path.write_text("what\n")
+    with pytest.raises(ArtefactError, match="holds no check that is whole"):
+        read(path)
     with pytest.raises(ArtefactError, match="does not exist"):
         read(tmp_path / "absent.jsonl")
 

@@ -12,6 +12,7 @@ import pytest
 
 from depthopt.cli.main import main
 from depthopt.latency.measure import Effort
+from tests.resealed import reseal
 
 QUICK = (
     *("--input-size", "3,32,32", "--seconds-per-entry", "0.001"),
@@ -141,6 +142,8 @@ def test_a_table_of_another_device_is_refused(call, measured, tmp_path):
     content = measured[1].read_text().replace('"runtime_version": "', '"runtime_version": "0.')
     path = tmp_path / "t.json"
     path.write_text(content)
+    reseal(path)
+    content = path.read_text()
     code, _, err = call("small:residual", *QUICK, "--tables", "t.json", "--update")
     assert code == 2
     assert "other conditions" in err

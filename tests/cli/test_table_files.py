@@ -26,6 +26,7 @@ from depthopt.tables.latency import (
     NetworkKey,
     NetworkLatency,
 )
+from tests.resealed import write_resealed
 
 NAME, SIZE = "resnet10t", (3, 32, 32)
 CONDITIONS = MeasurementConditions("CPU", "onnxruntime", "1.0", 1, "float32", 1)
@@ -196,8 +197,8 @@ def test_tables_that_do_not_fit_are_one_line(
 ) -> None:
     times, costs = json.loads(Path("t.json").read_text()), json.loads(Path("i.json").read_text())
     change(times, costs)
-    Path("t.json").write_text(json.dumps(times))
-    Path("i.json").write_text(json.dumps(costs))
+    write_resealed(Path("t.json"), times)
+    write_resealed(Path("i.json"), costs)
     assert call(*tables[1], "--speedup", "2", monkeypatch=monkeypatch) == 2
     error = capsys.readouterr().err
     assert message in error

@@ -12,7 +12,7 @@ from depthopt.core.artefacts import load_json, save_json, write_bytes
 from depthopt.core.candidate import Candidate
 from depthopt.core.operators import Activation, Convolution, Identity
 from depthopt.core.plan import Plan
-from depthopt.errors import ArtefactError
+from depthopt.errors import ArtefactError, WriteFailed
 from depthopt.tables.latency import (
     LatencyKey,
     LatencySummary,
@@ -115,7 +115,7 @@ def test_a_pipe_and_a_device_are_written_to_and_stay(tmp_path: Path) -> None:
     write_bytes(Path("/dev/null"), b"gone")
     assert Path("/dev/null").is_char_device()
     assert stat.S_ISFIFO(pipe.stat().st_mode)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(WriteFailed, match="No space left"):
         write_bytes(Path("/dev/full"), b"x")
     assert list(tmp_path.iterdir()) == [pipe]
 
@@ -131,5 +131,5 @@ def test_what_is_sent_to_standard_output_follows_what_is_there(tmp_path: Path) -
 
 
 def test_a_folder_is_no_place_for_a_file(tmp_path: Path) -> None:
-    with pytest.raises(IsADirectoryError, match="name a file in it"):
+    with pytest.raises(WriteFailed, match="it is a folder; choose another name"):
         write_bytes(tmp_path, b"x")

@@ -1,9 +1,11 @@
 import hashlib
 import json
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import onnxruntime as ort
@@ -12,11 +14,13 @@ import timm
 import torch
 from torch import nn
 
+from depthopt.core import digests
 from depthopt.core.candidate import kept_blocks
 from depthopt.core.plan import Plan
 from depthopt.errors import ArtefactError, ModelError
+from depthopt.export import saved as saved_module
 from depthopt.export.onnx import relative_difference
-from depthopt.export.saved import load, save
+from depthopt.export.saved import load, load_saved, save
 from depthopt.extraction.extract import extract
 from depthopt.graph.original import deepcopied
 from depthopt.kinds.candidates import candidates
@@ -28,6 +32,7 @@ from tests.malicious import read_carelessly, write_checkpoint
 from tests.networks import Residual, randomised
 from tests.plans import random_plan
 from tests.real_images import crops
+from tests.resealed import write_resealed
 
 SIZE = (1, 32, 32)
 ARGUMENTS = {"in_chans": 1, "num_classes": 5}
@@ -117,6 +122,66 @@ def test_damaged_folders_are_refused(compressed, tmp_path: Path) -> None:
         load(tmp_path / "nowhere")
 
 
+def test_the_files_of_two_networks_do_not_mix(
+    compressed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network, plan = compressed
+    monkeypatch.setattr(saved_module, "_check_can_be_loaded", lambda *_: None)
+    other = deepcopied(network)
+    with torch.no_grad():
+        next(other.parameters()).add_(0.5)
+    for name, one in (("a", network), ("b", other)):
+        save(one, tmp_path / name, plan, arguments=ARGUMENTS)
+    shutil.copy(tmp_path / "a/model.safetensors", tmp_path / "b/model.safetensors")
+    with pytest.raises(ArtefactError, match=r"is not the file that was written here; save the"):
+        load(tmp_path / "b")
+    (tmp_path / "a/model.safetensors").unlink()
+    with pytest.raises(ArtefactError, match="does not exist"):
+        load(tmp_path / "a")
+
+
+class _Killed(BaseException):
+    """Ends a save between two of its writes."""
+
+
+@pytest.mark.parametrize("earlier", [False, True])
+@pytest.mark.parametrize("stop", range(4))
+def test_a_save_that_is_stopped_leaves_no_mixture(
+    earlier: bool, stop: int, compressed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At each of its writes, over another network's folder, of this version or an earlier one."""
+    network, plan = compressed
+    folder, exported, later = tmp_path / "net", tmp_path / "model.onnx", deepcopied(network)
+    with torch.no_grad():
+        next(later.parameters()).add_(0.5)
+    monkeypatch.setattr(saved_module, "_check_can_be_loaded", lambda *_: None)
+    old = save(network, folder, plan, arguments=ARGUMENTS)
+    exported.write_bytes(b"of the later network")
+    if earlier:
+        content = json.loads((folder / "model.json").read_text())
+        del content["weights"]
+        write_resealed(folder / "model.json", content)
+    real, writes = Path.replace, iter(range(9))
+
+    def stopped(path: Path, target: Path) -> Path:
+        if next(writes) == stop:
+            raise _Killed
+        return real(path, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", stopped)
+        with pytest.raises(_Killed):
+            saved_module._written(later, replace(old, crop_pct=0.5), folder, exported)
+    if earlier and stop < 2:
+        assert not (folder / "model.json").exists()
+        return
+    said, weights = load_saved(folder), digests.of_file(folder / "model.safetensors")
+    assert said.crop_pct == (1.0 if stop < 2 else 0.5)
+    assert (said.weights == weights) == (stop != 1), "or else it is refused"
+    assert (weights == old.weights) == (stop == 0)
+    assert (folder / "model.onnx").exists() == (stop == 3)
+
+
 @torch.no_grad()
 def test_with_images_the_folder_holds_an_onnx_file_that_says_what_it_is(
     compressed, tmp_path: Path
@@ -167,6 +232,7 @@ def test_a_folder_that_names_a_checkpoint_of_its_own_is_refused(compressed, tmp_
     save(network, tmp_path, plan, arguments=ARGUMENTS)
     saved = json.loads((tmp_path / "model.json").read_text())
     saved["arguments"] = arguments
+    del saved["sha256"]
     (tmp_path / "model.json").write_text(json.dumps(saved))
     with pytest.raises(ModelError, match="checkpoint_path of mobilenetv2_035 is not read"):
         load(tmp_path)

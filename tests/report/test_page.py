@@ -16,6 +16,7 @@ from depthopt.report.page import report_page
 from depthopt.report.reading import read_run
 from depthopt.tables.validation import PlanTiming, Validation
 from tests.report.run_folder import ACCURACY, CONDITIONS, small_candidates, small_chain, write_run
+from tests.resealed import reseal
 
 
 def shown(page: str) -> str:
@@ -34,6 +35,8 @@ def changed(folder: Path, name: str, old: str, new: str) -> str:
     text = (folder / name).read_text()
     assert old in text
     (folder / name).write_text(text.replace(old, new))
+    if name.endswith(".json"):
+        reseal(folder / name)
     return report_page(read_run(folder))
 
 

@@ -1,5 +1,6 @@
 """Checkpoints: a training stopped at any moment ends in the same bits; others are refused."""
 
+import json
 import random
 import signal
 import subprocess
@@ -10,10 +11,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load, save
 
-from depthopt.core import artefacts
+from depthopt.core import artefacts, digests
 from depthopt.errors import ArtefactError
 from depthopt.train.finetune import finetune
+from depthopt.train.state import check_state
 from tests.malicious import write_checkpoint
 from tests.train.training import CONFIG, Stopped, make_data, make_model, stop_at, train, weights
 
@@ -103,6 +106,31 @@ def test_a_damaged_checkpoint_is_refused(kept_bytes, tmp_path):
     path.write_bytes(path.read_bytes()[:kept_bytes])
     with pytest.raises(ArtefactError, match=r"checkpoint.safetensors is no whole checkpoint"):
         train(checkpoint=path)
+
+
+def test_a_changed_checkpoint_is_refused(tmp_path):
+    path = tmp_path / "checkpoint.safetensors"
+    train(checkpoint=path)
+    whole = path.read_bytes()
+    for place in (len(whole) // 2, len(whole) - 1):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        with pytest.raises(ArtefactError, match=r"was changed after .*; delete it to begin"):
+            train(checkpoint=path)
+
+
+def test_a_checkpoint_of_another_run_is_told(tmp_path, caplog):
+    path = tmp_path / "checkpoint.safetensors"
+    train(checkpoint=path, made_from="x")
+    check_state(path, "x")
+    with pytest.raises(ArtefactError, match="is of another run"):
+        check_state(path, "y")
+    content = path.read_bytes()
+    head = digests.metadata(content)["depthopt_checkpoint"]
+    told = json.loads(head)
+    del told["made_from"]
+    path.write_bytes(save(load(content), {"depthopt_checkpoint": json.dumps(told)}))
+    check_state(path, "y")
+    assert "carries no sha256" in caplog.text, "it is of an earlier version"
 
 
 def test_a_full_disk_leaves_the_old_checkpoint_whole(tmp_path, monkeypatch):

@@ -1,0 +1,39 @@
+"""What a stage keeps while it works, to go on from: read only if it is whole and its own.
+
+A file that is not costs the work that it held, and a line of the log says so; no run ends for it.
+"""
+
+import logging
+from collections.abc import Container
+from pathlib import Path
+from typing import TypeVar
+
+from depthopt.core.artefacts import load_json
+from depthopt.errors import ArtefactError
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+def read_kept(kind: type[T], path: Path, made_from: Container[str] | None) -> T | None:
+    """What a file holds; None if it does not exist, is damaged, or is of another run.
+
+    Args:
+        kind: what it shall hold.
+        path: the file.
+        made_from: what it may have been made from; None does not ask.
+    """
+    if not path.exists():
+        return None
+    try:
+        return load_json(kind, path, made_from=made_from)
+    except ArtefactError as error:
+        say_left_out(error, path)
+        return None
+
+
+def say_left_out(error: ArtefactError, path: Path) -> None:
+    """Say that what a stage kept is of no use."""
+    said = str(error).partition("; ")[0]
+    logger.warning("%s: what %s held is left out, and worked out again", said, path.name)
