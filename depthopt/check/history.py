@@ -17,7 +17,10 @@ from pydantic import TypeAdapter, ValidationError
 
 from depthopt.check.check import CheckReport
 from depthopt.check.verdict import Outcome
-from depthopt.core.artefacts import SCHEMA_VERSION
+from depthopt.core import limits, numbers
+from depthopt.core.artefacts import SCHEMA_VERSION, why_unread
+from depthopt.core.clipped import one_line
+from depthopt.core.reading import parse_json, read_text
 from depthopt.errors import ArtefactError
 from depthopt.tables.latency import MeasurementConditions
 
@@ -48,8 +51,8 @@ class Entry:
     baseline: str
     conditions: MeasurementConditions
     outcome: Outcome
-    median_ms: float
-    ratio: float
+    median_ms: numbers.Milliseconds
+    ratio: numbers.Positive
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +103,10 @@ def read(path: Path) -> tuple[Entry, ...]:
     """
     if not path.exists():
         raise ArtefactError(f"{path} does not exist")
-    lines = path.read_text(encoding="utf-8").splitlines()
+    try:
+        lines = read_text(path, limits.HISTORY_BYTES).splitlines()
+    except ValueError as error:
+        raise ArtefactError(f"{path} is no history ({one_line(error)}); move it away") from None
     entries = [_entry(path, i, line) for i, line in enumerate(lines, 1) if line.strip()]
     return tuple(
         entry
@@ -131,14 +137,10 @@ def steps(entries: tuple[Entry, ...]) -> tuple[Step, ...]:
 
 def _entry(path: Path, number: int, line: str) -> Entry:
     try:
-        content: Any = json.loads(line)
-        version = content.pop("schema_version")
-        if version > SCHEMA_VERSION:
-            raise ArtefactError(
-                f"{path}, line {number}, has schema version {version}, this depthopt reads up "
-                f"to {SCHEMA_VERSION}; upgrade depthopt"
-            )
+        content: Any = parse_json(line)
+        if (wrong := why_unread(content.pop("schema_version"))) is not None:
+            raise ArtefactError(f"{path}, line {number}, {wrong}")
         return TypeAdapter(Entry).validate_python(content)
     except (ValueError, ValidationError, KeyError, AttributeError, TypeError) as error:
-        reason = " ".join(str(error).split())
+        reason = one_line(error)
         raise ArtefactError(f"{path}, line {number}, is no check ({reason}); remove it") from None

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from depthopt.cli.options import AsJson, Overrides, RecipeArgument, RunDir, walk
+from depthopt.cli.options import AsJson, Overrides, RecipeArgument, RunDir, walk, within
+from depthopt.core import numbers
 from depthopt.core.artefacts import write_bytes
 
 
@@ -20,7 +21,11 @@ def estimate(
     ] = None,
     workers: Annotated[
         int | None,
-        typer.Option(help="Spread the work over so many Ray workers.", show_default=False),
+        typer.Option(
+            help="Spread the work over so many Ray workers.",
+            show_default=False,
+            callback=within(numbers.Threads),
+        ),
     ] = None,
     address: Annotated[
         str | None, typer.Option(help="Of a Ray cluster, or auto.", show_default=False)

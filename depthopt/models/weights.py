@@ -9,6 +9,7 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
 from depthopt.core.artefacts import write_bytes
+from depthopt.core.clipped import shortened
 from depthopt.errors import ArtefactError
 
 _TYPES = {
@@ -55,7 +56,8 @@ def load_weights(model: nn.Module, path: Path) -> None:
     except (OSError, SafetensorError) as error:
         raise ArtefactError(f"{path} is not whole safetensors ({error})") from None
     try:
-        model.load_state_dict(tensors)
+        # In the order of their names, which is also that of a message.
+        model.load_state_dict({name: tensors[name] for name in sorted(tensors)})
     except RuntimeError as error:
-        detail = str(error).splitlines()[-1].strip()
+        detail = shortened(str(error).splitlines()[-1].strip())
         raise ArtefactError(f"{path} does not fit {type(model).__name__}: {detail}") from None
