@@ -9,7 +9,15 @@ channels = st.integers(1, 4096)
 sizes = st.tuples(st.integers(1, 9), st.integers(1, 9))
 sides = st.tuples(*[st.integers(-3, 9)] * 4)
 
-convolutions = st.builds(Convolution, channels, channels, sizes, sizes, sides, sizes, channels)
+
+@st.composite
+def convolutions_of_groups(draw: st.DrawFn) -> Convolution:
+    groups = draw(channels)
+    inputs, outputs = groups * draw(st.integers(1, 9)), groups * draw(st.integers(1, 9))
+    return Convolution(inputs, outputs, *map(draw, (sizes, sizes, sides, sizes)), groups)
+
+
+convolutions = convolutions_of_groups()
 poolings = st.builds(AveragePooling, channels, sizes, sizes, sides)
 identities = st.builds(Identity, channels)
 operators: st.SearchStrategy[Operator] = st.one_of(convolutions, poolings, identities)

@@ -5,14 +5,19 @@ they are brought back from the network's scale (``depthopt.latency.profile``).
 """
 
 import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
+
+from annotated_types import MinLen
 
 from depthopt.check.check import Network
+from depthopt.core import numbers
 from depthopt.core.artefacts import load_json
+from depthopt.core.clipped import one_line
 from depthopt.core.inputs import InputSize, InputSpec
 from depthopt.core.operators import Convolution
+from depthopt.core.reading import read_json
 from depthopt.errors import ArtefactError, TableError
 from depthopt.tables.latency import LatencyKey, LatencySummary, LatencyTable, MeasurementConditions
 
@@ -42,14 +47,23 @@ class Baseline:
     network: Network
     conditions: MeasurementConditions
     latency: LatencySummary
-    yardsticks: dict[LatencyKey, tuple[float, ...]]
-    input_shapes: dict[str, tuple[int | None, ...]]
-    size_bytes: int | None = None
-    parameters: int | None = None
-    peak_memory_bytes: int | None = None
-    metric: float | None = None
+    yardsticks: dict[LatencyKey, Annotated[tuple[numbers.Positive, ...], MinLen(1)]]
+    input_shapes: dict[str, tuple[numbers.Count | None, ...]]
+    size_bytes: numbers.Bytes | None = None
+    parameters: numbers.Bytes | None = None
+    peak_memory_bytes: numbers.Bytes | None = None
+    metric: numbers.Finite | None = None
     data: str = ""
     task: str = ""
+
+    def __post_init__(self) -> None:
+        """Check that it can be compared with.
+
+        Raises:
+            ValueError: it has no yardstick, or not the same number of rounds of each.
+        """
+        if len({len(rounds) for rounds in self.yardsticks.values()}) != 1:
+            raise ValueError("yardsticks: expected one or more, with as many rounds each")
 
 
 def read_baseline(path: Path, network: str | None = None) -> Baseline:
@@ -60,11 +74,13 @@ def read_baseline(path: Path, network: str | None = None) -> Baseline:
         TableError: the table does not hold the network, or nothing to measure it by.
     """
     try:
-        kind = json.loads(path.read_bytes())["type"]
+        kind = read_json(path)["type"]
     except FileNotFoundError:
         raise ArtefactError(f"{path} does not exist") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ArtefactError(f"{path} is no baseline and no latency table ({error})") from None
+        raise ArtefactError(
+            f"{path} is no baseline and no latency table ({one_line(error)})"
+        ) from None
     if kind != LatencyTable.__name__:
         return load_json(Baseline, path)
     return _of_table(path, load_json(LatencyTable, path), network)
@@ -82,6 +98,8 @@ def _of_table(path: Path, table: LatencyTable, name: str | None) -> Baseline:
     if found.blocks_share is None:
         raise TableError(f"{path} does not say what share of {name} its blocks took; profile it")
     # Entries were brought to a scale on which the network's blocks add up to it.
+    if found.blocks_share <= 0 or found.total.median_ms <= found.fixed_ms:
+        raise TableError(f"{path} says that the blocks of {name} took no time; profile it anew")
     level_ms = (found.total.median_ms - found.fixed_ms) / found.blocks_share
     settled = {
         key: entry.median_ms

@@ -14,6 +14,7 @@ from depthopt.check.latency import SECONDS, LatencyChange, compare_latency
 from depthopt.check.layers import LayerDifference, moved_layers
 from depthopt.check.network_files import batch_of, side_of
 from depthopt.check.verdict import Outcome, Verdict
+from depthopt.core.numbers import Batch, Seconds, require
 from depthopt.core.progress import Progress, silent
 from depthopt.runtimes.base import Runtime
 from depthopt.tables.latency import MeasurementConditions
@@ -92,6 +93,8 @@ def check(
         ModelError: the runtime cannot run a side.
     """
     tolerances = tolerances or Tolerances()
+    require(Batch, "batch", batch)
+    require(Seconds, "seconds", seconds)
     with tempfile.TemporaryDirectory() as scratch:
         progress(0, 3, "reading both networks")
         old, new = (

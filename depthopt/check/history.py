@@ -19,8 +19,10 @@ from pydantic import TypeAdapter, ValidationError
 
 from depthopt.check.check import CheckReport
 from depthopt.check.verdict import Outcome
-from depthopt.core import digests
-from depthopt.core.artefacts import SCHEMA_VERSION
+from depthopt.core import digests, limits, numbers
+from depthopt.core.artefacts import SCHEMA_VERSION, why_unread
+from depthopt.core.clipped import one_line
+from depthopt.core.reading import parse_json, read_bytes
 from depthopt.core.writing import writing
 from depthopt.errors import ArtefactError
 from depthopt.tables.latency import MeasurementConditions
@@ -54,8 +56,8 @@ class Entry:
     baseline: str
     conditions: MeasurementConditions
     outcome: Outcome
-    median_ms: float
-    ratio: float
+    median_ms: numbers.Milliseconds
+    ratio: numbers.Positive
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,10 +120,12 @@ def read(path: Path) -> tuple[Entry, ...]:
     Raises:
         ArtefactError: the file is missing, holds no check, or one of a newer schema.
     """
+    if not path.exists():
+        raise ArtefactError(f"{path} does not exist")
     try:
-        lines = path.read_bytes().splitlines()
-    except FileNotFoundError:
-        raise ArtefactError(f"{path} does not exist") from None
+        lines = read_bytes(path, limits.HISTORY_BYTES).splitlines()
+    except ValueError as error:
+        raise ArtefactError(f"{path} is no history ({one_line(error)}); move it away") from None
     entries = []
     for number, line in enumerate(lines, 1):
         if line.strip():
@@ -164,17 +168,14 @@ class _DamagedLine(Exception):  # noqa: N818 - named for what is the case
 
 def _entry(path: Path, number: int, line: bytes) -> Entry:
     try:
-        content: Any = json.loads(line)
+        content: Any = parse_json(line.decode())
         version = content.pop("schema_version")
-        if version > SCHEMA_VERSION:
-            raise ArtefactError(
-                f"{path}, line {number}, has schema version {version}, this depthopt reads up "
-                f"to {SCHEMA_VERSION}; upgrade depthopt"
-            )
+        if (wrong := why_unread(version)) is not None:
+            newer = isinstance(version, int) and version > SCHEMA_VERSION
+            raise (ArtefactError if newer else _DamagedLine)(f"{path}, line {number}, {wrong}")
         told = content.pop(digests.KEY, None)  # which lines of an earlier version have not
         if told not in {None, digests.of_json({"schema_version": version} | content)}:
             raise _DamagedLine(f"{path}, line {number}, {digests.CHANGED}")
         return TypeAdapter(Entry).validate_python(content)
     except (ValueError, ValidationError, KeyError, AttributeError, TypeError) as error:
-        reason = " ".join(str(error).split())
-        raise _DamagedLine(f"{path}, line {number}, is no check ({reason})") from None
+        raise _DamagedLine(f"{path}, line {number}, is no check ({one_line(error)})") from None

@@ -9,7 +9,8 @@ from typing import Protocol, runtime_checkable
 import onnx
 
 from depthopt.check.inputs import require_one_size
-from depthopt.check.parameters import parameters, stored_tensors
+from depthopt.check.onnx_files import read_onnx, stored_tensors
+from depthopt.check.parameters import parameters
 from depthopt.errors import CheckFailed, ModelError, UsageError
 from depthopt.export.noted import check_noted
 from depthopt.runtimes.base import Runtime, Session, random_inputs
@@ -76,7 +77,7 @@ def side_of(given: Path, *, runtime: Runtime, batch: int, scratch: Path) -> Side
     else:
         raise UsageError(f"{given} is no .onnx file, saved network, .engine or .plan file")
     check_noted(path)
-    model = None if path.suffix in _ENGINES else _read(path)
+    model = None if path.suffix in _ENGINES else read_onnx(path)
     parts = [path] if model is None else [path, *_weights_beside(path, model)]
     session = opened(runtime, path)
     _require_runs(given, session, batch)
@@ -85,9 +86,16 @@ def side_of(given: Path, *, runtime: Runtime, batch: int, scratch: Path) -> Side
         path=path,
         sha256=_sha256(parts),
         size_bytes=sum(part.stat().st_size for part in parts),
-        parameters=None if model is None else parameters(model),
+        parameters=None if model is None else _counted(given, model),
         input_shapes=dict(session.input_shapes),
     )
+
+
+def _counted(given: Path, model: onnx.ModelProto) -> int:
+    try:
+        return parameters(model)
+    except ModelError as error:
+        raise ModelError(f"{given}: {error}") from error
 
 
 def opened(runtime: Runtime, path: Path) -> Session:
@@ -155,15 +163,6 @@ def _exported(folder: Path, batch: int, scratch: Path) -> Path:
     return path
 
 
-def _read(path: Path) -> onnx.ModelProto:
-    """An ONNX model, less the weights in other files."""
-    try:
-        return onnx.load(path, load_external_data=False)
-    except Exception as error:  # protobuf's exceptions share no base but this one
-        reason = " ".join(str(error).split())
-        raise ModelError(f"{path} cannot run, it is no ONNX model: {reason}") from error
-
-
 def _weights_beside(path: Path, model: onnx.ModelProto) -> list[Path]:
     """The files of weights that an ONNX model names.
 
@@ -187,7 +186,7 @@ def _weights_beside(path: Path, model: onnx.ModelProto) -> list[Path]:
                 "save it with its weights beside it"
             )
         file = path.parent / location
-        if not file.is_file():
+        if "\0" in location or not file.is_file():
             raise ModelError(
                 f"{path} keeps weights in {file}, which does not exist; put it there, or export "
                 "the model anew"

@@ -28,6 +28,10 @@ from onnx import (
     numpy_helper,
 )
 
+from depthopt.check.onnx_files import graphs_of
+from depthopt.core.clipped import one_line
+from depthopt.errors import ModelError
+
 _TYPES = {
     kind
     for name, kind in TensorProto.DataType.items()
@@ -101,40 +105,18 @@ _NOTHING: frozenset[_Held] = frozenset()
 
 
 def parameters(model: ModelProto) -> int:
-    """Parameters of a model; see the module."""
+    """Parameters of a model; see the module.
+
+    Raises:
+        ModelError: a node has other inputs than its operator takes.
+    """
     count = _Count({(f.domain, f.name, f.overload): f for f in model.functions})
-    count.graph(model.graph, {})
+    try:
+        count.graph(model.graph, {})
+    except (LookupError, ValueError, TypeError, RecursionError) as error:
+        # A walk through a model that no runtime takes may end anywhere.
+        raise ModelError(f"its parameters cannot be counted: {one_line(error)}") from None
     return sum(count.read.values())
-
-
-def stored_tensors(model: ModelProto) -> Iterator[TensorProto]:
-    """Every tensor that a model holds, anywhere."""
-    yield from _of_graph(model.graph)
-    for function in model.functions:
-        yield from _of_nodes(function.node)
-
-
-def _of_graph(graph: GraphProto) -> Iterator[TensorProto]:
-    yield from graph.initializer
-    for sparse in graph.sparse_initializer:
-        yield from (sparse.values, sparse.indices)
-    yield from _of_nodes(graph.node)
-
-
-def _of_nodes(nodes: Iterable[NodeProto]) -> Iterator[TensorProto]:
-    for attribute in (attribute for node in nodes for attribute in node.attribute):
-        if attribute.HasField("t"):
-            yield attribute.t
-        yield from attribute.tensors
-        sparse = [attribute.sparse_tensor] if attribute.HasField("sparse_tensor") else []
-        for tensor in (*sparse, *attribute.sparse_tensors):
-            yield from (tensor.values, tensor.indices)
-        for graph in _graphs(attribute):
-            yield from _of_graph(graph)
-
-
-def _graphs(attribute: AttributeProto) -> list[GraphProto]:
-    return [*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs]
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +176,7 @@ class _Count:
             own = dict(zip(function.input, inputs, strict=False))
             self._nodes(function.node, own, {a.name: a for a in node.attribute})
             return [own.get(name, _NOTHING) for name in function.output]
-        graphs = [graph for attribute in node.attribute for graph in _graphs(attribute)]
+        graphs = [graph for attribute in node.attribute for graph in graphs_of(attribute)]
         if graphs:
             return self._control_flow(node, graphs, inputs, scope)
         if node.op_type in _SAME_NUMBERS:

@@ -15,6 +15,7 @@ from depthopt.check.memory import SLACK_BYTES, peak_memory_bytes
 from depthopt.check.network_files import Side, batch_of, side_of
 from depthopt.check.verdict import Verdict
 from depthopt.check.yardsticks import YARDSTICKS, compare_by, shares_of
+from depthopt.core.numbers import Batch, Seconds, require
 from depthopt.core.progress import Progress, silent
 from depthopt.errors import UsageError
 from depthopt.runtimes.base import Runtime
@@ -44,6 +45,8 @@ def record(
         ModelError: the runtime cannot run it.
         ClockFault: a clock goes backwards.
     """
+    require(Batch, "batch", batch)
+    require(Seconds, "seconds", seconds)
     with tempfile.TemporaryDirectory() as scratch:
         side = side_of(path, runtime=runtime, batch=batch, scratch=Path(scratch))
         batch = batch_of(batch, side)
@@ -97,6 +100,8 @@ def check_against(
         ModelError: the runtime cannot run it.
     """
     tolerances = tolerances or Tolerances()
+    require(Batch, "batch", batch)
+    require(Seconds, "seconds", seconds)
     baseline = read_baseline(baseline_path, network)
     if judge is not None and baseline.data != judge.data:
         raise UsageError(

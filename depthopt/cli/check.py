@@ -1,16 +1,16 @@
 """``depthopt check``: whether a network became slower, larger or less accurate."""
 
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from depthopt.cli.options import AsJson, console, err
+from depthopt.cli.options import AsJson, console, err, within
 from depthopt.cli.show_check import show_check, show_steps
+from depthopt.core import numbers
 from depthopt.core.artefacts import save_json, to_json, write_bytes
 from depthopt.core.writing import writing
-from depthopt.errors import DepthoptError, UsageError
+from depthopt.errors import UsageError
 
 if TYPE_CHECKING:
     from depthopt.check.baseline import Baseline
@@ -60,15 +60,26 @@ def check(
     task: Annotated[str, typer.Option(help="What the networks are for.")] = "classification",
     metric_tolerance: Annotated[
         float,
-        typer.Option(help="Accepted loss of the task's metric; of accuracy, in points of 100."),
+        typer.Option(
+            help="Accepted loss of the task's metric; of accuracy, in points of 100.",
+            callback=within(numbers.NonNegative),
+        ),
     ] = 0.5,
     runtime: Annotated[str, typer.Option(help="What runs them.")] = "onnxruntime",
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     dtype: Annotated[str, typer.Option(help="What it computes in.")] = "float32",
-    threads: Annotated[int, typer.Option(help="Intra-operator threads.")] = 1,
-    batch: Annotated[int, typer.Option(help="Images per inference.")] = 1,
+    threads: Annotated[
+        int, typer.Option(help="Intra-operator threads.", callback=within(numbers.Threads))
+    ] = 1,
+    batch: Annotated[
+        int, typer.Option(help="Images per inference.", callback=within(numbers.Batch))
+    ] = 1,
     seconds: Annotated[
-        float, typer.Option(help="Cap on one measurement; a suspected regression takes two.")
+        float,
+        typer.Option(
+            help="Cap on one measurement; a suspected regression takes two.",
+            callback=within(numbers.Seconds),
+        ),
     ] = 15.0,
     junit: Annotated[Path | None, typer.Option(help="Write JUnit XML.", show_default=False)] = None,
     summary: Annotated[
@@ -98,8 +109,6 @@ def check(
     """
     if history_plot is not None and history is None:
         raise UsageError("--history-plot draws what --history FILE keeps; give both")
-    if batch < 1 or not 0 < seconds < math.inf or not 0 <= metric_tolerance < math.inf:
-        raise UsageError("--batch and --seconds must be positive, --metric-tolerance 0 or more")
     from depthopt.check.figures import Tolerances, fraction  # noqa: PLC0415 - torch takes seconds
     from depthopt.check.history import read  # noqa: PLC0415 - as above
     from depthopt.check.judge import Judge  # noqa: PLC0415 - as above
@@ -115,23 +124,18 @@ def check(
     )
     chosen = get_runtime(runtime, threads=threads, device=device, dtype=dtype)
     judge = Judge(data, task, chosen) if data else None
-    try:
-        if record is not None:
-            refused = against or network or junit or history
-            found = _recorded(models, chosen, batch, seconds, judge, refused=refused)
-            save_json(found, record)
-            line = f"{record}: {found.network.name} takes {found.latency.median_ms:.3f} ms"
-            print(to_json(found) if as_json else line)
-            return
-        if history is not None and history.exists():
-            read(history)  # a damaged one is told before a minute of measuring
-        report = _checked(models, against, network, chosen, batch, tolerances, seconds, judge)
-        print(to_json(report)) if as_json else show_check(console, report)
-        _write(report, junit, summary, history, history_plot)
-    except UsageError:
-        raise
-    except (DepthoptError, OSError) as error:  # exit code 1 is a regression and nothing else
-        raise UsageError(str(error)) from error
+    if record is not None:
+        refused = against or network or junit or history
+        found = _recorded(models, chosen, batch, seconds, judge, refused=refused)
+        save_json(found, record)
+        line = f"{record}: {found.network.name} takes {found.latency.median_ms:.3f} ms"
+        print(to_json(found) if as_json else line)
+        return
+    if history is not None and history.exists():
+        read(history)  # a damaged one is told before a minute of measuring
+    report = _checked(models, against, network, chosen, batch, tolerances, seconds, judge)
+    print(to_json(report)) if as_json else show_check(console, report)
+    _write(report, junit, summary, history, history_plot)
     raise typer.Exit(EXIT_CODES[report.outcome])
 
 

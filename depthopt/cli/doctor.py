@@ -12,6 +12,7 @@ from depthopt.cli.options import (
     console,
     input_size_of,
     is_recipe,
+    require_own,
 )
 from depthopt.core.artefacts import to_json
 
@@ -39,6 +40,7 @@ def doctor(
     if is_recipe(model):
         found = _of_recipe(Path(model), overrides or [])
     else:
+        require_own(model, overrides, None)
         size = input_size_of(input_size)
         network = create_model(model, model_arguments(model, size))
         found = diagnose(network.eval(), size, name=model)

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from depthopt.cli.options import AsJson, Overrides, RecipeArgument, RunDir, walk
+from depthopt.cli.options import AsJson, Overrides, RecipeArgument, RunDir, walk, within
+from depthopt.core import numbers
 from depthopt.core.artefacts import write_bytes
 
 
@@ -21,7 +22,9 @@ def estimate(
     workers: Annotated[
         int | None,
         typer.Option(
-            help="Spread the work over so many processes of one core each.", show_default=False
+            help="Spread the work over so many processes of one core each.",
+            show_default=False,
+            callback=within(numbers.Threads),
         ),
     ] = None,
     address: Annotated[

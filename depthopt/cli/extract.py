@@ -14,6 +14,7 @@ from depthopt.cli.options import (
     console,
     input_size_of,
     is_recipe,
+    require_own,
     walk,
 )
 from depthopt.cli.show import show_chain
@@ -42,6 +43,7 @@ def extract(
     if is_recipe(model):
         chain = walk(Path(model), overrides, run_dir, "extract").chain
     else:
+        require_own(model, overrides, run_dir)
         chain = chain_of(model, input_size_of(input_size))
     _draw(chain, dot, svg)
     print(to_json(chain)) if as_json else _show_chain(chain)

@@ -7,11 +7,13 @@ from typing import Annotated
 
 import typer
 
-from depthopt.cli.options import AsJson, chain_of, console
+from depthopt.cli.options import AsJson, chain_of, console, within
 from depthopt.cli.show import show_frontier, show_plan
+from depthopt.core import numbers
 from depthopt.core.artefacts import load_json, save_json, to_json
 from depthopt.core.candidate import Candidate, kept_blocks
 from depthopt.core.chain import Chain
+from depthopt.core.clipped import clipped
 from depthopt.core.inputs import InputSize, size_text
 from depthopt.core.old_words import read_objective
 from depthopt.errors import TableError, UsageError
@@ -32,8 +34,14 @@ def frontier(
             show_default=False,
         ),
     ] = None,
-    budget_ms: Annotated[float | None, typer.Option(help="Show the plan at this latency.")] = None,
-    speedup: Annotated[float | None, typer.Option(help="Show the plan at this speed-up.")] = None,
+    budget_ms: Annotated[
+        float | None,
+        typer.Option(help="Show the plan at this latency.", callback=within(numbers.Milliseconds)),
+    ] = None,
+    speedup: Annotated[
+        float | None,
+        typer.Option(help="Show the plan at this speed-up.", callback=within(numbers.Finite)),
+    ] = None,
     csv: Annotated[
         Path | None, typer.Option(help="Write the whole frontier to this CSV file.")
     ] = None,
@@ -96,22 +104,28 @@ def _mode(text: str) -> Mode:
     name, _, value = text.partition(":")
     modes: dict[str, Callable[[float], Mode]] = {"bucketed": Bucketed, "epsilon": Epsilon}
     try:
-        return modes[name](float(value))
+        return modes[name](numbers.decimal(value))
     except (KeyError, ValueError):
-        raise UsageError(f"mode {text!r} is unknown; use exact, bucketed:MS or epsilon:E") from None
+        raise UsageError(
+            f"mode {clipped(text)} is unknown; use exact, bucketed:MS or epsilon:E"
+        ) from None
 
 
 def _cap(text: str) -> Cap:
     """A limit from ``parameters=N``, ``memory=BYTES`` or ``TABLE.json=MS``."""
     what, _, amount = text.rpartition("=")
-    is_number = re.fullmatch(r"-?\d+(\.\d+)?(e-?\d+)?", amount) is not None
+    is_number = re.fullmatch(f"-?{numbers.DECIMAL}", amount) is not None
     if what == "parameters" and is_number:
-        return ParameterCap(int(float(amount)))
+        return ParameterCap(_most(what, amount))
     if what == "memory" and is_number:
-        return MemoryCap(int(float(amount)))
+        return MemoryCap(_most(what, amount))
     if what.endswith(".json") and is_number:
         return LatencyCap(load_json(LatencyTable, Path(what)), float(amount))
-    raise UsageError(f"cap {text!r} is not parameters=N, memory=BYTES or TABLE.json=MS")
+    raise UsageError(f"cap {clipped(text)} is not parameters=N, memory=BYTES or TABLE.json=MS")
+
+
+def _most(what: str, amount: str) -> int:
+    return int(numbers.require(numbers.Finite, f"cap {what}", float(amount)))
 
 
 def _input_size(table: LatencyTable, model: str, path: Path) -> InputSize:

@@ -1,7 +1,6 @@
-"""The commands. Exit codes: 0 done, 1 a failure while running, 2 input to be mended.
+"""The commands; what their exit statuses mean is in ``depthopt.cli.ending``.
 
-``check`` has one more, 3, for what cannot be told. A command's module is imported when the
-command is called: help on all of them needs none.
+A command's module is imported when the command is called: help on all of them needs none.
 """
 
 import contextlib
@@ -9,14 +8,16 @@ import importlib
 import logging
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, NoReturn
 
 import typer
 from typer.core import TyperGroup
 
+from depthopt.cli.ending import STOPPED, ClosedOutput, ended_by, is_closed, open_streams, stopped
 from depthopt.core.old_words import refusal
-from depthopt.errors import DepthoptError, UsageError
+from depthopt.errors import UsageError
 
 
 class Entry(NamedTuple):
@@ -90,6 +91,17 @@ COMMANDS = {
 """By name, in the order of the help."""
 
 
+@contextlib.contextmanager
+def _told_if_closed() -> Iterator[None]:
+    """Take a reader that is gone for what it is, before click makes exit status 1 of it."""
+    try:
+        yield
+    except OSError as error:
+        if is_closed(error):
+            raise ClosedOutput from None
+        raise
+
+
 class _Commands(TyperGroup):
     """The commands, each imported when it is called."""
 
@@ -108,6 +120,16 @@ class _Commands(TyperGroup):
             alone.command(cmd_name)(found)
             found = alone
         return typer.main.get_command(found)
+
+    def make_context(self, *args: Any, **options: Any) -> Any:
+        """Read the command line, and show its help."""
+        with _told_if_closed():
+            return super().make_context(*args, **options)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command."""
+        with _told_if_closed():
+            return super().invoke(ctx)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002
         with formatter.section("Commands"):
@@ -141,25 +163,19 @@ def _options(
 
 def main() -> NoReturn:
     """Run the command line and exit; of several processes only the first prints results."""
+    open_streams()
     first = os.environ.get("RANK", "0") == "0"  # as torchrun and accelerate number them
+    command = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
     try:
         with (
-            Path(os.devnull).open("w") as nowhere,
+            Path(os.devnull).open("w", encoding="utf-8") as nowhere,
             contextlib.redirect_stdout(sys.stdout if first else nowhere),
         ):
-            app()
-    except UsageError as error:
-        _fail(error, 2)
-    except DepthoptError as error:
-        _fail(error, 1)
-    except OSError as error:  # a full disk, a folder that may not be written
-        _fail(error, 1)
-    except KeyboardInterrupt:
-        print("stopped; start the same command again to go on", file=sys.stderr)
-        sys.exit(130)
-    sys.exit(0)
-
-
-def _fail(error: Exception, code: int) -> NoReturn:
-    print(f"depthopt: {' '.join(str(error).split())}", file=sys.stderr)
+            code = app(standalone_mode=False) or 0
+            if code == STOPPED:
+                stopped()
+            sys.stdout.flush()  # a reader that is gone is met here, not while Python ends
+    except BaseException as error:
+        # Statuses of ``check`` are read by machines: 1 is a regression and nothing else.
+        code = ended_by(error, unsure=2 if command == "check" else None)
     sys.exit(code)

@@ -1,22 +1,34 @@
 """What several commands share: arguments, options, and a recipe's way through its stages."""
 
+import errno
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
 from depthopt.cli.progress import ConsoleReporter
-from depthopt.core.inputs import InputSize, InputSpec
+from depthopt.core import numbers
+from depthopt.core.clipped import clipped
+from depthopt.core.inputs import InputSize, InputSpec, fitting
 from depthopt.errors import UsageError
 
 if TYPE_CHECKING:  # torch takes seconds to import; --help needs none of it
     from depthopt.core.chain import Chain
     from depthopt.pipeline.context import Context
 
-console = Console() if sys.stdout.isatty() else Console(width=160)
-err = Console(stderr=True)
+
+class _Console(Console):
+    """A console that leaves it to the command line to end, where nobody reads on."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError(errno.EPIPE, "the reader of the output is gone")
+
+
+console = _Console() if sys.stdout.isatty() else _Console(width=160)
+err = _Console(stderr=True)
 
 RecipeArgument = Annotated[Path, typer.Argument(help="The recipe, a YAML file (see recipes/).")]
 Overrides = Annotated[
@@ -72,7 +84,37 @@ def input_size_of(text: str) -> InputSize:
             return InputSpec.parse(text)
         except ValueError as error:
             raise UsageError(f"input size: {error}") from None
-    parts = text.replace("x", ",").split(",")
-    if len(parts) != 3 or not all(part.strip().isdigit() and int(part) > 0 for part in parts):
-        raise UsageError(f"input size {text!r} is not of the form C,H,W, such as 3,224,224")
-    return int(parts[0]), int(parts[1]), int(parts[2])
+    sides = [numbers.whole(part) for part in text.replace("x", ",").split(",")]
+    match sides:
+        case [int(channels), int(height), int(width)] if all(sides):
+            pass
+        case _:
+            raise UsageError(
+                f"input size {clipped(text)} is not of the form C,H,W, such as 3,224,224"
+            )
+    try:
+        return fitting((channels, height, width))
+    except ValueError as error:
+        raise UsageError(f"input size: {error}") from None
+
+
+def within(kind: Any) -> Callable[[typer.CallbackParam, Any], Any]:
+    """What checks an option's value by one of the kinds of ``depthopt.core.numbers``."""
+
+    def check(param: typer.CallbackParam, value: Any) -> Any:
+        name = f"--{(param.name or '').replace('_', '-')}"
+        return value if value is None else numbers.require(kind, name, value)
+
+    return check
+
+
+def require_own(model: str, overrides: list[str] | None, run_dir: Path | None) -> None:
+    """Refuse what only a recipe takes beside a model's name.
+
+    Raises:
+        UsageError: there are overrides, or a run's folder.
+    """
+    if overrides:
+        raise UsageError(f"{clipped(overrides[0])} changes a recipe; {model} is a model's name")
+    if run_dir is not None:
+        raise UsageError(f"--run-dir is of a recipe's run; {model} is a model's name")

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from depthopt.cli.options import AsJson, console
+from depthopt.cli.options import AsJson, console, within
 from depthopt.cli.show import show_predictions
-from depthopt.errors import UsageError
+from depthopt.core import numbers
 
 
 def predict(
@@ -17,15 +17,15 @@ def predict(
         Path, typer.Argument(help="A saved network, such as fused/ in a run's folder.")
     ],
     images: Annotated[list[Path], typer.Argument(help="Image files, or folders of them.")],
-    top: Annotated[int, typer.Option(help="Classes per image.")] = 5,
+    top: Annotated[
+        int, typer.Option(help="Classes per image.", callback=within(numbers.Count))
+    ] = 5,
     as_json: AsJson = False,
 ) -> None:
     """Print the likeliest classes of images.
 
     Images are resized, cropped and normalised as those were that the network was trained on.
     """
-    if top < 1:
-        raise UsageError(f"--top is {top}, expected 1 or more")
     from depthopt.report.predict import predict  # noqa: PLC0415 - torch takes seconds
 
     found = predict(folder, images, top=top)

@@ -18,11 +18,15 @@ from depthopt.cli.options import (
     err,
     input_size_of,
     is_recipe,
+    require_own,
     walk,
+    within,
 )
 from depthopt.cli.progress import ConsoleReporter
 from depthopt.cli.show import show_layers, show_validation
+from depthopt.core import numbers
 from depthopt.core.artefacts import save_json, to_plain, write_bytes
+from depthopt.core.clipped import clipped
 from depthopt.core.inputs import InputSize
 from depthopt.errors import TableError, UsageError
 from depthopt.tables.latency import LatencyTable, NetworkKey
@@ -51,12 +55,20 @@ def profile(
         list[str] | None,
         typer.Option(help="How TensorRT builds, such as workspace_mib=512.", show_default=False),
     ] = None,
-    threads: Annotated[int, typer.Option(help="Intra-operator threads.")] = 1,
-    batch: Annotated[int, typer.Option(help="Images per inference.")] = 1,
+    threads: Annotated[
+        int, typer.Option(help="Intra-operator threads.", callback=within(numbers.Threads))
+    ] = 1,
+    batch: Annotated[
+        int, typer.Option(help="Images per inference.", callback=within(numbers.Batch))
+    ] = 1,
     kinds: Annotated[str, typer.Option(help="Candidate kinds.")] = "drop,fit,merge",
     kernel_sizes: Annotated[str, typer.Option(help="Kernels that fit tries.")] = "1,3,5",
-    max_length: Annotated[int, typer.Option(help="Longest segment, in blocks.")] = 12,
-    seconds_per_entry: Annotated[float, typer.Option(help="Cap on an entry's time.")] = 0.25,
+    max_length: Annotated[
+        int, typer.Option(help="Longest segment, in blocks.", callback=within(numbers.Count))
+    ] = 12,
+    seconds_per_entry: Annotated[
+        float, typer.Option(help="Cap on an entry's time.", callback=within(numbers.Seconds))
+    ] = 0.25,
     tables: Annotated[
         Path, typer.Option(help="Folder of tables, or one table's file (.json).")
     ] = Path("latency_tables"),
@@ -64,9 +76,15 @@ def profile(
         bool, typer.Option("--update", help="Measure only what the table lacks of the model.")
     ] = False,
     validate: Annotated[
-        int, typer.Option(help="Build and time so many random plans, and compare.")
+        int,
+        typer.Option(
+            help="Build and time so many random plans, and compare.",
+            callback=within(numbers.CountOrNone),
+        ),
     ] = 0,
-    seed: Annotated[int, typer.Option(help="Of the random plans.")] = 0,
+    seed: Annotated[
+        int, typer.Option(help="Of the random plans.", callback=within(numbers.Seed))
+    ] = 0,
     plot: Annotated[
         Path | None,
         typer.Option(help="Draw predicted over measured speed-ups (.svg).", show_default=False),
@@ -87,18 +105,13 @@ def profile(
     """
     if plot is not None and not validate:
         raise UsageError("--plot draws what --validate N measures; give both")
-    if validate < 0 or batch < 1 or seconds_per_entry <= 0 or max_length < 1:
-        raise UsageError(
-            "--validate, --batch, --max-length and --seconds-per-entry must be positive"
-        )
     if is_recipe(model):
         context = walk(Path(model), overrides, run_dir, "profile")
         job = _Job(context.recipe.model.name, context.recipe.model.input_size, context.runtime)
         job.known = (context.teacher, context.chain, context.candidates)
         table, path = context.latency, context.path("latency.json")
     else:
-        if overrides:
-            raise UsageError(f"{overrides[0]!r} changes a recipe; {model} is a model's name")
+        require_own(model, overrides, run_dir)
         from depthopt.runtimes.registry import get_runtime  # noqa: PLC0415 - only when it is needed
         from depthopt.runtimes.tensorrt.options import parse  # noqa: PLC0415
 
@@ -284,6 +297,7 @@ def _summary(
 
 
 def _whole(text: str) -> int:
-    if not text.strip().isdigit():
-        raise UsageError(f"kernel size {text!r} is no whole number; use for instance 1,3,5")
-    return int(text)
+    size = numbers.whole(text)
+    if size is None:
+        raise UsageError(f"kernel size {clipped(text)} is no whole number; use for instance 1,3,5")
+    return numbers.require(numbers.Size, "kernel size", size)

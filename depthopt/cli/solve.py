@@ -5,8 +5,9 @@ from typing import Annotated
 
 import typer
 
-from depthopt.cli.options import AsJson, Overrides, RecipeArgument, RunDir, console, walk
+from depthopt.cli.options import AsJson, Overrides, RecipeArgument, RunDir, console, walk, within
 from depthopt.cli.show import show_frontier, show_plan
+from depthopt.core import numbers
 from depthopt.core.artefacts import save_json, to_json
 
 
@@ -14,8 +15,14 @@ def solve(
     recipe: RecipeArgument,
     overrides: Overrides = None,
     run_dir: RunDir = None,
-    budget_ms: Annotated[float | None, typer.Option(help="Show the plan at this latency.")] = None,
-    speedup: Annotated[float | None, typer.Option(help="Show the plan at this speed-up.")] = None,
+    budget_ms: Annotated[
+        float | None,
+        typer.Option(help="Show the plan at this latency.", callback=within(numbers.Milliseconds)),
+    ] = None,
+    speedup: Annotated[
+        float | None,
+        typer.Option(help="Show the plan at this speed-up.", callback=within(numbers.Finite)),
+    ] = None,
     csv: Annotated[
         Path | None, typer.Option(help="Write the whole frontier to this CSV file.")
     ] = None,

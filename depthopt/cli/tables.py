@@ -7,8 +7,10 @@ from typing import Annotated
 
 import typer
 
-from depthopt.cli.options import chain_of, input_size_of
+from depthopt.cli.options import chain_of, input_size_of, within
+from depthopt.core import numbers
 from depthopt.core.artefacts import save_json
+from depthopt.core.clipped import clipped
 from depthopt.errors import UsageError
 from depthopt.frontier.published import import_tables, read_importances, read_latencies
 from depthopt.tables.latency import MeasurementConditions
@@ -37,16 +39,30 @@ def import_(
     runtime: Annotated[str | None, typer.Option(help="For instance tensorrt.")] = None,
     runtime_version: Annotated[str | None, typer.Option(help="Its version.")] = None,
     dtype: Annotated[str | None, typer.Option(help="For instance float16.")] = None,
-    batch: Annotated[int | None, typer.Option(help="Images per inference.")] = None,
-    threads: Annotated[int, typer.Option(help="Threads; 0 on accelerators.")] = 0,
+    batch: Annotated[
+        int | None, typer.Option(help="Images per inference.", callback=within(numbers.Batch))
+    ] = None,
+    threads: Annotated[
+        int, typer.Option(help="Threads; 0 on accelerators.", callback=within(numbers.Workers))
+    ] = 0,
     original_ms: Annotated[
         float | None,
-        typer.Option(help="The whole network's latency; the sum of its blocks if left out."),
+        typer.Option(
+            help="The whole network's latency; the sum of its blocks if left out.",
+            callback=within(numbers.PositiveMilliseconds),
+        ),
     ] = None,
     first_block: Annotated[
-        int, typer.Option(help="The block that lies after the files' position 0.")
+        int,
+        typer.Option(
+            help="The block that lies after the files' position 0.",
+            callback=within(numbers.Position),
+        ),
     ] = 0,
     out: Annotated[Path, typer.Option(help="Folder for the tables.")] = Path(),
+    force: Annotated[
+        bool, typer.Option("--force", help="Write over tables that are there already.")
+    ] = False,
 ) -> None:
     """Turn the two depth-compression papers' published CSV files into tables.
 
@@ -55,6 +71,13 @@ def import_(
 
         depthopt frontier latency.json importance.json --chain chain.json
     """
+    names = ["chain.json", "latency.json", *([] if importance is None else ["importance.json"])]
+    taken = [str(out / name) for name in names if (out / name).exists()]
+    if taken and not force:
+        raise UsageError(
+            f"{taken[0]} is there already; choose another folder with --out, or give --force to "
+            "write over it"
+        )
     conditions = MeasurementConditions(
         device=_asked("device", device),
         runtime=_asked("runtime", runtime),
@@ -88,6 +111,7 @@ def _asked(name: str, given: str | None) -> str:
 
 
 def _whole(text: str) -> int:
-    if not (text.isdigit() and int(text) > 0):
-        raise UsageError(f"batch {text!r} is no whole number above 0")
-    return int(text)
+    batch = numbers.whole(text)
+    if not batch:
+        raise UsageError(f"batch {clipped(text)} is no whole number above 0")
+    return numbers.require(numbers.Batch, "batch", batch)

@@ -12,7 +12,9 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from depthopt.core import digests
+from depthopt.core.clipped import clipped, one_line, shortened
 from depthopt.core.old_words import read_artefact
+from depthopt.core.reading import read_json
 from depthopt.core.version_1 import upgraded
 from depthopt.core.writing import naming_its_file
 from depthopt.errors import ArtefactError
@@ -126,21 +128,19 @@ def load_json(kind: type[T], path: Path, *, made_from: Container[str] | None = N
             something else, of another type or a newer schema.
     """
     try:
-        content = json.loads(path.read_bytes())
+        content = read_json(path)
     except FileNotFoundError:
         raise ArtefactError(f"{path} does not exist") from None
     except (OSError, ValueError) as error:
-        raise ArtefactError(f"{path} is not whole JSON ({error}); make it anew") from None
+        raise ArtefactError(f"{path} is not whole JSON ({one_line(error)}); make it anew") from None
     changed = _changed(content, path)
     found = content.pop("type", None) if isinstance(content, dict) else None
     if found != kind.__name__:
-        raise ArtefactError(f"{path} holds {found or 'no artefact'}, expected {kind.__name__}")
+        what = clipped(found).strip("'") if found else "no artefact"
+        raise ArtefactError(f"{path} holds {what}, expected {kind.__name__}")
     version = content.pop("schema_version", None)
-    if not isinstance(version, int) or version > SCHEMA_VERSION:
-        raise ArtefactError(
-            f"{path} has schema version {version}, this depthopt reads up to {SCHEMA_VERSION}; "
-            "upgrade depthopt"
-        )
+    if (wrong := why_unread(version)) is not None:
+        raise ArtefactError(f"{path} {wrong}")
     own = content.pop(_MADE_FROM, None)
     try:
         content = read_artefact(found, upgraded(content) if version == 1 else content)
@@ -177,12 +177,27 @@ def _also(changed: str | None) -> str:
     return f"; it {changed}" if changed else ""
 
 
+def why_unread(version: object) -> str | None:
+    """What is wrong with a file's schema version, for a message; None if it is read."""
+    if isinstance(version, int) and not isinstance(version, bool) and version > SCHEMA_VERSION:
+        return (
+            f"has schema version {clipped(version)}, this depthopt reads up to {SCHEMA_VERSION}; "
+            "upgrade depthopt"
+        )
+    if isinstance(version, bool) or version not in range(1, SCHEMA_VERSION + 1):
+        return (
+            f"has schema version {clipped(version)}, expected 1 to {SCHEMA_VERSION}; make it anew"
+        )
+    return None
+
+
 def _explain(error: ValidationError) -> str:
     """One line on the first mistake; text that is no value's says so itself."""
     first = error.errors()[0]
     if first["type"] == "value_error":
-        return str(first["ctx"]["error"])
-    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+        return one_line(first["ctx"]["error"])
+    got = f" (got {first['input']})" if first["type"] == "finite_number" else ""
+    return f"{shortened('.'.join(map(str, first['loc'])), 300)}: {first['msg']}{got}"
 
 
 def _lines(body: dict[str, Any]) -> str:

@@ -7,7 +7,9 @@ from typing import Any
 
 from pydantic_core import CoreSchema
 
+from depthopt.core import limits, numbers
 from depthopt.core.chain import Chain
+from depthopt.core.clipped import clipped
 from depthopt.core.operators import Activation, Convolution, Operator, parse_operator
 from depthopt.core.text import text_schema
 
@@ -83,8 +85,12 @@ class Candidate:
         """
         found = _KEY.fullmatch(text)
         if found is None:
-            raise ValueError(f"{text!r} is no candidate, such as 'drop 3:5 identity relu'")
+            raise ValueError(f"{clipped(text)} is no candidate, such as 'drop 3:5 identity relu'")
         part = found.groupdict()
+        if not int(part["start"]) < int(part["end"]) <= limits.POSITION:
+            raise ValueError(
+                f"{clipped(text)} is of no segment: it ends where it begins, or before"
+            )
         what, activation = part["operators"], part["activation"]
         return cls(
             int(part["start"]),
@@ -102,12 +108,13 @@ class Candidate:
         return text_schema(cls)
 
 
-_PART = r"[a-z]?-?\d[-\dx.,]*"
+_N = numbers.DIGITS
+_PART = r"[a-z]?-?[0-9][-0-9x.,]*"
 _OPERATOR = rf"([a-z]\w* )?{_PART}( {_PART})*"
 _KEY = re.compile(
-    r"(?P<kind>[a-z][\w-]*) (?P<start>\d+)(\.(?P<entry>\d+))?:(?P<end>\d+)(\.(?P<exit>\d+))? "
-    rf"(?P<operators>identity(?! \d)|{_OPERATOR}( \+ {_OPERATOR})*)"
-    r"( (?!of )(?P<activation>[a-z]\S*))?( of (?P<detail>.*))?"
+    rf"(?P<kind>[a-z][\w-]*) (?P<start>{_N})(\.(?P<entry>{_N}))?:(?P<end>{_N})(\.(?P<exit>{_N}))? "
+    rf"(?P<operators>identity(?! [0-9])|{_OPERATOR}( \+ {_OPERATOR})*)"
+    r"( (?!of(?: |$))(?P<activation>[a-z]\S*))?( of (?P<detail>.*))?"
 )
 
 

@@ -8,6 +8,7 @@ chain to the traced model; tracing is deterministic, so they stay valid.
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from depthopt.core import numbers
 from depthopt.core.inputs import InputSize
 from depthopt.core.operators import Activation, AveragePooling, Convolution
 from depthopt.core.shapes import Pair
@@ -24,10 +25,10 @@ class Layout:
         output_size: (height, width) of the output.
     """
 
-    in_channels: int
-    input_size: Pair
-    out_channels: int
-    output_size: Pair
+    in_channels: numbers.Count
+    input_size: tuple[numbers.Size, numbers.Size]
+    out_channels: numbers.Count
+    output_size: tuple[numbers.Size, numbers.Size]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +96,8 @@ class Ending:
     preactivation: str
     activation: Activation | None
     output: str
-    channels: int
-    size: Pair
+    channels: numbers.Count
+    size: tuple[numbers.Size, numbers.Size]
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +174,26 @@ class Chain:
     barriers: tuple[Barrier, ...]
     unused: tuple[Unused, ...]
     conv_macs: int = 0
+
+    def __post_init__(self) -> None:
+        """Check that what it says of positions is of its own.
+
+        Raises:
+            ValueError: it is not; a file was changed.
+        """
+        last = len(self.blocks)
+        for skip in self.skips:
+            if not 0 <= skip.source < skip.target <= last:
+                raise ValueError(
+                    f"a skip runs from {skip.source} to {skip.target} in a chain of {last} blocks"
+                )
+        for barrier in self.barriers:
+            start, end = barrier.region or (0, last)
+            if not (0 <= barrier.position <= last and 0 <= start < end <= last):
+                raise ValueError(
+                    f"a barrier lies at {barrier.position}, and what is around it runs from "
+                    f"{start} to {end}, in a chain of {last} blocks"
+                )
 
     def why_illegal(self, start: int, end: int) -> str | None:
         """The reason why ``[start, end)`` cannot be replaced, or None if it can.

@@ -5,14 +5,22 @@ with a tensor. One of several inputs is told by an ``InputSpec``, and is called 
 name, which are the names of ``forward``'s parameters.
 """
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, Union
 
-from pydantic import GetCoreSchemaHandler, GetPydanticSchema, ValidatorFunctionWrapHandler
+from pydantic import (
+    AfterValidator,
+    GetCoreSchemaHandler,
+    GetPydanticSchema,
+    ValidatorFunctionWrapHandler,
+)
 from pydantic_core import CoreSchema, core_schema
 
+from depthopt.core import limits, numbers
+from depthopt.core.clipped import clipped
 from depthopt.core.text import text_schema
 
 if TYPE_CHECKING:  # torch takes seconds to import, and tables are read without it
@@ -45,6 +53,15 @@ class Input:
     shape: tuple[int, ...]
     dtype: str = "float32"
     range: tuple[float, float] | None = None
+
+    def __post_init__(self) -> None:
+        if (wrong := _why_unfit(self.shape)) is not None:
+            raise ValueError(f"input {self.name} {wrong}")
+        if self.range is not None and not -math.inf < self.range[0] <= self.range[1] < math.inf:
+            raise ValueError(
+                f"input {self.name} is said to range from {self.range[0]} to "
+                f"{self.range[1]}; expected two finite numbers, the least first"
+            )
 
     def __str__(self) -> str:
         """Its part of an ``InputSpec``'s text, such as ``step=scalar:int64[0..999]``."""
@@ -109,14 +126,41 @@ def size_schema(sizes: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
     )
 
 
+def _why_unfit(shape: tuple[int, ...]) -> str | None:
+    """What is wrong with a shape; None if nothing is."""
+    text = "x".join(map(str, shape))
+    if any(not 0 < side <= limits.SIZE for side in shape):
+        return f"of {text} has a side that is not 1 to {limits.SIZE}"
+    if math.prod(shape) > limits.INPUT_ELEMENTS:
+        return f"of {text} has more than {limits.INPUT_ELEMENTS:,} numbers"
+    return None
+
+
+def fitting(size: "ImageSize | InputSpec") -> "ImageSize | InputSpec":
+    """An input size, if it is one that can be worked with.
+
+    Raises:
+        ValueError: a side of an image, or the whole of it, is too large, or below 1.
+    """
+    wrong = None if isinstance(size, InputSpec) else _why_unfit(size)
+    if wrong is not None:
+        raise ValueError(f"an input {wrong}")
+    return size
+
+
+_SIZES = tuple[numbers.Size, numbers.Size, numbers.Size]
+
 InputSize = Annotated[
-    ImageSize | InputSpec, GetPydanticSchema(lambda _, handler: size_schema(ImageSize, handler))
+    ImageSize | InputSpec,
+    GetPydanticSchema(lambda _, handler: size_schema(_SIZES, handler)),
+    AfterValidator(fitting),
 ]
 """What a network takes: one image of this size, or named inputs."""
 
 _INPUT = re.compile(
-    r"(?P<name>[A-Za-z_]\w*)=(?P<shape>scalar|\d+(x\d+)*)(:(?P<dtype>\w+))?"
-    r"(\[(?P<low>-?[\d.e+-]+?)\.\.(?P<high>-?[\d.e+-]+)\])?"
+    rf"(?P<name>[A-Za-z_]\w*)=(?P<shape>scalar|{numbers.NATURAL}(x{numbers.NATURAL})*)"
+    rf"(:(?P<dtype>\w+))?(\[(?P<low>-?{numbers.DECIMAL})\.\.(?P<high>-?{numbers.DECIMAL})\])?",
+    re.ASCII,
 )
 
 
@@ -124,14 +168,15 @@ def _parsed(part: str, text: str) -> Input:
     found = _INPUT.fullmatch(part)
     if found is None:
         raise ValueError(
-            f"{text!r} does not name inputs, such as 'image=3x32x32,step=scalar:int64[0..999]'"
+            f"{clipped(text)} does not name inputs, such as "
+            "'image=3x32x32,step=scalar:int64[0..999]'"
         )
     shape, dtype = found["shape"], found["dtype"] or "float32"
     if dtype not in _DTYPES:
         raise ValueError(f"{part!r} is of an unknown dtype; known: {', '.join(_DTYPES)}")
-    limits = None if found["low"] is None else (float(found["low"]), float(found["high"]))
+    values = None if found["low"] is None else (float(found["low"]), float(found["high"]))
     sizes = () if shape == "scalar" else tuple(map(int, shape.split("x")))
-    return Input(found["name"], sizes, dtype, limits)
+    return Input(found["name"], sizes, dtype, values)
 
 
 def size_text(size: InputSize) -> str:
@@ -147,10 +192,10 @@ def parse_size(text: str) -> InputSize:
     """
     if "=" in text:
         return InputSpec.parse(text)
-    if not re.fullmatch(r"\d+x\d+x\d+", text):
-        raise ValueError(f"{text!r} is no input size, such as '3x224x224'")
+    if not re.fullmatch(rf"{numbers.NATURAL}(x{numbers.NATURAL}){{2}}", text):
+        raise ValueError(f"{clipped(text)} is no input size, such as '3x224x224'")
     channels, height, width = map(int, text.split("x"))
-    return channels, height, width
+    return fitting((channels, height, width))
 
 
 def image_size(size: InputSize) -> ImageSize:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from depthopt.core import numbers
 from depthopt.core.candidate import Candidate, replacing
 from depthopt.core.inputs import InputSize
 from depthopt.errors import InfeasibleBudget, UsageError
@@ -24,14 +25,14 @@ class Plan:
     model: str
     input_size: InputSize
     choices: tuple[Candidate, ...]
-    latency_ms: float
-    original_ms: float
-    cost: float
+    latency_ms: numbers.Milliseconds
+    original_ms: numbers.Milliseconds
+    cost: numbers.Finite
 
     @property
     def speedup(self) -> float:
         """Predicted speed-up over the original network."""
-        return self.original_ms / self.latency_ms
+        return self.original_ms / self.latency_ms if self.latency_ms else 1.0
 
     @property
     def replaced(self) -> tuple[Candidate, ...]:
@@ -43,8 +44,8 @@ class Plan:
 class FrontierPoint:
     """One Pareto-optimal plan, as indices into the frontier's candidates."""
 
-    latency_ms: float
-    cost: float
+    latency_ms: numbers.Milliseconds
+    cost: numbers.Finite
     choices: tuple[int, ...]
 
 
@@ -62,9 +63,22 @@ class Frontier:
 
     model: str
     input_size: InputSize
-    original_ms: float
+    original_ms: numbers.Milliseconds
     candidates: tuple[Candidate, ...]
     points: tuple[FrontierPoint, ...]
+
+    def __post_init__(self) -> None:
+        """Check that there are plans, and that they are of the candidates.
+
+        Raises:
+            ValueError: they are not; a file was changed.
+        """
+        if not self.points:
+            raise ValueError("a frontier has no plan")
+        last = len(self.candidates)
+        for point in self.points:
+            if not point.choices or not 0 <= min(point.choices) <= max(point.choices) < last:
+                raise ValueError(f"a plan's choices are not among the {last} candidates")
 
     def plan(self, index: int) -> Plan:
         """The plan at ``points[index]``."""

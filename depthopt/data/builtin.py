@@ -1,6 +1,8 @@
 """The two data sets that need no download of ours: digits and Fashion-MNIST."""
 
 import gzip
+import io
+import math
 import zlib
 from pathlib import Path
 
@@ -9,6 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from depthopt.core import limits
+from depthopt.core.clipped import one_line
+from depthopt.core.reading import read_bytes
 from depthopt.data.dataset import stratified
 from depthopt.errors import DataError
 
@@ -89,14 +94,15 @@ def _pair(images: Path, labels: Path) -> Images:
 def _read_idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
     """An IDX file of bytes (format: http://yann.lecun.com/exdb/mnist), plain or gzipped."""
     try:
-        content = path.read_bytes()
+        content = read_bytes(path, limits.IDX_BYTES)
         if path.suffix == ".gz":
-            content = gzip.decompress(content)
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path} is damaged ({error}); fetch it anew") from None
+            with gzip.open(io.BytesIO(content)) as file:
+                content = file.read(limits.IDX_BYTES)
+    except (OSError, EOFError, ValueError, zlib.error) as error:
+        raise DataError(f"{path} is damaged ({one_line(error)}); fetch it anew") from None
     head = 4 + 4 * dimensions
     magic, shape = content[:4], np.frombuffer(content[4:head].ljust(head - 4, b"\0"), ">u4")
-    expected = int(shape.prod(dtype=np.int64)) + head
+    expected = math.prod(map(int, shape)) + head
     if magic != bytes([0, 0, _IDX_UBYTE, dimensions]) or len(content) != expected:
         raise DataError(
             f"{path} is no IDX file of {dimensions} dimensions and {expected} bytes, "

@@ -6,6 +6,7 @@ a word, and often wrongly: of greys of 16 bits all but the 256 darkest become wh
 
 import contextlib
 import io
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from depthopt.core import limits
 from depthopt.errors import DataError
 
 FORMATS = {
@@ -64,9 +66,19 @@ class _Unread(Exception):  # noqa: N818 - named for what is the case
     """The image is whole, but nothing says what its numbers mean."""
 
 
+class _TooLarge(Exception):  # noqa: N818 - named for what is the case
+    """The image would fill the memory when it is decoded, or resized by its shorter side."""
+
+
 def opened(content: Any) -> Image.Image:
-    """The image in a file or in a path's file, of one of ``FORMATS``, not yet decoded."""
-    return Image.open(content, formats=tuple(FORMATS))
+    """The image in a file or in a path's file, of one of ``FORMATS``, not yet decoded.
+
+    Raises:
+        Exception: it is none, or too large a one; see ``told_as_damaged``.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # such are refused
+        return Image.open(content, formats=tuple(FORMATS))
 
 
 def decode(content: bytes, mode: str, name: str) -> Decoded:
@@ -100,6 +112,8 @@ def told_as_damaged(name: str) -> Iterator[None]:
         raise
     except _Unread as error:
         raise DataError(f"{name} {error}; save it with 8 or 16 bits, as RGB or grey") from None
+    except (_TooLarge, Image.DecompressionBombError) as error:
+        raise DataError(f"{name} {error}; make it smaller, or delete it") from None
     except UnidentifiedImageError:
         known = ", ".join(FORMATS)
         raise DataError(
@@ -121,6 +135,7 @@ def in_mode(image: Image.Image, mode: str) -> Decoded:
         Exception: whatever Pillow raises on a damaged one, and others; see
             ``told_as_damaged``.
     """
+    _require_small(image)
     oddities = []
     if getattr(image, "is_animated", False) and image.format != "MPO":  # a JPEG and its previews
         oddities.append(Oddity.ANIMATED)
@@ -139,6 +154,18 @@ def in_mode(image: Image.Image, mode: str) -> Decoded:
     elif image.mode in {"LAB", "HSV"}:
         raise _Unread(f"holds colours in {image.mode}, which are not read")
     return Decoded(image if image.mode == mode else image.convert(mode), tuple(oddities))
+
+
+def _require_small(image: Image.Image) -> None:
+    """Refuse, before it is decoded, what would fill the memory then or when it is resized."""
+    width, height = image.size
+    if width * height > limits.IMAGE_PIXELS:
+        raise _TooLarge(f"has {width} x {height} pixels; at most {limits.IMAGE_PIXELS:,} are read")
+    if max(width, height) > limits.IMAGE_RATIO * min(width, height):
+        raise _TooLarge(
+            f"has {width} x {height} pixels; at most {limits.IMAGE_RATIO} times as long as wide is "
+            "read"
+        )
 
 
 def _of_eight_bits(image: Image.Image) -> Image.Image:

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
+from depthopt.core import limits
 from depthopt.data.dataset import Batch, Preprocessing, batch_indices
 from depthopt.data.decode import Decoded, Oddity, decode, told_as_damaged
 from depthopt.data.seeds import all_seeded
@@ -64,7 +65,10 @@ class ImageFile:
         """
         with told_as_damaged(self.name), Path(self.path).open("rb") as file:
             file.seek(self.start)
-            content = file.read(self.size)
+            most = limits.IMAGE_BYTES + 1  # of a device there is no end
+            content = file.read(most if self.size < 0 else min(self.size, most))
+            if len(content) == most:
+                raise ValueError(f"it has more than {limits.IMAGE_BYTES:,} bytes")
         return decode(content, mode, self.name)
 
 

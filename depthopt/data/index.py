@@ -18,6 +18,7 @@ from depthopt.data.names import (
     ties,
     why_left_out,
 )
+from depthopt.data.tars import members
 from depthopt.errors import DataError
 
 SPLITS = ("train", "val", "test")
@@ -199,13 +200,9 @@ def _listed(folder: str) -> list[os.DirEntry[str]]:
 
 def _in_tar(path: Path) -> list[_Folder]:
     """Offsets into an uncompressed tar, so that workers read it at random."""
-    try:
-        with tarfile.open(path, "r:") as tar:
-            members = {posixpath.normpath(member.name): member for member in tar}
-    except (tarfile.TarError, OSError) as error:
-        raise DataError(f"{path} is not a whole, uncompressed tar ({error})") from None
+    within_it = {posixpath.normpath(member.name): member for member, _ in members(path)}
     folders: dict[tuple[str, tuple[str, ...]], tuple[dict[str, ImageFile], list[str]]] = {}
-    for name, member in members.items():
+    for name, member in within_it.items():
         parts = PurePosixPath(name).parts
         within = parts if member.isdir() else parts[:-1]
         at = next((i for i, part in enumerate(within) if part in SPLITS), None)
@@ -214,7 +211,7 @@ def _in_tar(path: Path) -> list[_Folder]:
         files, broken = folders.setdefault((parts[at], within[at + 1 :]), ({}, []))
         if member.isdir():
             continue
-        target = _target(member, members)
+        target = _target(member, within_it)
         if target is None:
             broken.append(name)
             continue
@@ -224,7 +221,7 @@ def _in_tar(path: Path) -> list[_Folder]:
 
 
 def _target(
-    member: tarfile.TarInfo, members: Mapping[str, tarfile.TarInfo]
+    member: tarfile.TarInfo, within_it: Mapping[str, tarfile.TarInfo]
 ) -> tarfile.TarInfo | None:
     """The member whose bytes a file or a link has; None if there is none in the tar."""
     for _ in range(_LINKS):
@@ -232,7 +229,7 @@ def _target(
             return member
         folder = posixpath.dirname(member.name) if member.issym() else ""
         name = posixpath.normpath(posixpath.join(folder, member.linkname))
-        if not (member.issym() or member.islnk()) or name not in members:
+        if not (member.issym() or member.islnk()) or name not in within_it:
             return None
-        member = members[name]
+        member = within_it[name]
     return None

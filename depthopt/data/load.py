@@ -5,6 +5,15 @@ import re
 from pathlib import Path
 
 from depthopt.core.inputs import InputSize
+from depthopt.core.numbers import (
+    CountOrNone,
+    Finite,
+    Positive,
+    Seed,
+    ShareAboveZero,
+    Workers,
+    require,
+)
 from depthopt.core.progress import Progress, silent
 from depthopt.data.dataset import Dataset
 from depthopt.data.source import DataSource, Request
@@ -75,6 +84,13 @@ def load_dataset(
         DataError: the data set is unknown, missing, empty or damaged, its classes differ
             between splits, or it has too few images.
     """
+    require(CountOrNone, "calibration_images", calibration_images)
+    require(Seed, "seed", seed)
+    require(ShareAboveZero, "crop_pct", crop_pct)
+    require(Workers, "workers", workers)
+    for each, kind, values in (("mean", Finite, mean), ("std", Positive, std)):
+        for value in values or ():
+            require(kind, each, value)
     name = re.split("[:/]", source, maxsplit=1)[0]
     separator, path = source[len(name) :][:1], source[len(name) + 1 :]
     if name not in DATA.names or not _is_form(name, separator, path):

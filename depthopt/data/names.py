@@ -11,6 +11,7 @@ from depthopt.data.decode import EXTENSIONS
 _OF_SYSTEMS = {"thumbs.db", "ehthumbs.db", "desktop.ini", ".ds_store"}
 _FOLDERS_OF_SYSTEMS = {"__macosx", "@eadir", "lost+found", "$recycle.bin", "#recycle"}
 _KINDS_TOLD = 6
+_MOST_DIGITS = 4_000
 
 
 def natural_key(name: str) -> tuple[list[int | str], str]:
@@ -23,7 +24,12 @@ def natural_key(name: str) -> tuple[list[int | str], str]:
     (``²``).
     """
     parts = re.split(r"(\d+)", name.lower())
-    return [int(part) if i % 2 else part for i, part in enumerate(parts)], name
+    return [_value(part) if i % 2 else part for i, part in enumerate(parts)], name
+
+
+def _value(digits: str) -> int:
+    """Of digits; Python reads no more than some thousands, and a tar's names may have them."""
+    return int(digits[:_MOST_DIGITS])
 
 
 def natural(names: Iterable[str]) -> list[str]:

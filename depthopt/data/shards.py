@@ -4,14 +4,17 @@ https://github.com/webdataset/webdataset#the-webdataset-format ; timm's ``wds/``
 same, but only from one end to the other, so that a stopped training could not go on exactly.
 """
 
-import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from depthopt.core import limits, numbers
+from depthopt.core.clipped import clipped, one_line
+from depthopt.core.reading import read_text
 from depthopt.data.decode import EXTENSIONS
 from depthopt.data.images import ImageFile, StoredImage
 from depthopt.data.index import Index
 from depthopt.data.names import LeftOut, extension, is_litter, natural
+from depthopt.data.tars import members
 from depthopt.errors import DataError
 
 _NAMED = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
@@ -62,24 +65,20 @@ def _in_shard(path: Path, left: LeftOut) -> Iterator[tuple[int, StoredImage]]:
     images: dict[str, ImageFile] = {}
     labels: dict[str, int] = {}
     others: dict[str, str] = {}
-    try:
-        with tarfile.open(path, "r:") as tar:
-            for member in tar:
-                name = member.name.rpartition("/")[2]
-                if not member.isfile() or is_litter(name):
-                    continue
-                key, _, kind = member.name.rpartition(".")
-                where = f"{path}:{member.name}"
-                if f".{kind.lower()}" in EXTENSIONS:
-                    if key in images:
-                        raise DataError(f"{where} is a second image of {key}; keep one of them")
-                    images[key] = ImageFile(where, str(path), member.offset_data, member.size)
-                elif kind == "cls" and (content := tar.extractfile(member)):
-                    labels[key] = int(content.read())
-                else:
-                    others[key] = member.name
-    except (tarfile.TarError, OSError, ValueError) as error:
-        raise DataError(f"{path} is not a whole, uncompressed shard ({error})") from None
+    for member, tar in members(path):
+        name = member.name.rpartition("/")[2]
+        if not member.isfile() or is_litter(name):
+            continue
+        key, _, kind = member.name.rpartition(".")
+        where = f"{path}:{member.name}"
+        if f".{kind.lower()}" in EXTENSIONS:
+            if key in images:
+                raise DataError(f"{where} is a second image of {key}; keep one of them")
+            images[key] = ImageFile(where, str(path), member.offset_data, member.size)
+        elif kind == "cls" and (content := tar.extractfile(member)):
+            labels[key] = _label(content.read(limits.LABEL_BYTES), where)
+        else:
+            others[key] = member.name
     for key in labels.keys() - images.keys():
         name = others.get(key, f"{key}.cls")
         left.add(f"{extension(name)} files with a class but no image", f"{path}:{name}")
@@ -89,10 +88,27 @@ def _in_shard(path: Path, left: LeftOut) -> Iterator[tuple[int, StoredImage]]:
         yield labels[key], image
 
 
+def _label(content: bytes, where: str) -> int:
+    """The number of a class, as a ``.cls`` file has it."""
+    text = content.decode("ascii", "replace").strip()
+    label = numbers.whole(text)
+    if text.startswith("-") and numbers.whole(text[1:]) is not None:
+        return -1
+    if label is None or label >= limits.CLASSES:
+        raise DataError(
+            f"{where} holds {clipped(text)}, expected the number of a class, below "
+            f"{limits.CLASSES:,}"
+        )
+    return label
+
+
 def _class_names(folder: Path, classes: int) -> tuple[str, ...]:
     for path in (folder / name for name in _CLASSES):
         if path.is_file():
-            names = tuple(path.read_text().splitlines())
+            try:
+                names = tuple(read_text(path, limits.NAMES_BYTES).splitlines())
+            except (OSError, ValueError) as error:
+                raise DataError(f"{path} cannot be read ({one_line(error)})") from None
             if len(names) < classes:
                 raise DataError(f"{path} names {len(names)} classes, the shards have {classes}")
             return names

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from depthopt.core.artefacts import write_bytes
 from depthopt.core.inputs import Inputs, called, count, first, whole_batches
+from depthopt.core.numbers import Batch, Count, require
 from depthopt.errors import ArtefactError, CheckFailed, DataError, ModelError
 from depthopt.export.noted import check_noted, note_again
 from depthopt.export.older import TooOld, older
@@ -82,6 +83,9 @@ def export_onnx(
         CheckFailed: ONNX Runtime's outputs differ from torch's by more than ``tolerance``.
     """
     path = Path(path)
+    if batch is not None:
+        require(Batch, "batch", batch)
+    require(Count, "opset", opset)
     given = count(images)
     most = batch if batch is not None else max(2, min(_LARGE_BATCH, given))
     if given < most:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from depthopt.core import digests
+from depthopt.core import digests, numbers
 from depthopt.core.artefacts import load_json, save_json, write_bytes
 from depthopt.core.inputs import Inputs, InputSize, InputSpec
 from depthopt.core.plan import Plan
@@ -72,12 +72,12 @@ class SavedModel:
     arguments: dict[str, Argument]
     plan: Plan
     class_names: tuple[str, ...] = ()
-    mean: tuple[float, ...] = ()
-    std: tuple[float, ...] = ()
+    mean: tuple[numbers.Finite, ...] = ()
+    std: tuple[numbers.Positive, ...] = ()
     form: Form = "fused"
     fused: bool = field(default=False)
     interpolation: str = "bilinear"
-    crop_pct: float = 1.0
+    crop_pct: numbers.ShareAboveZero = 1.0
     packages: dict[str, str] = field(default_factory=dict)
     task: str = DEFAULT
     weights: str = ""

@@ -12,6 +12,7 @@ projections. Those, and blocks beyond the files, are entered with 0 ms and a cou
 """
 
 import csv
+import io
 import math
 import re
 from collections import defaultdict
@@ -20,8 +21,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 
+from depthopt.core import limits, numbers
 from depthopt.core.candidate import Candidate, kept_blocks, replacing
 from depthopt.core.chain import Chain
+from depthopt.core.clipped import clipped, one_line
+from depthopt.core.reading import read_text
 from depthopt.core.window import Window, segment_window
 from depthopt.errors import ArtefactError, TableError
 from depthopt.kinds.latency_keys import candidate_ms, latency_keys
@@ -124,9 +128,9 @@ def read_importances(path: Path) -> tuple[PublishedImportance, ...]:
     read = []
     for line, row in _rows(path, ("st", "end", "ker", "str", "conv_comb", "importance")):
         cell = row["conv_comb"]
-        if not re.fullmatch(r"[\[\](){}\s,;\d]*", cell):
+        if not re.fullmatch(rf"([\[\](){{}}\s,;]|(?<![0-9]){numbers.DIGITS}(?![0-9]))*", cell):
             raise ArtefactError(
-                f"{path}:{line}: conv_comb is {cell!r}, expected a list like [3, 4]"
+                f"{path}:{line}: conv_comb is {clipped(cell)}, expected a list like [3, 4]"
             )
         read.append(
             PublishedImportance(
@@ -134,7 +138,7 @@ def read_importances(path: Path) -> tuple[PublishedImportance, ...]:
                 _integer(path, line, row, "end"),
                 _integer(path, line, row, "ker"),
                 _integer(path, line, row, "str"),
-                tuple(sorted(map(int, re.findall(r"\d+", cell)))),
+                tuple(sorted(map(int, re.findall("[0-9]+", cell)))),
                 _number(path, line, row, "importance"),
             )
         )
@@ -310,7 +314,9 @@ def _summary(rows: Sequence[PublishedLatency]) -> LatencySummary:
 def _rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
     """Line numbers and rows of a CSV file that has at least ``columns``."""
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
+        text = read_text(path, limits.CSV_BYTES)
+        _require_short_lines(text)
+        with io.StringIO(text, newline="") as file:
             reader = csv.DictReader(file, restval="")
             if gaps := [name for name in columns if name not in (reader.fieldnames or ())]:
                 raise ArtefactError(
@@ -320,8 +326,16 @@ def _rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, s
                 yield reader.line_num, row
     except FileNotFoundError:
         raise ArtefactError(f"{path} does not exist") from None
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ArtefactError(f"{path} is no readable CSV file ({error})") from None
+    except (OSError, ValueError, csv.Error) as error:
+        raise ArtefactError(f"{path} is no readable CSV file ({one_line(error)})") from None
+
+
+def _require_short_lines(text: str) -> None:
+    longest = max(map(len, text.splitlines()), default=0)
+    if longest > limits.CSV_LINE_CHARACTERS:
+        raise ValueError(
+            f"a line has {longest:,} characters, at most {limits.CSV_LINE_CHARACTERS:,} are read"
+        )
 
 
 def _number(
@@ -330,7 +344,8 @@ def _number(
     try:
         value = float(row[name])
     except ValueError:
-        raise ArtefactError(f"{path}:{line}: {name} is {row[name]!r}, expected a number") from None
+        cell = clipped(row[name])
+        raise ArtefactError(f"{path}:{line}: {name} is {cell}, expected a number") from None
     if not (math.isfinite(value) and value >= least):
         raise TableError(f"{path}:{line}: {name} is {value}, expected a finite number, 0 or more")
     return value
@@ -340,13 +355,17 @@ def _integer(path: Path, line: int, row: dict[str, str], name: str) -> int:
     value = _number(path, line, row, name, least=0.0)
     if value != int(value):
         raise ArtefactError(f"{path}:{line}: {name} is {value}, expected a whole number")
+    if value > limits.POSITION:
+        raise ArtefactError(f"{path}:{line}: {name} is {value}, expected at most {limits.POSITION}")
     return int(value)
 
 
 def _flag(path: Path, line: int, row: dict[str, str], name: str) -> bool:
     cell = row[name].strip().lower()
     if cell not in {"true", "false", "1", "0"}:
-        raise ArtefactError(f"{path}:{line}: {name} is {row[name]!r}, expected True or False")
+        raise ArtefactError(
+            f"{path}:{line}: {name} is {clipped(row[name])}, expected True or False"
+        )
     return cell in {"true", "1"}
 
 

@@ -9,6 +9,7 @@ from torch import nn
 from depthopt.core.candidate import Candidate, replacing
 from depthopt.core.chain import Chain
 from depthopt.core.inputs import Inputs, count
+from depthopt.core.numbers import Positive, require
 from depthopt.core.progress import Progress, silent
 from depthopt.core.workload import Workload
 from depthopt.data.dataset import Batch
@@ -88,6 +89,10 @@ def estimate(
         RuntimeUnavailable: a cluster's workers are asked for and Ray is not installed.
     """
     check_form(form)
+    if not ridges:
+        raise UsageError("ridges is empty; give one regularisation or more")
+    for ridge in ridges:
+        require(Positive, "a ridge", ridge)
     if estimator == "magnitude":
         return magnitude_importance(model, chain, candidates)
     where = workers if isinstance(workers, Workers) else Workers(workers)

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from depthopt.core.candidate import KEPT, Candidate
 from depthopt.core.chain import Chain
+from depthopt.core.numbers import Count, Size, require
 from depthopt.core.operators import Activation
 from depthopt.core.operators.activation import PLAIN
 from depthopt.errors import UsageError
@@ -48,6 +49,9 @@ def candidates(
     for size in kernel_sizes:
         if size < 1 or size % 2 == 0:
             raise UsageError(f"kernel size {size} is not odd and positive; use 1, 3, 5, ...")
+        require(Size, "kernel size", size)
+    if max_length is not None:
+        require(Count, "max_length", max_length)
     if inserted is not None and inserted not in PLAIN:
         known = ", ".join(sorted(PLAIN))
         raise UsageError(f"activation {inserted!r} cannot be inserted; known: {known}")

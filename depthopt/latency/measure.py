@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from depthopt.core import numbers
 from depthopt.errors import UsageError
 from depthopt.runtimes.base import Runtime, random_inputs
 from depthopt.tables.latency import LatencySummary
@@ -51,6 +52,8 @@ class Effort:
     def __post_init__(self) -> None:
         if not (self.seconds > 0 and self.tolerance > 0 and self.min_rounds >= 1):
             raise UsageError(f"seconds, tolerance and min_rounds must be positive, got {self}")
+        numbers.require(numbers.Seconds, "seconds", self.seconds)
+        numbers.require(numbers.Positive, "tolerance", self.tolerance)
 
 
 def ready(runtime: Runtime, onnx_model: bytes | Path, batch: int) -> Callable[[], object]:

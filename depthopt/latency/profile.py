@@ -25,6 +25,7 @@ import numpy as np
 
 from depthopt.core.candidate import Candidate, kept_blocks
 from depthopt.core.chain import Chain
+from depthopt.core.numbers import Batch, Seconds, require
 from depthopt.core.progress import Progress, silent
 from depthopt.core.workload import Workload
 from depthopt.errors import ModelError, TableError
@@ -101,6 +102,8 @@ def profile(
             than a call that does nothing.
         ModelError: the runtime cannot run the network, or one of its blocks.
     """
+    require(Batch, "batch", batch)
+    require(Seconds, "entry_seconds", entry_seconds)
     empty = LatencyTable(runtime.conditions(batch))
     table = empty if table is None else table.combined(empty)
     known = NetworkKey.of(chain) in table.networks

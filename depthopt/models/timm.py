@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import timm
 from torch import nn
 
+from depthopt.core.clipped import shortened
 from depthopt.core.inputs import InputSize, InputSpec
 from depthopt.errors import ModelError
 from depthopt.models.source import Argument, ModelSource
@@ -28,8 +29,8 @@ def create_timm_model(name: str, arguments: Mapping[str, Argument]) -> nn.Module
         raise ModelError(f"timm knows no model {name!r}; {hint}`timm.list_models()` lists all")
     try:
         model: nn.Module = timm.create_model(name, **arguments)
-    except (TypeError, ValueError, RuntimeError) as error:
-        message = str(error).partition("\n")[0]
+    except Exception as error:  # of networks made with what they were not written for
+        message = shortened(str(error).partition("\n")[0])
         raise ModelError(f"timm refuses {name} with {dict(arguments)}: {message}") from error
     return model.eval()
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from torch import nn
 from torchvision import models
 
+from depthopt.core.clipped import shortened
 from depthopt.core.inputs import InputSize, InputSpec
 from depthopt.errors import ModelError
 from depthopt.models.source import Argument, ModelSource
@@ -34,8 +35,8 @@ def create_torchvision_model(name: str, arguments: Mapping[str, Argument]) -> nn
         given["weights"] = "DEFAULT"
     try:
         model: nn.Module = models.get_model(name, **given)
-    except (TypeError, ValueError, RuntimeError) as error:
-        message = str(error).partition("\n")[0]
+    except Exception as error:  # of networks made with what they were not written for
+        message = shortened(str(error).partition("\n")[0])
         raise ModelError(f"torchvision refuses {name} with {given}: {message}") from error
     return model.eval()
 

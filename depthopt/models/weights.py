@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from depthopt.core import digests
 from depthopt.core.artefacts import write_bytes
+from depthopt.core.clipped import shortened
 from depthopt.errors import ArtefactError
 
 _TYPES = {
@@ -80,9 +81,10 @@ def load_weights(
     digests.check_tensors(content, path, own=own and not sha256, instead=instead)
     _check(model, tensors, path, instead)
     try:
-        model.load_state_dict(tensors)
+        # In the order of their names, which is also that of a message.
+        model.load_state_dict({name: tensors[name] for name in sorted(tensors)})
     except RuntimeError as error:
-        detail = str(error).splitlines()[-1].strip()
+        detail = shortened(str(error).splitlines()[-1].strip())
         raise ArtefactError(f"{path} does not fit {type(model).__name__}: {detail}") from None
     if sha256 and digests.of_bytes(content) != sha256:
         raise ArtefactError(f"{path} is not the file that was written here; {instead}")

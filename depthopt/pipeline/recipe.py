@@ -6,21 +6,22 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
+from annotated_types import Gt, MinLen
 from pydantic import (
     AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
     GetPydanticSchema,
-    NonNegativeInt,
-    PositiveFloat,
-    PositiveInt,
     ValidationError,
     model_validator,
 )
 
-from depthopt.core.inputs import ImageSize, InputSpec, size_schema
+from depthopt.core import limits, numbers
+from depthopt.core.clipped import clipped, one_line
+from depthopt.core.inputs import ImageSize, InputSpec, fitting, size_schema
 from depthopt.core.old_words import read_recipe
+from depthopt.core.reading import parse_yaml, read_text
 from depthopt.errors import RecipeError
 from depthopt.kinds.registry import KINDS
 from depthopt.rewrite.options import Form, Start
@@ -50,8 +51,9 @@ TaskName = Annotated[str, AfterValidator(_known_task)]
 Size = Annotated[
     ImageSize | InputSpec,
     GetPydanticSchema(
-        lambda _, handler: size_schema(tuple[PositiveInt, PositiveInt, PositiveInt], handler)
+        lambda _, handler: size_schema(tuple[numbers.Size, numbers.Size, numbers.Size], handler)
     ),
+    AfterValidator(fitting),
 ]
 
 
@@ -67,7 +69,7 @@ class ModelSection(_Section):
         description="channels, height, width; or several inputs by name, such as "
         "image=3x32x32,step=scalar:int64[0..999]"
     )
-    arguments: dict[str, bool | int | float | str | None] = Field(
+    arguments: dict[str, bool | int | numbers.Finite | str | None] = Field(
         default_factory=dict,
         description="what it is made with beside the name, and the channels and outputs",
     )
@@ -89,18 +91,22 @@ class DataSection(_Section):
         "what another package brings"
     )
     root: Path | None = Field(None, description="where files are searched first")
-    calibration_images: PositiveInt = Field(
+    calibration_images: numbers.Count = Field(
         512, description="held out from training, to score candidates on"
     )
-    mean: tuple[float, ...] | None = Field(None, description="per channel, of pixels in 0..1")
-    std: tuple[float, ...] | None = Field(None, description="per channel, of pixels in 0..1")
+    mean: Annotated[tuple[numbers.Finite, ...], MinLen(1)] | None = Field(
+        None, description="per channel, of pixels in 0..1"
+    )
+    std: Annotated[tuple[numbers.Positive, ...], MinLen(1)] | None = Field(
+        None, description="per channel, of pixels in 0..1"
+    )
     interpolation: Literal["bilinear", "bicubic"] = Field(
         "bilinear", description="how images in folders are resized"
     )
-    crop_pct: float = Field(
-        1.0, gt=0, le=1, description="share of a resized image's side that evaluation keeps"
+    crop_pct: numbers.ShareAboveZero = Field(
+        1.0, description="share of a resized image's side that evaluation keeps"
     )
-    workers: NonNegativeInt = Field(2, description="processes that decode images")
+    workers: numbers.Workers = Field(2, description="processes that decode images")
     check: bool = Field(True, description="decode every image once before work begins")
     damaged: Literal["fail", "skip"] = Field(
         "fail", description="what to do about an image that cannot be read"
@@ -113,8 +119,8 @@ class CandidatesSection(_Section):
     kinds: tuple[KindName, ...] = Field(
         ("drop", "fit"), description="drop, fit, merge, or what another package brings"
     )
-    kernel_sizes: tuple[PositiveInt, ...] = Field((1, 3, 5), description="that fit tries")
-    max_length: PositiveInt | None = Field(12, description="longest segment, in blocks")
+    kernel_sizes: tuple[numbers.Size, ...] = Field((1, 3, 5), description="that fit tries")
+    max_length: numbers.Count | None = Field(12, description="longest segment, in blocks")
     inserted: str | None = Field(
         None, description="activation behind what replaces several blocks and has none"
     )
@@ -132,8 +138,8 @@ class LatencySection(_Section):
         description="what it computes in; openvino has bfloat16 too, tensorrt tf32 and float16",
     )
     build: BuildOptions = Field(BuildOptions(), description="how tensorrt builds its engines")
-    threads: PositiveInt = Field(1, description="intra-operator threads, on a cpu")
-    batch: PositiveInt = Field(1, description="images per inference")
+    threads: numbers.Threads = Field(1, description="intra-operator threads, on a cpu")
+    batch: numbers.Batch = Field(1, description="images per inference")
     table: Path | None = Field(
         None,
         description="a latency table to start from, or a folder of them such as latency_tables; "
@@ -147,16 +153,18 @@ class ImportanceSection(_Section):
     estimator: Literal["regression", "finetune", "magnitude"] = Field(
         "regression", description="regression, finetune (the papers': slow) or magnitude"
     )
-    images: PositiveInt = Field(1024, description="training images that are regressed on")
-    ridges: tuple[PositiveFloat, ...] = Field(FIT_RIDGES, description="regularisations to try")
+    images: numbers.Count = Field(1024, description="training images that are regressed on")
+    ridges: Annotated[tuple[numbers.Positive, ...], MinLen(1)] = Field(
+        FIT_RIDGES, description="regularisations to try"
+    )
     train: TrainConfig = Field(
         TrainConfig(epochs=1, learning_rate=5e-4, warmup=0.0),
         description="the short training per candidate of finetune",
     )
-    train_images: PositiveInt | None = Field(
+    train_images: numbers.Count | None = Field(
         None, description="training images that finetune trains on; all of them if left out"
     )
-    workers: PositiveInt | None = Field(
+    workers: Annotated[numbers.Workers, Gt(0)] | None = Field(
         None,
         description="processes of one core to spread the work over; none works in this process",
     )
@@ -168,9 +176,11 @@ class ImportanceSection(_Section):
 class BudgetSection(_Section):
     """How fast the network shall be; exactly one of the three."""
 
-    speedup: PositiveFloat | None = Field(None, description="at least so many times as fast")
-    ms: PositiveFloat | None = Field(None, description="at most so many milliseconds")
-    cost: PositiveFloat | None = Field(None, description="at most this importance cost")
+    speedup: numbers.Positive | None = Field(None, description="at least so many times as fast")
+    ms: numbers.PositiveMilliseconds | None = Field(
+        None, description="at most so many milliseconds"
+    )
+    cost: numbers.Positive | None = Field(None, description="at most this importance cost")
     measured: bool = Field(
         True,
         description="speedup and ms are kept when plans are built and timed in turn with the "
@@ -187,7 +197,7 @@ class BudgetSection(_Section):
 class TrialsSection(_Section):
     """Whether a few plans are finetuned a little before one is picked."""
 
-    steps: NonNegativeInt = Field(
+    steps: numbers.CountOrNone = Field(
         0,
         description="that each of a few plans of the asked speed-up is finetuned for; the "
         "one of least loss on held-out images is picked. 0 picks the plan of least cost",
@@ -201,7 +211,7 @@ class ApplySection(_Section):
     start: Start = Field(
         "annealed", description="of inserted activations: annealed in finetuning, or at_once"
     )
-    images: PositiveInt = Field(2048, description="training images that re-fitting regresses on")
+    images: numbers.Count = Field(2048, description="training images that re-fitting regresses on")
     compensate: bool = Field(
         True, description="regress the kept convolutions behind a replacement too"
     )
@@ -224,7 +234,7 @@ class Recipe(_Section):
     trials: TrialsSection = TrialsSection()
     apply: ApplySection = ApplySection()
     finetune: TrainConfig = TrainConfig()
-    seed: int = Field(0, description="of initialisation, order and augmentation")
+    seed: numbers.Seed = Field(0, description="of initialisation, order and augmentation")
 
     @model_validator(mode="after")
     def _trials_are_timed(self) -> "Recipe":
@@ -244,12 +254,11 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
             one is named), or a value is not of its kind.
     """
     try:
-        content = yaml.safe_load(path.read_text())
+        content = parse_yaml(read_text(path, limits.RECIPE_BYTES))
     except FileNotFoundError:
         raise RecipeError(f"recipe {path} does not exist") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        message = " ".join(str(error).split())
-        raise RecipeError(f"recipe {path} cannot be read: {message}") from None
+    except (OSError, ValueError) as error:
+        raise RecipeError(f"recipe {path} cannot be read: {one_line(error)}") from None
     if not isinstance(content, dict):
         raise RecipeError(f"recipe {path} holds no mapping; it needs model, data and budget")
     for override in overrides:
@@ -268,16 +277,18 @@ def recipe_yaml(recipe: Recipe) -> str:
 def _override(content: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     if not equals or not key:
-        raise RecipeError(f"override {override!r} is not of the form key.path=value")
+        raise RecipeError(f"override {clipped(override)} is not of the form key.path=value")
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise RecipeError(f"override {override!r}: {text!r} is no YAML value") from None
+        value = parse_yaml(text)
+    except ValueError:
+        raise RecipeError(
+            f"override {clipped(override)}: {clipped(text)} is no YAML value"
+        ) from None
     *parents, last = key.split(".")
     for parent in parents:
         content = content.setdefault(parent, {})
         if not isinstance(content, dict):
-            raise RecipeError(f"override {override!r}: {parent} is no section")
+            raise RecipeError(f"override {clipped(override)}: {parent} is no section")
     content[last] = value
 
 
@@ -294,7 +305,7 @@ def _explain(error: ValidationError) -> str:
         return f"{where} is missing"
     if first["type"] == "value_error":  # of a section, which need not be quoted whole
         return f"{where}: {first['ctx']['error']}".removeprefix(": ")
-    return f"{where}: {first['msg']} (got {first['input']!r})"
+    return f"{where}: {first['msg']} (got {clipped(first['input'])})"
 
 
 def known_keys(section: Sequence[str | int] = ()) -> list[str]:

@@ -96,7 +96,7 @@ def _json(data: object) -> Markup:
 
 
 def _static(name: str) -> str:
-    return (files("depthopt.report") / "static" / name).read_text()
+    return (files("depthopt.report") / "static" / name).read_text(encoding="utf-8")
 
 
 @cache

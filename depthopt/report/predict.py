@@ -65,6 +65,11 @@ def predict(folder: Path, images: Sequence[Path], *, top: int = 5) -> tuple[Pred
                 f"{folder} gives NaN or infinite outputs for {path}; its weights are damaged, or "
                 "its numbers too large for their type: save it again"
             )
+    if saved.class_names and len(saved.class_names) != logits.shape[1]:
+        raise ArtefactError(
+            f"{folder / 'model.json'} names {len(saved.class_names)} classes, the network has "
+            f"{logits.shape[1]} outputs; save the network anew"
+        )
     names = saved.class_names or tuple(map(str, range(logits.shape[1])))
     found = logits.softmax(1).topk(min(top, len(names)))
     return tuple(
@@ -114,6 +119,12 @@ def _preprocessing(saved: SavedModel, folder: Path) -> Preprocessing:
         raise ArtefactError(
             f"{folder / 'model.json'} does not say how images are normalised; save the network "
             "with its mean and std"
+        )
+    channels = image_size(saved.input_size)[0]
+    if not len(saved.mean) == len(saved.std) == channels:
+        raise ArtefactError(
+            f"{folder / 'model.json'} has {len(saved.mean)} means and {len(saved.std)} deviations "
+            f"for {channels} channels; save the network anew"
         )
     return Preprocessing(
         image_size(saved.input_size), saved.mean, saved.std, saved.interpolation, saved.crop_pct

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from depthopt.core import digests
+from depthopt.core import digests, limits
 from depthopt.core.artefacts import load_json
 from depthopt.core.chain import Chain
 from depthopt.core.plan import Frontier, Plan
+from depthopt.core.reading import read_text
 from depthopt.core.training import TrainResult
 from depthopt.core.trials import Trials
 from depthopt.errors import ArtefactError, UsageError
@@ -164,8 +165,8 @@ def _text(path: Path) -> str | None:
     if not path.exists():
         return None
     try:
-        return path.read_text()
-    except UnicodeDecodeError:
+        return read_text(path, limits.RECIPE_BYTES)
+    except ValueError:
         raise ArtefactError(f"{path} is no text; start the run again") from None
 
 

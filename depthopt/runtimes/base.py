@@ -1,5 +1,6 @@
 """What a runtime is to the rest of depthopt: it compiles ONNX models and runs them."""
 
+import math
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,6 +12,9 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 
+from depthopt.core import limits
+from depthopt.core.clipped import clipped
+from depthopt.errors import ModelError
 from depthopt.tables.latency import MeasurementConditions
 
 Array = NDArray[Any]
@@ -136,11 +140,23 @@ def random_inputs(session: Session, batch: int, seed: int = 0) -> dict[str, Arra
     """Standard normal inputs for ``session``, of whole numbers 0 and 1.
 
     A free first dimension is ``batch``.
+
+    Raises:
+        ModelError: an input is too large to be made up, or of a type that no numbers have.
     """
     generator, inputs = np.random.default_rng(seed), dict[str, Array]()
     for name, shape in session.input_shapes.items():
         size = [batch if i == 0 and n is None else n or 1 for i, n in enumerate(shape)]
-        dtype = np.dtype(session.input_dtypes[name])
+        if min(size, default=1) < 1 or math.prod(size) > limits.BATCH_ELEMENTS:
+            raise ModelError(
+                f"input {clipped(name)} is of {'x'.join(map(str, size))}; expected sizes above 0, "
+                f"and at most {limits.BATCH_ELEMENTS:,} numbers"
+            )
+        try:
+            dtype = np.dtype(session.input_dtypes[name])
+        except TypeError:
+            kind = clipped(session.input_dtypes[name])
+            raise ModelError(f"input {clipped(name)} holds {kind}, no numbers") from None
         if dtype.kind == "f":
             inputs[name] = generator.standard_normal(size, dtype=np.float32).astype(dtype)
         else:

@@ -8,8 +8,7 @@ def input_shapes(graph: onnx.GraphProto) -> dict[str, tuple[int | None, ...]]:
     constants = {tensor.name for tensor in graph.initializer}
     return {
         entry.name: tuple(
-            dim.dim_value if dim.HasField("dim_value") else None
-            for dim in entry.type.tensor_type.shape.dim
+            dim.dim_value if dim.dim_value > 0 else None for dim in entry.type.tensor_type.shape.dim
         )
         for entry in graph.input
         if entry.name not in constants

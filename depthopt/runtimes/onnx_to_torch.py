@@ -34,6 +34,16 @@ def onnx_to_torch(onnx_model: bytes | Path) -> fx.GraphModule:
             known here; the message names it.
     """
     proto = _read(onnx_model)
+    try:
+        return _converted_graph(proto)
+    except ModelError:
+        raise
+    except Exception as error:  # a node with other inputs or attributes than its operator's
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ModelError(f"it is damaged: {reason}") from error
+
+
+def _converted_graph(proto: onnx.ModelProto) -> fx.GraphModule:
     root, graph = nn.Module(), fx.Graph()
     constants = {t.name: numpy_helper.to_array(t) for t in proto.graph.initializer}
     values: dict[str, fx.Node] = {

@@ -4,6 +4,7 @@ import difflib
 import importlib
 from typing import NamedTuple
 
+from depthopt.core.numbers import Threads, require
 from depthopt.errors import RuntimeUnavailable, UsageError
 from depthopt.runtimes.base import Runtime
 from depthopt.runtimes.tensorrt.options import BuildOptions
@@ -56,6 +57,7 @@ def get_runtime(
     """
     if threads < 1:
         raise UsageError(f"threads is {threads}, expected 1 or more")
+    require(Threads, "threads", threads)
     known = ", ".join(_RUNTIMES)
     if name not in _RUNTIMES:
         near = difflib.get_close_matches(name, _RUNTIMES, n=1)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from depthopt.core import numbers
 from depthopt.core.candidate import Candidate
 
 
@@ -20,10 +21,10 @@ class Importance:
             classification the change of the accuracy, in points of 100; None without targets.
     """
 
-    cost: float
-    divergence: float | None = None
-    loss_increase: float | None = None
-    metric_change: float | None = None
+    cost: numbers.Finite
+    divergence: numbers.Finite | None = None
+    loss_increase: numbers.Finite | None = None
+    metric_change: numbers.Finite | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,7 @@ class ImportanceTable:
 
     model: str
     estimator: str
-    images: int = 0
+    images: numbers.CountOrNone = 0
     entries: dict[Candidate, Importance] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

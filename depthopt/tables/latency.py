@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic_core import CoreSchema
 
+from depthopt.core import numbers
 from depthopt.core.chain import Chain
 from depthopt.core.inputs import InputSize, parse_size, size_text
 from depthopt.core.operators import Activation, Convolution, Operator, parse_operator
@@ -68,7 +69,7 @@ class LatencyKey:
 
 
 _KEY = re.compile(
-    r"(conv (?=\d)|(?!\d))(?P<operator>[^@]+) @(?P<size>\d+x\d+)"
+    rf"(conv (?=\d)|(?!\d))(?P<operator>[^@]+) @(?P<size>{numbers.NATURAL}x{numbers.NATURAL})"
     r"(?P<residual> \+add)?( (?P<activation>[a-z]\S*))?"
 )
 
@@ -127,10 +128,10 @@ class LatencySummary:
             narrow enough, and not by a cap; None where that is unknown.
     """
 
-    median_ms: float
-    q1_ms: float
-    q3_ms: float
-    count: int
+    median_ms: numbers.Milliseconds
+    q1_ms: numbers.Milliseconds
+    q3_ms: numbers.Milliseconds
+    count: numbers.CountOrNone
     settled: bool | None = None
 
     def scaled(self, factor: float) -> "LatencySummary":
@@ -161,11 +162,11 @@ class MeasurementConditions:
     device: str
     runtime: str
     runtime_version: str
-    threads: int | None
+    threads: numbers.Workers | None
     dtype: str
-    batch: int
+    batch: numbers.Batch
     date: str = ""
-    clock_mhz: float | None = None
+    clock_mhz: numbers.NonNegative | None = None
 
     def unlike(self, other: "MeasurementConditions") -> str | None:
         """The differences that forbid a comparison, for a message; None if alike."""
@@ -195,8 +196,8 @@ class NetworkLatency:
     """
 
     total: LatencySummary
-    fixed_ms: float
-    blocks_share: float | None = None
+    fixed_ms: numbers.Finite
+    blocks_share: numbers.Finite | None = None
     covers: tuple[str, ...] = ()
 
     def scaled(self, factor: float) -> "NetworkLatency":

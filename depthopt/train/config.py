@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from annotated_types import Ge, Gt, Le, Lt
 from pydantic import Field, TypeAdapter, ValidationError
 
+from depthopt.core import numbers
+from depthopt.core.clipped import clipped
 from depthopt.errors import UsageError
 
 
@@ -57,33 +58,33 @@ class TrainConfig:
             ``tensorboard``. The weights do not depend on them.
     """
 
-    epochs: Annotated[int, Gt(0)] = 10
-    steps: Annotated[int, Gt(0)] | None = None
-    batch_size: Annotated[int, Gt(0)] = 128
-    accumulation: Annotated[int, Gt(0)] = 1
+    epochs: numbers.Count = 10
+    steps: numbers.Count | None = None
+    batch_size: numbers.Batch = 128
+    accumulation: numbers.Batch = 1
     optimizer: Literal["adamw", "sgd"] = "adamw"
-    learning_rate: Annotated[float, Gt(0)] = 2e-3
-    warmup: Annotated[float, Ge(0), Lt(1)] = 0.1
-    weight_decay: Annotated[float, Ge(0)] = 0.05
-    momentum: Annotated[float, Ge(0), Lt(1)] = 0.9
-    clip_norm: Annotated[float, Gt(0)] | None = 5.0
-    label_smoothing: Annotated[float, Ge(0), Lt(1)] = 0.1
-    mixup: Annotated[float, Ge(0)] = 0.0
-    cutmix: Annotated[float, Ge(0)] = 0.0
-    distillation: Annotated[float, Ge(0), Le(1)] = 0.9
-    temperature: Annotated[float, Gt(0)] = 2.0
-    matching: Annotated[float, Ge(0)] = 0.0
-    anneal: Annotated[float, Gt(0), Le(1)] = 0.5
-    ema_decay: Annotated[float, Gt(0), Lt(1)] | None = None
+    learning_rate: numbers.Positive = 2e-3
+    warmup: numbers.ShareBelowOne = 0.1
+    weight_decay: numbers.NonNegative = 0.05
+    momentum: numbers.ShareBelowOne = 0.9
+    clip_norm: numbers.Positive | None = 5.0
+    label_smoothing: numbers.ShareBelowOne = 0.1
+    mixup: numbers.NonNegative = 0.0
+    cutmix: numbers.NonNegative = 0.0
+    distillation: numbers.Share = 0.9
+    temperature: numbers.Positive = 2.0
+    matching: numbers.NonNegative = 0.0
+    anneal: numbers.ShareAboveZero = 0.5
+    ema_decay: numbers.ShareBetween | None = None
     augment: bool = True
     randaugment: Annotated[str, Field(pattern=r"^rand(-[a-z]+[0-9.]+)*$")] | None = None
     mixed_precision: Literal["no", "bf16", "fp16"] = "no"
     channels_last: bool = True
     compile: bool = False
     evaluate_epochs: bool = False
-    target_metric: float | None = None
-    seed: int = 0
-    checkpoint_every_s: Annotated[float, Ge(0)] = 30.0
+    target_metric: numbers.Finite | None = None
+    seed: numbers.Seed = 0
+    checkpoint_every_s: numbers.SecondsOrNone = 30.0
     trackers: tuple[str, ...] = ()
 
 
@@ -99,5 +100,5 @@ def check_config(config: TrainConfig) -> None:
     except ValidationError as error:
         first = error.errors()[0]
         raise UsageError(
-            f"TrainConfig.{first['loc'][0]} is {first['input']!r}: {first['msg']}"
+            f"TrainConfig.{first['loc'][0]} is {clipped(first['input'])}: {first['msg']}"
         ) from None

@@ -8,7 +8,8 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 import depthopt
-from depthopt.check.parameters import parameters, stored_tensors
+from depthopt.check.onnx_files import stored_tensors
+from depthopt.check.parameters import parameters
 from tests.real_images import crops
 
 WEIGHT = np.arange(108, dtype=np.float32).reshape(4, 3, 3, 3)

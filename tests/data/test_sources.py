@@ -90,7 +90,7 @@ def test_bad_shards_are_refused_in_one_line(tmp_path):
         put(tar, "lonely.png", png(5))
     refused(r"y-train.tar:lonely.png has no class; expected a number in lonely.cls")
     (folder / "y-train.tar").write_bytes((folder / "x-train-0.tar").read_bytes()[:3000])
-    refused(r"y-train.tar is not a whole, uncompressed shard")
+    refused(r"y-train.tar is not a whole, uncompressed tar")
     with tarfile.open(folder / "y-train.tar", "w") as tar:
         put(tar, "twice.png", png(5))
         put(tar, "twice.webp", png(5))

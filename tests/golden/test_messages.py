@@ -32,6 +32,9 @@ PARSED = {
 }
 """Of unknown kinds, details or operators: these are refused where they are used."""
 
+_ENTRY = "latency entries/conv 1-1 k3x3 s2x2 p1,1,1,1 @32x32 relu/median_ms"
+_COST = "importance entries/drop 0:1 1-1 k1x1 s2x2 relu/cost"
+
 REWORDED = {
     "candidate 'fit 3:5 64-128 kx'": "'64-128' is no convolution, such as '64-128 k3x3",
     'solve: importance entries/fit 0:1 1-8 is {"cost": 1.0}': "'1-8' is no convolution, such as",
@@ -39,13 +42,29 @@ REWORDED = {
     "entry 'identity 8-8 k1x1 @7x7'": "'identity 8-8 k1x1' is no identity, such as 'identity 64'",
     "entry 'avgpool 8 @7x7'": "'avgpool 8' is no pooling, such as 'avgpool 64-64 k2x2 s2x2 g64'",
     "call: apply another block": "expected text, got dict",
+    "call: apply a plan with a gap": "'fit 5:4 1-8 k1x1 s4x4 relu' is of no segment: it ends where",
+    'solve: importance entries/fit 5:2 3-3 k1x1 is {"cost": 1.0}': "is of no segment: it ends",
+    'solve: importance entries/merge 0:2 1-8 k7x7 of is {"cost": 1.0}': "is no candidate",
+    "latency: of no schema": "has schema version None, expected 1 to 2; make it anew",
+    "latency: of a schema in words": "has schema version '1', expected 1 to 2; make it anew",
+    "plan: of no schema": "has schema version None, expected 1 to 2; make it anew",
+    "plan: of a schema in words": "has schema version '1', expected 1 to 2; make it anew",
+    "command: predict nothing": "--top is 0: Input should be greater than 0",
+    "command: profile no batch": "--batch is 0: Input should be greater than 0",
+    "command: check no batch": "--batch is 0: Input should be greater than 0",
+    f"solve: {_ENTRY} is NaN": "median_ms: Input should be a finite number",
+    f"solve: {_ENTRY} is Infinity": "median_ms: Input should be a finite number",
+    f"solve: {_ENTRY} is -1.0": "median_ms: Input should be greater than or equal to 0",
+    f"solve: {_COST} is NaN": "cost: Input should be a finite number",
+    f"solve: {_COST} is Infinity": "cost: Input should be a finite number",
     "override candidates.kinds=[drop, shrink]": "'shrink' is unknown; known: keep, drop, fit,",
     "solve: no wish": "--csv FILE alone writes all",
     "solve: a frontier and a plan without a wish": "--csv FILE alone writes all",
     "solve: a table without its budget": "is not parameters=N, memory=BYTES or TABLE.json=MS",
 }
-"""Of operators as text, each of which names itself; of a candidate that is not text; of kinds that
-other packages may bring; of options that bear other names."""
+"""Of operators as text, each of which names itself; of a candidate that is not text, or of no
+segment; of schemas that are no numbers; of numbers that are refused where they are read; of kinds
+that other packages may bring; of options that bear other names."""
 
 RENAMED = {
     "override importance.estimator=guess": ("'fit'", "'regression'"),
@@ -58,10 +77,6 @@ RENAMED = {
     "override entirely_unknown=1": ("data, budget", "data, task, budget"),
     "solve: an unknown objective": ("exp_accuracy", "exp_metric"),
     "solve: without labels": ("accuracy", "metric"),
-    "command: check no batch": (
-        "--accuracy-tolerance 0 to 100 points",
-        "--metric-tolerance 0 or more",
-    ),
 }
 """What a thing was called, and is now; the rest of the message is the same."""
 

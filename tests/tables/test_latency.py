@@ -76,7 +76,7 @@ def test_what_is_no_entry_is_refused(text: str) -> None:
 
 
 @given(st.text(st.characters(codec="ascii", exclude_categories=["C"]), min_size=1),
-       st.tuples(*[st.integers(1, 2048)] * 3))  # fmt: skip
+       st.tuples(*[st.integers(1, 400)] * 3))  # fmt: skip
 def test_a_network_is_read_back_from_its_name(model: str, size: tuple[int, int, int]) -> None:
     key = NetworkKey(model, size)
     assert NetworkKey.parse(str(key)) == key

@@ -6,6 +6,8 @@ from typing import Any
 
 from pydantic_core import CoreSchema
 
+from depthopt.core import numbers
+from depthopt.core.clipped import clipped
 from depthopt.core.text import text_schema
 
 PLAIN = frozenset(
@@ -62,7 +64,9 @@ class Activation:
         """
         found = _NAME.fullmatch(text)
         if found is None:
-            raise ValueError(f"{text!r} is no activation, such as 'relu' or 'leaky_relu:0.2'")
+            raise ValueError(
+                f"{clipped(text)} is no activation, such as 'relu' or 'leaky_relu:0.2'"
+            )
         parameter = found["parameter"]
         return cls(found["name"], None if parameter is None else float(parameter))
 
@@ -71,4 +75,4 @@ class Activation:
         return text_schema(cls)
 
 
-_NAME = re.compile(r"(?P<name>[a-z]\w*)(:(?P<parameter>-?(\d+(\.\d+)?(e[+-]\d+)?|inf)))?")
+_NAME = re.compile(rf"(?P<name>[a-z]\w*)(:(?P<parameter>-?({numbers.DECIMAL}|inf)))?", re.ASCII)

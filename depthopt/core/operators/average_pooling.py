@@ -7,6 +7,8 @@ from typing import Any
 
 from pydantic_core import CoreSchema
 
+from depthopt.core import numbers
+from depthopt.core.clipped import clipped
 from depthopt.core.shapes import Pair, Sides, output_size
 from depthopt.core.text import text_schema
 
@@ -84,8 +86,10 @@ class AveragePooling:
             ValueError: it is none's.
         """
         found = _NAME.fullmatch(text)
-        if found is None:
-            raise ValueError(f"{text!r} is no pooling, such as 'avgpool 64-64 k2x2 s2x2 g64'")
+        if found is None or (found["groups"] is None and found["channels"] != "1"):
+            raise ValueError(
+                f"{clipped(text)} is no pooling, such as 'avgpool 64-64 k2x2 s2x2 g64'"
+            )
         height, width = map(int, found["kernel"].split("x"))
         down, across = map(int, (found["stride"] or "1x1").split("x"))
         left, right, top, bottom = map(int, (found["padding"] or "0,0,0,0").split(","))
@@ -98,7 +102,9 @@ class AveragePooling:
         return text_schema(cls)
 
 
+_N = numbers.NATURAL
 _NAME = re.compile(
-    r"avgpool (?P<channels>\d+)-(?P=channels) k(?P<kernel>\d+x\d+)"
-    r"( s(?P<stride>\d+x\d+))?( p(?P<padding>-?\d+(,-?\d+){3}))?( g(?P=channels))?"
+    rf"avgpool (?P<channels>{_N})-(?P=channels) k(?P<kernel>{_N}x{_N})"
+    rf"( s(?P<stride>{_N}x{_N}))?( p(?P<padding>-?{numbers.DIGITS}(,-?{numbers.DIGITS}){{3}}))?"
+    r"( g(?P<groups>(?P=channels)))?"
 )

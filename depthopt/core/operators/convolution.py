@@ -7,6 +7,8 @@ from typing import Any
 
 from pydantic_core import CoreSchema
 
+from depthopt.core import numbers
+from depthopt.core.clipped import clipped
 from depthopt.core.shapes import Pair, Sides, output_size
 from depthopt.core.text import text_schema
 
@@ -90,7 +92,9 @@ class Convolution:
         """
         found = _NAME.fullmatch(text)
         if found is None:
-            raise ValueError(f"{text!r} is no convolution, such as '64-128 k3x3 s2x2 p1,1,1,1'")
+            raise ValueError(
+                f"{clipped(text)} is no convolution, such as '64-128 k3x3 s2x2 p1,1,1,1'"
+            )
         part = found.groupdict()
 
         def pair(name: str) -> Pair:
@@ -98,14 +102,17 @@ class Convolution:
             return int(height), int(width)
 
         left, right, top, bottom = (int(side) for side in (part["padding"] or "0,0,0,0").split(","))
+        channels = int(part["in_channels"]), int(part["out_channels"])
+        groups = int(part["groups"] or 1)
+        if channels[0] % groups or channels[1] % groups:
+            raise ValueError(f"{text!r} has channels that are no multiples of its groups")
         return cls(
-            int(part["in_channels"]),
-            int(part["out_channels"]),
+            *channels,
             pair("kernel"),
             pair("stride"),
             (left, right, top, bottom),
             pair("dilation"),
-            int(part["groups"] or 1),
+            groups,
         )
 
     @classmethod
@@ -113,8 +120,9 @@ class Convolution:
         return text_schema(cls)
 
 
+_N = numbers.NATURAL
 _NAME = re.compile(
-    r"(?P<in_channels>\d+)-(?P<out_channels>\d+) k(?P<kernel>\d+x\d+)"
-    r"( s(?P<stride>\d+x\d+))?( p(?P<padding>-?\d+(,-?\d+){3}))?"
-    r"( d(?P<dilation>\d+x\d+))?( g(?P<groups>\d+))?"
+    rf"(?P<in_channels>{_N})-(?P<out_channels>{_N}) k(?P<kernel>{_N}x{_N})"
+    rf"( s(?P<stride>{_N}x{_N}))?( p(?P<padding>-?{numbers.DIGITS}(,-?{numbers.DIGITS}){{3}}))?"
+    rf"( d(?P<dilation>{_N}x{_N}))?( g(?P<groups>{_N}))?"
 )

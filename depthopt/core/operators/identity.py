@@ -6,6 +6,8 @@ from typing import Any
 
 from pydantic_core import CoreSchema
 
+from depthopt.core import numbers
+from depthopt.core.clipped import clipped
 from depthopt.core.shapes import Pair
 from depthopt.core.text import text_schema
 
@@ -59,9 +61,9 @@ class Identity:
         Raises:
             ValueError: it is none's.
         """
-        found = re.fullmatch(r"identity (\d+)", text)
+        found = re.fullmatch(rf"identity ({numbers.NATURAL})", text)
         if found is None:
-            raise ValueError(f"{text!r} is no identity, such as 'identity 64'")
+            raise ValueError(f"{clipped(text)} is no identity, such as 'identity 64'")
         return cls(int(found[1]))
 
     @classmethod

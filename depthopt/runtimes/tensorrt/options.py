@@ -6,8 +6,11 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, TypeAdapter, ValidationError
+from annotated_types import Ge, Le
+from pydantic import TypeAdapter, ValidationError
 
+from depthopt.core.clipped import clipped
+from depthopt.core.numbers import Count, Whole
 from depthopt.errors import UsageError
 
 DTYPES = ("float32", "tf32", "float16")
@@ -34,8 +37,8 @@ class BuildOptions:
             user's cache folder if left out.
     """
 
-    optimization_level: Annotated[int, Field(ge=0, le=5)] = 3
-    workspace_mib: Annotated[int, Field(gt=0)] | None = None
+    optimization_level: Annotated[Whole, Ge(0), Le(5)] = 3
+    workspace_mib: Count | None = None
     version_compatible: bool = False
     timing_cache: Path | None = None
 
@@ -62,7 +65,7 @@ def parse(settings: Sequence[str]) -> BuildOptions:
     except ValidationError as error:
         first = error.errors()[0]
         raise UsageError(
-            f"build setting {first['loc'][0]} is {first['input']!r}: {first['msg']}"
+            f"build setting {first['loc'][0]} is {clipped(first['input'])}: {first['msg']}"
         ) from None
 
 

@@ -1,0 +1,115 @@
+"""Every kind of number that users and files give: what it may be, in one place.
+
+Each is a type for pydantic, so that recipes, dataclasses and files are read by it, and ``require``
+checks a value by it in Python and for options of commands. None of them is ever a boolean, NaN or
+infinite.
+"""
+
+import math
+import re
+from functools import cache
+from typing import Annotated, Any, TypeVar
+
+from annotated_types import Ge, Gt, Le, Lt
+from pydantic import AllowInfNan, BeforeValidator, TypeAdapter, ValidationError
+from pydantic_core import PydanticCustomError
+
+from depthopt.core import limits
+from depthopt.core.clipped import clipped
+from depthopt.errors import UsageError
+
+T = TypeVar("T")
+
+
+def _no_boolean(value: Any) -> Any:
+    """Refuse what pydantic would take for 0 or 1."""
+    if isinstance(value, bool):
+        raise PydanticCustomError("boolean", "Input should be a number, not a boolean")
+    return value
+
+
+Finite = Annotated[float, BeforeValidator(_no_boolean), AllowInfNan(False)]
+"""Any number but NaN and the infinite ones."""
+
+Positive = Annotated[Finite, Gt(0)]
+NonNegative = Annotated[Finite, Ge(0)]
+
+Share = Annotated[Finite, Ge(0), Le(1)]
+"""0 to 1."""
+
+ShareBelowOne = Annotated[Finite, Ge(0), Lt(1)]
+ShareAboveZero = Annotated[Finite, Gt(0), Le(1)]
+ShareBetween = Annotated[Finite, Gt(0), Lt(1)]
+
+Milliseconds = Annotated[Finite, Ge(0), Le(limits.MILLISECONDS)]
+"""A latency that was measured; 0 of what could not be told from nothing."""
+
+PositiveMilliseconds = Annotated[Finite, Gt(0), Le(limits.MILLISECONDS)]
+Seconds = Annotated[Finite, Gt(0), Le(limits.SECONDS)]
+SecondsOrNone = Annotated[Finite, Ge(0), Le(limits.SECONDS)]
+
+Whole = Annotated[int, BeforeValidator(_no_boolean)]
+"""Any whole number."""
+
+Count = Annotated[Whole, Gt(0), Le(limits.COUNT)]
+"""At least one."""
+
+CountOrNone = Annotated[Whole, Ge(0), Le(limits.COUNT)]
+"""How many of what there need not be."""
+
+Batch = Annotated[Whole, Gt(0), Le(limits.BATCH)]
+Threads = Annotated[Whole, Gt(0), Le(limits.THREADS)]
+Workers = Annotated[Whole, Ge(0), Le(limits.THREADS)]
+Size = Annotated[Whole, Gt(0), Le(limits.SIZE)]
+Position = Annotated[Whole, Ge(0), Le(limits.POSITION)]
+Bytes = Annotated[Whole, Ge(0), Le(limits.BYTES)]
+Seed = Annotated[Whole, Ge(0), Le(limits.SEED)]
+
+NATURAL = rf"[1-9][0-9]{{0,{limits.DIGITS - 1}}}"
+"""Pattern of a whole number above 0 inside a text."""
+
+DIGITS = rf"[0-9]{{1,{limits.DIGITS}}}"
+"""Pattern of a whole number of 0 or more inside a text."""
+
+DECIMAL = r"[0-9]{1,30}(?:\.[0-9]{1,30})?(?:e[+-]?[0-9]{1,3})?"
+"""Pattern of a number of 0 or more inside a text."""
+
+
+def require(kind: Any, name: str, value: T) -> T:
+    """The value, if it is of a kind.
+
+    Args:
+        kind: one of this module's types.
+        name: what the value is called in the message.
+        value: to check.
+
+    Raises:
+        UsageError: it is not.
+    """
+    try:
+        found: T = _adapter(kind).validate_python(value)
+    except ValidationError as error:
+        raise UsageError(f"{name} is {clipped(value)}: {error.errors()[0]['msg']}") from None
+    return found
+
+
+def whole(text: str) -> int | None:
+    """The whole number of 0 or more that a text is; None if it is none, or too long a one."""
+    return int(text) if re.fullmatch(DIGITS, text.strip()) else None
+
+
+def decimal(text: str) -> float:
+    """The finite number that a text is.
+
+    Raises:
+        ValueError: it is none.
+    """
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text!r} is no finite number")
+    return value
+
+
+@cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
