@@ -12,7 +12,7 @@ from depthopt.core.clipped import clipped, one_line, shortened
 from depthopt.core.old_words import read_artefact
 from depthopt.core.reading import read_json
 from depthopt.core.version_1 import upgraded
-from depthopt.errors import ArtefactError
+from depthopt.errors import ArtefactError, UsageError
 
 T = TypeVar("T")
 
@@ -22,6 +22,8 @@ SCHEMA_VERSION = 2
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Write ``content`` so that ``path`` holds either all of it or what it held before."""
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder; name a file in it")
     path.parent.mkdir(parents=True, exist_ok=True)
     # Not tempfile's, which nobody but their owner may read, wherever they are moved to.
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")

@@ -8,7 +8,7 @@ them; a test compares.
 RECIPE_BYTES = 256 << 10
 """Bytes of a recipe, and of what its aliases stand for when they are written out."""
 
-ARTEFACT_BYTES = 128 << 20
+ARTEFACT_BYTES = 64 << 20
 """Bytes of a JSON file."""
 
 CSV_BYTES = 64 << 20

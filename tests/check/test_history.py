@@ -105,3 +105,19 @@ def _with(entry, ratio):
     from dataclasses import replace
 
     return replace(entry, ratio=float(ratio))
+
+
+@pytest.mark.parametrize(
+    "line", ["[" * 100_000, '{"schema_version": "2"}', '{"schema_version": true}', "3", "\ud800"]
+)
+def test_lines_of_odd_values_are_refused(line, tmp_path):
+    path = tmp_path / "h.jsonl"
+    path.write_text(line, errors="surrogatepass")
+    with pytest.raises(ArtefactError, match=r"h.jsonl"):
+        read(path)
+    path = history(tmp_path / "i.jsonl", [1.0, 2.0])
+    for ratio in ("NaN", "-1", "0", "1e999"):
+        other = tmp_path / "other.jsonl"
+        other.write_text(path.read_text().replace('"ratio": 2.0', f'"ratio": {ratio}'))
+        with pytest.raises(ArtefactError, match=r"line 2, is no check"):
+            read(other)

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from depthopt.errors import ArtefactError
 from depthopt.models.weights import load_weights, save_weights
@@ -25,4 +26,12 @@ def test_files_that_are_not_this_models_are_refused(tmp_path: Path) -> None:
         load_weights(Residual(), path)
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(ArtefactError, match="not whole safetensors"):
+        load_weights(Residual(), path)
+
+
+def test_what_does_not_fit_is_told_in_the_order_of_names(tmp_path: Path) -> None:
+    path = tmp_path / "w.safetensors"
+    save_file({f"x{i}": torch.zeros(1) for i in range(9)}, path)
+    names = ", ".join(f'"x{i}"' for i in range(9))
+    with pytest.raises(ArtefactError, match=rf"Unexpected key\(s\) in state_dict: {names}"):
         load_weights(Residual(), path)
