@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from depthopt.core.clipped import clipped, one_line, shortened
+from depthopt.core.clipped import clipped, one_line, printable, shortened
 from depthopt.core.old_words import read_artefact
 from depthopt.core.reading import read_json
 from depthopt.core.version_1 import upgraded
@@ -36,6 +36,11 @@ def write_bytes(path: Path, content: bytes) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text as UTF-8, as ``write_bytes`` does."""
+    write_bytes(path, printable(text).encode())
 
 
 def save_json(value: object, path: Path) -> None:

@@ -8,8 +8,10 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
+from depthopt.core import limits
 from depthopt.core.artefacts import write_bytes
-from depthopt.core.clipped import shortened
+from depthopt.core.clipped import one_line, shortened
+from depthopt.core.reading import read_bytes
 from depthopt.errors import ArtefactError
 
 _TYPES = {
@@ -50,11 +52,13 @@ def load_weights(model: nn.Module, path: Path) -> None:
         ArtefactError: the file is missing, damaged, or of another model.
     """
     try:
-        tensors: dict[str, Tensor] = load_tensors(path.read_bytes())
+        numbers = sum(tensor.numel() for tensor in model.state_dict().values())
+        content = read_bytes(path, limits.WEIGHTS_HEAD_BYTES + 8 * numbers)
+        tensors: dict[str, Tensor] = load_tensors(content)
     except FileNotFoundError:
         raise ArtefactError(f"{path} does not exist") from None
-    except (OSError, SafetensorError) as error:
-        raise ArtefactError(f"{path} is not whole safetensors ({error})") from None
+    except (OSError, ValueError, SafetensorError) as error:
+        raise ArtefactError(f"{path} is not whole safetensors ({one_line(error)})") from None
     try:
         # In the order of their names, which is also that of a message.
         model.load_state_dict({name: tensors[name] for name in sorted(tensors)})

@@ -25,6 +25,7 @@ def test_a_gap_is_named() -> None:
 
 def test_a_metric_that_rises_beyond_all_numbers_is_refused() -> None:
     found = Candidate(0, 1, "drop", ())
-    table = ImportanceTable("net", "regression", entries={found: Importance(0.0, metric_change=1e9)})
+    importance = Importance(0.0, metric_change=1e9)
+    table = ImportanceTable("net", "regression", entries={found: importance})
     with pytest.raises(TableError, match="drop 0:1 identity is -inf, expected a finite number"):
         costs([found], table, "exp_metric")
