@@ -7,6 +7,7 @@ from depthopt.check.check import CheckReport
 from depthopt.check.figures import Figure
 from depthopt.check.statistics import Change
 from depthopt.check.verdict import Outcome
+from depthopt.core.clipped import printable
 
 _PLOT_WIDTH = 61
 _MARKS: dict[Outcome, str] = {"pass": "✅", "regression": "❌", "inconclusive": "⚠️"}
@@ -36,6 +37,10 @@ def junit_xml(report: CheckReport) -> bytes:
         else:
             ET.SubElement(case, "system-out").text = reason
     ET.indent(root)
+    for element in root.iter():
+        element.text = element.text and printable(element.text)
+        for name, value in element.items():
+            element.set(name, printable(value))
     return bytes(ET.tostring(root, encoding="utf-8", xml_declaration=True))
 
 

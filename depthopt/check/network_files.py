@@ -1,6 +1,7 @@
 """The two sides of a check, as files that a runtime compiles."""
 
 import hashlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -152,7 +153,7 @@ def _exported(folder: Path, batch: int, scratch: Path) -> Path:
     from depthopt.export.saved import SavedModel, load  # noqa: PLC0415 - as above
     from depthopt.graph.examples import made_up  # noqa: PLC0415 - as above
 
-    name = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]
+    name = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:16]
     path = scratch / f"{name}.onnx"
     try:
         network = load(folder)

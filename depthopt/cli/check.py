@@ -9,6 +9,7 @@ from depthopt.cli.options import AsJson, console, err, within
 from depthopt.cli.show_check import show_check, show_steps
 from depthopt.core import numbers
 from depthopt.core.artefacts import save_json, to_json, write_bytes
+from depthopt.core.clipped import printable
 from depthopt.core.writing import writing
 from depthopt.errors import UsageError
 
@@ -223,7 +224,7 @@ def _write(
         with writing(summary):
             summary.parent.mkdir(parents=True, exist_ok=True)
             with summary.open("a", encoding="utf-8") as file:
-                file.write(markdown(report))
+                file.write(printable(markdown(report)))
     if history is None:
         return
     append(history, report)

@@ -18,7 +18,7 @@ from depthopt.cli.options import (
     walk,
 )
 from depthopt.cli.show import show_chain
-from depthopt.core.artefacts import to_json, write_bytes
+from depthopt.core.artefacts import to_json, write_bytes, write_text
 from depthopt.core.chain import Chain
 
 
@@ -55,7 +55,7 @@ def _draw(chain: Chain, dot: Path | None, svg: Path | None) -> None:
     from depthopt.report.drawing import chain_dot, chain_svg  # noqa: PLC0415 - matplotlib takes a second
 
     if dot is not None:
-        write_bytes(dot, chain_dot(chain).encode())
+        write_text(dot, chain_dot(chain))
     if svg is not None:
         write_bytes(svg, chain_svg(chain))
 

@@ -8,7 +8,8 @@ import typer
 from rich.table import Table
 
 from depthopt.cli.options import AsJson, console
-from depthopt.core.artefacts import to_json, write_bytes
+from depthopt.core.artefacts import to_json, write_bytes, write_text
+from depthopt.core.clipped import printable
 
 if TYPE_CHECKING:  # the reader's kin, matplotlib among them, take a second to import
     from depthopt.report.compare import Comparison
@@ -56,7 +57,7 @@ def compare(
     from depthopt.report.reading import read_run  # noqa: PLC0415 - see above
 
     comparison = compared([read_run(folder) for folder in run_dirs])
-    write_bytes(out, comparison_page(comparison).encode())
+    write_text(out, comparison_page(comparison))
     if as_json:
         print(to_json(comparison))
         return
@@ -69,7 +70,7 @@ def _write(run: "RunArtefacts", folder: Path) -> list[Path]:
     from depthopt.report.page import report_page  # noqa: PLC0415 - see above
     from depthopt.report.plots import run_figures  # noqa: PLC0415 - see above
 
-    files = {"report.html": report_page(run).encode()}
+    files = {"report.html": printable(report_page(run)).encode()}
     for name, draw in run_figures(run).items():
         figure = draw()
         files |= {f"{name}.svg": svg(figure), f"{name}.png": png(figure)}

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from depthopt.core.artefacts import write_bytes
+from depthopt.core.artefacts import write_text
 from depthopt.core.candidate import Candidate
 from depthopt.core.chain import Barrier, Chain
 from depthopt.core.inputs import size_text
@@ -117,7 +117,7 @@ def show_frontier(frontier: Frontier, path: Path) -> None:
         replaced = "; ".join(choice.key for choice in frontier.plan(index).replaced)
         speedup = frontier.original_ms / point.latency_ms
         writer.writerow([repr(point.latency_ms), f"{speedup:.4f}", repr(point.cost), replaced])
-    write_bytes(path, text.getvalue().encode())
+    write_text(path, text.getvalue())
 
 
 def show_result(console: Console, result: Result) -> None:

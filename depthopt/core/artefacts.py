@@ -1,6 +1,5 @@
 """Frozen dataclasses to JSON files and back: atomic, versioned, readable in a diff."""
 
-import errno
 import json
 import os
 import re
@@ -12,12 +11,12 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from depthopt.core import digests
-from depthopt.core.clipped import clipped, one_line, shortened
+from depthopt.core.clipped import clipped, one_line, printable, shortened
 from depthopt.core.old_words import read_artefact
 from depthopt.core.reading import read_json
 from depthopt.core.version_1 import upgraded
 from depthopt.core.writing import naming_its_file
-from depthopt.errors import ArtefactError
+from depthopt.errors import ArtefactError, UsageError
 
 T = TypeVar("T")
 
@@ -41,11 +40,11 @@ def write_bytes(path: Path, content: bytes) -> None:
     device or a pipe, such as ``/dev/stdout``, is written to.
 
     Raises:
-        WriteFailed: the system refuses, or ``path`` is a folder; the message names ``path`` and
-            what to do.
+        UsageError: ``path`` is a folder.
+        WriteFailed: the system refuses; the message names ``path`` and what to do.
     """
     if path.is_dir():
-        raise IsADirectoryError(errno.EISDIR, "Is a directory", str(path))
+        raise UsageError(f"{path} is a folder; name a file in it")
     if _is_stream(path):
         own = _OWN.get(str(path))
         with path.open("ab") if own is None else os.fdopen(os.dup(own), "wb") as file:
@@ -66,6 +65,11 @@ def write_bytes(path: Path, content: bytes) -> None:
         raise
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write a text as UTF-8, as ``write_bytes`` does."""
+    write_bytes(path, printable(text).encode())
+
+
 def left_over(path: Path) -> list[Path]:
     """What processes that were killed while they wrote ``path`` have left beside it."""
     token = f"[0-9a-f]{{{2 * _TOKEN_BYTES}}}"
@@ -76,7 +80,7 @@ def left_over(path: Path) -> list[Path]:
 def _is_stream(path: Path) -> bool:
     """Whether a path leads to something that a file must not take the place of."""
     system = path.is_absolute() and path.parts[1:2] in {("dev",), ("proc",)}
-    return (system and path.exists()) or not (path.is_file() or path.is_dir() or not path.exists())
+    return (system and path.exists()) or not (path.is_file() or not path.exists())
 
 
 def save_json(value: object, path: Path, *, made_from: str | None = None) -> None:
@@ -90,7 +94,7 @@ def save_json(value: object, path: Path, *, made_from: str | None = None) -> Non
     head = _head(value) if made_from is None else _head(value) | {_MADE_FROM: made_from}
     body = to_plain(value)
     digest = digests.of_json(json.loads(_lines(head | body)))
-    write_bytes(path, (_lines(head | {digests.KEY: digest} | body) + "\n").encode())
+    write_text(path, _lines(head | {digests.KEY: digest} | body) + "\n")
 
 
 def to_json(value: object) -> str:

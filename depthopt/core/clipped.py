@@ -1,5 +1,7 @@
 """Values and messages as long as a person reads them."""
 
+import re
+
 from depthopt.core import limits
 
 
@@ -21,6 +23,14 @@ def shortened(text: str, most: int = limits.MESSAGE_CHARACTERS) -> str:
     left_out = len(text) - most
     end = most // 3
     return f"{text[: most - end]} [... {left_out:,} characters ...] {text[-end:]}"
+
+
+def printable(text: str) -> str:
+    """A text with escapes for what neither UTF-8 nor XML can hold, such as bytes of odd names."""
+    return _UNPRINTABLE.sub(lambda found: ascii(found[0])[1:-1], text)
+
+
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 
 
 def one_line(error: BaseException) -> str:

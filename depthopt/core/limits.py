@@ -8,7 +8,7 @@ them; a test compares.
 RECIPE_BYTES = 256 << 10
 """Bytes of a recipe, and of what its aliases stand for when they are written out."""
 
-ARTEFACT_BYTES = 128 << 20
+ARTEFACT_BYTES = 64 << 20
 """Bytes of a JSON file."""
 
 CSV_BYTES = 64 << 20
@@ -101,8 +101,8 @@ LABEL_BYTES = 64
 IDX_BYTES = 256 << 20
 """Bytes of an unpacked IDX file."""
 
-WEIGHTS_BYTES = 64 << 30
-"""Bytes of a file of weights."""
+WEIGHTS_HEAD_BYTES = 100 << 20
+"""Bytes of a file of weights beyond eight for each number of its network."""
 
 ONNX_BYTES = 2 << 30
 """Bytes of an ONNX file, less the weights beside it: what protobuf takes."""

@@ -90,6 +90,7 @@ class _Refused(ValueError):  # noqa: N818 - named for what is the case
     """What is YAML or JSON, but too much of it or with a key twice."""
 
 
+_HOLDERS = (dict, list)
 _TOO_DEEP = f"it is nested more than {limits.NESTING} deep"
 
 
@@ -105,13 +106,13 @@ def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _require_shallow(value: Any) -> None:
-    level = [value] if isinstance(value, dict | list) else []
+    level = [value] if isinstance(value, _HOLDERS) else []
     for _ in range(limits.NESTING):
         level = [
             inner
             for outer in level
             for inner in (outer.values() if isinstance(outer, dict) else outer)
-            if isinstance(inner, dict | list)
+            if isinstance(inner, _HOLDERS)
         ]
         if not level:
             return

@@ -1,6 +1,7 @@
 """Tables joined to candidates by key; every gap and every bad entry is named."""
 
 import math
+import sys
 from collections.abc import Sequence
 from typing import Literal
 
@@ -71,7 +72,8 @@ def _lack_of_exp_metric(candidate: Candidate, table: ImportanceTable) -> float:
             f"importance of {candidate.key} holds no metric_change, which objective "
             "'exp_metric' needs; estimate with labels or use objective 'cost'"
         )
-    return candidate.end - candidate.start - math.exp(change)
+    most = math.log(sys.float_info.max)
+    return candidate.end - candidate.start - (math.exp(change) if change < most else math.inf)
 
 
 def _refuse_gaps(table: str, command: str, gaps: Sequence[str]) -> None:

@@ -4,7 +4,9 @@ from collections.abc import Mapping
 
 from torch import nn
 
+from depthopt.core.clipped import clipped, one_line
 from depthopt.core.inputs import InputSize
+from depthopt.errors import DepthoptError, ModelError
 from depthopt.models.source import Argument, ModelSource
 from depthopt.plugins import Plugins
 
@@ -34,7 +36,14 @@ def create_model(
         ModelError: the source does not know the name, or refuses the arguments.
     """
     source, own = _split(name, package)
-    return source.create(own, arguments)
+    try:
+        return source.create(own, arguments)
+    except DepthoptError:
+        raise
+    except Exception as error:  # of networks made with what they were not written for
+        raise ModelError(
+            f"{name} cannot be made with {clipped(dict(arguments))}: {one_line(error)}"
+        ) from error
 
 
 def model_arguments(

@@ -29,7 +29,7 @@ def create_timm_model(name: str, arguments: Mapping[str, Argument]) -> nn.Module
         raise ModelError(f"timm knows no model {name!r}; {hint}`timm.list_models()` lists all")
     try:
         model: nn.Module = timm.create_model(name, **arguments)
-    except Exception as error:  # of networks made with what they were not written for
+    except Exception as error:  # of arguments that nobody thought of
         message = shortened(str(error).partition("\n")[0])
         raise ModelError(f"timm refuses {name} with {dict(arguments)}: {message}") from error
     return model.eval()

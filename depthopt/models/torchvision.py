@@ -35,7 +35,7 @@ def create_torchvision_model(name: str, arguments: Mapping[str, Argument]) -> nn
         given["weights"] = "DEFAULT"
     try:
         model: nn.Module = models.get_model(name, **given)
-    except Exception as error:  # of networks made with what they were not written for
+    except Exception as error:  # of arguments that nobody thought of
         message = shortened(str(error).partition("\n")[0])
         raise ModelError(f"torchvision refuses {name} with {given}: {message}") from error
     return model.eval()

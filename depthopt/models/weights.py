@@ -9,9 +9,10 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
-from depthopt.core import digests
+from depthopt.core import digests, limits
 from depthopt.core.artefacts import write_bytes
-from depthopt.core.clipped import shortened
+from depthopt.core.clipped import one_line, shortened
+from depthopt.core.reading import read_bytes
 from depthopt.errors import ArtefactError
 
 _TYPES = {
@@ -67,16 +68,17 @@ def load_weights(
             model; or a weight is not finite.
     """
     try:
-        content = path.read_bytes()
+        numbers = sum(tensor.numel() for tensor in model.state_dict().values())
+        content = read_bytes(path, limits.WEIGHTS_HEAD_BYTES + 8 * numbers)
     except FileNotFoundError:
         raise ArtefactError(f"{path} does not exist") from None
-    except OSError as error:
-        raise ArtefactError(f"{path} is not whole safetensors ({error})") from None
+    except (OSError, ValueError) as error:
+        raise ArtefactError(f"{path} is not whole safetensors ({one_line(error)})") from None
     try:
         tensors: dict[str, Tensor] = load_tensors(content)
     except SafetensorError as error:
         what = f"; {instead}" if instead else ""
-        raise ArtefactError(f"{path} is not whole safetensors ({error}){what}") from None
+        raise ArtefactError(f"{path} is not whole safetensors ({one_line(error)}){what}") from None
     instead = instead or _INSTEAD
     digests.check_tensors(content, path, own=own and not sha256, instead=instead)
     _check(model, tensors, path, instead)

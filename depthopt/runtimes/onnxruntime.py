@@ -115,7 +115,7 @@ class OnnxRuntime:
         options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
         options.add_session_config_entry("session.force_spinning_stop", "1")
-        options.log_severity_level = 3
+        options.log_severity_level = 4  # what is wrong is in the exception too
         return options
 
     def _compile(self, onnx_model: bytes | Path, options: Any) -> "OnnxRuntimeSession":

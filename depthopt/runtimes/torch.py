@@ -75,7 +75,8 @@ class EagerTorch:
             ModelError: torch cannot run the model; the message says why.
         """
         module, graph = self._converted(onnx_model)
-        return TorchSession(module, graph, self.device, self.threads)
+        # Called as a module, a graph that fails prints its code and its traceback.
+        return TorchSession(module.forward, graph, self.device, self.threads)
 
     def layer_times(
         self, onnx_model: bytes | Path, inputs: Mapping[str, Array], *, runs: int = 20

@@ -1,18 +1,20 @@
 """Baselines: recorded ones, and networks of latency tables."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from depthopt.check.baseline import read_baseline
+from depthopt.check.baseline import Baseline, read_baseline
+from depthopt.check.check import Network
 from depthopt.check.recorded import record
 from depthopt.check.yardsticks import YARDSTICKS
 from depthopt.core.artefacts import load_json, save_json
-from depthopt.errors import TableError
+from depthopt.errors import ArtefactError, TableError
 from depthopt.runtimes.registry import get_runtime
-from depthopt.tables.latency import LatencyKey, LatencyTable, NetworkKey
+from depthopt.tables.latency import LatencyKey, LatencySummary, LatencyTable, NetworkKey
 from tests.check.models import convolutions
 
 COMMITTED = next(Path("latency_tables").glob("*/onnxruntime-*-b1.json"))
@@ -67,3 +69,24 @@ def test_a_table_is_asked_for_a_network_that_it_holds(tmp_path):
     save_json(replace(table, networks={name: network}, entries={}), only)
     with pytest.raises(TableError, match="no settled entry"):
         read_baseline(only)
+
+
+@pytest.mark.parametrize(
+    "yardsticks",
+    [{}, {"conv 8-8 k1x1 @7x7": []}, {"conv 8-8 k1x1 @7x7": [0]},
+     {"conv 8-8 k1x1 @7x7": [float("nan")]},
+     {"conv 8-8 k1x1 @7x7": [1], "conv 8-8 k3x3 @7x7": [1, 2]}],
+)  # fmt: skip
+def test_yardsticks_that_measure_nothing_are_refused(yardsticks, tmp_path):
+    conditions = get_runtime("onnxruntime").conditions(1)
+    summary = LatencySummary(1.0, 1.0, 1.0, 9)
+    key = LatencyKey.parse("conv 8-8 k1x1 @7x7")
+    network = Network("old", "0")
+    save_json(Baseline(network, conditions, summary, {key: (1.0,)}, {}), tmp_path / "b.json")
+    content = json.loads((tmp_path / "b.json").read_text())
+    (tmp_path / "b.json").write_text(json.dumps(content | {"yardsticks": yardsticks}))
+    with pytest.raises(ArtefactError, match=r"b.json: yardsticks"):
+        read_baseline(tmp_path / "b.json")
+    (tmp_path / "b.json").write_text("[" * 100_000)
+    with pytest.raises(ArtefactError, match="nested more than 64 deep"):
+        read_baseline(tmp_path / "b.json")

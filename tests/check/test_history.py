@@ -137,3 +137,22 @@ def _with(entry, ratio):
     from dataclasses import replace
 
     return replace(entry, ratio=float(ratio))
+
+
+@pytest.mark.parametrize(
+    "line", ["[" * 100_000, '{"schema_version": "2"}', '{"schema_version": true}', "3", "\ud800"]
+)
+def test_lines_of_odd_values_are_left_out(line, tmp_path, caplog):
+    path = tmp_path / "h.jsonl"
+    path.write_text(line, errors="surrogatepass")
+    with pytest.raises(ArtefactError, match=r"h.jsonl"):
+        read(path)
+    path = history(tmp_path / "i.jsonl", [1.0, 2.0])
+    for ratio in ("NaN", "-1", "0", "1e999"):
+        caplog.clear()
+        lines = [json.loads(line) for line in path.read_text().splitlines()]
+        text = "\n".join(json.dumps(line | {"sha256": None}) for line in lines)
+        other = tmp_path / "other.jsonl"
+        other.write_text(text.replace('"ratio": 2.0', f'"ratio": {ratio}'))
+        assert [entry.ratio for entry in read(other)] == [1.0]
+        assert "line 2, is no check" in caplog.text

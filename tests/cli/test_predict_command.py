@@ -156,7 +156,7 @@ def test_a_folder_of_an_earlier_version_still_loads(
         (("net", "images/none.png"), "images/none.png does not exist"),
         (("net", "empty"), "empty holds no images"),
         (("images", "images/1.png"), "images/model.json does not exist"),
-        (("net", "images/1.png", "--top", "0"), "--top is 0, expected 1 or more"),
+        (("net", "images/1.png", "--top", "0"), "--top is 0: Input should be greater than 0"),
     ],
 )
 def test_bad_input_is_named_in_one_line(

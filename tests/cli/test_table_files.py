@@ -236,6 +236,13 @@ def test_published_tables_are_imported_and_solved(
                 "--dtype", "float16", "--batch", "128"]  # fmt: skip
     assert call(*command, monkeypatch=monkeypatch) == 0
     assert load_json(LatencyTable, Path("latency.json")).conditions.device == "RTX 2080 Ti"
+    before = Path("latency.json").read_bytes()
+    assert call(*command, monkeypatch=monkeypatch) == 2
+    assert "chain.json is there already; choose another folder with --out, or give --force" in (
+        capsys.readouterr().err
+    )
+    assert call(*command, "--force", "--threads", "2", monkeypatch=monkeypatch) == 0
+    assert Path("latency.json").read_bytes() != before
     files = ["latency.json", "importance.json"]
     options = ["--chain", "chain.json", "--speedup", "1.01", "--json"]
     capsys.readouterr()
@@ -245,3 +252,16 @@ def test_published_tables_are_imported_and_solved(
     replaced = [(c.start, c.end) for c in choices if c.kind != "keep"]
     assert replaced == [(2, 5)]
     assert plan["cost"] == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("--batch", "-1"), ("--threads", "-99"), ("--original-ms", "nan"), ("--first-block", "-2"),
+     ("--original-ms", "0"), ("--batch", "1" + "0" * 30)],
+)  # fmt: skip
+def test_numbers_that_no_measurement_has_are_refused(
+    option: str, value: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["tables", "import", "no_such", "--latency", "none.csv", f"{option}={value}"]
+    assert call(*command, monkeypatch=monkeypatch) == 2
+    assert f"depthopt: {option} is {value}" in capsys.readouterr().err

@@ -12,7 +12,7 @@ from depthopt.core.artefacts import load_json, save_json, write_bytes
 from depthopt.core.candidate import Candidate
 from depthopt.core.operators import Activation, Convolution, Identity
 from depthopt.core.plan import Plan
-from depthopt.errors import ArtefactError, WriteFailed
+from depthopt.errors import ArtefactError, UsageError, WriteFailed
 from depthopt.tables.latency import (
     LatencyKey,
     LatencySummary,
@@ -130,6 +130,43 @@ def test_what_is_sent_to_standard_output_follows_what_is_there(tmp_path: Path) -
     assert (tmp_path / "out").read_text() == "before\nsent after\n"
 
 
-def test_a_folder_is_no_place_for_a_file(tmp_path: Path) -> None:
-    with pytest.raises(WriteFailed, match="it is a folder; choose another name"):
-        write_bytes(tmp_path, b"x")
+@pytest.mark.parametrize("version", ["2", True, 0, -1, 1.5, None, [2]])
+def test_a_schema_version_that_is_none_is_told(version: object, tmp_path: Path) -> None:
+    path = tmp_path / "table.json"
+    save_json(TABLE, path)
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"schema_version": version}))
+    with pytest.raises(ArtefactError, match=r"has schema version .*, expected 1 to 2;"):
+        load_json(LatencyTable, path)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("median_ms", -1), ("median_ms", float("nan")), ("q1_ms", 1e300), ("count", True)],
+)
+def test_numbers_that_no_measurement_gives_are_refused(
+    field: str, value: object, tmp_path: Path
+) -> None:
+    path = tmp_path / "table.json"
+    save_json(TABLE, path)
+    content = json.loads(path.read_text())
+    next(iter(content["entries"].values()))[field] = value
+    path.write_text(json.dumps(content))
+    with pytest.raises(ArtefactError, match=rf"table.json: entries\..*{field}: Input should be"):
+        load_json(LatencyTable, path)
+
+
+def test_a_value_of_megabytes_is_not_written_out(tmp_path: Path) -> None:
+    path = tmp_path / "table.json"
+    path.write_text(json.dumps({"type": "x" * 10**6, "schema_version": 2}))
+    with pytest.raises(ArtefactError) as caught:
+        load_json(LatencyTable, path)
+    assert len(str(caught.value)) < 1000
+
+
+@pytest.mark.parametrize("name", [".", "there", "/"])
+def test_a_folder_is_no_file_to_write(name: str, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("there").mkdir()
+    with pytest.raises(UsageError, match="is a folder; name a file in it"):
+        write_bytes(Path(name), b"x")
+    assert [path.name for path in tmp_path.iterdir()] == ["there"]

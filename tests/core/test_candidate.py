@@ -88,7 +88,8 @@ def test_its_convolution_is_its_only_operator() -> None:
     [
         "", "fit 1:2", "Melt 1:2 identity", "fit a:2 3-4 k1x1",
         "fit 1:2 identity + identity", "fit 1:2 3-4 k1x1 +", "fit 1.0:2: identity",
-        "fit 1:2 identity relu relu", "fit 1:2 3-4 k1x1 of 1\n",
+        "fit 1:2 identity relu relu", "fit 1:2 3-4 k1x1 of 1\n", "merge 0:2 1-8 k7x7 of",
+        "fit 1:2 ²-4 k1x1", f"fit {'9' * 5000}:1 identity",
     ],
 )  # fmt: skip
 def test_what_is_no_key_is_refused(text: str) -> None:
@@ -101,4 +102,12 @@ def test_what_is_no_key_is_refused(text: str) -> None:
 @pytest.mark.parametrize("text", ["fit 1:2 avgpool 3", "fit 1:2 3-4 k1x1 p1,1", "fit 1:2 3-4"])
 def test_a_key_with_an_operator_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="is no"):
+        Candidate.parse(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["drop 2:2 identity", "drop 5:4 identity", "drop 0:999999 2-2 k1x1"]
+)
+def test_a_key_of_no_segment_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="is of no segment"):
         Candidate.parse(text)

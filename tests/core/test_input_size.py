@@ -108,3 +108,13 @@ def test_a_network_is_called_by_name_or_with_the_image() -> None:
 
     assert math.isclose(float(called(network, torch.tensor(3.0))), 3.0)
     assert float(called(network, {"y": torch.tensor(2.0), "x": torch.tensor(3.0)})) == 6.0
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["0x3x3", "3x0x3", "3x100000x100000", "3x10000000x1", f"{'9' * 5000}x1x1", "3x²x3",
+     "image=3x0x3", "image=3x100000x100000", "step=scalar:int64[5..1]", "step=scalar[--..1]"],
+)  # fmt: skip
+def test_sizes_that_no_network_takes_are_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"is no input|input of|input image|does not|range"):
+        parse_size(text)

@@ -179,3 +179,17 @@ def test_an_operator_that_is_not_known_keeps_its_name_and_is_refused_where_it_is
             UsageError, match="operator 'maxpool' is unknown; known: avgpool, identity"
         ):
             use()
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["0-4 k1x1", "4-4 k0x1", "4-4 k1x1 s0x1", "4-4 k1x1 d1x0", "4-4 k1x1 g0", "4-4 k1x1 g3",
+     "avgpool 4-4 k2x2", "avgpool 0-0 k2x2 g0", "identity 0", "identity x", "identity ²",
+     f"{'9' * 5000}-4 k1x1"],
+)  # fmt: skip
+def test_numbers_that_no_operator_has_are_refused(text: str) -> None:
+    with pytest.raises(
+        ValueError, match=r"is no (convolution|pooling|identity)|of its groups"
+    ) as e:
+        parse_operator(text)
+    assert len(str(e.value)) < 500

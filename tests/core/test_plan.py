@@ -54,3 +54,11 @@ def test_a_plan_lists_what_it_replaces() -> None:
     assert [c.kind for c in FRONTIER.plan(0).replaced] == ["fit"]
     assert FRONTIER.plan(1).replaced == ()
     assert FRONTIER.plan(0).speedup == 2.5
+
+
+def test_a_frontier_without_plans_or_of_other_candidates_is_refused() -> None:
+    with pytest.raises(ValueError, match="a frontier has no plan"):
+        replace(FRONTIER, points=())
+    for choices in ((2,), (-1,), ()):
+        with pytest.raises(ValueError, match="are not among the 2 candidates"):
+            replace(FRONTIER, points=(FrontierPoint(4.0, 0.5, choices),))

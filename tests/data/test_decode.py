@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from depthopt.data.decode import Oddity, decode
+from depthopt.data.images import ImageFile
 from depthopt.data.load import load_dataset
 from depthopt.errors import DataError
 
@@ -235,3 +236,33 @@ def test_what_is_not_kept_of_images_is_told_once_before_they_are_used(check, tmp
         assert at_load == []
         assert len(told) == 2
         assert all("some images" in message for message in told)
+
+
+def header(width, height):
+    """A PNG that says its size, and has no pixels."""
+    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    parts = ((b"IHDR", head), (b"IDAT", zlib.compress(b"")), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in parts
+    )
+
+
+@pytest.mark.parametrize(
+    ("size", "message"),
+    [
+        ((1_000_000, 1), "at most 200 times as long as wide"),
+        ((1, 201), "at most 200 times as long as wide"),
+        ((10_000, 9_000), "10000 x 9000 pixels; at most 89,478,485 are read"),
+        ((60_000, 60_000), "decompression bomb"),
+    ],
+)
+def test_images_that_would_fill_the_memory_are_refused_before_they_are_decoded(size, message):
+    with pytest.raises(DataError, match=rf"^x.png .*{message}"):
+        read(header(*size))
+
+
+def test_a_file_without_an_end_is_no_image(tmp_path):
+    (tmp_path / "x.png").symlink_to("/dev/zero")
+    with pytest.raises(DataError, match=r"x.png is damaged \(it has more than 268,435,456 bytes\)"):
+        ImageFile("x.png", str(tmp_path / "x.png")).read("RGB")

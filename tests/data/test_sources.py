@@ -95,6 +95,11 @@ def test_bad_shards_are_refused_in_one_line(tmp_path):
         put(tar, "twice.png", png(5))
         put(tar, "twice.webp", png(5))
     refused(r"y-train.tar:twice.webp is a second image of twice; keep one of them")
+    for label in (b"1000000000", b"9" * 5000, b"x", "²".encode()):
+        with tarfile.open(folder / "y-train.tar", "w") as tar:
+            put(tar, "a.png", png(5))
+            put(tar, "a.cls", label)
+        refused(r"y-train.tar:a.cls holds '.*', expected the number of a class, below 100,000")
 
 
 def test_what_is_left_out_of_shards_is_told(tmp_path, caplog):

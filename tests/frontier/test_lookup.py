@@ -21,3 +21,11 @@ def test_what_is_kept_costs_nothing_and_has_no_entry() -> None:
 def test_a_gap_is_named() -> None:
     with pytest.raises(TableError, match=r"importance table has no entry for fit 0:1 4-4 k1x1"):
         costs([KEEP, FIT], ImportanceTable("net", "regression"), "cost")
+
+
+def test_a_metric_that_rises_beyond_all_numbers_is_refused() -> None:
+    found = Candidate(0, 1, "drop", ())
+    importance = Importance(0.0, metric_change=1e9)
+    table = ImportanceTable("net", "regression", entries={found: importance})
+    with pytest.raises(TableError, match="drop 0:1 identity is -inf, expected a finite number"):
+        costs([found], table, "exp_metric")

@@ -66,3 +66,19 @@ def test_what_is_no_weight_is_refused(change: object, message: str, tmp_path: Pa
     save_file(tensors | {name: change(tensors[name])}, tmp_path / "w.safetensors")
     with pytest.raises(ArtefactError, match=message):
         load_weights(Residual(), tmp_path / "w.safetensors")
+
+
+def test_what_does_not_fit_is_told_in_the_order_of_names(tmp_path: Path) -> None:
+    path = tmp_path / "w.safetensors"
+    save_file({f"x{i}": torch.zeros(1) for i in range(9)}, path)
+    names = ", ".join(f'"x{i}"' for i in range(9))
+    with pytest.raises(ArtefactError, match=rf"Unexpected key\(s\) in state_dict: {names}"):
+        load_weights(Residual(), path)
+
+
+def test_a_file_that_is_too_large_for_its_network_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "w.safetensors"
+    with path.open("wb") as file:
+        file.truncate(1 << 40)  # takes no room on the disk
+    with pytest.raises(ArtefactError, match=r"w.safetensors is not whole .*it has more than"):
+        load_weights(torch.nn.Linear(2, 2), path)

@@ -95,3 +95,47 @@ def test_unreadable_recipes_are_refused(tmp_path: Path) -> None:
     path.write_text("model: {name: resnet18, input_size: [1, 32, 32]}\nbudget: {speedup: 2}")
     with pytest.raises(RecipeError, match="data is missing"):
         load_recipe(path)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("latency.batch=true", "latency.batch: .* not a boolean"),
+        ("finetune.epochs=true", "finetune.epochs: .* not a boolean"),
+        ("importance.ridges=[]", "importance.ridges: .* at least 1 item"),
+        ("importance.ridges=[.inf]", "importance.ridges.0: .* finite"),
+        ("seed=1" + "0" * 30, "seed: .* less than or equal"),
+        ("seed=-1", "seed: .* greater than or equal to 0"),
+        ("data.std=[0]", "data.std.0: .* greater than 0"),
+        ("data.mean=[.nan]", "data.mean.0: .* finite"),
+        ("finetune.mixup=.inf", "finetune.mixup: .* finite"),
+        ("finetune.weight_decay=.inf", "finetune.weight_decay: .* finite"),
+        ("model.input_size=[3,100000,100000]", "model.input_size: .* more than"),
+        ("model.arguments={a: .nan}", "model.arguments.a"),
+        ("latency.build.workspace_mib=true", "workspace_mib: .* not a boolean"),
+        ("seed=0x" + "f" * 9000, "got a number of thousands of digits"),
+    ],
+)
+def test_numbers_that_mean_nothing_are_refused(override: str, message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        load_recipe(QUICKSTART, [override])
+
+
+def test_a_key_that_comes_twice_is_named_with_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_text(QUICKSTART.read_text() + "\nseed: 1\nseed: 2\n")
+    with pytest.raises(RecipeError, match=r"the key 'seed' on line \d+ is on line \d+ already"):
+        load_recipe(path)
+
+
+def test_a_bomb_of_aliases_is_one_short_line(tmp_path: Path) -> None:
+    lines = ["a0: &a0 x"] + [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 9)]
+    path = tmp_path / "r.yaml"
+    path.write_text("\n".join(lines))
+    with pytest.raises(RecipeError, match="aliases stand for more than") as caught:
+        load_recipe(path)
+    assert len(str(caught.value)) < 300
+    path.write_text("model: " + "x" * 200_000)
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(path)
+    assert len(str(caught.value)) < 1000
