@@ -77,8 +77,8 @@ BYTES = 1 << 60
 SEED = 2**63 - 1
 """Largest seed: what torch and numpy take alike."""
 
-CLASSES = 100_000
-"""Classes of a data set."""
+LABELS = 100_000
+"""Labels of a data set."""
 
 IMAGE_BYTES = 256 << 20
 """Bytes of one image's file."""

@@ -94,10 +94,10 @@ def _label(content: bytes, where: str) -> int:
     label = numbers.whole(text)
     if text.startswith("-") and numbers.whole(text[1:]) is not None:
         return -1
-    if label is None or label >= limits.CLASSES:
+    if label is None or label >= limits.LABELS:
         raise DataError(
             f"{where} holds {clipped(text)}, expected the number of a class, below "
-            f"{limits.CLASSES:,}"
+            f"{limits.LABELS:,}"
         )
     return label
 
