@@ -25,14 +25,14 @@ class Plan:
     model: str
     input_size: InputSize
     choices: tuple[Candidate, ...]
-    latency_ms: numbers.Milliseconds
-    original_ms: numbers.Milliseconds
+    latency_ms: numbers.PositiveMilliseconds
+    original_ms: numbers.PositiveMilliseconds
     cost: numbers.Finite
 
     @property
     def speedup(self) -> float:
         """Predicted speed-up over the original network."""
-        return self.original_ms / self.latency_ms if self.latency_ms else 1.0
+        return self.original_ms / self.latency_ms
 
     @property
     def replaced(self) -> tuple[Candidate, ...]:
@@ -44,7 +44,7 @@ class Plan:
 class FrontierPoint:
     """One Pareto-optimal plan, as indices into the frontier's candidates."""
 
-    latency_ms: numbers.Milliseconds
+    latency_ms: numbers.PositiveMilliseconds
     cost: numbers.Finite
     choices: tuple[int, ...]
 
@@ -63,7 +63,7 @@ class Frontier:
 
     model: str
     input_size: InputSize
-    original_ms: numbers.Milliseconds
+    original_ms: numbers.PositiveMilliseconds
     candidates: tuple[Candidate, ...]
     points: tuple[FrontierPoint, ...]
 

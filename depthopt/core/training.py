@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from depthopt.core import numbers
 from depthopt.core.metric import Metric
 
 
@@ -20,10 +21,10 @@ class EpochRecord:
 
     loss: float
     learning_rate: float
-    seconds: float
-    images_per_s: float
+    seconds: numbers.NonNegative
+    images_per_s: numbers.NonNegative
     metric: float | None = None
-    waited_s: float = 0.0
+    waited_s: numbers.NonNegative = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,5 +38,5 @@ class TrainResult:
     """
 
     history: tuple[EpochRecord, ...]
-    steps: int
+    steps: numbers.CountOrNone
     metric: Metric

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from depthopt.core import numbers
 from depthopt.core.metric import Metric
 from depthopt.core.plan import Plan
 from depthopt.errors import DepthoptError
@@ -21,9 +22,9 @@ class Trial:
         failure: why the finetune ended early, if it did.
     """
 
-    weights_share: float
+    weights_share: numbers.Finite
     plan: Plan
-    speedup: float
+    speedup: numbers.Positive
     loss: float | None = None
     metric: float | None = None
     failure: str | None = None

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Protocol, TypeVar
+from typing import Literal, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -15,6 +15,10 @@ T = TypeVar("T")
 Batch = tuple[Inputs, Tensor | None]
 """Inputs, such as images ``(n, channels, height, width)`` float32, normalised; and targets
 ``(n, ...)``, such as labels ``(n,)`` int64, or None where there are none."""
+
+
+Interpolation = Literal["bilinear", "bicubic"]
+"""How images are resized."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +36,7 @@ class Preprocessing:
     input_size: ImageSize
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    interpolation: str = "bilinear"
+    interpolation: Interpolation = "bilinear"
     crop_pct: float = 1.0
 
     def normalise(self, pixels: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from depthopt.core.numbers import (
     require,
 )
 from depthopt.core.progress import Progress, silent
-from depthopt.data.dataset import Dataset
+from depthopt.data.dataset import Dataset, Interpolation
 from depthopt.data.source import DataSource, Request
 from depthopt.errors import DataError
 from depthopt.plugins import Plugins
@@ -47,7 +47,7 @@ def load_dataset(
     root: Path | None = None,
     mean: tuple[float, ...] | None = None,
     std: tuple[float, ...] | None = None,
-    interpolation: str = "bilinear",
+    interpolation: Interpolation = "bilinear",
     crop_pct: float = 1.0,
     workers: int = 2,
     check: bool = True,
@@ -88,6 +88,7 @@ def load_dataset(
     require(Seed, "seed", seed)
     require(ShareAboveZero, "crop_pct", crop_pct)
     require(Workers, "workers", workers)
+    require(Interpolation, "interpolation", interpolation)
     for each, kind, values in (("mean", Finite, mean), ("std", Positive, std)):
         for value in values or ():
             require(kind, each, value)

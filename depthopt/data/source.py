@@ -6,7 +6,7 @@ from pathlib import Path
 
 from depthopt.core.inputs import InputSize
 from depthopt.core.progress import Progress, silent
-from depthopt.data.dataset import Dataset
+from depthopt.data.dataset import Dataset, Interpolation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +38,7 @@ class Request:
     root: Path | None = None
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
-    interpolation: str = "bilinear"
+    interpolation: Interpolation = "bilinear"
     crop_pct: float = 1.0
     workers: int = 2
     check: bool = True

@@ -11,6 +11,7 @@ from depthopt.core import digests, numbers
 from depthopt.core.artefacts import load_json, save_json, write_bytes
 from depthopt.core.inputs import Inputs, InputSize, InputSpec
 from depthopt.core.plan import Plan
+from depthopt.data.dataset import Interpolation
 from depthopt.errors import ArtefactError, ModelError, UsageError
 from depthopt.export.noted import NOTE, note
 from depthopt.export.onnx import export_onnx
@@ -76,7 +77,7 @@ class SavedModel:
     std: tuple[numbers.Positive, ...] = ()
     form: Form = "fused"
     fused: bool = field(default=False)
-    interpolation: str = "bilinear"
+    interpolation: Interpolation = "bilinear"
     crop_pct: numbers.ShareAboveZero = 1.0
     packages: dict[str, str] = field(default_factory=dict)
     task: str = DEFAULT
@@ -119,7 +120,7 @@ def save(
     class_names: tuple[str, ...] = (),
     mean: tuple[float, ...] = (),
     std: tuple[float, ...] = (),
-    interpolation: str = "bilinear",
+    interpolation: Interpolation = "bilinear",
     crop_pct: float = 1.0,
     images: Inputs | None = None,
 ) -> SavedModel:

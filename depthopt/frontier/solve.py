@@ -83,6 +83,12 @@ def solve(
         solution = solve_capped(options, together, most, mode, fixed_ms=network.fixed_ms)
     else:
         solution = solve_options(options, mode, fixed_ms=network.fixed_ms)
+    fastest_ms = min(float(solution.latency_ms[0]), network.total.median_ms)
+    if fastest_ms <= 0:
+        raise TableError(
+            f"by the latency table {chain.model}, or a plan of it, takes {fastest_ms:.4g} ms; "
+            "measure it anew"
+        )
     return Frontier(
         model=chain.model,
         input_size=chain.input_size,

@@ -9,7 +9,6 @@ from torch import nn
 from depthopt.core.candidate import Candidate, replacing
 from depthopt.core.chain import Chain
 from depthopt.core.inputs import Inputs, count
-from depthopt.core.numbers import Positive, require
 from depthopt.core.progress import Progress, silent
 from depthopt.core.workload import Workload
 from depthopt.data.dataset import Batch
@@ -25,7 +24,7 @@ from depthopt.importance.regression import (
 )
 from depthopt.importance.workers import Workers
 from depthopt.rewrite.options import Form, check_form
-from depthopt.rewrite.ridges import FIT_RIDGES
+from depthopt.rewrite.ridges import FIT_RIDGES, checked_ridges
 from depthopt.tables.importance import ImportanceTable
 from depthopt.tasks.registry import DEFAULT, task_of
 from depthopt.tasks.task import Task
@@ -89,10 +88,7 @@ def estimate(
         RuntimeUnavailable: a cluster's workers are asked for and Ray is not installed.
     """
     check_form(form)
-    if not ridges:
-        raise UsageError("ridges is empty; give one regularisation or more")
-    for ridge in ridges:
-        require(Positive, "a ridge", ridge)
+    ridges = checked_ridges(ridges)
     if estimator == "magnitude":
         return magnitude_importance(model, chain, candidates)
     where = workers if isinstance(workers, Workers) else Workers(workers)
@@ -103,7 +99,7 @@ def estimate(
     if estimator == "regression":
         told = steps if where.here else None
         regression = ByRegression(
-            model, chain, fitting, held_out, task_of(task), tuple(ridges), form, told
+            model, chain, fitting, held_out, task_of(task), ridges, form, told
         )
         parts = parts_of(chain, todo, form, workers=where.count or 1, memory_bytes=memory_bytes)
         work: ByRegression | Finetune = regression

@@ -11,6 +11,7 @@ from concurrent.futures import as_completed
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from depthopt.core.numbers import Threads, require
 from depthopt.errors import DepthoptError, RuntimeUnavailable, UsageError
 
 Part = TypeVar("Part")
@@ -40,6 +41,8 @@ class Workers:
     def __post_init__(self) -> None:
         if self.count is not None and self.count < 1:
             raise UsageError(f"{self.count} workers can do nothing; give 1 or more")
+        if self.count is not None:
+            require(Threads, "workers", self.count)
         if self.count is None and self.address is not None:
             raise UsageError(f"say how many workers of the cluster {self.address} to use")
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from depthopt.core.chain import Chain
+from depthopt.core.numbers import Batch, require
 from depthopt.core.plan import Frontier, Plan
 from depthopt.core.progress import Progress, silent
 from depthopt.errors import InfeasibleBudget, UsageError
@@ -70,6 +71,7 @@ def pick_measured(
         UsageError: not exactly one of ``speedup`` and ``budget_ms``, or not a positive number.
         ModelError: the runtime cannot run a fused network.
     """
+    require(Batch, "batch", batch)
     asked = asked_speedup(frontier, speedup=speedup, budget_ms=budget_ms)
     with plan_timer(model, chain, runtime=runtime, batch=batch, effort=effort) as timer:
         return mildest(frontier, asked, timer, progress=progress)

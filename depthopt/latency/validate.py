@@ -12,6 +12,7 @@ from torch import nn
 
 from depthopt.core.candidate import Candidate, kept_blocks
 from depthopt.core.chain import Chain
+from depthopt.core.numbers import Seed, require
 from depthopt.core.plan import Plan
 from depthopt.core.progress import Progress, silent
 from depthopt.errors import UsageError
@@ -58,6 +59,7 @@ def validate(
         UsageError: ``plans`` is below 1.
         ModelError: the runtime cannot run a fused network.
     """
+    require(Seed, "seed", seed)
     if plans < 1:
         raise UsageError(f"{plans} plans cannot validate a table; draw 1 or more")
     batch = table.conditions.batch

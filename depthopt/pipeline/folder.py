@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
-from depthopt.core import digests
+from depthopt.core import digests, numbers
 from depthopt.core.artefacts import load_json, save_json
 from depthopt.core.old_words import place_as_first_said, placed
 from depthopt.errors import ArtefactError
@@ -31,7 +31,7 @@ class StageRecord:
 
     made_from: str
     outputs: dict[str, str]
-    seconds: float | None = None
+    seconds: numbers.NonNegative | None = None
     versions: dict[str, str] = field(default_factory=dict)
 
 

@@ -22,6 +22,7 @@ from depthopt.core.clipped import clipped, one_line
 from depthopt.core.inputs import ImageSize, InputSpec, fitting, size_schema
 from depthopt.core.old_words import read_recipe
 from depthopt.core.reading import parse_yaml, read_text
+from depthopt.data.dataset import Interpolation
 from depthopt.errors import RecipeError
 from depthopt.kinds.registry import KINDS
 from depthopt.rewrite.options import Form, Start
@@ -100,7 +101,7 @@ class DataSection(_Section):
     std: Annotated[tuple[numbers.Positive, ...], MinLen(1)] | None = Field(
         None, description="per channel, of pixels in 0..1"
     )
-    interpolation: Literal["bilinear", "bicubic"] = Field(
+    interpolation: Interpolation = Field(
         "bilinear", description="how images in folders are resized"
     )
     crop_pct: numbers.ShareAboveZero = Field(

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from depthopt.core import numbers
 from depthopt.core.metric import Metric
 from depthopt.tables.latency import LatencySummary, MeasurementConditions
 
@@ -20,9 +21,9 @@ class NetworkFigures:
 
     metric: float
     latency: LatencySummary
-    parameters: int
-    convolutions: int
-    activations: int
+    parameters: numbers.Bytes
+    convolutions: numbers.CountOrNone
+    activations: numbers.CountOrNone
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +53,10 @@ class Result:
     original: NetworkFigures
     compressed: NetworkFigures
     untrained_metric: float
-    test_images: int
-    speedup: float
-    predicted_ms: float
-    predicted_speedup: float
+    test_images: numbers.CountOrNone
+    speedup: numbers.Positive
+    predicted_ms: numbers.PositiveMilliseconds
+    predicted_speedup: numbers.Positive
     fused_difference: float
     onnx_difference: float
     conditions: MeasurementConditions

@@ -91,8 +91,17 @@ def _render(template: str, scripts: Iterable[str], data: object, **names: object
 
 def _json(data: object) -> Markup:
     """JSON that no HTML parser takes for markup."""
-    text = json.dumps(data, allow_nan=False, separators=(",", ":"))
+    text = json.dumps(_drawable(data), allow_nan=False, separators=(",", ":"))
     return Markup(text.replace("<", "\\u003c"))  # noqa: S704 - no tag can begin in it
+
+
+def _drawable(data: Any) -> Any:
+    """Data with None for numbers that no plot shows, such as the loss of a training that failed."""
+    if isinstance(data, float):
+        return data if math.isfinite(data) else None
+    if isinstance(data, dict):
+        return {name: _drawable(value) for name, value in data.items()}
+    return [_drawable(value) for value in data] if isinstance(data, list | tuple) else data
 
 
 def _static(name: str) -> str:

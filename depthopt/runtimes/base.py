@@ -112,7 +112,7 @@ def processor_name() -> str:
     """The processor's model name, or the machine's architecture where none is told."""
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
-        for line in cpuinfo.read_text().splitlines():
+        for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
             field, _, value = line.partition(":")
             if field.strip() == "model name" and value.strip():
                 return value.strip()

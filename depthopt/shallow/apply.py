@@ -29,7 +29,7 @@ from depthopt.rewrite.inserted import start_as_identity
 from depthopt.rewrite.options import Form, Start
 from depthopt.rewrite.problem import Problem
 from depthopt.rewrite.regression import Regression
-from depthopt.rewrite.ridges import COMPENSATION_RIDGES, FIT_RIDGES
+from depthopt.rewrite.ridges import COMPENSATION_RIDGES, FIT_RIDGES, checked_ridges
 from depthopt.rewrite.side_by_side import Place, SideBySide, observing_workload
 from depthopt.shallow.build import build
 
@@ -91,7 +91,7 @@ def apply(
     ]
     if not batches:
         todo = []
-    networks, ridges = SideBySide(student, teacher, batches), tuple(ridges)
+    networks, ridges = SideBySide(student, teacher, batches), checked_ridges(ridges)
     for done, choice in enumerate(todo):
         progress(done, len(todo), "layers regressed")
         if (problem := problems.get(choice)) is not None:

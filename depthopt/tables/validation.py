@@ -3,6 +3,7 @@
 import statistics
 from dataclasses import dataclass
 
+from depthopt.core import numbers
 from depthopt.core.candidate import Candidate
 from depthopt.tables.latency import MeasurementConditions, NetworkKey
 
@@ -21,9 +22,9 @@ class PlanTiming:
         replaced: the plan's candidates, less the blocks that it keeps.
     """
 
-    predicted_ms: float
-    predicted_speedup: float
-    measured_speedup: float
+    predicted_ms: numbers.PositiveMilliseconds
+    predicted_speedup: numbers.Positive
+    measured_speedup: numbers.Positive
     replaced: tuple[Candidate, ...]
 
     @property
@@ -47,7 +48,7 @@ class Validation:
     network: NetworkKey
     conditions: MeasurementConditions
     seed: int
-    blocks_share: float | None
+    blocks_share: numbers.Finite | None
     timings: tuple[PlanTiming, ...]
 
     @property

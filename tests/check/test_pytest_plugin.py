@@ -1,5 +1,6 @@
 """The fixture, as a user's test suite meets it."""
 
+import importlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 
 from depthopt.check.baseline import Baseline
 from depthopt.check.check import Network
+from depthopt.check.pytest_plugin import _assert_latency
 from depthopt.core.artefacts import save_json
 from depthopt.runtimes.registry import get_runtime
 from depthopt.tables.latency import LatencySummary
@@ -69,3 +71,14 @@ def test_a_tolerance_of_500_percent_is_no_5_percent(suite):
     result = suite(4, 4, 5)
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["*tolerance '5' is no fraction*"])
+
+
+def test_a_defect_is_no_regression(monkeypatch, tmp_path):
+    def fail(*_, **__):
+        raise TypeError("no idea")
+
+    monkeypatch.setattr(importlib.import_module("depthopt.check.check"), "check", fail)
+    with pytest.raises(RuntimeError, match="not checked, and no regression: a defect of depthopt"):
+        _assert_latency("new.onnx", baseline="old.onnx")
+    with pytest.raises(pytest.fail.Exception, match=r"^not checked: .*none.json does not exist"):
+        _assert_latency("new.onnx", baseline=tmp_path / "none.json")

@@ -173,3 +173,22 @@ def test_bad_input_is_named_in_one_line(
     lines = capsys.readouterr().err.strip().splitlines()
     assert len(lines) == 1
     assert lines[0].startswith(f"depthopt: {message}")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("class_names", ["ant"], "names 1 classes, the network has 5 outputs"),
+        ("mean", [0.1, 0.2], "has 2 means and 1 deviations for 1 channels"),
+        ("interpolation", "11", "interpolation: Input should be 'bilinear' or 'bicubic'"),
+        ("std", [0.0], "std.0: Input should be greater than 0"),
+        ("crop_pct", 0, "crop_pct: Input should be greater than 0"),
+    ],
+)
+def test_a_folder_that_says_what_cannot_be_is_refused(
+    key: str, value: object, message: str, folder: Path
+) -> None:
+    path = folder / "net" / "model.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
+    with pytest.raises(ArtefactError, match=message):
+        predict(folder / "net", [folder / "images/0.png"])

@@ -221,3 +221,15 @@ def test_empty_chain_and_missing_keep() -> None:
         solve(chain, [], latency, importance)
     with pytest.raises(UsageError, match="nothing covers block 1"):
         solve(chain, [candidates[0], candidates[3]], latency, importance)
+
+
+def test_a_network_that_takes_no_time_is_refused() -> None:
+    chain, candidates, latency, importance = small()
+    nothing = LatencySummary(0.0, 0.0, 0.0, 1)
+    key = next(iter(latency.networks))
+    network = replace(latency.networks[key], total=nothing, fixed_ms=0.0)
+    timeless = replace(
+        latency, entries=dict.fromkeys(latency.entries, nothing), networks={key: network}
+    )
+    with pytest.raises(TableError, match="takes 0 ms; measure it anew"):
+        solve(chain, candidates, timeless, importance)

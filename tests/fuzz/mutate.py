@@ -76,7 +76,7 @@ def _change_slightly(holder: Any, key: Any, places: Any, draw: random.Random) ->
     if isinstance(found, bool):
         holder[key] = not found
     elif isinstance(found, int):
-        near = (0, 1, 2, 3, 7, 10**6, found + 1, found - 1, -found, 2 * found, found // 2)
+        near = (0, 1, 2, 3, 7, 10**8, found + 1, found - 1, -found, 2 * found, found // 2)
         holder[key] = draw.choice(near)
     elif isinstance(found, float):
         near = (0.0, 1.0, 0.5, 1e-9, 1e9, 1e300, -found, 2 * found, found / 3, found + 1)

@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.fuzz.outcome import MOST_SECONDS, Outcome, kind_of
+from tests.fuzz.outcome import MOST_WALL_SECONDS, Outcome, kind_of
 
 _GRACE_SECONDS = 30
 
@@ -64,9 +64,9 @@ def _process(
     died = None
     while True:
         try:
-            line = lines.get(timeout=MOST_SECONDS + _GRACE_SECONDS)
+            line = lines.get(timeout=MOST_WALL_SECONDS + _GRACE_SECONDS)
         except queue.Empty:
-            died = f"the process did nothing for {MOST_SECONDS + _GRACE_SECONDS} s"
+            died = f"the process did nothing for {MOST_WALL_SECONDS + _GRACE_SECONDS} s"
             process.kill()
             break
         if not line:

@@ -13,8 +13,6 @@ from depthopt.report.facts import segment_rows
 from depthopt.report.reading import read_run
 from tests.report.run_folder import write_run
 
-ONE = (Candidate.parse("drop 0:1 of 1"),)
-
 
 def test_every_budget_picks_its_own_plan(tmp_path: Path) -> None:
     frontier = write_run(tmp_path)
@@ -23,17 +21,20 @@ def test_every_budget_picks_its_own_plan(tmp_path: Path) -> None:
         assert frontier.pick(budget_ms=float(text)) == frontier.plan(index)
 
 
+ONLY = Candidate(0, 1, "drop", ())
+
+
 @given(st.lists(st.floats(1e-5, 1e4), min_size=1, max_size=20, unique=True))
 def test_budgets_pick_their_plans_however_close_they_lie(latencies: list[float]) -> None:
     points = tuple(FrontierPoint(ms, float(-i), (0,)) for i, ms in enumerate(sorted(latencies)))
-    texts = budgets(Frontier("net", (3, 8, 8), 1.0, ONE, points))
+    texts = budgets(Frontier("net", (3, 8, 8), 1.0, (ONLY,), points))
     for i, text in enumerate(texts):
         assert [p for p in points if p.latency_ms <= float(text)][-1] is points[i]
 
 
 def test_budgets_are_short() -> None:
     points = tuple(FrontierPoint(ms, -ms, (0,)) for ms in (0.1381234567, 0.21, 12.3456, 1234.5))
-    texts = budgets(Frontier("net", (3, 8, 8), 1.0, ONE, points))
+    texts = budgets(Frontier("net", (3, 8, 8), 1.0, (ONLY,), points))
     assert texts == ["0.139", "0.210", "12.4", "1235"]
 
 

@@ -2,15 +2,17 @@
 
 import html
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from depthopt.core.artefacts import load_json, save_json
+from depthopt.core.artefacts import load_json, save_json, write_text
 from depthopt.core.plan import Plan
 from depthopt.core.trials import Trial, Trials
+from depthopt.errors import ArtefactError
 from depthopt.report.facts import trial_rows
 from depthopt.report.page import report_page
 from depthopt.report.reading import read_run
@@ -76,6 +78,8 @@ def test_what_is_drawn_comes_from_the_artefacts(tmp_path: Path) -> None:
     assert after["explorer"]["blocks"][0]["ms"] == 0.625
     losses = data(changed(tmp_path, "finetuned/history.json", '"loss": 2.0', '"loss": 8.5'))
     assert losses["training"]["history"][0]["loss"] == 8.5
+    losses = data(changed(tmp_path, "finetuned/history.json", '"loss": 8.5', '"loss": NaN'))
+    assert losses["training"]["history"][0]["loss"] is None
 
 
 def test_random_plans_that_were_checked_are_shown(tmp_path: Path) -> None:
@@ -133,3 +137,21 @@ def test_the_page_needs_nothing_else(tmp_path: Path) -> None:
     assert len(own) < 100_000
     assert "http" not in own.replace("http-equiv", "").replace("http://www.w3.org/2000/svg", "")
     assert "default-src 'none'" in own
+
+
+def test_names_that_are_no_utf_8_are_escaped(tmp_path: Path) -> None:
+    folder = Path(os.fsdecode(bytes(tmp_path) + b"/\xff"))
+    folder.mkdir()
+    write_run(folder)
+    write_text(tmp_path / "page.html", report_page(read_run(folder)))
+    assert r"\udcff" in (tmp_path / "page.html").read_text()
+
+
+def test_a_run_that_took_no_time_is_refused(tmp_path: Path) -> None:
+    write_run(tmp_path)
+    result = tmp_path / "result.json"
+    result.write_text(re.sub(r'"speedup": [\d.e-]+', '"speedup": 0.0', result.read_text()))
+    with pytest.raises(
+        ArtefactError, match=r"result.json: speedup: Input should be greater than 0"
+    ):
+        read_run(tmp_path)
