@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import timm
 import torch
 from PIL import Image
 from torch import nn
@@ -16,6 +15,8 @@ from depthopt.errors import ArtefactError
 from depthopt.export.saved import SavedModel, save
 from depthopt.extraction.extract import extract
 from depthopt.kinds.candidates import candidates
+from depthopt.models.registry import create_model, model_arguments
+from depthopt.models.source import Argument
 from depthopt.report.predict import predict
 from depthopt.shallow.build import build
 from depthopt.shallow.fuse import fuse
@@ -27,11 +28,17 @@ NAMES = ("ant", "bee", "[cat]", "dog", "elk")
 LOOK = {"mean": (0.4,), "std": (0.2,), "class_names": NAMES}
 
 
+NETWORK = "small:residual"
+
+
+def arguments_for(channels: int) -> dict[str, Argument]:
+    return model_arguments(NETWORK, (channels, 32, 32), 5)
+
+
 def make(channels: int) -> tuple[nn.Module, Plan]:
-    arguments = {"in_chans": channels, "num_classes": 5}
     torch.manual_seed(0)
-    model = randomised(timm.create_model("mobilenetv2_035", **arguments))
-    chain = extract(model, (channels, 32, 32), name="mobilenetv2_035")
+    model = randomised(create_model(NETWORK, arguments_for(channels)))
+    chain = extract(model, (channels, 32, 32), name=NETWORK)
     plan = random_plan(chain, candidates(chain, kinds=("drop", "fit")), seed=1)
     return fuse(build(model, chain, plan)[0]), plan
 
@@ -45,7 +52,7 @@ def grey() -> tuple[nn.Module, Plan]:
 def folder(grey: tuple[nn.Module, Plan], tmp_path: Path) -> Path:
     """A saved network, in a folder beside three photographs."""
     network, plan = grey
-    save(network, tmp_path / "net", plan, arguments={"in_chans": 1, "num_classes": 5}, **LOOK)
+    save(network, tmp_path / "net", plan, arguments=arguments_for(1), **LOOK)
     (tmp_path / "images" / "below").mkdir(parents=True)
     for i, pixels in enumerate(crops(3, (3, 64, 64))):
         image = Image.fromarray(((pixels + 1) * 127.5).byte().permute(1, 2, 0).numpy())
@@ -70,7 +77,7 @@ def test_images_are_seen_as_in_training(
     channels: int, interpolation: str, crop_pct: float, folder: Path
 ) -> None:
     network, plan = make(channels)
-    arguments = {"in_chans": channels, "num_classes": 5}
+    arguments = arguments_for(channels)
     mean, std = ((0.4,), (0.2,)) if channels == 1 else ((0.4, 0.5, 0.6), (0.2, 0.3, 0.4))
     look = {"interpolation": interpolation, "crop_pct": crop_pct, "class_names": NAMES}
     save(network, folder / "net", plan, arguments=arguments, mean=mean, std=std, **look)
@@ -126,7 +133,7 @@ def test_what_is_no_image_in_a_folder_is_left_out_and_told(
 
 
 def test_classes_without_names_are_numbers(grey: tuple[nn.Module, Plan], folder: Path) -> None:
-    arguments = {"in_chans": 1, "num_classes": 5}
+    arguments = arguments_for(1)
     save(grey[0], folder / "net", grey[1], arguments=arguments, mean=(0.4,), std=(0.2,))
     (found,) = predict(folder / "net", [folder / "images/0.png"], top=99)
     assert sorted(found.classes) == list("01234")
@@ -144,7 +151,7 @@ def test_a_folder_of_an_earlier_version_still_loads(
     saved = load_json(SavedModel, path)
     assert (saved.interpolation, saved.crop_pct, saved.input_size) == ("bilinear", 1.0, (1, 32, 32))
     assert predict(folder / "net", [folder / "images/0.png"])
-    save(grey[0], folder / "net", grey[1], arguments={"in_chans": 1, "num_classes": 5})
+    save(grey[0], folder / "net", grey[1], arguments=arguments_for(1))
     with pytest.raises(ArtefactError, match="does not say how images are normalised"):
         predict(folder / "net", [folder / "images/0.png"])
 
@@ -189,6 +196,8 @@ def test_a_folder_that_says_what_cannot_be_is_refused(
     key: str, value: object, message: str, folder: Path
 ) -> None:
     path = folder / "net" / "model.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
+    content = json.loads(path.read_text()) | {key: value}
+    del content["sha256"]
+    path.write_text(json.dumps(content))
     with pytest.raises(ArtefactError, match=message):
         predict(folder / "net", [folder / "images/0.png"])
