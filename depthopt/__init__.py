@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         RuntimeUnavailable,
         TableError,
         UsageError,
+        WriteFailed,
     )
     from depthopt.export.engine import export_engine
     from depthopt.export.onnx import export_onnx
@@ -97,6 +98,7 @@ __all__ = [
     "TrainConfig",
     "UsageError",
     "Workers",
+    "WriteFailed",
     "apply",
     "candidate_ms",
     "candidates",
@@ -164,6 +166,7 @@ _HOMES = {
         "RuntimeUnavailable",
         "TableError",
         "UsageError",
+        "WriteFailed",
     ),
     "export.engine": ("export_engine",),
     "export.onnx": ("export_onnx",),

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import secrets
 from collections.abc import Container
 from pathlib import Path
@@ -13,7 +14,7 @@ from depthopt.core import digests
 from depthopt.core.old_words import read_artefact
 from depthopt.core.version_1 import upgraded
 from depthopt.core.writing import naming_its_file
-from depthopt.errors import ArtefactError
+from depthopt.errors import ArtefactError, CheckFailed
 
 T = TypeVar("T")
 
@@ -21,6 +22,9 @@ SCHEMA_VERSION = 2
 """Raised when a change makes older readers misread a file."""
 
 _MADE_FROM = "made_from"
+
+_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{16}", re.DOTALL)
+"""Names of files that ``write_bytes`` has not finished."""
 
 
 @naming_its_file
@@ -44,6 +48,17 @@ def write_bytes(path: Path, content: bytes) -> None:
         raise
 
 
+def remove_left_overs(folder: Path) -> None:
+    """Remove from a folder what ``write_bytes`` leaves of a process that is killed in it.
+
+    Args:
+        folder: that nobody else writes into now; it need not exist.
+    """
+    for path in folder.glob(".*.*"):
+        if _TEMPORARY.fullmatch(path.name):
+            path.unlink(missing_ok=True)
+
+
 def save_json(value: object, path: Path, *, made_from: str | None = None) -> None:
     """Write a dataclass of this package as JSON with its type, schema version and digest.
 
@@ -51,6 +66,10 @@ def save_json(value: object, path: Path, *, made_from: str | None = None) -> Non
         value: what to write.
         path: the file.
         made_from: a digest of what the value was worked out from, where ``load_json`` shall ask.
+
+    Raises:
+        CheckFailed: a number is NaN or infinite; nothing is written.
+        WriteFailed: the system refuses.
     """
     head = _head(value) if made_from is None else _head(value) | {_MADE_FROM: made_from}
     body = to_plain(value)
@@ -62,7 +81,7 @@ def to_json(value: object) -> str:
     """What ``save_json`` writes, less the digest and the last line break: for other programs.
 
     Raises:
-        ValueError: a number is NaN or infinite, which JSON knows no word for.
+        CheckFailed: a number is NaN or infinite, which JSON knows no word for.
     """
     return _lines(_head(value) | to_plain(value))
 
@@ -156,16 +175,24 @@ def _lines(body: dict[str, Any]) -> str:
     """JSON with one line per element of each top-level list or dictionary."""
     fields = []
     for name, value in body.items():
-        if isinstance(value, list) and value and isinstance(value[0], dict | str):
-            inner = ",\n".join(f"    {_text(element)}" for element in value)
-            text = f"[\n{inner}\n  ]"
-        elif isinstance(value, dict) and value:
-            inner = ",\n".join(f"    {_text(k)}: {_text(v)}" for k, v in value.items())
-            text = f"{{\n{inner}\n  }}"
-        else:
-            text = _text(value)
-        fields.append(f"  {_text(name)}: {text}")
+        try:
+            fields.append(f"  {_text(name)}: {_field(value)}")
+        except ValueError:
+            raise CheckFailed(
+                f"{name} of a {body['type']} is NaN or infinite, or holds such a number; nothing "
+                "was written"
+            ) from None
     return "{\n" + ",\n".join(fields) + "\n}"
+
+
+def _field(value: Any) -> str:
+    if isinstance(value, list) and value and isinstance(value[0], dict | str):
+        inner = ",\n".join(f"    {_text(element)}" for element in value)
+        return f"[\n{inner}\n  ]"
+    if isinstance(value, dict) and value:
+        inner = ",\n".join(f"    {_text(k)}: {_text(v)}" for k, v in value.items())
+        return f"{{\n{inner}\n  }}"
+    return _text(value)
 
 
 def _text(value: Any) -> str:
