@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         RuntimeUnavailable,
         TableError,
         UsageError,
+        WriteFailed,
     )
     from depthopt.export.engine import export_engine
     from depthopt.export.onnx import export_onnx
@@ -101,6 +102,7 @@ __all__ = [
     "TrainConfig",
     "UsageError",
     "Workers",
+    "WriteFailed",
     "apply",
     "candidate_ms",
     "candidates",
@@ -168,6 +170,7 @@ _HOMES = {
         "RuntimeUnavailable",
         "TableError",
         "UsageError",
+        "WriteFailed",
     ),
     "export.engine": ("export_engine",),
     "export.onnx": ("export_onnx",),

@@ -16,7 +16,7 @@ from depthopt.core.old_words import read_artefact
 from depthopt.core.reading import read_json
 from depthopt.core.version_1 import upgraded
 from depthopt.core.writing import naming_its_file
-from depthopt.errors import ArtefactError, UsageError
+from depthopt.errors import ArtefactError, CheckFailed, UsageError
 
 T = TypeVar("T")
 
@@ -70,11 +70,18 @@ def write_text(path: Path, text: str) -> None:
     write_bytes(path, printable(text).encode())
 
 
-def left_over(path: Path) -> list[Path]:
-    """What processes that were killed while they wrote ``path`` have left beside it."""
-    token = f"[0-9a-f]{{{2 * _TOKEN_BYTES}}}"
-    ours = re.compile(rf"\.{re.escape(path.name)}\.{token}")
-    return sorted(other for other in path.parent.iterdir() if ours.fullmatch(other.name))
+def remove_left_overs(folder: Path, name: str | None = None) -> None:
+    """Remove from a folder what ``write_bytes`` leaves of a process that is killed in it.
+
+    Args:
+        folder: it need not exist.
+        name: of the file that nobody else writes now; None where that holds for all of them.
+    """
+    begin = r"\..+" if name is None else rf"\.{re.escape(name)}"
+    ours = re.compile(rf"{begin}\.[0-9a-f]{{{2 * _TOKEN_BYTES}}}", re.DOTALL)
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if ours.fullmatch(path.name):
+            path.unlink(missing_ok=True)
 
 
 def _is_stream(path: Path) -> bool:
@@ -90,6 +97,10 @@ def save_json(value: object, path: Path, *, made_from: str | None = None) -> Non
         value: what to write.
         path: the file.
         made_from: a digest of what the value was worked out from, where ``load_json`` shall ask.
+
+    Raises:
+        CheckFailed: a number is NaN or infinite; nothing is written.
+        WriteFailed: the system refuses.
     """
     head = _head(value) if made_from is None else _head(value) | {_MADE_FROM: made_from}
     body = to_plain(value)
@@ -101,7 +112,7 @@ def to_json(value: object) -> str:
     """What ``save_json`` writes, less the digest and the last line break: for other programs.
 
     Raises:
-        ValueError: a number is NaN or infinite, which JSON knows no word for.
+        CheckFailed: a number is NaN or infinite, which JSON knows no word for.
     """
     return _lines(_head(value) | to_plain(value))
 
@@ -208,16 +219,24 @@ def _lines(body: dict[str, Any]) -> str:
     """JSON with one line per element of each top-level list or dictionary."""
     fields = []
     for name, value in body.items():
-        if isinstance(value, list) and value and isinstance(value[0], dict | str):
-            inner = ",\n".join(f"    {_text(element)}" for element in value)
-            text = f"[\n{inner}\n  ]"
-        elif isinstance(value, dict) and value:
-            inner = ",\n".join(f"    {_text(k)}: {_text(v)}" for k, v in value.items())
-            text = f"{{\n{inner}\n  }}"
-        else:
-            text = _text(value)
-        fields.append(f"  {_text(name)}: {text}")
+        try:
+            fields.append(f"  {_text(name)}: {_field(value)}")
+        except ValueError:
+            raise CheckFailed(
+                f"{name} of a {body['type']} is NaN or infinite, or holds such a number; nothing "
+                "was written"
+            ) from None
     return "{\n" + ",\n".join(fields) + "\n}"
+
+
+def _field(value: Any) -> str:
+    if isinstance(value, list) and value and isinstance(value[0], dict | str):
+        inner = ",\n".join(f"    {_text(element)}" for element in value)
+        return f"[\n{inner}\n  ]"
+    if isinstance(value, dict) and value:
+        inner = ",\n".join(f"    {_text(k)}: {_text(v)}" for k, v in value.items())
+        return f"{{\n{inner}\n  }}"
+    return _text(value)
 
 
 def _text(value: Any) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from depthopt.core import digests, numbers
-from depthopt.core.artefacts import load_json, save_json, write_bytes
+from depthopt.core.artefacts import load_json, remove_left_overs, save_json, write_bytes
 from depthopt.core.inputs import Inputs, InputSize, InputSpec
 from depthopt.core.plan import Plan
 from depthopt.data.dataset import Interpolation
@@ -180,6 +180,7 @@ def _written(
     ``load`` refuses.
     """
     said = folder / "model.json"
+    remove_left_overs(folder)
     for name in _EXPORTS:
         (folder / name).unlink(missing_ok=True)
     if not _says_its_weights(folder):

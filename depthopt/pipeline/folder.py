@@ -113,8 +113,10 @@ class RunFolder:
         return self._manifest.started.get(stage, "")
 
     def begun(self, stage: str) -> tuple[str, ...]:
-        """All that a stage was ever started from, what it is at work on last."""
-        return self._manifest.begun.get(stage, ())
+        """All that a stage was ever started from."""
+        found = self._manifest.begun.get(stage, ())
+        last = self._manifest.started.get(stage)  # all that an earlier version noted
+        return found if last is None or last in found else (*found, last)
 
     def why_changed(self, name: str) -> str | None:
         """What to say of a file that is there and not as its stage left it; None if it is.

@@ -42,14 +42,14 @@ def lock(folder: Path) -> Iterator[None]:
         WriteFailed: nothing may be written there.
     """
     path, made = folder / NAME, not folder.exists()
-    with writing(path):
+    with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         file = _locked(path)
     if file is None:
         yield
         return
     try:
-        with writing(path):
+        with writing(folder):
             os.ftruncate(file, 0)
             os.pwrite(file, _who().encode(), 0)
         yield

@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 
 from depthopt.core import digests
-from depthopt.core.artefacts import load_json, write_bytes
+from depthopt.core.artefacts import load_json, remove_left_overs, write_bytes
 from depthopt.errors import ArtefactError
 from depthopt.pipeline.context import Context, Reporter
 from depthopt.pipeline.folder import RunFolder
@@ -62,6 +62,9 @@ def run(
     processes = Processes()
     reporter = reporter if reporter and processes.is_main else Silent()
     with lock(folder) if processes.is_main else contextlib.nullcontext():
+        if processes.is_main:
+            for written in {(folder / name).parent for stage in STAGES for name in stage.outputs}:
+                remove_left_overs(written)
         return _run(recipe, folder, until, reporter, processes)
 
 

@@ -129,7 +129,7 @@ def read_run(path: Path) -> RunArtefacts:
     if recipe is not None and digests.is_as_signed(recipe) is False:
         notes.append("recipe.yaml was changed after the run wrote it; start the run again")
     partial = read_kept(
-        ImportanceTable, path / "importance.partial.json", folder.begun("estimate") or None
+        ImportanceTable, path / "importance.partial.json", manifest.begun.get("estimate")
     )
     return RunArtefacts(
         path=path,
@@ -140,7 +140,7 @@ def read_run(path: Path) -> RunArtefacts:
         importance=_read(ImportanceTable, path / "importance.json") or partial,
         frontier=frontier,
         plan=plan,
-        trials=read_kept(Trials, path / "trials.json", folder.begun("solve") or None),
+        trials=read_kept(Trials, path / "trials.json", manifest.begun.get("solve")),
         training=_read(TrainResult, path / "finetuned/history.json"),
         result=result,
         validations=tuple(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from depthopt.core.artefacts import left_over, load_json, save_json
+from depthopt.core.artefacts import load_json, remove_left_overs, save_json
 from depthopt.errors import TableError
 from depthopt.tables.latency import LatencySummary, LatencyTable, MeasurementConditions
 
@@ -60,8 +60,7 @@ def store(path: Path, table: LatencyTable) -> LatencyTable:
     lock = path.with_name(f".{path.name}.lock")
     try:
         with FileLock(lock, timeout=_LOCK_TIMEOUT_S):
-            for temporary in left_over(path):
-                temporary.unlink()
+            remove_left_overs(path.parent, path.name)
             both = _tidy(stored(path, table.conditions).extended(table))
             save_json(both, path)
     except Timeout:

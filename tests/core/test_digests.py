@@ -8,7 +8,7 @@ from safetensors.numpy import load, save
 from depthopt.core import digests
 from depthopt.core.artefacts import load_json, save_json
 from depthopt.core.plan import Plan
-from depthopt.errors import ArtefactError
+from depthopt.errors import ArtefactError, CheckFailed
 
 PLAN = Plan("net", (1, 8, 8), (), 1.5, 3.0, 0.25)
 TENSORS = {"b": np.arange(6, dtype=np.float32).reshape(2, 3), "a": np.ones(5, np.int64)}
@@ -86,7 +86,7 @@ def test_what_a_file_is_made_from_is_asked_where_that_matters(path):
 
 
 def test_no_file_holds_what_json_has_no_word_for(tmp_path):
-    with pytest.raises(ValueError, match="not JSON compliant"):
+    with pytest.raises(CheckFailed, match="latency_ms of a Plan is NaN or infinite"):
         save_json(Plan("net", (1, 8, 8), (), float("nan"), 3.0, 0.25), tmp_path / "plan.json")
     assert list(tmp_path.iterdir()) == []
 
