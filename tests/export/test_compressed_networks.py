@@ -48,7 +48,7 @@ def network(request: pytest.FixtureRequest, data: Dataset) -> tuple[TracedNetwor
     return found, operators
 
 
-@pytest.mark.parametrize("batch", [None, 1, 8])
+@pytest.mark.parametrize("batch", [None, 1, pytest.param(8, marks=pytest.mark.slow)])
 @torch.no_grad()
 def test_they_are_convolutions_and_little_else_and_answer_alike(
     batch: int | None, network: tuple[TracedNetwork, list[str]], data: Dataset, tmp_path: Path

@@ -22,9 +22,11 @@ from depthopt.export import saved as saved_module
 from depthopt.export.onnx import relative_difference
 from depthopt.export.saved import load, load_saved, save
 from depthopt.extraction.extract import extract
+from depthopt.graph.network import TracedNetwork
 from depthopt.graph.original import deepcopied
 from depthopt.kinds.candidates import candidates
-from depthopt.models.registry import create_model
+from depthopt.models.registry import create_model, model_arguments
+from depthopt.models.source import Argument
 from depthopt.models.weights import load_weights, save_weights
 from depthopt.shallow.apply import apply
 from depthopt.shallow.fuse import fuse
@@ -35,15 +37,26 @@ from tests.real_images import crops
 from tests.resealed import write_resealed
 
 SIZE = (1, 32, 32)
-ARGUMENTS = {"in_chans": 1, "num_classes": 5}
+SMALL = "small:residual"
+ARGUMENTS = model_arguments(SMALL, SIZE, 5)
+TIMM_ARGUMENTS = {"in_chans": 1, "num_classes": 5}
+
+
+def shallow(name: str, arguments: dict[str, Argument]) -> tuple[TracedNetwork, Plan]:
+    model = randomised(create_model(name, arguments))
+    chain = extract(model, SIZE, name=name)
+    plan = random_plan(chain, candidates(chain, kinds=("drop", "merge")), seed=1)
+    return apply(model, chain, plan, form="expanded"), plan
 
 
 @pytest.fixture(scope="module")
-def compressed() -> tuple[nn.Module, object]:
-    model = randomised(timm.create_model("mobilenetv2_035", **ARGUMENTS))
-    chain = extract(model, SIZE, name="mobilenetv2_035")
-    plan = random_plan(chain, candidates(chain, kinds=("drop", "merge")), seed=1)
-    return apply(model, chain, plan, form="expanded"), plan
+def compressed() -> tuple[TracedNetwork, Plan]:
+    return shallow(SMALL, ARGUMENTS)
+
+
+@pytest.fixture(scope="module")
+def of_timm() -> tuple[TracedNetwork, Plan]:
+    return shallow("mobilenetv2_035", TIMM_ARGUMENTS)
 
 
 @torch.no_grad()
@@ -59,12 +72,12 @@ def test_a_saved_network_loads_with_the_same_logits(compressed, tmp_path: Path) 
 
 
 def test_it_loads_in_a_process_that_never_saw_the_original_by_timm_too(
-    compressed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    of_timm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By ``depthopt.load``, and as the README says that timm makes it."""
-    network, plan = compressed
+    network, plan = of_timm
     fused = fuse(network)
-    save(fused, tmp_path / "resnet18-2x", plan, arguments=ARGUMENTS)
+    save(fused, tmp_path / "resnet18-2x", plan, arguments=TIMM_ARGUMENTS)
     torch.manual_seed(0)
     images = torch.randn(2, *SIZE)
     save_weights(_Holder(images), tmp_path / "images.safetensors")
@@ -196,7 +209,7 @@ def test_with_images_the_folder_holds_an_onnx_file_that_says_what_it_is(
         assert relative_difference(fused(images[:batch]), got) < 1e-4
     told = session.get_modelmeta().custom_metadata_map
     keys = json.dumps([choice.key for choice in plan.choices]).encode()
-    assert told["depthopt.model"] == "mobilenetv2_035"
+    assert told["depthopt.model"] == SMALL
     assert told["depthopt.plan_sha256"] == hashlib.sha256(keys).hexdigest()
     assert json.loads(told["depthopt.input_size"]) == [1, 32, 32]
     for name, value in look.items():
@@ -223,13 +236,13 @@ def test_a_malicious_checkpoint_is_refused_and_not_executed(
     assert mark.exists(), "it would have worked"
 
 
-def test_a_folder_that_names_a_checkpoint_of_its_own_is_refused(compressed, tmp_path: Path) -> None:
-    network, plan = compressed
+def test_a_folder_that_names_a_checkpoint_of_its_own_is_refused(of_timm, tmp_path: Path) -> None:
+    network, plan = of_timm
     write_checkpoint(tmp_path / "other.pth", tmp_path / "mark", "torch")
-    arguments = ARGUMENTS | {"checkpoint_path": str(tmp_path / "other.pth")}
+    arguments = TIMM_ARGUMENTS | {"checkpoint_path": str(tmp_path / "other.pth")}
     with pytest.raises(ModelError, match="checkpoint_path of mobilenetv2_035 is not read"):
         save(network, tmp_path, plan, arguments=arguments)
-    save(network, tmp_path, plan, arguments=ARGUMENTS)
+    save(network, tmp_path, plan, arguments=TIMM_ARGUMENTS)
     saved = json.loads((tmp_path / "model.json").read_text())
     saved["arguments"] = arguments
     del saved["sha256"]
@@ -240,10 +253,10 @@ def test_a_folder_that_names_a_checkpoint_of_its_own_is_refused(compressed, tmp_
 
 
 def test_weights_are_never_fetched_by_a_saved_network(
-    compressed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    of_timm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    network, plan = compressed
-    save(network, tmp_path, plan, arguments=ARGUMENTS | {"pretrained": True})
+    network, plan = of_timm
+    save(network, tmp_path, plan, arguments=TIMM_ARGUMENTS | {"pretrained": True})
     monkeypatch.setattr("timm.models._builder.load_pretrained", lambda *_, **__: 1 / 0)
     load(tmp_path)
 
