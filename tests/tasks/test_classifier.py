@@ -1,6 +1,7 @@
 """The classifier regressed on labels."""
 
 import copy
+from functools import cache
 
 import pytest
 import timm
@@ -16,10 +17,15 @@ SIZE = (3, 16, 16)
 CLASSES = 4
 
 
-def network_of() -> fx.GraphModule:
+@cache
+def traced() -> fx.GraphModule:
     torch.manual_seed(0)
     model = timm.create_model("resnet18", num_classes=CLASSES)
     return trace(model.double().eval(), SIZE)
+
+
+def network_of() -> fx.GraphModule:
+    return copy.deepcopy(traced())
 
 
 def batches(count: int, seed: int) -> list[tuple[Tensor, Tensor]]:
