@@ -126,7 +126,7 @@ def test_layers_come_from_the_runtimes_profiler(call):
         (("small:residual", "--input-size", "32"), "not of the form C,H,W"),
         (("test_resnett",), "timm knows no model 'test_resnett'; did you mean"),
         (("small:residual", "budget.ms=3"), "changes a recipe"),
-        (("small:residual", "--batch", "0"), "must be positive"),
+        (("small:residual", "--batch", "0"), "--batch is 0: Input should be"),
     ],
 )
 def test_each_mistake_is_one_line_and_writes_nothing(call, tmp_path, arguments, message):
