@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 def _no_boolean(value: Any) -> Any:
     """Refuse what pydantic would take for 0 or 1."""
-    if isinstance(value, bool):
+    if type(value).__name__ in {"bool", "bool_"}:  # NumPy's too
         raise PydanticCustomError("boolean", "Input should be a number, not a boolean")
     return value
 

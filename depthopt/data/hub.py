@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from depthopt.core import limits
+from depthopt.core.reading import read_bytes
 from depthopt.data.decode import Decoded, decode, in_mode, opened, told_as_damaged
 from depthopt.data.images import StoredImage
 from depthopt.data.index import Index
@@ -43,7 +45,7 @@ class Row:
             image = self.rows[self.index][self.column]
             if not isinstance(image, Mapping):
                 return in_mode(image, mode)
-            content = image["bytes"] or Path(image["path"]).read_bytes()
+            content = image["bytes"] or read_bytes(Path(image["path"]), limits.IMAGE_BYTES)
         return decode(content, mode, self.name)
 
 
