@@ -102,3 +102,11 @@ def hasty_bench(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(bench, "sample_in_turn", hasty)
     monkeypatch.setattr(bench, "_GRAPH_US", 50.0)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What tests have to say in figures: ``record_property("summary", ...)``, a line each."""
+    for report in terminalreporter.getreports("passed") + terminalreporter.getreports("failed"):
+        for name, value in report.user_properties:
+            if name == "summary" and report.when == "call":
+                terminalreporter.write_line(f"{report.nodeid.rpartition('::')[2]}: {value}")
