@@ -8,9 +8,9 @@ import typer
 from depthopt.cli.options import AsJson, console, err, within
 from depthopt.cli.show_check import show_check, show_steps
 from depthopt.core import numbers
-from depthopt.core.artefacts import save_json, to_json, write_bytes
+from depthopt.core.artefacts import save_json, to_json
 from depthopt.core.clipped import printable
-from depthopt.core.writing import writing
+from depthopt.core.writing import write_bytes, writing
 from depthopt.errors import UsageError
 
 if TYPE_CHECKING:

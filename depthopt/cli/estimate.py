@@ -8,7 +8,7 @@ import typer
 
 from depthopt.cli.options import AsJson, Overrides, RecipeArgument, RunDir, walk, within
 from depthopt.core import numbers
-from depthopt.core.artefacts import write_bytes
+from depthopt.core.writing import write_bytes
 
 
 def estimate(

@@ -18,8 +18,9 @@ from depthopt.cli.options import (
     walk,
 )
 from depthopt.cli.show import show_chain
-from depthopt.core.artefacts import to_json, write_bytes, write_text
+from depthopt.core.artefacts import to_json
 from depthopt.core.chain import Chain
+from depthopt.core.writing import write_bytes, write_text
 
 
 def extract(

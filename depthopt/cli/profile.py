@@ -25,9 +25,10 @@ from depthopt.cli.options import (
 from depthopt.cli.progress import ConsoleReporter
 from depthopt.cli.show import show_layers, show_validation
 from depthopt.core import numbers
-from depthopt.core.artefacts import save_json, to_plain, write_bytes
+from depthopt.core.artefacts import save_json, to_plain
 from depthopt.core.clipped import clipped
 from depthopt.core.inputs import InputSize
+from depthopt.core.writing import write_bytes
 from depthopt.errors import TableError, UsageError
 from depthopt.tables.latency import LatencyTable, NetworkKey
 from depthopt.tables.store import store, stored, table_path

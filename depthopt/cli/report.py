@@ -8,8 +8,9 @@ import typer
 from rich.table import Table
 
 from depthopt.cli.options import AsJson, console
-from depthopt.core.artefacts import to_json, write_bytes, write_text
+from depthopt.core.artefacts import to_json
 from depthopt.core.clipped import printable
+from depthopt.core.writing import write_bytes, write_text
 
 if TYPE_CHECKING:  # the reader's kin, matplotlib among them, take a second to import
     from depthopt.report.compare import Comparison

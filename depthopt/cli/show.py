@@ -11,12 +11,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from depthopt.core.artefacts import write_text
 from depthopt.core.candidate import Candidate
 from depthopt.core.chain import Barrier, Chain
 from depthopt.core.inputs import size_text
 from depthopt.core.operators import AveragePooling, Operator
 from depthopt.core.plan import Frontier, Plan
+from depthopt.core.writing import write_text
 from depthopt.pipeline.result import Result
 from depthopt.report.facts import result_rows
 from depthopt.tables.validation import Validation

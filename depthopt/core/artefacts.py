@@ -1,9 +1,6 @@
-"""Frozen dataclasses to JSON files and back: atomic, versioned, readable in a diff."""
+"""Frozen dataclasses to JSON files and back: versioned, with a digest, readable in a diff."""
 
 import json
-import os
-import re
-import secrets
 from collections.abc import Container
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,83 +8,19 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from depthopt.core import digests
-from depthopt.core.clipped import clipped, one_line, printable, shortened
+from depthopt.core.clipped import clipped, one_line, shortened
 from depthopt.core.old_words import read_artefact
 from depthopt.core.reading import read_json
 from depthopt.core.version_1 import upgraded
-from depthopt.core.writing import naming_its_file
-from depthopt.errors import ArtefactError, CheckFailed, UsageError
+from depthopt.core.writing import write_text
+from depthopt.errors import ArtefactError, CheckFailed
 
 T = TypeVar("T")
 
 SCHEMA_VERSION = 2
 """Raised when a change makes older readers misread a file."""
 
-_TOKEN_BYTES = 8
-"""Random bytes in the name of a file that is being written."""
-
-_OWN = {"/dev/stdout": 1, "/dev/stderr": 2}
-"""Open files of this process, which has come to a place in them."""
-
 _MADE_FROM = "made_from"
-
-
-@naming_its_file
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write ``content`` so that ``path`` holds either all of it or what it held before.
-
-    Its folder is made if there is none. A link stays one, and what it leads to is written. A
-    device or a pipe, such as ``/dev/stdout``, is written to.
-
-    Raises:
-        UsageError: ``path`` is a folder.
-        WriteFailed: the system refuses; the message names ``path`` and what to do.
-    """
-    if path.is_dir():
-        raise UsageError(f"{path} is a folder; name a file in it")
-    if _is_stream(path):
-        own = _OWN.get(str(path))
-        with path.open("ab") if own is None else os.fdopen(os.dup(own), "wb") as file:
-            file.write(content)
-        return
-    path = Path(os.path.realpath(path))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Not tempfile's, which nobody but their owner may read, wherever they are moved to.
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(_TOKEN_BYTES)}")
-    try:
-        with temporary.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text as UTF-8, as ``write_bytes`` does."""
-    write_bytes(path, printable(text).encode())
-
-
-def remove_left_overs(folder: Path, name: str | None = None) -> None:
-    """Remove from a folder what ``write_bytes`` leaves of a process that is killed in it.
-
-    Args:
-        folder: it need not exist.
-        name: of the file that nobody else writes now; None where that holds for all of them.
-    """
-    begin = r"\..+" if name is None else rf"\.{re.escape(name)}"
-    ours = re.compile(rf"{begin}\.[0-9a-f]{{{2 * _TOKEN_BYTES}}}", re.DOTALL)
-    for path in folder.iterdir() if folder.is_dir() else ():
-        if ours.fullmatch(path.name):
-            path.unlink(missing_ok=True)
-
-
-def _is_stream(path: Path) -> bool:
-    """Whether a path leads to something that a file must not take the place of."""
-    system = path.is_absolute() and path.parts[1:2] in {("dev",), ("proc",)}
-    return (system and path.exists()) or not (path.is_file() or not path.exists())
 
 
 def save_json(value: object, path: Path, *, made_from: str | None = None) -> None:

@@ -17,9 +17,9 @@ import torch
 from onnx import version_converter
 from torch import Tensor, nn
 
-from depthopt.core.artefacts import write_bytes
 from depthopt.core.inputs import Inputs, called, count, first, whole_batches
 from depthopt.core.numbers import Batch, Count, require
+from depthopt.core.writing import write_bytes
 from depthopt.errors import ArtefactError, CheckFailed, DataError, ModelError
 from depthopt.export.noted import check_noted, note_again
 from depthopt.export.older import TooOld, older

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from torch import nn
 
-from depthopt.core.artefacts import write_bytes
 from depthopt.core.inputs import Inputs, called, count
+from depthopt.core.writing import write_bytes
 from depthopt.errors import CheckFailed, ModelError
 from depthopt.export.noted import note_again
 from depthopt.export.onnx import TOLERANCE, load_onnx, onnx_difference

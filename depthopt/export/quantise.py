@@ -10,8 +10,8 @@ from pathlib import Path
 import onnx
 from onnxruntime import quantization as ort_quantization
 
-from depthopt.core.artefacts import write_bytes
 from depthopt.core.inputs import Inputs
+from depthopt.core.writing import write_bytes
 from depthopt.errors import DataError, ModelError
 from depthopt.export.noted import note_again
 from depthopt.export.onnx import load_onnx

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from depthopt.core import digests, numbers
-from depthopt.core.artefacts import load_json, remove_left_overs, save_json, write_bytes
+from depthopt.core.artefacts import load_json, save_json
 from depthopt.core.inputs import Inputs, InputSize, InputSpec
 from depthopt.core.plan import Plan
+from depthopt.core.writing import remove_left_overs, write_bytes
 from depthopt.data.dataset import Interpolation
 from depthopt.errors import ArtefactError, ModelError, UsageError
 from depthopt.export.noted import NOTE, note

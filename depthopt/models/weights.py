@@ -10,9 +10,9 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
 from depthopt.core import digests, limits
-from depthopt.core.artefacts import write_bytes
 from depthopt.core.clipped import one_line, shortened
 from depthopt.core.reading import read_bytes
+from depthopt.core.writing import write_bytes
 from depthopt.errors import ArtefactError
 
 _TYPES = {

@@ -5,7 +5,8 @@ import time
 from pathlib import Path
 
 from depthopt.core import digests
-from depthopt.core.artefacts import load_json, remove_left_overs, write_bytes
+from depthopt.core.artefacts import load_json
+from depthopt.core.writing import remove_left_overs, write_bytes
 from depthopt.errors import ArtefactError
 from depthopt.pipeline.context import Context, Reporter
 from depthopt.pipeline.folder import RunFolder

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from depthopt.core.artefacts import load_json, remove_left_overs, save_json
+from depthopt.core.artefacts import load_json, save_json
+from depthopt.core.writing import remove_left_overs
 from depthopt.errors import TableError
 from depthopt.tables.latency import LatencySummary, LatencyTable, MeasurementConditions
 

@@ -17,9 +17,9 @@ from timm.utils.model_ema import ModelEmaV3
 from torch import Tensor, nn
 
 from depthopt.core import digests
-from depthopt.core.artefacts import write_bytes
 from depthopt.core.inputs import InputSpec
 from depthopt.core.training import EpochRecord
+from depthopt.core.writing import write_bytes
 from depthopt.data.dataset import Dataset
 from depthopt.errors import ArtefactError
 from depthopt.train.config import TrainConfig

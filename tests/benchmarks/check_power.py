@@ -24,7 +24,7 @@ from torch import nn
 from depthopt.check.latency import compare_latency, openers_of
 from depthopt.check.sampling import BASELINE, CONTROL, CURRENT, clocks_for, sample
 from depthopt.check.statistics import Change, change_of
-from depthopt.core.artefacts import write_bytes
+from depthopt.core.writing import write_bytes
 from depthopt.export.onnx import export_onnx
 from depthopt.runtimes.base import Runtime
 from depthopt.runtimes.registry import get_runtime

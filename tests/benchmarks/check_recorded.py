@@ -20,7 +20,7 @@ import torch
 
 from depthopt.check.latency import SECONDS
 from depthopt.check.yardsticks import YARDSTICKS, judged, shares_of
-from depthopt.core.artefacts import write_bytes
+from depthopt.core.writing import write_bytes
 from depthopt.export.onnx import export_onnx
 from depthopt.runtimes.registry import get_runtime
 

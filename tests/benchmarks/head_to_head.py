@@ -30,7 +30,8 @@ from rich.console import Console
 from torch import nn
 
 from depthopt.cli.progress import ConsoleReporter
-from depthopt.core.artefacts import load_json, save_json, write_bytes
+from depthopt.core.artefacts import load_json, save_json
+from depthopt.core.writing import write_bytes
 from depthopt.errors import UsageError
 from depthopt.graph.trace import trace
 from depthopt.latency.search import mildest_index

@@ -22,7 +22,8 @@ from statistics import median
 
 import numpy as np
 
-from depthopt.core.artefacts import load_json, write_bytes
+from depthopt.core.artefacts import load_json
+from depthopt.core.writing import write_bytes
 from depthopt.report.validation import validation_svg
 from depthopt.tables.latency import LatencyTable
 from depthopt.tables.validation import Validation

@@ -1,18 +1,13 @@
 import json
-import os
-import stat
-import subprocess
-import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from depthopt.core.artefacts import load_json, save_json, write_bytes
+from depthopt.core.artefacts import load_json, save_json
 from depthopt.core.candidate import Candidate
 from depthopt.core.operators import Activation, Convolution, Identity
 from depthopt.core.plan import Plan
-from depthopt.errors import ArtefactError, UsageError, WriteFailed
+from depthopt.errors import ArtefactError
 from depthopt.tables.latency import (
     LatencyKey,
     LatencySummary,
@@ -73,63 +68,6 @@ def test_other_types_newer_schemas_and_wrong_fields_are_refused(tmp_path: Path) 
         load_json(LatencyTable, tmp_path / "none.json")
 
 
-def test_a_failed_write_leaves_the_old_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "file"
-    write_bytes(path, b"old")
-
-    def full(_: int) -> None:
-        raise OSError("no space left on device")
-
-    monkeypatch.setattr("os.fsync", full)
-    with pytest.raises(OSError, match="no space"):
-        write_bytes(path, b"new")
-    assert path.read_bytes() == b"old"
-    assert list(tmp_path.iterdir()) == [path]
-
-
-def test_a_file_may_be_read_by_whom_any_other_may(tmp_path: Path) -> None:
-    (tmp_path / "other").write_bytes(b"")
-    write_bytes(tmp_path / "file", b"content")
-    assert (tmp_path / "file").stat().st_mode == (tmp_path / "other").stat().st_mode
-
-
-def test_a_link_stays_one_and_what_it_leads_to_is_written(tmp_path: Path) -> None:
-    (tmp_path / "there").mkdir()
-    link, target = tmp_path / "link", tmp_path / "there" / "target"
-    target.write_text("old")
-    link.symlink_to(target)
-    write_bytes(link, b"new")
-    assert link.is_symlink()
-    assert target.read_text() == "new"
-
-
-def test_a_pipe_and_a_device_are_written_to_and_stay(tmp_path: Path) -> None:
-    pipe = tmp_path / "pipe"
-    os.mkfifo(pipe)
-    with ThreadPoolExecutor() as pool:
-        read = pool.submit(pipe.read_bytes)
-        write_bytes(pipe, b"through")
-        assert read.result() == b"through"
-    write_bytes(Path("/dev/null"), b"gone")
-    assert Path("/dev/null").is_char_device()
-    assert stat.S_ISFIFO(pipe.stat().st_mode)
-    with pytest.raises(WriteFailed, match="No space left"):
-        write_bytes(Path("/dev/full"), b"x")
-    assert list(tmp_path.iterdir()) == [pipe]
-
-
-def test_what_is_sent_to_standard_output_follows_what_is_there(tmp_path: Path) -> None:
-    code = (
-        "from pathlib import Path; from depthopt.core.artefacts import write_bytes;"
-        "print('before', flush=True); write_bytes(Path('/dev/stdout'), b'sent'); print(' after')"
-    )
-    with (tmp_path / "out").open("w") as out:
-        subprocess.run([sys.executable, "-c", code], stdout=out, check=True)
-    assert (tmp_path / "out").read_text() == "before\nsent after\n"
-
-
 @pytest.mark.parametrize("version", ["2", True, 0, -1, 1.5, None, [2]])
 def test_a_schema_version_that_is_none_is_told(version: object, tmp_path: Path) -> None:
     path = tmp_path / "table.json"
@@ -161,12 +99,3 @@ def test_a_value_of_megabytes_is_not_written_out(tmp_path: Path) -> None:
     with pytest.raises(ArtefactError) as caught:
         load_json(LatencyTable, path)
     assert len(str(caught.value)) < 1000
-
-
-@pytest.mark.parametrize("name", [".", "there", "/"])
-def test_a_folder_is_no_file_to_write(name: str, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    Path("there").mkdir()
-    with pytest.raises(UsageError, match="is a folder; name a file in it"):
-        write_bytes(Path(name), b"x")
-    assert [path.name for path in tmp_path.iterdir()] == ["there"]

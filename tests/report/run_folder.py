@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from depthopt.core.artefacts import save_json, write_bytes
+from depthopt.core.artefacts import save_json
 from depthopt.core.candidate import Candidate, kept_blocks
 from depthopt.core.chain import Barrier, Block, Chain, Layout, Skip
 from depthopt.core.metric import Metric
 from depthopt.core.operators import Activation, Convolution
 from depthopt.core.plan import Frontier
 from depthopt.core.training import EpochRecord, TrainResult
+from depthopt.core.writing import write_bytes
 from depthopt.frontier.solve import solve
 from depthopt.kinds.latency_keys import candidate_ms, latency_keys
 from depthopt.kinds.merge import detail_of

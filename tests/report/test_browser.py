@@ -13,9 +13,10 @@ selenium = pytest.importorskip("selenium")
 from selenium.webdriver import ActionChains, Chrome, Keys  # noqa: E402
 from selenium.webdriver.common.by import By  # noqa: E402
 
-from depthopt.core.artefacts import load_json, write_bytes  # noqa: E402
+from depthopt.core.artefacts import load_json  # noqa: E402
 from depthopt.core.chain import Chain  # noqa: E402
 from depthopt.core.plan import Plan  # noqa: E402
+from depthopt.core.writing import write_bytes  # noqa: E402
 from depthopt.extraction.extract import extract  # noqa: E402
 from depthopt.frontier.solve import solve  # noqa: E402
 from depthopt.kinds.candidates import candidates  # noqa: E402

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from depthopt.core.artefacts import load_json, save_json, write_text
+from depthopt.core.artefacts import load_json, save_json
 from depthopt.core.plan import Plan
 from depthopt.core.trials import Trial, Trials
+from depthopt.core.writing import write_text
 from depthopt.errors import ArtefactError
 from depthopt.report.facts import trial_rows
 from depthopt.report.page import report_page

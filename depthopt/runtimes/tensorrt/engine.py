@@ -11,7 +11,7 @@ from typing import Any
 
 import tensorrt as trt
 
-from depthopt.core.artefacts import write_bytes
+from depthopt.core.writing import write_bytes
 from depthopt.errors import ArtefactError, ModelError
 from depthopt.runtimes.tensorrt import origin
 from depthopt.runtimes.tensorrt.log import Log

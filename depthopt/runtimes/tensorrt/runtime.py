@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from depthopt.core.artefacts import write_bytes
+from depthopt.core.writing import write_bytes
 from depthopt.errors import ArtefactError, ModelError, RuntimeUnavailable
 from depthopt.runtimes.base import Array, LayerTime, named, one_line, processor_conditions
 from depthopt.runtimes.tensorrt import origin

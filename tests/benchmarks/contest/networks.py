@@ -5,7 +5,7 @@ from pathlib import Path
 
 from photographs import photographs
 
-from depthopt.core.artefacts import write_bytes
+from depthopt.core.writing import write_bytes
 from depthopt.errors import UsageError
 from depthopt.pipeline.recipe import Recipe, load_recipe, recipe_yaml
 
