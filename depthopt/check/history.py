@@ -126,15 +126,17 @@ def read(path: Path) -> tuple[Entry, ...]:
         lines = read_bytes(path, limits.HISTORY_BYTES).splitlines()
     except ValueError as error:
         raise ArtefactError(f"{path} is no history ({one_line(error)}); move it away") from None
-    entries = []
+    entries, damaged = [], []
     for number, line in enumerate(lines, 1):
         if line.strip():
             try:
                 entries.append(_entry(path, number, line))
             except _DamagedLine as error:
-                logger.warning("%s; it is left out", error)
-    if not entries and any(line.strip() for line in lines):
-        raise ArtefactError(f"{path} holds no check that is whole; remove it")
+                damaged.append(error)
+    if damaged and not entries:
+        raise ArtefactError(f"{damaged[0]}, and no other line is; move the file away")
+    for error in damaged:
+        logger.warning("%s; it is left out", error)
     return tuple(
         entry
         for entry in entries

@@ -94,7 +94,7 @@ def _on_processes(
             if deaths > RETRIES:
                 raise _died("a worker ended with no word, for want of memory perhaps") from None
         finally:
-            executor.shutdown(kill_workers=True)
+            executor.shutdown(kill_workers=bool(left))
 
 
 _kept: list[Callable[[Any], Any]] = []

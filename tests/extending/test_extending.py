@@ -82,8 +82,8 @@ def call(*words):
 
 changes = ["lamps.yaml", "latency.table=table.json", "budget.measured=false",
            "candidates.kinds=[separable]", "teacher.checkpoint_every_s=0"]
-call("run", *changes, "importance.workers=2", "--run-dir", "out")
-call("export", *changes, "importance.workers=2", "--run-dir", "out", "--int8")
+call("run", *changes, "importance.workers=1", "--run-dir", "out")
+call("export", *changes, "importance.workers=1", "--run-dir", "out", "--int8")
 """
 
 AFTERWARDS = """
@@ -130,7 +130,7 @@ Path("entry.txt").write_text("ran")
 
 @pytest.fixture(scope="module")
 def finished(package: Path, make_once: Callable[..., Path]) -> Path:
-    """A folder with a finished run, its importances estimated on two workers.
+    """A folder with a finished run, its importances estimated on a worker.
 
     One process does all that the tests ask for: starting one takes longer than the work.
     """
