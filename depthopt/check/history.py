@@ -126,7 +126,8 @@ def read(path: Path) -> tuple[Entry, ...]:
         lines = read_bytes(path, limits.HISTORY_BYTES).splitlines()
     except ValueError as error:
         raise ArtefactError(f"{path} is no history ({one_line(error)}); move it away") from None
-    entries, damaged = [], []
+    entries: list[Entry] = []
+    damaged: list[_DamagedLine] = []
     for number, line in enumerate(lines, 1):
         if line.strip():
             try:
@@ -135,8 +136,8 @@ def read(path: Path) -> tuple[Entry, ...]:
                 damaged.append(error)
     if damaged and not entries:
         raise ArtefactError(f"{damaged[0]}, and no other line is; move the file away")
-    for error in damaged:
-        logger.warning("%s; it is left out", error)
+    for line_error in damaged:
+        logger.warning("%s; it is left out", line_error)
     return tuple(
         entry
         for entry in entries
