@@ -19,6 +19,7 @@ from depthopt.check.baseline import read_baseline
 from depthopt.check.history import read as read_history
 from depthopt.check.history import steps
 from depthopt.check.network_files import side_of
+from depthopt.core import digests
 from depthopt.core.artefacts import load_json
 from depthopt.data.load import load_dataset
 from depthopt.frontier.published import import_tables, read_importances, read_latencies
@@ -34,6 +35,7 @@ from tests.fuzz.mutate import (
     changed_text,
     changed_value,
 )
+from tests.resealed import write_resealed
 
 _HUGE = 10**400
 
@@ -46,6 +48,9 @@ class Command(tuple[str, ...]):
     __slots__ = ()
 
 
+UNCHECKED = 0.7
+"""Share of changed files that are read without a digest: else it alone is what refuses them."""
+
 Case = Call | Command
 Kind = Callable[[Path, random.Random], Case]
 
@@ -54,8 +59,10 @@ def _json(path: Path, draw: random.Random) -> None:
     """Change a JSON file: its values, its text, or its bytes."""
     what = draw.random()
     if what < 0.7:
-        value = changed_value(json.loads(path.read_text()), draw)
-        path.write_text(_dumped(value), errors="surrogatepass")
+        value = json.loads(path.read_text())
+        if draw.random() < UNCHECKED:
+            value.pop(digests.KEY, None)
+        path.write_text(_dumped(changed_value(value, draw)), errors="surrogatepass")
     elif what < 0.85:
         path.write_text(changed_text(path.read_text(), draw), errors="surrogatepass")
     else:
@@ -147,6 +154,15 @@ def weights(folder: Path, draw: random.Random) -> Case:
     path = folder / "saved" / "model.safetensors"
     content = path.read_bytes()
     size = struct.unpack("<Q", content[:8])[0]
+    if draw.random() < UNCHECKED:
+        said = folder / "saved" / "model.json"
+        told = json.loads(said.read_text()) | {"weights": ""}
+        write_resealed(said, told)
+        head = json.loads(content[8 : 8 + size])
+        del head["__metadata__"][digests.KEY]
+        text = json.dumps(head).encode()
+        content = struct.pack("<Q", len(text)) + text + content[8 + size :]
+        size = len(text)
     if draw.random() < 0.5:
         head = changed_value(json.loads(content[8 : 8 + size]), draw)
         text = _dumped(head).encode(errors="surrogatepass")
@@ -344,7 +360,9 @@ def history(folder: Path, draw: random.Random) -> Case:
     lines = path.read_text().splitlines()
     i = draw.randrange(len(lines))
     if draw.random() < 0.7:
-        lines[i] = _dumped(changed_value(json.loads(lines[i]), draw))
+        value = json.loads(lines[i])
+        value.pop(digests.KEY, None)
+        lines[i] = _dumped(changed_value(value, draw))
     else:
         lines[i] = changed_text(lines[i], draw)
     path.write_text("\n".join(lines), errors="surrogatepass")
