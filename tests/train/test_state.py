@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load, save
 
-from depthopt.core import artefacts, digests
+from depthopt.core import digests, writing
 from depthopt.errors import ArtefactError
 from depthopt.train.finetune import finetune
 from depthopt.train.state import check_state
@@ -143,7 +143,7 @@ def test_a_full_disk_leaves_the_old_checkpoint_whole(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(artefacts.os, "fsync", full)
+        patch.setattr(writing.os, "fsync", full)
         with pytest.raises(OSError, match="No space left"):
             train(checkpoint=path)
     assert path.read_bytes() == before
