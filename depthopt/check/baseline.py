@@ -50,7 +50,7 @@ class Baseline:
     yardsticks: dict[LatencyKey, Annotated[tuple[numbers.Positive, ...], MinLen(1)]]
     input_shapes: dict[str, tuple[numbers.Count | None, ...]]
     size_bytes: numbers.Bytes | None = None
-    parameters: numbers.Bytes | None = None
+    parameters: numbers.Parameters | None = None
     peak_memory_bytes: numbers.Bytes | None = None
     metric: numbers.Finite | None = None
     data: str = ""

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from depthopt.cli.options import AsJson, console, err, within
+from depthopt.cli.options import AsJson, BatchOption, ThreadsOption, console, err, within
 from depthopt.cli.show_check import show_check, show_steps
 from depthopt.core import numbers
 from depthopt.core.artefacts import save_json, to_json
@@ -69,12 +69,8 @@ def check(
     runtime: Annotated[str, typer.Option(help="What runs them.")] = "onnxruntime",
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     dtype: Annotated[str, typer.Option(help="What it computes in.")] = "float32",
-    threads: Annotated[
-        int, typer.Option(help="Intra-operator threads.", callback=within(numbers.Threads))
-    ] = 1,
-    batch: Annotated[
-        int, typer.Option(help="Images per inference.", callback=within(numbers.Batch))
-    ] = 1,
+    threads: ThreadsOption = 1,
+    batch: BatchOption = 1,
     seconds: Annotated[
         float,
         typer.Option(

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from depthopt.cli.options import AsJson, chain_of, console, within
+from depthopt.cli.options import AsJson, BudgetOption, SpeedupOption, chain_of, console
 from depthopt.cli.show import show_frontier, show_plan
 from depthopt.core import numbers
 from depthopt.core.artefacts import load_json, save_json, to_json
@@ -34,14 +34,8 @@ def frontier(
             show_default=False,
         ),
     ] = None,
-    budget_ms: Annotated[
-        float | None,
-        typer.Option(help="Show the plan at this latency.", callback=within(numbers.Milliseconds)),
-    ] = None,
-    speedup: Annotated[
-        float | None,
-        typer.Option(help="Show the plan at this speed-up.", callback=within(numbers.Finite)),
-    ] = None,
+    budget_ms: BudgetOption = None,
+    speedup: SpeedupOption = None,
     csv: Annotated[
         Path | None, typer.Option(help="Write the whole frontier to this CSV file.")
     ] = None,

@@ -30,6 +30,17 @@ class _Console(Console):
 console = _Console() if sys.stdout.isatty() else _Console(width=160)
 err = _Console(stderr=True)
 
+
+def within(kind: Any) -> Callable[[typer.CallbackParam, Any], Any]:
+    """What checks an option's value by one of the kinds of ``depthopt.core.numbers``."""
+
+    def check(param: typer.CallbackParam, value: Any) -> Any:
+        name = f"--{(param.name or '').replace('_', '-')}"
+        return value if value is None else numbers.require(kind, name, value)
+
+    return check
+
+
 RecipeArgument = Annotated[Path, typer.Argument(help="The recipe, a YAML file (see recipes/).")]
 Overrides = Annotated[
     list[str] | None,
@@ -51,6 +62,20 @@ InputSizeOption = Annotated[
     str, typer.Option(help="Channels, height and width, for a model's name.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+ThreadsOption = Annotated[
+    int, typer.Option(help="Intra-operator threads.", callback=within(numbers.Threads))
+]
+BatchOption = Annotated[
+    int, typer.Option(help="Images per inference.", callback=within(numbers.Batch))
+]
+BudgetOption = Annotated[
+    float | None,
+    typer.Option(help="Show the plan at this latency.", callback=within(numbers.Milliseconds)),
+]
+SpeedupOption = Annotated[
+    float | None,
+    typer.Option(help="Show the plan at this speed-up.", callback=within(numbers.Finite)),
+]
 
 
 def walk(recipe: Path, overrides: list[str] | None, run_dir: Path | None, until: str) -> "Context":
@@ -96,16 +121,6 @@ def input_size_of(text: str) -> InputSize:
         return fitting((channels, height, width))
     except ValueError as error:
         raise UsageError(f"input size: {error}") from None
-
-
-def within(kind: Any) -> Callable[[typer.CallbackParam, Any], Any]:
-    """What checks an option's value by one of the kinds of ``depthopt.core.numbers``."""
-
-    def check(param: typer.CallbackParam, value: Any) -> Any:
-        name = f"--{(param.name or '').replace('_', '-')}"
-        return value if value is None else numbers.require(kind, name, value)
-
-    return check
 
 
 def require_own(model: str, overrides: list[str] | None, run_dir: Path | None) -> None:

@@ -12,8 +12,10 @@ import typer
 
 from depthopt.cli.options import (
     AsJson,
+    BatchOption,
     Overrides,
     RunDir,
+    ThreadsOption,
     console,
     err,
     input_size_of,
@@ -56,12 +58,8 @@ def profile(
         list[str] | None,
         typer.Option(help="How TensorRT builds, such as workspace_mib=512.", show_default=False),
     ] = None,
-    threads: Annotated[
-        int, typer.Option(help="Intra-operator threads.", callback=within(numbers.Threads))
-    ] = 1,
-    batch: Annotated[
-        int, typer.Option(help="Images per inference.", callback=within(numbers.Batch))
-    ] = 1,
+    threads: ThreadsOption = 1,
+    batch: BatchOption = 1,
     kinds: Annotated[str, typer.Option(help="Candidate kinds.")] = "drop,fit,merge",
     kernel_sizes: Annotated[str, typer.Option(help="Kernels that fit tries.")] = "1,3,5",
     max_length: Annotated[
@@ -80,7 +78,7 @@ def profile(
         int,
         typer.Option(
             help="Build and time so many random plans, and compare.",
-            callback=within(numbers.CountOrNone),
+            callback=within(numbers.CountOrZero),
         ),
     ] = 0,
     seed: Annotated[

@@ -5,9 +5,17 @@ from typing import Annotated
 
 import typer
 
-from depthopt.cli.options import AsJson, Overrides, RecipeArgument, RunDir, console, walk, within
+from depthopt.cli.options import (
+    AsJson,
+    BudgetOption,
+    Overrides,
+    RecipeArgument,
+    RunDir,
+    SpeedupOption,
+    console,
+    walk,
+)
 from depthopt.cli.show import show_frontier, show_plan
-from depthopt.core import numbers
 from depthopt.core.artefacts import save_json, to_json
 
 
@@ -15,14 +23,8 @@ def solve(
     recipe: RecipeArgument,
     overrides: Overrides = None,
     run_dir: RunDir = None,
-    budget_ms: Annotated[
-        float | None,
-        typer.Option(help="Show the plan at this latency.", callback=within(numbers.Milliseconds)),
-    ] = None,
-    speedup: Annotated[
-        float | None,
-        typer.Option(help="Show the plan at this speed-up.", callback=within(numbers.Finite)),
-    ] = None,
+    budget_ms: BudgetOption = None,
+    speedup: SpeedupOption = None,
     csv: Annotated[
         Path | None, typer.Option(help="Write the whole frontier to this CSV file.")
     ] = None,

@@ -43,7 +43,8 @@ def import_(
         int | None, typer.Option(help="Images per inference.", callback=within(numbers.Batch))
     ] = None,
     threads: Annotated[
-        int, typer.Option(help="Threads; 0 on accelerators.", callback=within(numbers.Workers))
+        int,
+        typer.Option(help="Threads; 0 on accelerators.", callback=within(numbers.ThreadsOrZero)),
     ] = 0,
     original_ms: Annotated[
         float | None,

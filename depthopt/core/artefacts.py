@@ -37,7 +37,7 @@ def save_json(value: object, path: Path, *, made_from: str | None = None) -> Non
     """
     head = _head(value) if made_from is None else _head(value) | {_MADE_FROM: made_from}
     body = to_plain(value)
-    digest = digests.of_json(json.loads(_lines(head | body)))
+    digest = digests.of_json(head | body)
     write_text(path, _lines(head | {digests.KEY: digest} | body) + "\n")
 
 
@@ -101,7 +101,8 @@ def load_json(kind: type[T], path: Path, *, made_from: Container[str] | None = N
         raise ArtefactError(f"{path} {changed}")
     if changed is None:
         digests.tell_of_none(path)
-    if made_from is not None and own not in made_from and (own, changed) != (None, None):
+    of_an_earlier_version = own is None and changed is None
+    if made_from is not None and own not in made_from and not of_an_earlier_version:
         raise ArtefactError(f"{path} is not of this run, or was made from something else")
     return value
 

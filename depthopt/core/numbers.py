@@ -46,7 +46,7 @@ Milliseconds = Annotated[Finite, Ge(0), Le(limits.MILLISECONDS)]
 
 PositiveMilliseconds = Annotated[Finite, Gt(0), Le(limits.MILLISECONDS)]
 Seconds = Annotated[Finite, Gt(0), Le(limits.SECONDS)]
-SecondsOrNone = Annotated[Finite, Ge(0), Le(limits.SECONDS)]
+SecondsOrZero = Annotated[Finite, Ge(0), Le(limits.SECONDS)]
 
 Whole = Annotated[int, BeforeValidator(_no_boolean)]
 """Any whole number."""
@@ -54,15 +54,19 @@ Whole = Annotated[int, BeforeValidator(_no_boolean)]
 Count = Annotated[Whole, Gt(0), Le(limits.COUNT)]
 """At least one."""
 
-CountOrNone = Annotated[Whole, Ge(0), Le(limits.COUNT)]
-"""How many of what there need not be."""
+CountOrZero = Annotated[Whole, Ge(0), Le(limits.COUNT)]
+"""How many of what there may be none of."""
 
 Batch = Annotated[Whole, Gt(0), Le(limits.BATCH)]
 Threads = Annotated[Whole, Gt(0), Le(limits.THREADS)]
-Workers = Annotated[Whole, Ge(0), Le(limits.THREADS)]
+ThreadsOrZero = Annotated[Whole, Ge(0), Le(limits.THREADS)]
 Size = Annotated[Whole, Gt(0), Le(limits.SIZE)]
 Position = Annotated[Whole, Ge(0), Le(limits.POSITION)]
 Bytes = Annotated[Whole, Ge(0), Le(limits.BYTES)]
+
+Parameters = Bytes
+"""How many weights a network has, which is bounded by what memory could hold."""
+
 Seed = Annotated[Whole, Ge(0), Le(limits.SEED)]
 
 NATURAL = rf"[1-9][0-9]{{0,{limits.DIGITS - 1}}}"

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from depthopt.core import limits
-from depthopt.core.clipped import clipped
+from depthopt.core.clipped import clipped, one_line
 
 
 def read_bytes(path: Path, most: int) -> bytes:
@@ -80,7 +80,7 @@ def parse_yaml(text: str) -> Any:
     except RecursionError:
         raise _Refused(_TOO_DEEP) from None
     except yaml.YAMLError as error:
-        raise ValueError(" ".join(str(error).split())) from None
+        raise ValueError(one_line(error)) from None
     except (ValueError, TypeError, LookupError, ArithmeticError, AttributeError) as error:
         # Constructors of dates, numbers and the like raise whatever their code comes to.
         raise ValueError(f"a value is none of its type: {error}") from None

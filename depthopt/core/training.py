@@ -38,5 +38,5 @@ class TrainResult:
     """
 
     history: tuple[EpochRecord, ...]
-    steps: numbers.CountOrNone
+    steps: numbers.CountOrZero
     metric: Metric

@@ -2,19 +2,14 @@
 
 import contextlib
 import errno
-import functools
 import os
 import re
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Concatenate, ParamSpec, TypeVar
 
 from depthopt.core.clipped import printable
 from depthopt.errors import UsageError, WriteFailed
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 _AGAIN = "start the same command again"
 _ELSEWHERE = "choose another place, or another user"
@@ -56,18 +51,6 @@ def writing(path: Path) -> Iterator[None]:
         raise WriteFailed(f"{path} could not be written: {reason}; {remedy}") from error
 
 
-def naming_its_file(write: Callable[Concatenate[Path, P], T]) -> Callable[Concatenate[Path, P], T]:
-    """A function that writes its first argument, with ``writing`` around it."""
-
-    @functools.wraps(write)
-    def named(path: Path, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        with writing(path):
-            return write(path, *args, **kwargs)
-
-    return named
-
-
-@naming_its_file
 def write_bytes(path: Path, content: bytes) -> None:
     """Write ``content`` so that ``path`` holds either all of it or what it held before.
 
@@ -78,8 +61,13 @@ def write_bytes(path: Path, content: bytes) -> None:
         UsageError: ``path`` is a folder.
         WriteFailed: the system refuses; the message names ``path`` and what to do.
     """
-    if path.is_dir():
-        raise UsageError(f"{path} is a folder; name a file in it")
+    with writing(path):
+        if path.is_dir():
+            raise UsageError(f"{path} is a folder; name a file in it")
+        _write(path, content)
+
+
+def _write(path: Path, content: bytes) -> None:
     if _is_stream(path):
         own = _OWN.get(str(path))
         with path.open("ab") if own is None else os.fdopen(os.dup(own), "wb") as file:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from depthopt.core import limits
+from depthopt.core.clipped import one_line
 from depthopt.core.reading import read_bytes
 from depthopt.data.decode import Decoded, decode, in_mode, opened, told_as_damaged
 from depthopt.data.images import StoredImage
@@ -69,8 +70,7 @@ def index_hugging_face(name: str, cache: Path | None) -> Index:
         else:
             parts = datasets.load_dataset(name, cache_dir=cache and str(cache))
     except Exception as error:  # its exceptions share no base but this one
-        message = " ".join(str(error).split())
-        raise DataError(f"hfds/{name} cannot be loaded: {message}") from None
+        raise DataError(f"hfds/{name} cannot be loaded: {one_line(error)}") from None
     images: dict[str, list[tuple[int, StoredImage]]] = {}
     classes: tuple[str, ...] = ()
     for split, names in _SPLITS.items():

@@ -6,12 +6,12 @@ from pathlib import Path
 
 from depthopt.core.inputs import InputSize
 from depthopt.core.numbers import (
-    CountOrNone,
+    CountOrZero,
     Finite,
     Positive,
     Seed,
     ShareAboveZero,
-    Workers,
+    ThreadsOrZero,
     require,
 )
 from depthopt.core.progress import Progress, silent
@@ -84,10 +84,10 @@ def load_dataset(
         DataError: the data set is unknown, missing, empty or damaged, its classes differ
             between splits, or it has too few images.
     """
-    require(CountOrNone, "calibration_images", calibration_images)
+    require(CountOrZero, "calibration_images", calibration_images)
     require(Seed, "seed", seed)
     require(ShareAboveZero, "crop_pct", crop_pct)
-    require(Workers, "workers", workers)
+    require(ThreadsOrZero, "workers", workers)
     require(Interpolation, "interpolation", interpolation)
     for each, kind, values in (("mean", Finite, mean), ("std", Positive, std)):
         for value in values or ():

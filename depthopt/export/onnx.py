@@ -17,6 +17,7 @@ import torch
 from onnx import version_converter
 from torch import Tensor, nn
 
+from depthopt.core.clipped import one_line
 from depthopt.core.inputs import Inputs, called, count, first, whole_batches
 from depthopt.core.numbers import Batch, Count, require
 from depthopt.core.writing import write_bytes
@@ -160,8 +161,9 @@ def load_onnx(path: Path) -> onnx.ModelProto:
     except FileNotFoundError:
         raise ArtefactError(f"{path} does not exist") from None
     except Exception as error:  # protobuf's exceptions share no base but this one
-        reason = " ".join(str(error).split())
-        raise ArtefactError(f"{path} is no whole ONNX file ({reason}); export it anew") from None
+        raise ArtefactError(
+            f"{path} is no whole ONNX file ({one_line(error)}); export it anew"
+        ) from None
     check_noted(path)
     return model
 

@@ -5,13 +5,13 @@ from pathlib import Path
 
 from torch import nn
 
+from depthopt.core.clipped import one_line
 from depthopt.core.inputs import Inputs, called, count
 from depthopt.core.writing import write_bytes
 from depthopt.errors import CheckFailed, ModelError
 from depthopt.export.noted import note_again
 from depthopt.export.onnx import TOLERANCE, load_onnx, onnx_difference
 from depthopt.graph.verify import evaluating, typed_like
-from depthopt.runtimes.base import one_line
 from depthopt.runtimes.registry import get_runtime
 
 

@@ -10,12 +10,13 @@ from pathlib import Path
 import onnx
 from onnxruntime import quantization as ort_quantization
 
+from depthopt.core.clipped import one_line
 from depthopt.core.inputs import Inputs
 from depthopt.core.writing import write_bytes
 from depthopt.errors import DataError, ModelError
 from depthopt.export.noted import note_again
 from depthopt.export.onnx import load_onnx
-from depthopt.runtimes.base import Array, one_line
+from depthopt.runtimes.base import Array
 from depthopt.runtimes.registry import get_runtime
 
 

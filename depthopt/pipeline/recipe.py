@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from annotated_types import Gt, MinLen
+from annotated_types import MinLen
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -107,7 +107,7 @@ class DataSection(_Section):
     crop_pct: numbers.ShareAboveZero = Field(
         1.0, description="share of a resized image's side that evaluation keeps"
     )
-    workers: numbers.Workers = Field(2, description="processes that decode images")
+    workers: numbers.ThreadsOrZero = Field(2, description="processes that decode images")
     check: bool = Field(True, description="decode every image once before work begins")
     damaged: Literal["fail", "skip"] = Field(
         "fail", description="what to do about an image that cannot be read"
@@ -165,7 +165,7 @@ class ImportanceSection(_Section):
     train_images: numbers.Count | None = Field(
         None, description="training images that finetune trains on; all of them if left out"
     )
-    workers: Annotated[numbers.Workers, Gt(0)] | None = Field(
+    workers: numbers.Threads | None = Field(
         None,
         description="processes of one core to spread the work over; none works in this process",
     )
@@ -198,7 +198,7 @@ class BudgetSection(_Section):
 class TrialsSection(_Section):
     """Whether a few plans are finetuned a little before one is picked."""
 
-    steps: numbers.CountOrNone = Field(
+    steps: numbers.CountOrZero = Field(
         0,
         description="that each of a few plans of the asked speed-up is finetuned for; the "
         "one of least loss on held-out images is picked. 0 picks the plan of least cost",

@@ -21,9 +21,9 @@ class NetworkFigures:
 
     metric: float
     latency: LatencySummary
-    parameters: numbers.Bytes
-    convolutions: numbers.CountOrNone
-    activations: numbers.CountOrNone
+    parameters: numbers.Parameters
+    convolutions: numbers.CountOrZero
+    activations: numbers.CountOrZero
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class Result:
     original: NetworkFigures
     compressed: NetworkFigures
     untrained_metric: float
-    test_images: numbers.CountOrNone
+    test_images: numbers.CountOrZero
     speedup: numbers.Positive
     predicted_ms: numbers.PositiveMilliseconds
     predicted_speedup: numbers.Positive

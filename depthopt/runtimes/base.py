@@ -164,11 +164,6 @@ def random_inputs(session: Session, batch: int, seed: int = 0) -> dict[str, Arra
     return inputs
 
 
-def one_line(error: Exception) -> str:
-    """An exception's message without line breaks."""
-    return " ".join(str(error).split())
-
-
 def named(onnx_model: bytes | Path) -> str:
     """A model in a message: its file, if it has one."""
     return "the model" if isinstance(onnx_model, bytes) else str(onnx_model)

@@ -15,6 +15,7 @@ import torch.nn.functional as F  # noqa: N812 - its usual name
 from onnx import numpy_helper
 from torch import Tensor, fx, nn
 
+from depthopt.core.clipped import one_line
 from depthopt.errors import ModelError
 from depthopt.runtimes.onnx_inputs import input_shapes
 
@@ -39,8 +40,7 @@ def onnx_to_torch(onnx_model: bytes | Path) -> fx.GraphModule:
     except ModelError:
         raise
     except Exception as error:  # a node with other inputs or attributes than its operator's
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise ModelError(f"it is damaged: {reason}") from error
+        raise ModelError(f"it is damaged: {one_line(error)}") from error
 
 
 def _converted_graph(proto: onnx.ModelProto) -> fx.GraphModule:

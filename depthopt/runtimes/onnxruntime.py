@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 
+from depthopt.core.clipped import one_line
 from depthopt.errors import ModelError, RuntimeUnavailable
-from depthopt.runtimes.base import Array, LayerTime, named, one_line, processor_conditions
+from depthopt.runtimes.base import Array, LayerTime, named, processor_conditions
 from depthopt.tables.latency import MeasurementConditions
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from depthopt.core.clipped import one_line
 from depthopt.core.offline import openvino_silent
 from depthopt.errors import ModelError, RuntimeUnavailable
 from depthopt.runtimes.base import (
@@ -13,7 +14,6 @@ from depthopt.runtimes.base import (
     LayerTime,
     check_inputs,
     named,
-    one_line,
     processor_conditions,
 )
 from depthopt.tables.latency import MeasurementConditions

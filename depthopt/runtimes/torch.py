@@ -13,13 +13,13 @@ import torch
 from torch import Tensor, fx
 from torch.profiler import ProfilerActivity, profile, record_function
 
+from depthopt.core.clipped import one_line
 from depthopt.errors import ModelError, RuntimeUnavailable
 from depthopt.runtimes.base import (
     Array,
     LayerTime,
     check_inputs,
     named,
-    one_line,
     processor_conditions,
 )
 from depthopt.runtimes.onnx_inputs import input_dtypes, input_shapes

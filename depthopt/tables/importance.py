@@ -43,7 +43,7 @@ class ImportanceTable:
 
     model: str
     estimator: str
-    images: numbers.CountOrNone = 0
+    images: numbers.CountOrZero = 0
     entries: dict[Candidate, Importance] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

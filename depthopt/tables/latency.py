@@ -131,7 +131,7 @@ class LatencySummary:
     median_ms: numbers.Milliseconds
     q1_ms: numbers.Milliseconds
     q3_ms: numbers.Milliseconds
-    count: numbers.CountOrNone
+    count: numbers.CountOrZero
     settled: bool | None = None
 
     def scaled(self, factor: float) -> "LatencySummary":
@@ -162,7 +162,7 @@ class MeasurementConditions:
     device: str
     runtime: str
     runtime_version: str
-    threads: numbers.Workers | None
+    threads: numbers.ThreadsOrZero | None
     dtype: str
     batch: numbers.Batch
     date: str = ""

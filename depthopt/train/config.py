@@ -84,7 +84,7 @@ class TrainConfig:
     evaluate_epochs: bool = False
     target_metric: numbers.Finite | None = None
     seed: numbers.Seed = 0
-    checkpoint_every_s: numbers.SecondsOrNone = 30.0
+    checkpoint_every_s: numbers.SecondsOrZero = 30.0
     trackers: tuple[str, ...] = ()
 
 

@@ -17,6 +17,7 @@ from timm.utils.model_ema import ModelEmaV3
 from torch import Tensor, nn
 
 from depthopt.core import digests
+from depthopt.core.clipped import one_line
 from depthopt.core.inputs import InputSpec
 from depthopt.core.training import EpochRecord
 from depthopt.core.writing import write_bytes
@@ -125,7 +126,9 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         tensors: dict[str, Tensor] = load(content)
         head = dict(json.loads(digests.metadata(content)[_HEAD]))
     except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:
-        raise ArtefactError(f"{path} is no whole checkpoint ({error}); {_INSTEAD}") from None
+        raise ArtefactError(
+            f"{path} is no whole checkpoint ({one_line(error)}); {_INSTEAD}"
+        ) from None
     digests.check_tensors(content, path, own=True, instead=_INSTEAD)
     return head, tensors
 
@@ -146,8 +149,9 @@ def load_state(state: TrainState, path: Path, digest: str) -> None:
     try:
         _put_back(state, head, tensors)
     except (KeyError, ValueError, TypeError, RuntimeError, IndexError) as error:
-        reason = " ".join(str(error).split())
-        raise ArtefactError(f"{path} is no whole checkpoint ({reason}); {_INSTEAD}") from None
+        raise ArtefactError(
+            f"{path} is no whole checkpoint ({one_line(error)}); {_INSTEAD}"
+        ) from None
 
 
 def _put_back(state: TrainState, head: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:

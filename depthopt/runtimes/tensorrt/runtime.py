@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from depthopt.core.clipped import one_line
 from depthopt.core.writing import write_bytes
 from depthopt.errors import ArtefactError, ModelError, RuntimeUnavailable
-from depthopt.runtimes.base import Array, LayerTime, named, one_line, processor_conditions
+from depthopt.runtimes.base import Array, LayerTime, named, processor_conditions
 from depthopt.runtimes.tensorrt import origin
 from depthopt.runtimes.tensorrt.layers import layer_times
 from depthopt.runtimes.tensorrt.network import Network, key, read

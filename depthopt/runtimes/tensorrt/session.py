@@ -12,8 +12,9 @@ import tensorrt as trt
 import torch
 from torch import Tensor
 
+from depthopt.core.clipped import one_line
 from depthopt.errors import ModelError
-from depthopt.runtimes.base import Array, check_inputs, one_line
+from depthopt.runtimes.base import Array, check_inputs
 from depthopt.runtimes.tensorrt.network import Shapes
 from depthopt.runtimes.tensorrt.profiler import Reports
 
