@@ -6,6 +6,7 @@ from torch import nn
 
 from depthopt.core.clipped import clipped, one_line
 from depthopt.core.inputs import InputSize
+from depthopt.data.dataset import Preprocessing
 from depthopt.errors import DepthoptError, ModelError
 from depthopt.models.source import Argument, ModelSource
 from depthopt.plugins import Plugins
@@ -66,6 +67,12 @@ def trained_for(name: str) -> int | None:
     """How many outputs a network's trained weights are for; None where there are none."""
     source, own = _split(name)
     return source.trained_for(own)
+
+
+def preprocessing_of(name: str) -> Preprocessing | None:
+    """What a network's trained weights expect of images; None where its source does not say."""
+    source, own = _split(name)
+    return source.preprocessing(own)
 
 
 def source_of(name: str) -> str:
