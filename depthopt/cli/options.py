@@ -41,6 +41,15 @@ def within(kind: Any) -> Callable[[typer.CallbackParam, Any], Any]:
     return check
 
 
+def is_share(param: typer.CallbackParam, value: str) -> str:
+    """The text of a share, such as ``3%`` or ``0.03``, if ``numbers.fraction`` reads it."""
+    try:
+        numbers.fraction(value)
+    except ValueError as error:
+        raise UsageError(f"--{(param.name or '').replace('_', '-')} {error}") from None
+    return value
+
+
 RecipeArgument = Annotated[Path, typer.Argument(help="The recipe, a YAML file (see recipes/).")]
 Overrides = Annotated[
     list[str] | None,

@@ -10,6 +10,7 @@ from pydantic_core import CoreSchema
 
 from depthopt.core import numbers
 from depthopt.core.chain import Chain
+from depthopt.core.counted import counted
 from depthopt.core.inputs import InputSize, parse_size, size_text
 from depthopt.core.operators import Activation, Convolution, Operator, parse_operator
 from depthopt.core.shapes import Pair
@@ -167,6 +168,13 @@ class MeasurementConditions:
     batch: numbers.Batch
     date: str = ""
     clock_mhz: numbers.NonNegative | None = None
+
+    @property
+    def text(self) -> str:
+        """All that is compared, in one line, such as ``..., float32, batch 1, 1 thread``."""
+        threads = "" if not self.threads else f", {counted(self.threads, 'thread')}"
+        runtime = f"{self.runtime} {self.runtime_version}"
+        return f"{self.device}, {runtime}, {self.dtype}, batch {self.batch}{threads}"
 
     def unlike(self, other: "MeasurementConditions") -> str | None:
         """The differences that forbid a comparison, for a message; None if alike."""
