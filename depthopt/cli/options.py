@@ -87,14 +87,27 @@ SpeedupOption = Annotated[
 ]
 
 
-def walk(recipe: Path, overrides: list[str] | None, run_dir: Path | None, until: str) -> "Context":
+def walk(
+    recipe: Path,
+    overrides: list[str] | None,
+    run_dir: Path | None,
+    until: str,
+    *,
+    start_from: Path | None = None,
+) -> "Context":
     """Carry out a recipe's stages up to ``until``, as far as they are not done."""
     from depthopt.pipeline.recipe import load_recipe  # noqa: PLC0415 - torch takes seconds
     from depthopt.pipeline.run import run  # noqa: PLC0415 - as above
 
     loaded = load_recipe(recipe, overrides or [])
     with ConsoleReporter(err) as reporter:
-        return run(loaded, run_dir or Path("runs") / recipe.stem, until=until, reporter=reporter)
+        return run(
+            loaded,
+            run_dir or Path("runs") / recipe.stem,
+            until=until,
+            reporter=reporter,
+            start_from=start_from,
+        )
 
 
 def chain_of(model: str, input_size: InputSize) -> "Chain":
