@@ -8,7 +8,7 @@ https://onnxruntime.ai/docs/performance/model-optimizations/graph-optimizations.
 """
 
 import re
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -77,7 +77,6 @@ class _Names:
     def __init__(self, given: ModelProto, optimised: ModelProto) -> None:
         self._nodes = list(given.graph.node)
         every = list(_nodes(given.graph))
-        self._named = Counter(node.name for node in every)
         self._by_name = {node.name: node for node in every if node.name}
         self._giving = {output: node for node in every for output in node.output if output}
         self._readers: dict[str, list[NodeProto]] = defaultdict(list)
@@ -136,9 +135,7 @@ class _Names:
 
     def _label(self, node: NodeProto) -> str:
         """A node's name; without one of its own, its output's."""
-        if node.name and self._named[node.name] == 1:
-            return node.name
-        return next((output for output in node.output if output), node.op_type)
+        return node.name or next((output for output in node.output if output), node.op_type)
 
 
 def _nodes(graph: GraphProto) -> Iterator[NodeProto]:
