@@ -58,6 +58,8 @@ def share(source: Path, folder: RunFolder, recipe: Recipe) -> tuple[str, ...]:
                 break
             if not folder.is_done(stage.name, made_from, stage.outputs):
                 _copy(other, folder, tuple(other.manifest.stages[stage.name].outputs))
+                if stage.checkpoint is not None:
+                    folder.file(stage.checkpoint).unlink(missing_ok=True)
                 folder.take_over(other, stage.name)
                 found.append(stage.name)
         _take_latencies(other, folder)

@@ -3,6 +3,9 @@
 import pytest
 import torch
 
+from depthopt.check.check import CheckReport, Network
+from depthopt.check.figures import Tolerances
+from depthopt.check.verdict import Verdict
 from depthopt.core.artefacts import load_json
 from depthopt.core.candidate import Candidate
 from depthopt.core.counted import counted
@@ -55,6 +58,10 @@ SHOWN = {
     "LatencySummary: 0.5 ms (0.4 to 0.6, 1 measurement)": LatencySummary(0.5, 0.4, 0.6, 1),
     "ImportanceTable of net: 7 candidates by regression on 64 images": IMPORTANCE,
     "Importance: cost 0.5, loss increase -0.1": Importance(0.5, loss_increase=-0.1),
+    "CheckReport of new.onnx against old.onnx: pass": CheckReport(
+        "pass", Network("old.onnx", "0"), Network("new.onnx", "1"), CONDITIONS, Tolerances(),
+        Verdict("pass", "not slower"),
+    ),
     "TrainResult: 1 epoch, 12 steps, accuracy 94.00 %": TrainResult((EPOCH,), 12, ACCURACY),
     "Trials: 2 plans, 1 tried": Trials(
         (Trial(0.0, PLAN, 2.1), Trial(0.1, PLAN, 2.1, loss=0.3)), ACCURACY

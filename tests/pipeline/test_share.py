@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from depthopt.cli.main import main
 from depthopt.core.artefacts import load_json
 from depthopt.errors import UsageError
 from depthopt.pipeline.folder import RunFolder
@@ -71,3 +72,19 @@ def test_readers_share_a_folder_and_write_nothing(tmp_path: Path) -> None:
     with reading(tmp_path), reading(tmp_path):
         pass
     assert (tmp_path / ".lock").read_text() == "of a process that was killed"
+
+
+def test_the_command_takes_over_and_refuses_in_one_line(
+    recipe: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    new = tmp_path / "new"
+    words = ("depthopt", "run", recipe, "--from", tmp_path / "nowhere", "--run-dir", new)
+    monkeypatch.setattr("sys.argv", [*map(str, words)])
+    with pytest.raises(SystemExit, match="2"):
+        main()
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said.endswith("nowhere is no folder of a run: no stage was begun in it")
+    assert not new.exists()
