@@ -5,8 +5,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from depthopt.cli.options import AsJson, BatchOption, ThreadsOption, console, err, within
+from depthopt.cli.options import (
+    AsJson,
+    BatchOption,
+    ThreadsOption,
+    console,
+    err,
+    is_share,
+    within,
+)
 from depthopt.cli.show_check import show_check, show_steps
+from depthopt.cli.sides import given, require_sides
 from depthopt.core import numbers
 from depthopt.core.artefacts import save_json, to_json
 from depthopt.core.clipped import printable
@@ -31,7 +40,9 @@ def check(
             show_default=False,
         ),
     ],
-    tolerance: Annotated[str, typer.Option(help="Accepted rise of the latency.")] = "5%",
+    tolerance: Annotated[
+        str, typer.Option(help="Accepted rise of the latency, as 5% or 0.05.", callback=is_share)
+    ] = "5%",
     against: Annotated[
         Path | None,
         typer.Option(
@@ -55,9 +66,15 @@ def check(
             show_default=False,
         ),
     ] = None,
-    size_tolerance: Annotated[str, typer.Option(help="Accepted rise of the file's size.")] = "5%",
-    parameters_tolerance: Annotated[str, typer.Option(help="Accepted rise of parameters.")] = "5%",
-    memory_tolerance: Annotated[str, typer.Option(help="Accepted rise of peak memory.")] = "15%",
+    size_tolerance: Annotated[
+        str, typer.Option(help="Accepted rise of the file's size.", callback=is_share)
+    ] = "5%",
+    parameters_tolerance: Annotated[
+        str, typer.Option(help="Accepted rise of parameters.", callback=is_share)
+    ] = "5%",
+    memory_tolerance: Annotated[
+        str, typer.Option(help="Accepted rise of peak memory.", callback=is_share)
+    ] = "15%",
     task: Annotated[str, typer.Option(help="What the networks are for.")] = "classification",
     metric_tolerance: Annotated[
         float,
@@ -106,17 +123,27 @@ def check(
     """
     if history_plot is not None and history is None:
         raise UsageError("--history-plot draws what --history FILE keeps; give both")
-    from depthopt.check.figures import Tolerances, fraction  # noqa: PLC0415 - torch takes seconds
+    options = {
+        "runtime": (runtime, "onnxruntime"),
+        "device": (device, "cpu"),
+        "dtype": (dtype, "float32"),
+        "threads": (threads, 1),
+        "batch": (batch, 1),
+        "data": (data, None),
+        "task": (task, "classification"),
+    }
+    require_sides(models, against, record, network, given(options))
+    from depthopt.check.figures import Tolerances  # noqa: PLC0415 - torch takes seconds
     from depthopt.check.history import read  # noqa: PLC0415 - as above
     from depthopt.check.judge import Judge  # noqa: PLC0415 - as above
     from depthopt.check.verdict import EXIT_CODES  # noqa: PLC0415 - as above
     from depthopt.runtimes.registry import get_runtime  # noqa: PLC0415 - as above
 
     tolerances = Tolerances(
-        latency=fraction(tolerance),
-        size=fraction(size_tolerance),
-        parameters=fraction(parameters_tolerance),
-        memory=fraction(memory_tolerance),
+        latency=numbers.fraction(tolerance),
+        size=numbers.fraction(size_tolerance),
+        parameters=numbers.fraction(parameters_tolerance),
+        memory=numbers.fraction(memory_tolerance),
         metric=metric_tolerance,
     )
     chosen = get_runtime(runtime, threads=threads, device=device, dtype=dtype)
@@ -173,8 +200,6 @@ def _checked(
             status.update(what)
 
         if against is not None:
-            if len(models) != 1:
-                raise UsageError("--against takes one network: depthopt check --against FILE MODEL")
             return check_against(
                 against,
                 models[0],
@@ -185,11 +210,6 @@ def _checked(
                 seconds=seconds,
                 judge=judge,
                 progress=progress,
-            )
-        if len(models) != 2 or network is not None:
-            raise UsageError(
-                "a check takes two networks, BASELINE and CURRENT, or --against FILE and one; "
-                "--network belongs to --against"
             )
         return check_both(
             models[0],

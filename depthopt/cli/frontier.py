@@ -98,7 +98,8 @@ def _mode(text: str) -> Mode:
     name, _, value = text.partition(":")
     modes: dict[str, Callable[[float], Mode]] = {"bucketed": Bucketed, "epsilon": Epsilon}
     try:
-        return modes[name](numbers.decimal(value))
+        share = name == "epsilon" and value.endswith("%")
+        return modes[name](numbers.fraction(value) if share else numbers.decimal(value))
     except (KeyError, ValueError):
         raise UsageError(
             f"mode {clipped(text)} is unknown; use exact, bucketed:MS or epsilon:E"

@@ -41,6 +41,15 @@ def within(kind: Any) -> Callable[[typer.CallbackParam, Any], Any]:
     return check
 
 
+def is_share(param: typer.CallbackParam, value: str) -> str:
+    """The text of a share, such as ``3%`` or ``0.03``, if ``numbers.fraction`` reads it."""
+    try:
+        numbers.fraction(value)
+    except ValueError as error:
+        raise UsageError(f"--{(param.name or '').replace('_', '-')} {error}") from None
+    return value
+
+
 RecipeArgument = Annotated[Path, typer.Argument(help="The recipe, a YAML file (see recipes/).")]
 Overrides = Annotated[
     list[str] | None,
@@ -78,14 +87,27 @@ SpeedupOption = Annotated[
 ]
 
 
-def walk(recipe: Path, overrides: list[str] | None, run_dir: Path | None, until: str) -> "Context":
+def walk(
+    recipe: Path,
+    overrides: list[str] | None,
+    run_dir: Path | None,
+    until: str,
+    *,
+    start_from: Path | None = None,
+) -> "Context":
     """Carry out a recipe's stages up to ``until``, as far as they are not done."""
     from depthopt.pipeline.recipe import load_recipe  # noqa: PLC0415 - torch takes seconds
     from depthopt.pipeline.run import run  # noqa: PLC0415 - as above
 
     loaded = load_recipe(recipe, overrides or [])
     with ConsoleReporter(err) as reporter:
-        return run(loaded, run_dir or Path("runs") / recipe.stem, until=until, reporter=reporter)
+        return run(
+            loaded,
+            run_dir or Path("runs") / recipe.stem,
+            until=until,
+            reporter=reporter,
+            start_from=start_from,
+        )
 
 
 def chain_of(model: str, input_size: InputSize) -> "Chain":

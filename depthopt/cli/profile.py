@@ -29,6 +29,7 @@ from depthopt.cli.show import show_layers, show_validation
 from depthopt.core import numbers
 from depthopt.core.artefacts import save_json, to_plain
 from depthopt.core.clipped import clipped
+from depthopt.core.counted import counted
 from depthopt.core.inputs import InputSize
 from depthopt.core.writing import write_bytes
 from depthopt.errors import TableError, UsageError
@@ -143,7 +144,8 @@ def profile(
     if validation is not None:
         show_validation(console, validation)
     total = table.networks[job.key].total
-    print(f"{path}: {len(table.entries)} entries; {job.key} takes {total.median_ms:.3f} ms")
+    entries = counted(len(table.entries), "entry", "entries")
+    print(f"{path}: {entries}; {job.key} takes {total.median_ms:.3f} ms")
 
 
 class _Job:

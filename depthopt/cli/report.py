@@ -125,7 +125,8 @@ def _show_frontier(run: "RunArtefacts") -> None:
     if found is not None:
         if found.picked is not None:
             _table(facts.SEGMENT_HEADINGS, facts.segment_rows(found, found.picked))
-        _say(f"another plan: {'MS'.join(found.command)}")
+        command = "MS".join(found.command)
+        console.print(f"another plan: {command}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _show_comparison(comparison: "Comparison") -> None:

@@ -15,6 +15,15 @@ def run(
     recipe: RecipeArgument,
     overrides: Overrides = None,
     run_dir: RunDir = None,
+    start_from: Annotated[
+        Path | None,
+        typer.Option(
+            "--from",
+            help="Folder of another run, of which what still holds is copied first: the original's "
+            "weights, its chain, latencies and importances. It stays as it is.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: AsJson = False,
     dry_run: Annotated[
         bool,
@@ -34,7 +43,7 @@ def run(
     if dry_run:
         _dry_run(recipe, overrides or [], run_dir or Path("runs") / recipe.stem, as_json=as_json)
         return
-    context = walk(recipe, overrides, run_dir, "result")
+    context = walk(recipe, overrides, run_dir, "result", start_from=start_from)
     result = load_json(Result, context.path("result.json"))
     print(to_json(result)) if as_json else show_result(console, result)
 

@@ -8,7 +8,8 @@ from typing import Literal, Protocol, TypeVar
 import torch
 from torch import Tensor
 
-from depthopt.core.inputs import ImageSize, Inputs, InputSize
+from depthopt.core.counted import counted
+from depthopt.core.inputs import ImageSize, Inputs, InputSize, size_text
 
 T = TypeVar("T")
 
@@ -108,7 +109,7 @@ class Repeated(Collection[T]):
         return any(batch is own for own in self)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Dataset:
     """Examples in three disjoint splits.
 
@@ -128,6 +129,13 @@ class Dataset:
     train: Split
     calibration: Split
     test: Split
+
+    def __repr__(self) -> str:
+        splits = {"train": self.train, "calibration": self.calibration, "test": self.test}
+        counts = ", ".join(f"{len(split):,} {name}" for name, split in splits.items())
+        classes = f", {counted(len(self.class_names), 'class', 'classes')}"
+        size = size_text(self.input_size)
+        return f"Dataset {self.name} @{size}: {counts}{classes if self.class_names else ''}"
 
     @property
     def input_size(self) -> InputSize:

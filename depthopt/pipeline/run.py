@@ -1,6 +1,7 @@
 """Walking a recipe's stages in order, past those that are done."""
 
 import contextlib
+import logging
 import time
 from pathlib import Path
 
@@ -15,8 +16,11 @@ from depthopt.pipeline.lock import lock
 from depthopt.pipeline.processes import Processes
 from depthopt.pipeline.recipe import Recipe, recipe_yaml
 from depthopt.pipeline.result import Result
+from depthopt.pipeline.share import share
 from depthopt.pipeline.stages import STAGES, Stage
 from depthopt.train.state import check_state
+
+logger = logging.getLogger(__name__)
 
 STAGE_NAMES = tuple(stage.name for stage in STAGES)
 
@@ -38,7 +42,12 @@ class Silent:
 
 
 def run(
-    recipe: Recipe, folder: Path, *, until: str = "result", reporter: Reporter | None = None
+    recipe: Recipe,
+    folder: Path,
+    *,
+    until: str = "result",
+    reporter: Reporter | None = None,
+    start_from: Path | None = None,
 ) -> Context:
     """Carry a recipe out up to one stage, in a folder that remembers what is done.
 
@@ -52,12 +61,14 @@ def run(
         folder: of this run; made if it does not exist.
         until: the last stage to carry out.
         reporter: is told what happens.
+        start_from: another run's folder, of which what still holds is taken over first: the
+            original's weights, its chain, and the tables; it stays as it is.
 
     Returns:
         The run's context, whose properties read the artefacts.
 
     Raises:
-        UsageError: another run is at work in the folder.
+        UsageError: another run is at work in a folder, or ``start_from`` is none of a run.
         DepthoptError: whatever a stage could not do.
     """
     processes = Processes()
@@ -66,6 +77,11 @@ def run(
         if processes.is_main:
             for written in {(folder / name).parent for stage in STAGES for name in stage.outputs}:
                 remove_left_overs(written)
+            if start_from is not None:
+                taken = share(start_from, RunFolder(folder), recipe)
+                logger.info("taken over from %s: %s", start_from, ", ".join(taken) or "nothing")
+        if start_from is not None:
+            processes.wait()
         return _run(recipe, folder, until, reporter, processes)
 
 

@@ -115,7 +115,8 @@ class Explorer:
         replacements: what the plans' indices refer to.
         points: the plans.
         picked: which of them the run took; None where that is unknown.
-        command: makes a plan, but for its budget, which stands between the two parts.
+        command: makes a plan in a new run's folder, but for its budget, which stands between the
+            parts: at the end of the folder's name, and in the recipe.
     """
 
     original_ms: float
@@ -128,7 +129,7 @@ class Explorer:
     replacements: tuple[Replacement, ...]
     points: tuple[PlanPoint, ...]
     picked: int | None
-    command: tuple[str, str]
+    command: tuple[str, ...]
 
 
 def explorer(run: RunArtefacts) -> Explorer | None:
@@ -167,7 +168,8 @@ def explorer(run: RunArtefacts) -> Explorer | None:
         ),
         picked=_picked(frontier, run.plan),
         command=(
-            f"depthopt run {run.arguments} 'budget={{ms: ",
+            f"depthopt run {run.elsewhere}",
+            "ms 'budget={ms: ",
             f", measured: false}}'{untried}",
         ),
     )

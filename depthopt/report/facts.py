@@ -5,6 +5,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from depthopt.core.chain import Chain
+from depthopt.core.counted import counted
 from depthopt.core.plan import Frontier, Plan
 from depthopt.core.training import TrainResult
 from depthopt.kinds.registry import kind_of
@@ -156,7 +157,7 @@ def plan_sentence(plan: Plan, chain: Chain | None) -> str:
     return (
         f"the plan is predicted at {plan.latency_ms:.3f} of {plan.original_ms:.3f} ms "
         f"({plan.speedup:.2f}x) with importance cost {plan.cost:.4g}; it replaces {blocks}{of} "
-        f"blocks by {len(replaced)} segments: {what}."
+        f"blocks by {counted(len(replaced), 'segment')}: {what}."
     )
 
 
@@ -164,7 +165,7 @@ def frontier_sentence(frontier: Frontier, result: Result | None) -> str:
     """What the plot of the frontier shows."""
     fastest, slowest = frontier.points[0], frontier.points[-1]
     text = (
-        f"{len(frontier.points)} plans, from {fastest.latency_ms:.3f} ms "
+        f"{counted(len(frontier.points), 'plan')}, from {fastest.latency_ms:.3f} ms "
         f"({frontier.original_ms / fastest.latency_ms:.2f}x) at importance cost "
         f"{fastest.cost:.4g} to {slowest.latency_ms:.3f} ms at {slowest.cost:.4g}, all predicted."
     )
@@ -185,9 +186,9 @@ def importance_sentence(table: ImportanceTable) -> str:
         return "No candidate was scored yet."
     cheapest, dearest = min(costs, key=costs.__getitem__), max(costs, key=costs.__getitem__)
     return (
-        f"{len(costs)} candidates scored by {table.estimator} on {table.images} images. The "
-        f"cheapest is {cheapest}, {costs[cheapest]:.4g}; the dearest {dearest}, "
-        f"{costs[dearest]:.4g}."
+        f"{counted(len(costs), 'candidate')} scored by {table.estimator} on "
+        f"{counted(table.images, 'image')}. The cheapest is {cheapest}, {costs[cheapest]:.4g}; "
+        f"the dearest {dearest}, {costs[dearest]:.4g}."
     )
 
 
@@ -198,8 +199,8 @@ def training_sentence(training: TrainResult) -> str:
         return "The shallow network was not trained."
     seconds = sum(epoch.seconds for epoch in history)
     text = (
-        f"{len(history)} epochs, {training.steps} steps, {seconds:.0f} s: the loss went from "
-        f"{history[0].loss:.4g} to {history[-1].loss:.4g}"
+        f"{counted(len(history), 'epoch')}, {counted(training.steps, 'step')}, {seconds:.0f} s: "
+        f"the loss went from {history[0].loss:.4g} to {history[-1].loss:.4g}"
     )
     measured, metric = [e.metric for e in history if e.metric is not None], training.metric
     if not measured:
@@ -212,8 +213,8 @@ def training_sentence(training: TrainResult) -> str:
 def validation_sentence(validation: Validation) -> str:
     """How far predictions can be trusted."""
     return (
-        f"{len(validation.timings)} random plans of {validation.network}: the median absolute "
-        f"error of the predicted speed-up is {100 * validation.median_error:.1f} %."
+        f"{counted(len(validation.timings), 'random plan')} of {validation.network}: the median "
+        f"absolute error of the predicted speed-up is {100 * validation.median_error:.1f} %."
     )
 
 

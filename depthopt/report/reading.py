@@ -81,8 +81,21 @@ class RunArtefacts:
     @property
     def arguments(self) -> str:
         """What a shell command names the run by: its recipe and its folder."""
-        recipe = "RECIPE" if self.recipe is None else shlex.quote(str(self.path / "recipe.yaml"))
-        return f"{recipe} --run-dir {shlex.quote(str(self.path))}"
+        return f"{self._recipe} --run-dir {shlex.quote(str(self.path))}"
+
+    @property
+    def elsewhere(self) -> str:
+        """What a shell command names a new run by: this recipe, what it takes over, a folder.
+
+        The folder's name has yet to be ended, and differs from this one's then.
+        """
+        path = self.path if self.path.name not in {"", ".."} else self.path.resolve()
+        own = shlex.quote(str(path))
+        return f"{self._recipe} --from {own} --run-dir {own}-"
+
+    @property
+    def _recipe(self) -> str:
+        return "RECIPE" if self.recipe is None else shlex.quote(str(self.path / "recipe.yaml"))
 
     @property
     def original_ms(self) -> float | None:
