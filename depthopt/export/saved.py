@@ -21,7 +21,8 @@ from depthopt.graph.examples import batch_like
 from depthopt.graph.network import TracedNetwork
 from depthopt.graph.verify import difference, evaluating
 from depthopt.kinds.registry import KINDS
-from depthopt.models.registry import MODELS, create_model, model_arguments, source_of
+from depthopt.models.names import MODELS, source_of
+from depthopt.models.registry import create_model, model_arguments
 from depthopt.models.source import Argument
 from depthopt.models.weights import dtype_of_weights, load_weights, save_weights
 from depthopt.rewrite.options import Form
