@@ -115,9 +115,9 @@ def load_checkpoint(model: nn.Module, path: Path, *, name: str = "") -> Loaded:
 
 
 def _taken(found: _Found) -> str:
-    place = " in ".join(reversed(found.place)) or "all"
+    place = " of ".join(reversed(found.place))
     prefix = f", without the prefix {found.prefix}" if found.prefix else ""
-    return f"{place} of {len(found.tensors)} tensors{prefix}"
+    return f"{f'{place} of' if place else 'all'} {len(found.tensors)} tensors{prefix}"
 
 
 def _read(path: Path, numbers: int) -> _Found:
@@ -167,9 +167,10 @@ def _refuse_file(path: Path, said: str) -> NoReturn:
             f"{_SAVE}, or the part of a checkpoint that holds them"
         )
     told = shortened(" ".join(said.split()), limits.VALUE_CHARACTERS)
+    told = f" ({told})" if " " in told else ""  # else a byte's number or the like
     raise ArtefactError(
-        f"{path} is no whole checkpoint that torch.load(weights_only=True) reads ({told}); save "
-        f"it anew: {_SAVE}"
+        f"{path} is no whole checkpoint that torch.load(weights_only=True) reads{told}; save it "
+        f"anew: {_SAVE}"
     )
 
 

@@ -7,6 +7,7 @@ outputs than are asked for, its last linear layer is replaced.
 
 import inspect
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from depthopt.core.inputs import InputSize, image_size, parse_size, size_text
 from depthopt.errors import DepthoptError, ModelError
 from depthopt.models.head import with_outputs
 from depthopt.models.importing import folder_of, load_callable, refuse, running
-from depthopt.models.names import Code, callable_of
+from depthopt.models.names import Code, callable_of, require_allowed
 from depthopt.models.source import Argument, ModelSource
 
 INPUTS, OUTPUTS, PRETRAINED = "inputs", "outputs", "pretrained"
@@ -89,6 +90,27 @@ def given_arguments(input_size: InputSize, outputs: int | None) -> dict[str, Arg
     """What a network that is not made by name has as arguments: input size and outputs."""
     given: dict[str, Argument] = {INPUTS: size_text(input_size)}
     return given if outputs is None else {**given, OUTPUTS: outputs}
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A callable by its name, which is allowed to run.
+
+    Attributes:
+        name: such as ``my_model.py:build``.
+    """
+
+    name: str
+
+
+def callable_named(name: str, *, allow_code: bool) -> Named:
+    """What makes a network, by name.
+
+    Raises:
+        UsageError: it may not run.
+    """
+    require_allowed(name, allow_code=allow_code)
+    return Named(name)
 
 
 def create(name: str, arguments: Mapping[str, Argument]) -> nn.Module:

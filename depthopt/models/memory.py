@@ -6,14 +6,14 @@ goes on, and a saved network, can tell whether it is given the same again.
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import nn
 
 from depthopt.errors import ModelError
 from depthopt.graph.original import deepcopied, unwrapped
-from depthopt.models.code import fitted, given_arguments
+from depthopt.models.code import Named, create, fitted, given_arguments, made_by
 from depthopt.models.names import DIGEST_LETTERS
 from depthopt.models.source import Argument, ModelSource
 
@@ -52,6 +52,23 @@ def copy_of(model: nn.Module, arguments: Mapping[str, Argument]) -> nn.Module:
     for parameter in copied.parameters():
         parameter.requires_grad_(parameter.is_floating_point())
     return fitted(copied, arguments, type(model).__name__, "give one with as many outputs")
+
+
+Original = nn.Module | Named | Callable[..., nn.Module]
+"""A network that no file's word makes: itself, or what makes it."""
+
+
+def made_from(original: Original, arguments: Mapping[str, Argument]) -> nn.Module:
+    """The network, fresh or a copy, that gives as many outputs as the arguments ask for.
+
+    Raises:
+        ModelError: it cannot be made so.
+    """
+    if isinstance(original, nn.Module):
+        return copy_of(original, arguments)
+    if isinstance(original, Named):
+        return create(original.name, arguments)
+    return made_by(original, arguments)
 
 
 def _create(name: str, arguments: Mapping[str, Argument]) -> nn.Module:  # noqa: ARG001 - a source's

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 import timm
 import torch
 from torch import Tensor
-from torchvision import models
 
 from depthopt.models.timm import create_timm_model
 from depthopt.models.torchvision import create_torchvision_model
@@ -18,10 +17,19 @@ _COMMON = (
 )  # fmt: skip
 """Of timm."""
 
+_THEIRS = tuple(
+    f"torchvision:{name}"
+    for name in ("mobilenet_v2", "mobilenet_v3_large", "mobilenet_v3_small", "efficientnet_b0")
+)
+"""Of torchvision, where timm's of that kind have other names inside."""
+
 _ALIKE = 0.9
 """Share of names and shapes that two networks must have in common."""
 
-_MOST = 40
+_EQUAL = 0.99
+"""The share from which on no other is asked."""
+
+_MOST = 24
 """Networks that are compared."""
 
 
@@ -44,6 +52,8 @@ def nearest(tensors: Mapping[str, Tensor], name: str = "") -> str | None:
         share = len(shapes & known) / max(len(shapes | known), 1)
         if share > most:
             best, most = candidate, share
+        if most > _EQUAL:
+            break
     return best
 
 
@@ -61,10 +71,9 @@ def _candidates(name: str) -> Iterator[str]:
     """Names of networks, the expected one's family first, each once."""
     family = re.split(r"[\d_]", name.removeprefix("torchvision:"), maxsplit=1)[0]
     seen = dict.fromkeys(_COMMON)
-    theirs = [f"torchvision:{each}" for each in models.list_models(module=models)]
     if family and ":" not in family:
         near = [each for each in timm.list_models(f"{family}*") if len(each) < len(family) + 6]
-        seen = dict.fromkeys([*near[: _MOST // 3], *_COMMON])
+        seen = dict.fromkeys([*near[: _MOST // 4], *_COMMON])
+    yield from (_THEIRS if name.startswith("torchvision:") else ())
     yield from seen
-    common = ("resnet", "mobilenet", "efficientnet_b0", "vgg16_bn", "densenet121", "squeezenet")
-    yield from (each for each in theirs if each.partition(":")[2].startswith(common))
+    yield from (() if name.startswith("torchvision:") else _THEIRS)
