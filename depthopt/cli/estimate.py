@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from depthopt.cli.options import AsJson, Overrides, RecipeArgument, RunDir, walk, within
+from depthopt.cli.options import AllowCode, AsJson, Overrides, RecipeArgument, RunDir, walk, within
 from depthopt.core import numbers
 from depthopt.core.writing import write_bytes
 
@@ -15,6 +15,7 @@ def estimate(
     recipe: RecipeArgument,
     overrides: Overrides = None,
     run_dir: RunDir = None,
+    allow_code: AllowCode = False,
     plot: Annotated[
         Path | None,
         typer.Option(help="Draw cost over position and length (.svg).", show_default=False),
@@ -42,7 +43,7 @@ def estimate(
     where = {"importance.workers": workers, "importance.address": address}
     given = [f"{key}={value}" for key, value in where.items() if value is not None]
     overrides = [*(overrides or []), *given]
-    context = walk(recipe, overrides, run_dir, "estimate")
+    context = walk(recipe, overrides, run_dir, "estimate", allow_code=allow_code)
     if plot is not None:
         from depthopt.report.importance import importance_svg  # noqa: PLC0415 - matplotlib takes a second
 

@@ -6,14 +6,18 @@ from typing import Annotated
 import typer
 
 from depthopt.cli.options import (
+    AllowCode,
     AsJson,
+    CheckpointOption,
     InputSizeOption,
+    ModelArgument,
     Overrides,
     RunDir,
     chain_of,
     console,
     input_size_of,
     is_recipe,
+    require_no_checkpoint,
     require_own,
     walk,
 )
@@ -24,10 +28,12 @@ from depthopt.core.writing import write_bytes, write_text
 
 
 def extract(
-    model: Annotated[str, typer.Argument(help="A timm model's name, or a recipe (.yaml).")],
+    model: ModelArgument,
     overrides: Overrides = None,
     input_size: InputSizeOption = "3,224,224",
+    checkpoint: CheckpointOption = None,
     run_dir: RunDir = None,
+    allow_code: AllowCode = False,
     as_json: AsJson = False,
     dot: Annotated[
         Path | None, typer.Option(help="Draw the chain as a Graphviz file.", show_default=False)
@@ -42,10 +48,11 @@ def extract(
     skip in part. With a recipe, the stages up to this one are carried out in its run folder.
     """
     if is_recipe(model):
-        chain = walk(Path(model), overrides, run_dir, "extract").chain
+        require_no_checkpoint(checkpoint)
+        chain = walk(Path(model), overrides, run_dir, "extract", allow_code=allow_code).chain
     else:
         require_own(model, overrides, run_dir)
-        chain = chain_of(model, input_size_of(input_size))
+        chain = chain_of(model, input_size_of(input_size), checkpoint)
     _draw(chain, dot, svg)
     print(to_json(chain)) if as_json else _show_chain(chain)
 

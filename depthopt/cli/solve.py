@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from depthopt.cli.options import (
+    AllowCode,
     AsJson,
     BudgetOption,
     Overrides,
@@ -23,6 +24,7 @@ def solve(
     recipe: RecipeArgument,
     overrides: Overrides = None,
     run_dir: RunDir = None,
+    allow_code: AllowCode = False,
     budget_ms: BudgetOption = None,
     speedup: SpeedupOption = None,
     csv: Annotated[
@@ -37,7 +39,7 @@ def solve(
     picked by the recipe's budget; --budget-ms and --speedup show what another would give, without
     changing the run. Table files are solved by `depthopt frontier`.
     """
-    context = walk(recipe, overrides, run_dir, "solve")
+    context = walk(recipe, overrides, run_dir, "solve", allow_code=allow_code)
     plan, found = context.plan, context.frontier
     if budget_ms is not None or speedup is not None:
         plan = found.pick(budget_ms=budget_ms, speedup=speedup)

@@ -28,9 +28,11 @@ from depthopt.importance.estimate import estimate_workload
 from depthopt.kinds.candidates import candidates
 from depthopt.kinds.latency_keys import latency_keys
 from depthopt.latency.profile import profile_workload
+from depthopt.models.memory import copy_of
 from depthopt.models.registry import create_model, model_arguments
 from depthopt.pipeline.context import Context
 from depthopt.pipeline.folder import RunFolder
+from depthopt.pipeline.given import named
 from depthopt.pipeline.measure import result_workload
 from depthopt.pipeline.processes import Processes
 from depthopt.pipeline.recipe import Recipe
@@ -114,37 +116,47 @@ class Speed:
         return seconds, (work.memory_bytes + work.kept_images * self.step_bytes) / 1e9 or None
 
 
-def dry_run(recipe: Recipe, folder: Path, *, batch: int = 8) -> DryRun:
+def dry_run(
+    recipe: Recipe,
+    folder: Path,
+    *,
+    batch: int = 8,
+    allow_code: bool = False,
+    model: nn.Module | None = None,
+) -> DryRun:
     """Load everything that a recipe names, and estimate what each stage will take.
 
     Args:
         recipe: to look through.
         folder: of the run, which need not exist.
         batch: images that speeds are measured on.
+        allow_code: whether code may run that the recipe says makes the network.
+        model: the original in memory, as ``run`` takes it.
 
     Raises:
         DepthoptError: the network itself cannot be used.
     """
+    recipe = named(recipe, model)
     unchecked = recipe.model_copy(
         update={"data": recipe.data.model_copy(update={"check": False, "workers": 0})}
     )
-    run = Context(unchecked, RunFolder(folder), Silent(), Processes())
+    run = Context(unchecked, RunFolder(folder), Silent(), Processes(), allow_code, model)
     problems = _problems(run)
     images = {}
     with suppress(DepthoptError):
         images = {s: len(getattr(run.data, s)) for s in ("train", "calibration", "test")}
     outputs = run.task.width(run.data) if images else None
-    model = _untrained(run, outputs)
-    chain = extract(model, recipe.model.input_size, name=recipe.model.name)
+    original = _untrained(run, outputs)
+    chain = extract(original, recipe.model.input_size, name=recipe.network_name)
     found = candidates(chain, **dict(recipe.candidates))
     entries = None
     with suppress(DepthoptError):
         keys = {key for c in found for key in latency_keys(chain, c)}
         entries = len(starting_table(run).missing(keys))
-    speed = _measured(model, recipe.model.input_size, batch)
+    speed = _measured(original, recipe.model.input_size, batch)
     forecast = _Forecast(run, chain, found, images, entries, speed)
     return DryRun(
-        recipe.model.name,
+        recipe.network_name,
         images,
         outputs,
         len(chain.blocks),
@@ -168,7 +180,7 @@ def _problems(run: Context) -> tuple[str, ...]:
             check()
         except DepthoptError as error:
             found.append(str(error))
-    checkpoint = run.recipe.model.checkpoint
+    checkpoint = run.recipe.checkpoint
     if checkpoint is not None and not checkpoint.is_file():
         found.append(f"model.checkpoint {checkpoint} does not exist")
     return tuple(dict.fromkeys(found))
@@ -176,9 +188,11 @@ def _problems(run: Context) -> tuple[str, ...]:
 
 def _untrained(run: Context, outputs: int | None) -> nn.Module:
     """The original network; without data, of as many outputs as it is made with."""
-    section = run.recipe.model
-    own = model_arguments(section.name, section.input_size, outputs)
-    return create_model(section.name, {**own, **section.arguments})
+    name, section = run.recipe.network, run.recipe.model
+    arguments = {**model_arguments(name, section.input_size, outputs), **section.arguments}
+    if run.model is not None:
+        return copy_of(run.model, arguments)
+    return create_model(name, arguments, allow_code=run.allow_code)
 
 
 def _measured(model: nn.Module, size: InputSize, batch: int) -> Speed:

@@ -35,7 +35,7 @@ def measure(run: Context) -> Result:
         metrics[name] = evaluate(network, batches, task=run.task).metric
     original = fuse(trace(run.teacher, run.recipe.model.input_size))
     return Result(
-        model=run.recipe.model.name,
+        model=run.recipe.network_name,
         data=run.recipe.data.source,
         original=_figures(original, metrics["original"], latency["original"]),
         compressed=_figures(fused, metrics["fused"], latency["fused"]),

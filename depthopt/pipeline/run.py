@@ -5,12 +5,16 @@ import logging
 import time
 from pathlib import Path
 
+from torch import nn
+
 from depthopt.core import digests
 from depthopt.core.artefacts import load_json
 from depthopt.core.writing import remove_left_overs, write_bytes
 from depthopt.errors import ArtefactError
+from depthopt.models.names import require_allowed
 from depthopt.pipeline.context import Context, Reporter
 from depthopt.pipeline.folder import RunFolder
+from depthopt.pipeline.given import named, require_same
 from depthopt.pipeline.kept import say_left_out
 from depthopt.pipeline.lock import lock
 from depthopt.pipeline.processes import Processes
@@ -48,6 +52,8 @@ def run(
     until: str = "result",
     reporter: Reporter | None = None,
     start_from: Path | None = None,
+    allow_code: bool = False,
+    model: nn.Module | None = None,
 ) -> Context:
     """Carry a recipe out up to one stage, in a folder that remembers what is done.
 
@@ -63,14 +69,21 @@ def run(
         reporter: is told what happens.
         start_from: another run's folder, of which what still holds is taken over first: the
             original's weights, its chain, and the tables; it stays as it is.
+        allow_code: whether code may run that the recipe says makes the network.
+        model: the original in memory, trained; the recipe's name is then ``memory``, or what
+            ``memory_name`` calls it, and a run that goes on must be given the same.
 
     Returns:
         The run's context, whose properties read the artefacts.
 
     Raises:
-        UsageError: another run is at work in a folder, or ``start_from`` is none of a run.
+        UsageError: another run is at work in a folder; ``start_from`` is not a run's; code may not
+            run; or the network in memory is missing or another.
         DepthoptError: whatever a stage could not do.
     """
+    recipe = named(recipe, model)
+    require_allowed(recipe.network, allow_code=allow_code)
+    require_same(recipe, folder)
     processes = Processes()
     reporter = reporter if reporter and processes.is_main else Silent()
     with lock(folder) if processes.is_main else contextlib.nullcontext():
@@ -82,13 +95,12 @@ def run(
                 logger.info("taken over from %s: %s", start_from, ", ".join(taken) or "nothing")
         if start_from is not None:
             processes.wait()
-        return _run(recipe, folder, until, reporter, processes)
+        context = Context(recipe, RunFolder(folder), reporter, processes, allow_code, model)
+        return _run(context, until)
 
 
-def _run(
-    recipe: Recipe, folder: Path, until: str, reporter: Reporter, processes: Processes
-) -> Context:
-    context = Context(recipe, RunFolder(folder), reporter, processes)
+def _run(context: Context, until: str) -> Context:
+    recipe, reporter, processes = context.recipe, context.reporter, context.processes
     context.require_runtime()
     for stage in STAGES[: STAGE_NAMES.index(until) + 1]:
         with processes.together() if stage.shared else processes.main_first():
@@ -99,7 +111,7 @@ def _run(
             else:
                 _carry_out(stage, context, made_from)
             if stage is STAGES[0] and processes.is_main:  # its network and data are there
-                text = digests.signed(recipe_yaml(recipe))
+                text = digests.signed(recipe_yaml(recipe.moved_to(context.folder.path)))
                 write_bytes(context.path("recipe.yaml"), text.encode())
     return context
 
