@@ -7,6 +7,7 @@ from pathlib import Path
 from depthopt.core import digests
 from depthopt.core.artefacts import load_json
 from depthopt.core.writing import remove_left_overs, write_bytes
+from depthopt.data.dataset import Dataset
 from depthopt.errors import ArtefactError
 from depthopt.pipeline.context import Context, Reporter
 from depthopt.pipeline.folder import RunFolder
@@ -38,7 +39,12 @@ class Silent:
 
 
 def run(
-    recipe: Recipe, folder: Path, *, until: str = "result", reporter: Reporter | None = None
+    recipe: Recipe,
+    folder: Path,
+    *,
+    until: str = "result",
+    reporter: Reporter | None = None,
+    data: Dataset | None = None,
 ) -> Context:
     """Carry a recipe out up to one stage, in a folder that remembers what is done.
 
@@ -52,12 +58,14 @@ def run(
         folder: of this run; made if it does not exist.
         until: the last stage to carry out.
         reporter: is told what happens.
+        data: of ``given_dataset``, where the recipe's ``data.source`` is its name.
 
     Returns:
         The run's context, whose properties read the artefacts.
 
     Raises:
-        UsageError: another run is at work in the folder.
+        UsageError: another run is at work in the folder; or the recipe's data are in memory, and
+            ``data`` are others.
         DepthoptError: whatever a stage could not do.
     """
     processes = Processes()
@@ -66,13 +74,12 @@ def run(
         if processes.is_main:
             for written in {(folder / name).parent for stage in STAGES for name in stage.outputs}:
                 remove_left_overs(written)
-        return _run(recipe, folder, until, reporter, processes)
+        context = Context(recipe, RunFolder(folder), reporter, processes, given=data)
+        return _walked(context, until)
 
 
-def _run(
-    recipe: Recipe, folder: Path, until: str, reporter: Reporter, processes: Processes
-) -> Context:
-    context = Context(recipe, RunFolder(folder), reporter, processes)
+def _walked(context: Context, until: str) -> Context:
+    recipe, reporter, processes = context.recipe, context.reporter, context.processes
     context.require_runtime()
     for stage in STAGES[: STAGE_NAMES.index(until) + 1]:
         with processes.together() if stage.shared else processes.main_first():
