@@ -235,6 +235,14 @@ def first(inputs: Inputs, examples: int) -> Inputs:
     return inputs[:examples]
 
 
+def at_least(inputs: Inputs, examples: int) -> Inputs:
+    """A batch of so many examples or more: where there are fewer, they are gone through again."""
+    if isinstance(inputs, Mapping):
+        return {name: at_least(tensor, examples) for name, tensor in inputs.items()}
+    times = -(-examples // len(inputs))
+    return inputs if times <= 1 else inputs.repeat(times, *[1] * (inputs.dim() - 1))[:examples]
+
+
 def whole_batches(inputs: Inputs, batch: int) -> list[Inputs]:
     """Examples in whole batches; a last, incomplete one is left out."""
     if isinstance(inputs, Mapping):

@@ -217,9 +217,9 @@ class Context:
         if min(-(-images // BATCH), training_steps(len(split), BATCH)) >= least:
             size = BATCH
         count = min(-(-images // size), training_steps(len(split), size))
-        order = batch_indices(
-            len(split), size, shuffle_seed=self.recipe.seed, skip=0, part=(0, 1)
-        )[:count]
+        order = batch_indices(len(split), size, shuffle_seed=self.recipe.seed, skip=0, part=(0, 1))[
+            :count
+        ]
         # A pass that is gone through to its end leaves no worker process at its work.
         chosen = split.subset(torch.cat(list(order)))
         return Repeated(partial(chosen.batches, size), count)

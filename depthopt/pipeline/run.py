@@ -15,6 +15,7 @@ from depthopt.pipeline.kept import say_left_out
 from depthopt.pipeline.lock import lock
 from depthopt.pipeline.processes import Processes
 from depthopt.pipeline.recipe import Recipe, recipe_yaml
+from depthopt.pipeline.requirements import WITHOUT_DATA, require_enough
 from depthopt.pipeline.result import Result
 from depthopt.pipeline.stages import STAGES, Stage
 from depthopt.train.state import check_state
@@ -81,6 +82,7 @@ def run(
 def _walked(context: Context, until: str) -> Context:
     recipe, reporter, processes = context.recipe, context.reporter, context.processes
     context.require_runtime()
+    looked_through = False
     for stage in STAGES[: STAGE_NAMES.index(until) + 1]:
         with processes.together() if stage.shared else processes.main_first():
             context.folder.reload()
@@ -88,6 +90,10 @@ def _walked(context: Context, until: str) -> Context:
             if context.folder.is_done(stage.name, made_from, stage.outputs):
                 reporter.skipped(stage.name)
             else:
+                reporter.started(stage.name)
+                if not looked_through and stage.name not in WITHOUT_DATA:
+                    require_enough(context, until)
+                    looked_through = True
                 _carry_out(stage, context, made_from)
             if stage is STAGES[0] and processes.is_main:  # its network and data are there
                 text = digests.signed(recipe_yaml(recipe))
@@ -96,7 +102,6 @@ def _walked(context: Context, until: str) -> Context:
 
 
 def _carry_out(stage: Stage, context: Context, made_from: str) -> None:
-    context.reporter.started(stage.name)
     main = context.processes.is_main
     if main:
         context.folder.discard_changed(stage.name, stage.outputs)

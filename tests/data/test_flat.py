@@ -1,6 +1,5 @@
 """Folders of classes alone: divided the same way anywhere, or refused in one line."""
 
-import shutil
 import tarfile
 
 import pytest
@@ -91,10 +90,12 @@ REFUSED = {
     "one folder in another": (["a/b/c/1.png", "a/b/c/2.png"], "one class, c, with 2 images"),
     "folders of folders of folders": (
         ["a/b/c/1.png", "d/e/f/1.png", "d/e/2.png"],
-        "holds images 2 to 3 folders deep alone (such as a/b/c/), which tells no classes; expected "
-        "CLASS/IMAGE, or train/CLASS/IMAGE",
+        "holds images 2 to 3 folders deep alone (such as a/b/c/), which tells no classes; expected",
     ),
-    "no class": (["1.png", "2.png"], "no images in a class's folder (2 files are left out: 2 in no"),
+    "no class": (
+        ["1.png", "2.png"],
+        "no images in a class's folder (2 files are left out: 2 in no",
+    ),
     "nothing that is read": (["a/1.heic", "b/1.heic"], "2 .heic files (such as"),
     "nothing": ([], "holds no images in a class's folder; expected CLASS/IMAGE, or train/"),
     "train alone, of one": (["train/a/1.png", "train/a/2.png"], "one class, a, with 2 images"),
@@ -107,7 +108,7 @@ def test_what_cannot_be_divided_is_refused_in_one_line(given, message, form, tmp
     root = tmp_path / "photos"
     root.mkdir()
     lay_out(root, given)
-    path = root if form == "folder" else tar_of(root, "photos", tmp_path / "photos.tar")
+    path = root if form == "folder" else tar_of(root, ".", tmp_path / "photos.tar")
     with pytest.raises(DataError) as told:
         index_folder(path)
     assert str(path) in str(told.value)
@@ -124,5 +125,4 @@ def test_a_flat_folder_is_a_data_set(tmp_path, caplog):
     assert "about a fifth of each class, are tested on" in caplog.text
     assert data.class_names == ("cat", "dog", "elk")
     assert [len(s) for s in (data.train, data.calibration, data.test)] == [11, 3, 4]
-    assert sorted(data.calibration.targets.tolist()) == [0, 1, 2] or len(data.calibration) == 3
-    shutil.rmtree(tmp_path / "photos")
+    assert sorted(data.calibration.targets.tolist()) == [0, 0, 1]
