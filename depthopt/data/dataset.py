@@ -190,7 +190,7 @@ def calibration_split(
     if images is None and total >= 2:
         fifth = max(1, total // _HELD_OUT_SHARE)
         if targets.dim() == 1 and targets.dtype == torch.int64:
-            fifth = max(fifth, min(len(targets.unique()), total // 2))
+            fifth = max(fifth, min(len(set(targets.tolist())), total // 2))
         return stratified(targets, fifth, seed=seed, each=True)
     if not 0 < (images or 0) < total:
         raise DataError(

@@ -84,8 +84,9 @@ class Examples:
         Raises:
             DataError: some cannot be had.
         """
-        order = torch.arange(len(self)).split(_PASS_BATCH)
-        loader = self.loader([indices.tolist() for indices in order], seed="labels")
+        starts = range(0, len(self), _PASS_BATCH)
+        order = [range(i, min(i + _PASS_BATCH, len(self))) for i in starts]
+        loader = self.loader(order, seed="labels")
         return torch.cat([checked_batch(batch, self.name)[1] for batch in loader])
 
     def _batch(self, examples: list[Any]) -> Any:

@@ -1,12 +1,21 @@
 """Networks that know nothing, trainings that do harm and speed-ups that are noise are told of."""
 
+from pathlib import Path
+
 import pytest
+import safetensors.torch
 import torch
 from torch import nn
 
+from depthopt.cli.main import main
+from depthopt.core.artefacts import load_json
 from depthopt.core.metric import Metric
 from depthopt.core.training import Standing, TrainResult
 from depthopt.data.tensors import TensorSplit
+from depthopt.pipeline import work
+from depthopt.pipeline.recipe import load_recipe
+from depthopt.pipeline.result import Result
+from depthopt.pipeline.run import run
 from depthopt.pipeline.sanity import (
     GLANCE,
     Judged,
@@ -20,6 +29,7 @@ from depthopt.pipeline.sanity import (
 from depthopt.tables.latency import LatencySummary
 from depthopt.tasks.evaluate import Evaluation
 from depthopt.tasks.registry import task_of
+from tests.pipeline.small_run import Log
 
 TASK = task_of("classification")
 ACCURACY = TASK.metric
@@ -124,3 +134,47 @@ def test_all_of_it_is_kept_with_the_result() -> None:
     good = Judged(99.0, 10.0, near_chance=False, images=400)
     assert not [*warnings_of(good, ACCURACY, None, SLOW, FAST)]
     assert undone(TrainResult((), 5, ACCURACY)) is None
+
+
+def test_a_run_keeps_the_better_network_and_says_so(
+    finished: tuple[Path, Path],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    recipe, folder = finished
+
+    @torch.no_grad()
+    def harmful(network: nn.Module, *_: object, **__: object) -> TrainResult:
+        for parameter in network.parameters():
+            parameter.zero_()
+        return TrainResult((), 1, ACCURACY)
+
+    monkeypatch.setattr(work, "finetune", harmful)
+    lines: dict[str, str] = {}
+
+    class Lines(Log):
+        def finished(self, stage: str, seconds: float, summary: str) -> None:
+            super().finished(stage, seconds, summary)
+            lines[stage] = summary
+
+    run(load_recipe(recipe, ["finetune.epochs=1"]), folder, reporter=Lines())
+    before, after = (
+        safetensors.torch.load_file(folder / name / "model.safetensors")
+        for name in ("applied", "finetuned")
+    )
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert lines["finetune"].endswith("before it; worse than before, which is kept")
+    result = load_json(Result, folder / "result.json")
+    assert result.compressed.metric == pytest.approx(result.untrained_metric)
+    told = "finetuning made the network worse on held-out images, "
+    assert sum(each.startswith(told) for each in result.warnings) == 1
+    assert told in caplog.text
+    monkeypatch.setattr("sys.argv", ["depthopt", "report", str(folder)])
+    with pytest.raises(SystemExit):
+        main()
+    assert "finetuning made the network worse" in " ".join(capsys.readouterr().out.split())
+    page = (folder / "report" / "report.html").read_text()
+    assert "finetuning made the network worse" in page
+    assert "normalised by mean 0.305 and std 0.376" in page
