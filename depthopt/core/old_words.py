@@ -55,6 +55,9 @@ _RECIPE_KEYS = {
 }
 """Keys in recipes, by section."""
 
+_SAID_NOTHING: dict[tuple[str, str], Any] = {("data", "calibration_images"): 512}
+"""What a key of a recipe held where nothing was said, and holds no more: None stands for it."""
+
 
 _LATER: dict[tuple[str, str], object] = {("model", "sha256"): None}
 """Keys that recipes had not at first, by section, and their defaults, which change nothing."""
@@ -108,6 +111,9 @@ def as_first_said(sections: Content) -> Content:
             sections = sections | {section: inner | {key: first}}
     for path, words in _RECIPE_KEYS.items():
         sections = _inside(sections, path, _reversed(words), "")
+    for (section, key), first in _SAID_NOTHING.items():
+        if (inner := sections.get(section)) is not None and inner[key] is None:
+            sections = sections | {section: inner | {key: first}}
     return sections
 
 

@@ -53,9 +53,7 @@ def _preprocessing(name: str) -> Preprocessing | None:
     if config is None:
         return None
     interpolation: Interpolation = "bilinear" if config.interpolation == "bilinear" else "bicubic"
-    return Preprocessing(
-        config.input_size, config.mean, config.std, interpolation, config.crop_pct
-    )
+    return Preprocessing(config.input_size, config.mean, config.std, interpolation, config.crop_pct)
 
 
 SOURCE = ModelSource(

@@ -21,6 +21,7 @@ from depthopt.data.dataset import (
     stratified,
     training_steps,
 )
+from depthopt.data.given import IN_MEMORY, require_given
 from depthopt.data.load import load_dataset
 from depthopt.export.saved import load
 from depthopt.graph.network import TracedNetwork
@@ -80,6 +81,7 @@ class Context:
         processes: that take part.
         allow_code: whether the recipe's code may run.
         model: the original, where it was given in memory.
+        given: the data set, where the recipe's ``data.source`` is one in memory.
     """
 
     recipe: Recipe
@@ -88,6 +90,7 @@ class Context:
     processes: Processes
     allow_code: bool = False
     model: nn.Module | None = None
+    given: Dataset | None = None
 
     def path(self, name: str) -> Path:
         """The path of an artefact."""
@@ -129,6 +132,8 @@ class Context:
     def data(self) -> Dataset:
         """The data set, checked."""
         data, model = self.recipe.data, self.recipe.model
+        if data.source.startswith(IN_MEMORY):
+            return require_given(self.given, data.source, model.input_size)
         skips = data.damaged == "skip"  # then all processes must leave out the same
         return load_dataset(
             data.source,
@@ -227,20 +232,28 @@ class Context:
         chosen, _ = stratified(targets, images, seed=self.recipe.seed)
         return replace(self.data, train=split.subset(chosen))
 
-    def train_batches(self, images: int) -> Repeated[Batch]:
-        """Batches of training examples, not augmented, the same every time."""
+    def train_batches(self, images: int, *, least: int = 1) -> Repeated[Batch]:
+        """Batches of training examples, not augmented, the same every time.
+
+        Args:
+            images: number of examples, rounded up to whole batches.
+            least: number of batches; they are smaller where the examples make fewer.
+        """
         split = self.data.train
-        count = min(-(-images // BATCH), training_steps(len(split), BATCH))
-        order = batch_indices(
-            len(split), BATCH, shuffle_seed=self.recipe.seed, skip=0, part=(0, 1)
-        )[:count]
+        size = max(1, min(BATCH, images // least, len(split) // least))
+        if min(-(-images // BATCH), training_steps(len(split), BATCH)) >= least:
+            size = BATCH
+        count = min(-(-images // size), training_steps(len(split), size))
+        order = batch_indices(len(split), size, shuffle_seed=self.recipe.seed, skip=0, part=(0, 1))[
+            :count
+        ]
         # A pass that is gone through to its end leaves no worker process at its work.
         chosen = split.subset(torch.cat(list(order)))
-        return Repeated(partial(chosen.batches, BATCH), count)
+        return Repeated(partial(chosen.batches, size), count)
 
-    def train_inputs(self, images: int) -> Repeated[Inputs]:
+    def train_inputs(self, images: int, *, least: int = 1) -> Repeated[Inputs]:
         """The inputs alone of the same batches."""
-        batches = self.train_batches(images)
+        batches = self.train_batches(images, least=least)
         return Repeated(lambda: (inputs for inputs, _ in batches), len(batches))
 
     def held_out(self) -> Repeated[Batch]:

@@ -20,7 +20,10 @@ from torch import nn
 from depthopt.core.candidate import Candidate, replacing
 from depthopt.core.chain import Chain
 from depthopt.core.inputs import InputSize, called, moved
+from depthopt.core.metric import Metric
 from depthopt.core.workload import Workload
+from depthopt.data.dataset import Dataset
+from depthopt.data.described import contents, described
 from depthopt.errors import DepthoptError
 from depthopt.extraction.extract import extract
 from depthopt.graph.examples import made_up
@@ -36,10 +39,12 @@ from depthopt.pipeline.given import named
 from depthopt.pipeline.measure import result_workload
 from depthopt.pipeline.processes import Processes
 from depthopt.pipeline.recipe import Recipe
+from depthopt.pipeline.requirements import shortcomings
 from depthopt.pipeline.run import Silent
+from depthopt.pipeline.sanity import Judged, glance
 from depthopt.pipeline.stages import STAGES
 from depthopt.pipeline.trials import MOST_TRIED
-from depthopt.pipeline.work import starting_table, teacher_is_trained
+from depthopt.pipeline.work import Start, start, starting_table, teacher_is_trained
 from depthopt.shallow.apply import apply_workload
 from depthopt.train.config import TrainConfig
 from depthopt.train.finetune import steps_of, training_workload
@@ -81,6 +86,12 @@ class DryRun:
         entries: latency entries to measure; None where the runtime is not available.
         stages: in order.
         problems: what would stop the run, one line each.
+        contents: the data set in words: how many examples of what.
+        inputs: the same of what a network is given: size and normalisation.
+        original: how good the network is on some held-out images, where it need not be trained
+            first; None else.
+        metric: what its figure is.
+        warnings: what would not stop the run, and may make its figures mean little.
     """
 
     model: str
@@ -91,6 +102,11 @@ class DryRun:
     entries: int | None
     stages: tuple[StageForecast, ...]
     problems: tuple[str, ...]
+    contents: str
+    inputs: str
+    original: Judged | None
+    metric: Metric
+    warnings: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,8 +139,11 @@ def dry_run(
     batch: int = 8,
     allow_code: bool = False,
     model: nn.Module | None = None,
+    data: Dataset | None = None,
 ) -> DryRun:
     """Load everything that a recipe names, and estimate what each stage will take.
+
+    A network that need not be trained first is evaluated on some held-out images.
 
     Args:
         recipe: to look through.
@@ -132,6 +151,7 @@ def dry_run(
         batch: images that speeds are measured on.
         allow_code: whether code may run that the recipe says makes the network.
         model: the original in memory, as ``run`` takes it.
+        data: in memory, as ``run`` takes it.
 
     Raises:
         DepthoptError: the network itself cannot be used.
@@ -140,13 +160,14 @@ def dry_run(
     unchecked = recipe.model_copy(
         update={"data": recipe.data.model_copy(update={"check": False, "workers": 0})}
     )
-    run = Context(unchecked, RunFolder(folder), Silent(), Processes(), allow_code, model)
-    problems = _problems(run)
-    images = {}
+    run = Context(unchecked, RunFolder(folder), Silent(), Processes(), allow_code, model, data)
+    problems, images = _problems(run), dict[str, int]()
     with suppress(DepthoptError):
         images = {s: len(getattr(run.data, s)) for s in ("train", "calibration", "test")}
     outputs = run.task.width(run.data) if images else None
-    original = _untrained(run, outputs)
+    original, known, problem = _original(run, outputs, sound=bool(images) and not problems)
+    warnings = [] if known is None else [known.warning(run.task.metric, "held-out images")]
+    warnings += [run.task.unseen(run.data)] if images else []
     chain = extract(original, recipe.model.input_size, name=recipe.network_name)
     found = candidates(chain, **dict(recipe.candidates))
     entries = None
@@ -163,7 +184,12 @@ def dry_run(
         dict(Counter(c.kind for c in found)),
         entries,
         tuple(forecast.stages()),
-        problems,
+        (*problems, *([] if problem is None else [problem])),
+        contents(run.data) if images else "",
+        described(run.data) if images else "",
+        known,
+        run.task.metric,
+        tuple(filter(None, warnings)),
     )
 
 
@@ -180,10 +206,36 @@ def _problems(run: Context) -> tuple[str, ...]:
             check()
         except DepthoptError as error:
             found.append(str(error))
-    checkpoint = run.recipe.checkpoint
-    if checkpoint is not None and not checkpoint.is_file():
-        found.append(f"model.checkpoint {checkpoint} does not exist")
+    with suppress(DepthoptError):  # of data that cannot be read, which is told
+        found += shortcomings(run)
     return tuple(dict.fromkeys(found))
+
+
+def _original(
+    run: Context, outputs: int | None, *, sound: bool
+) -> tuple[nn.Module, Judged | None, str | None]:
+    """The original network, how good it is if that can be said yet, and what is wrong with it.
+
+    Args:
+        run: with its recipe.
+        outputs: that it gives for an example, if the data say so.
+        sound: whether there is nothing wrong with the data.
+    """
+    first, checkpoint = STAGES[0], run.recipe.checkpoint
+    made_from = run.folder.digest(first.settings(run.recipe), first.inputs)
+    done = run.folder.is_done(first.name, made_from, first.outputs)
+    if not sound:
+        gone = checkpoint is not None and not checkpoint.is_file()
+        told = f"model.checkpoint {checkpoint} does not exist" if gone else None
+        return _untrained(run, outputs), None, told
+    try:
+        begun = Start(run.teacher, trained=False) if done else start(run)
+        if begun.trained:
+            return begun.model, None, None
+        return begun.model, glance(run.task, begun.model, run.data.calibration), None
+    except DepthoptError as error:
+        what = "the original" if checkpoint is None else "model.checkpoint"
+        return _untrained(run, outputs), None, f"{what} {error}"
 
 
 def _untrained(run: Context, outputs: int | None) -> nn.Module:

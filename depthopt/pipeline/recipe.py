@@ -107,8 +107,10 @@ class DataSection(_Section):
         "what another package brings"
     )
     root: Path | None = Field(None, description="where files are searched first")
-    calibration_images: numbers.Count = Field(
-        512, description="held out from training, to score candidates on"
+    calibration_images: numbers.Count | None = Field(
+        None,
+        description="held out from training, to score candidates on; left out, 512, or a fifth "
+        "of the training images where that is less",
     )
     mean: Annotated[tuple[numbers.Finite, ...], MinLen(1)] | None = Field(
         None, description="per channel, of pixels in 0..1"

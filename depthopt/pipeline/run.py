@@ -10,6 +10,7 @@ from torch import nn
 from depthopt.core import digests
 from depthopt.core.artefacts import load_json
 from depthopt.core.writing import remove_left_overs, write_bytes
+from depthopt.data.dataset import Dataset
 from depthopt.errors import ArtefactError
 from depthopt.models.names import require_allowed
 from depthopt.pipeline.context import Context, Reporter
@@ -19,6 +20,7 @@ from depthopt.pipeline.kept import say_left_out
 from depthopt.pipeline.lock import lock
 from depthopt.pipeline.processes import Processes
 from depthopt.pipeline.recipe import Recipe, recipe_yaml
+from depthopt.pipeline.requirements import WITHOUT_DATA, require_enough
 from depthopt.pipeline.result import Result
 from depthopt.pipeline.share import share
 from depthopt.pipeline.stages import STAGES, Stage
@@ -54,6 +56,7 @@ def run(
     start_from: Path | None = None,
     allow_code: bool = False,
     model: nn.Module | None = None,
+    data: Dataset | None = None,
 ) -> Context:
     """Carry a recipe out up to one stage, in a folder that remembers what is done.
 
@@ -72,13 +75,14 @@ def run(
         allow_code: whether code may run that the recipe says makes the network.
         model: the original in memory, trained; the recipe's name is then ``memory``, or what
             ``memory_name`` calls it, and a run that goes on must be given the same.
+        data: of ``given_dataset``, where the recipe's ``data.source`` is its name.
 
     Returns:
         The run's context, whose properties read the artefacts.
 
     Raises:
         UsageError: another run is at work in a folder; ``start_from`` is not a run's; code may not
-            run; or the network in memory is missing or another.
+            run; or the network or the data in memory are missing, or others.
         DepthoptError: whatever a stage could not do.
     """
     recipe = named(recipe, model)
@@ -95,13 +99,14 @@ def run(
                 logger.info("taken over from %s: %s", start_from, ", ".join(taken) or "nothing")
         if start_from is not None:
             processes.wait()
-        context = Context(recipe, RunFolder(folder), reporter, processes, allow_code, model)
-        return _run(context, until)
+        context = Context(recipe, RunFolder(folder), reporter, processes, allow_code, model, data)
+        return _walked(context, until)
 
 
-def _run(context: Context, until: str) -> Context:
+def _walked(context: Context, until: str) -> Context:
     recipe, reporter, processes = context.recipe, context.reporter, context.processes
     context.require_runtime()
+    looked_through = False
     for stage in STAGES[: STAGE_NAMES.index(until) + 1]:
         with processes.together() if stage.shared else processes.main_first():
             context.folder.reload()
@@ -109,6 +114,10 @@ def _run(context: Context, until: str) -> Context:
             if context.folder.is_done(stage.name, made_from, stage.outputs):
                 reporter.skipped(stage.name)
             else:
+                reporter.started(stage.name)
+                if not looked_through and stage.name not in WITHOUT_DATA:
+                    require_enough(context, until)
+                    looked_through = True
                 _carry_out(stage, context, made_from)
             if stage is STAGES[0] and processes.is_main:  # its network and data are there
                 text = digests.signed(recipe_yaml(recipe.moved_to(context.folder.path)))
@@ -117,7 +126,6 @@ def _run(context: Context, until: str) -> Context:
 
 
 def _carry_out(stage: Stage, context: Context, made_from: str) -> None:
-    context.reporter.started(stage.name)
     main = context.processes.is_main
     if main:
         context.folder.discard_changed(stage.name, stage.outputs)

@@ -8,9 +8,12 @@ from typing import Any
 from torch import nn
 
 from depthopt.core.artefacts import load_json, save_json
+from depthopt.core.inputs import at_least
 from depthopt.core.plan import Frontier, Plan
+from depthopt.core.training import Standing, TrainResult
 from depthopt.core.trials import Trial, Trials
 from depthopt.data.dataset import Preprocessing
+from depthopt.data.described import described
 from depthopt.errors import CheckFailed, UsageError
 from depthopt.export.noted import note
 from depthopt.export.onnx import export_onnx
@@ -33,7 +36,10 @@ from depthopt.models.weights import save_weights
 from depthopt.pipeline.context import BATCH, CandidateList, Context
 from depthopt.pipeline.kept import read_kept
 from depthopt.pipeline.measure import fused_difference, measure
+from depthopt.pipeline.sanity import is_worse, judged, undone, warn
 from depthopt.pipeline.trials import contenders, tried
+from depthopt.rewrite.inserted import come_into_their_own
+from depthopt.rewrite.side_by_side import HELD_OUT_EVERY
 from depthopt.shallow.apply import apply
 from depthopt.shallow.fuse import fuse
 from depthopt.shallow.segment_ends import segment_ends
@@ -126,8 +132,14 @@ def run_teacher(run: Context) -> str:
         return ""
     save_weights(model, run.path("teacher.safetensors"))
     run.path(TEACHER_CHECKPOINT).unlink(missing_ok=True)
+    found = evaluate(model, run.data.calibration.batches(BATCH), task=run.task)
+    known = judged(run.task, found, run.data.calibration)
+    warn(known.warning(run.task.metric, "held-out images"))
     said = f"{begun.said}; " if begun.said else ""
-    return f"{said}{'trained' if begun.trained else 'loaded'}, {_held_out_metric(run, model)}"
+    return (
+        f"{said}{'trained' if begun.trained else 'loaded'}, {known.text(run.task.metric)} on "
+        f"held-out images; {described(run.data)}"
+    )
 
 
 def run_extract(run: Context) -> str:
@@ -190,6 +202,7 @@ def _export(
     metadata: Mapping[str, str] | None = None,
 ) -> float:
     images, _ = next(run.data.calibration.batches(max(batch or 0, 16)))
+    images = at_least(images, max(batch or 0, 2))
     difference = export_onnx(
         network, run.path(name), images=images, batch=batch, task=run.task, metadata=metadata
     )
@@ -326,7 +339,7 @@ def _applied(run: Context, plan: Plan) -> TracedNetwork:
         run.teacher,
         run.chain,
         plan,
-        fitting=run.train_inputs(section.images),
+        fitting=run.train_inputs(section.images, least=HELD_OUT_EVERY),
         form=section.form,
         ridges=run.recipe.importance.ridges,
         compensated=section.compensate,
@@ -372,7 +385,10 @@ def run_apply(run: Context) -> str:
 
 
 def run_finetune(run: Context) -> str:
-    """Finetune the shallow network, with the original as its teacher."""
+    """Finetune the shallow network, with the original as its teacher.
+
+    Where that makes it worse on held-out images, the network before it is kept.
+    """
     network = run.network("applied")
     result = finetune(
         network,
@@ -388,10 +404,37 @@ def run_finetune(run: Context) -> str:
     )
     if not run.processes.is_main:
         return ""
+    network, result = _better(run, network, result)
     _save(run, network, "finetuned")
     save_json(result, run.path("finetuned/history.json"))
     run.path(FINETUNE_CHECKPOINT).unlink(missing_ok=True)
-    return _held_out_metric(run, network)
+    warn(undone(result))
+    kept = "; worse than before, which is kept" if result.undone else ""
+    after, before = (_figure(run, found) for found in (result.after, result.before))
+    return f"{after} on held-out images, {before} before it{kept}"
+
+
+def _better(
+    run: Context, trained: TracedNetwork, result: TrainResult
+) -> tuple[TracedNetwork, TrainResult]:
+    """The network to go on with, and how both do: the trained one, or if that is worse the other.
+
+    What was not trained has its inserted activations in place too, as the fused network will.
+    """
+    untrained = run.network("applied")
+    come_into_their_own(untrained, 1.0)
+    before, after = (
+        evaluate(network, run.data.calibration.batches(BATCH), task=run.task)
+        for network in (untrained, trained)
+    )
+    known = (Standing(before.metric, before.loss), Standing(after.metric, after.loss))
+    worse = is_worse(run.task.metric, *known, before.images)
+    result = replace(result, before=known[0], after=known[1], undone=worse)
+    return (untrained if worse else trained), result
+
+
+def _figure(run: Context, found: Standing | None) -> str:
+    return "unknown" if found is None else run.task.metric.text(found.metric, 1)
 
 
 def run_fuse(run: Context) -> str:

@@ -51,6 +51,12 @@ def result_rows(result: Result) -> tuple[Row, ...]:
     )
 
 
+def caution_rows(result: Result) -> tuple[tuple[str, str], ...]:
+    """What the networks were given, and why the figures may not be what they seem."""
+    inputs = (("networks were given", result.inputs),) if result.inputs else ()
+    return (*inputs, *(("warning", warning) for warning in result.warnings))
+
+
 def segment_rows(found: Explorer, index: int) -> tuple[tuple[str, ...], ...]:
     """What a plan of the frontier runs, segment by segment, under ``SEGMENT_HEADINGS``."""
     point = found.points[index]
