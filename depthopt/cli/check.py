@@ -10,6 +10,8 @@ from depthopt.cli.show_check import show_check, show_steps
 from depthopt.core import numbers
 from depthopt.core.artefacts import save_json, to_json
 from depthopt.core.clipped import printable
+from depthopt.core.extras import require_extra
+from depthopt.core.shipped import table_file
 from depthopt.core.writing import write_bytes, writing
 from depthopt.errors import UsageError
 
@@ -35,7 +37,9 @@ def check(
     against: Annotated[
         Path | None,
         typer.Option(
-            help="Check against a recorded baseline or a latency table.", show_default=False
+            help="Check against a recorded baseline or a latency table, such as one of those that "
+            "`depthopt tables list` names.",
+            show_default=False,
         ),
     ] = None,
     network: Annotated[
@@ -106,6 +110,8 @@ def check(
     """
     if history_plot is not None and history is None:
         raise UsageError("--history-plot draws what --history FILE keeps; give both")
+    if history_plot is not None:
+        require_extra("matplotlib", "--history-plot")
     from depthopt.check.figures import Tolerances, fraction  # noqa: PLC0415 - torch takes seconds
     from depthopt.check.history import read  # noqa: PLC0415 - as above
     from depthopt.check.judge import Judge  # noqa: PLC0415 - as above
@@ -176,7 +182,7 @@ def _checked(
             if len(models) != 1:
                 raise UsageError("--against takes one network: depthopt check --against FILE MODEL")
             return check_against(
-                against,
+                table_file(against),
                 models[0],
                 runtime=runtime,
                 batch=batch,

@@ -11,10 +11,12 @@ from depthopt.cli.options import (
     Overrides,
     console,
     input_size_of,
-    is_recipe,
+    loaded_recipe,
+    loading,
     require_own,
 )
 from depthopt.core.artefacts import to_json
+from depthopt.core.shipped import is_recipe
 
 if TYPE_CHECKING:  # torch takes seconds to import; --help needs none of it
     from depthopt.report.diagnosis import Diagnosis
@@ -34,14 +36,15 @@ def doctor(
     images of its data too. The exit code is 1 if the network is refused or something compared
     differs.
     """
-    from depthopt.models.registry import create_model, model_arguments  # noqa: PLC0415 - torch takes seconds
-    from depthopt.report.diagnosis import diagnose  # noqa: PLC0415 - as above
-
     if is_recipe(model):
         found = _of_recipe(Path(model), overrides or [])
     else:
         require_own(model, overrides, None)
         size = input_size_of(input_size)
+        with loading():
+            from depthopt.models.registry import create_model, model_arguments  # noqa: PLC0415
+            from depthopt.report.diagnosis import diagnose  # noqa: PLC0415 - torch takes seconds
+
         network = create_model(model, model_arguments(model, size))
         found = diagnose(network.eval(), size, name=model)
     print(to_json(found)) if as_json else _show(found)
@@ -50,14 +53,14 @@ def doctor(
 
 
 def _of_recipe(path: Path, overrides: list[str]) -> "Diagnosis":
-    from depthopt.data.load import load_dataset  # noqa: PLC0415 - torch takes seconds
-    from depthopt.models.registry import create_model, model_arguments  # noqa: PLC0415 - as above
-    from depthopt.models.weights import load_weights  # noqa: PLC0415 - as above
-    from depthopt.pipeline.recipe import load_recipe  # noqa: PLC0415 - as above
-    from depthopt.report.diagnosis import diagnose  # noqa: PLC0415 - as above
-    from depthopt.tasks.registry import task_of  # noqa: PLC0415 - as above
+    recipe, _ = loaded_recipe(path, overrides, None)
+    with loading():
+        from depthopt.data.load import load_dataset  # noqa: PLC0415 - torch takes seconds
+        from depthopt.models.registry import create_model, model_arguments  # noqa: PLC0415
+        from depthopt.models.weights import load_weights  # noqa: PLC0415 - as above
+        from depthopt.report.diagnosis import diagnose  # noqa: PLC0415 - as above
+        from depthopt.tasks.registry import task_of  # noqa: PLC0415 - as above
 
-    recipe = load_recipe(path, overrides)
     section, given = recipe.model, recipe.data
     data = load_dataset(
         given.source,

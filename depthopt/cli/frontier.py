@@ -16,6 +16,7 @@ from depthopt.core.chain import Chain
 from depthopt.core.clipped import clipped
 from depthopt.core.inputs import InputSize, size_text
 from depthopt.core.old_words import read_objective
+from depthopt.core.shipped import table_file
 from depthopt.errors import TableError, UsageError
 from depthopt.frontier.caps import Cap, LatencyCap, MemoryCap, ParameterCap
 from depthopt.frontier.solve import solve
@@ -25,7 +26,10 @@ from depthopt.tables.latency import LatencyTable
 
 
 def frontier(
-    latency: Annotated[Path, typer.Argument(help="A latency table.")],
+    latency: Annotated[
+        Path,
+        typer.Argument(help="A latency table: a file, or one that `tables list` names."),
+    ],
     importance: Annotated[Path, typer.Argument(help="An importance table.")],
     chain: Annotated[
         Path | None,
@@ -65,6 +69,7 @@ def frontier(
     picks = budget_ms is not None or speedup is not None
     if not picks and (csv is None or out is not None or as_json):
         raise UsageError("say what to pick: --budget-ms or --speedup; --csv FILE alone writes all")
+    latency = table_file(latency)
     times, costs = load_json(LatencyTable, latency), load_json(ImportanceTable, importance)
     if chain is not None:
         network = load_json(Chain, chain)
@@ -114,7 +119,7 @@ def _cap(text: str) -> Cap:
     if what == "memory" and is_number:
         return MemoryCap(_most(what, amount))
     if what.endswith(".json") and is_number:
-        return LatencyCap(load_json(LatencyTable, Path(what)), float(amount))
+        return LatencyCap(load_json(LatencyTable, table_file(Path(what))), float(amount))
     raise UsageError(f"cap {clipped(text)} is not parameters=N, memory=BYTES or TABLE.json=MS")
 
 

@@ -19,7 +19,7 @@ from depthopt.cli.options import (
     console,
     err,
     input_size_of,
-    is_recipe,
+    loading,
     require_own,
     walk,
     within,
@@ -29,7 +29,9 @@ from depthopt.cli.show import show_layers, show_validation
 from depthopt.core import numbers
 from depthopt.core.artefacts import save_json, to_plain
 from depthopt.core.clipped import clipped
+from depthopt.core.extras import require_extra
 from depthopt.core.inputs import InputSize
+from depthopt.core.shipped import is_recipe
 from depthopt.core.writing import write_bytes
 from depthopt.errors import TableError, UsageError
 from depthopt.tables.latency import LatencyTable, NetworkKey
@@ -104,6 +106,8 @@ def profile(
     """
     if plot is not None and not validate:
         raise UsageError("--plot draws what --validate N measures; give both")
+    if plot is not None:
+        require_extra("matplotlib", "--plot")
     if is_recipe(model):
         context = walk(Path(model), overrides, run_dir, "profile")
         job = _Job(context.recipe.model.name, context.recipe.model.input_size, context.runtime)
@@ -179,9 +183,10 @@ class _Job:
     def network(self) -> "tuple[nn.Module, Chain, tuple[Candidate, ...]]":
         """The network, its chain and its candidates."""
         if self.known is None:
-            from depthopt.extraction.extract import extract  # noqa: PLC0415
-            from depthopt.kinds.candidates import candidates  # noqa: PLC0415
-            from depthopt.models.registry import create_model, model_arguments  # noqa: PLC0415
+            with loading():
+                from depthopt.extraction.extract import extract  # noqa: PLC0415
+                from depthopt.kinds.candidates import candidates  # noqa: PLC0415
+                from depthopt.models.registry import create_model, model_arguments  # noqa: PLC0415
 
             model = create_model(self.name, model_arguments(self.name, self.input_size))
             chain = extract(model.eval(), self.input_size, name=self.name)
@@ -218,7 +223,8 @@ def _filled(
     job: _Job, table: LatencyTable, path: Path, batch: int, entry_seconds: float
 ) -> LatencyTable:
     """The table with all of the job's entries, stored as they come."""
-    from depthopt.latency.profile import profile as measure  # noqa: PLC0415 - torch takes seconds
+    with loading():
+        from depthopt.latency.profile import profile as measure  # noqa: PLC0415 - torch takes seconds
 
     def keep(so_far: LatencyTable) -> None:
         store(path, so_far)

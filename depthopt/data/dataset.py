@@ -3,22 +3,19 @@
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Literal, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
 from depthopt.core.inputs import ImageSize, Inputs, InputSize
+from depthopt.core.interpolation import Interpolation
 
 T = TypeVar("T")
 
 Batch = tuple[Inputs, Tensor | None]
 """Inputs, such as images ``(n, channels, height, width)`` float32, normalised; and targets
 ``(n, ...)``, such as labels ``(n,)`` int64, or None where there are none."""
-
-
-Interpolation = Literal["bilinear", "bicubic"]
-"""How images are resized."""
 
 
 @dataclass(frozen=True, slots=True)
