@@ -88,6 +88,8 @@ def import_(
             f"{taken[0]} is there already; choose another folder with --out, or give --force to "
             "write over it"
         )
+    rows = read_latencies(latency)
+    scores = () if importance is None else read_importances(importance)
     conditions = MeasurementConditions(
         device=_asked("device", device),
         runtime=_asked("runtime", runtime),
@@ -97,8 +99,6 @@ def import_(
         batch=batch if batch is not None else _whole(_asked("batch", None)),
         date=datetime.now(UTC).date().isoformat(),
     )
-    rows = read_latencies(latency)
-    scores = () if importance is None else read_importances(importance)
     chain = chain_of(model, input_size_of(input_size))
     tables = import_tables(
         chain, conditions, rows, scores, original_ms=original_ms, first_block=first_block
