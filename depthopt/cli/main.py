@@ -174,17 +174,18 @@ def main() -> NoReturn:
     open_streams()
     first = os.environ.get("RANK", "0") == "0"  # as torchrun and accelerate number them
     command = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
-    try:
-        with (
-            stops_in_time(),
-            Path(os.devnull).open("w", encoding="utf-8") as nowhere,
-            contextlib.redirect_stdout(sys.stdout if first else nowhere),
-        ):
-            code = app(standalone_mode=False) or 0
-            if code == STOPPED:
-                stopped()
-            sys.stdout.flush()  # a reader that is gone is met here, not while Python ends
-    except BaseException as error:
-        # Statuses of ``check`` are read by machines: 1 is a regression and nothing else.
-        code = ended_by(error, unsure=2 if command == "check" else None)
+    with stops_in_time() as leave:
+        try:
+            with (
+                Path(os.devnull).open("w", encoding="utf-8") as nowhere,
+                contextlib.redirect_stdout(sys.stdout if first else nowhere),
+            ):
+                code = app(standalone_mode=False) or 0
+                if code == STOPPED:
+                    stopped()
+                sys.stdout.flush()  # a reader that is gone is met here, not while Python ends
+        except BaseException as error:
+            # Statuses of ``check`` are read by machines: 1 is a regression and nothing else.
+            code = ended_by(error, unsure=2 if command == "check" else None)
+        leave(code)
     sys.exit(code)
