@@ -64,6 +64,8 @@ if TYPE_CHECKING:
     from depthopt.train.config import TrainConfig
     from depthopt.train.finetune import finetune
 
+    __version__: str
+
 keep_silent()
 
 __all__ = [
@@ -229,7 +231,9 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    """A public name, imported on first use (PEP 562)."""
+    """A public name, imported on first use (PEP 562); or the version, of the metadata."""
+    if name == "__version__":
+        return _version()
     for home, names in _HOMES.items():
         if name in names:
             value = getattr(importlib.import_module(f"depthopt.{home}"), name)
@@ -239,4 +243,14 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__, "__version__"})
+
+
+def _version() -> str:
+    """What pyproject.toml says, as it was installed."""
+    from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415 - only when asked
+
+    try:
+        return version("depthopt")
+    except PackageNotFoundError:  # a checkout on the path
+        return "unknown"

@@ -15,12 +15,14 @@ from depthopt.cli.options import (
     console,
     err,
     input_size_of,
-    is_recipe,
+    loaded_recipe,
+    loading,
     network_of,
     require_no_checkpoint,
     require_own,
 )
 from depthopt.core.artefacts import to_json
+from depthopt.core.shipped import is_recipe
 
 if TYPE_CHECKING:  # torch takes seconds to import; --help needs none of it
     from depthopt.report.diagnosis import Diagnosis
@@ -42,14 +44,15 @@ def doctor(
     images of its data too. The exit code is 1 if the network is refused or something compared
     differs.
     """
-    from depthopt.report.diagnosis import diagnose  # noqa: PLC0415 - torch takes seconds
-
     if is_recipe(model):
         require_no_checkpoint(checkpoint)
         found = _of_recipe(Path(model), overrides or [], allow_code=allow_code)
     else:
         require_own(model, overrides, None)
         size = input_size_of(input_size)
+        with loading():
+            from depthopt.report.diagnosis import diagnose  # noqa: PLC0415 - torch takes seconds
+
         found = diagnose(network_of(model, size, checkpoint), size, name=model)
     print(to_json(found)) if as_json else _show(found)
     if not found.sound:
@@ -57,17 +60,18 @@ def doctor(
 
 
 def _of_recipe(path: Path, overrides: list[str], *, allow_code: bool) -> "Diagnosis":
-    from depthopt.data.load import load_dataset  # noqa: PLC0415 - torch takes seconds
-    from depthopt.models.checkpoints import load_checkpoint  # noqa: PLC0415 - as above
-    from depthopt.models.names import require_allowed  # noqa: PLC0415 - as above
-    from depthopt.models.registry import create_model, model_arguments  # noqa: PLC0415 - as above
-    from depthopt.pipeline.recipe import load_recipe  # noqa: PLC0415 - as above
-    from depthopt.report.diagnosis import diagnose  # noqa: PLC0415 - as above
-    from depthopt.tasks.registry import task_of  # noqa: PLC0415 - as above
+    from depthopt.models.names import require_allowed  # noqa: PLC0415 - help needs none of it
 
-    recipe = load_recipe(path, overrides)
+    recipe, _ = loaded_recipe(path, overrides, None)
     section, given, name = recipe.model, recipe.data, recipe.network
     require_allowed(name, allow_code=allow_code)
+    with loading():
+        from depthopt.data.load import load_dataset  # noqa: PLC0415 - torch takes seconds
+        from depthopt.models.checkpoints import load_checkpoint  # noqa: PLC0415 - as above
+        from depthopt.models.registry import create_model, model_arguments  # noqa: PLC0415
+        from depthopt.report.diagnosis import diagnose  # noqa: PLC0415 - as above
+        from depthopt.tasks.registry import task_of  # noqa: PLC0415 - as above
+
     data = load_dataset(
         given.source,
         input_size=section.input_size,

@@ -8,6 +8,7 @@ import typer
 
 from depthopt.cli.options import AllowCode, AsJson, Overrides, RecipeArgument, RunDir, walk, within
 from depthopt.core import numbers
+from depthopt.core.extras import require_extra
 from depthopt.core.writing import write_bytes
 
 
@@ -40,6 +41,10 @@ def estimate(
     same for any number of workers; started again, the command goes on from the entries that
     it has.
     """
+    if plot is not None:
+        require_extra("matplotlib", "--plot")
+    if address is None and workers is not None:
+        require_extra("loky", "--workers")
     where = {"importance.workers": workers, "importance.address": address}
     given = [f"{key}={value}" for key, value in where.items() if value is not None]
     overrides = [*(overrides or []), *given]

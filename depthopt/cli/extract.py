@@ -16,7 +16,6 @@ from depthopt.cli.options import (
     chain_of,
     console,
     input_size_of,
-    is_recipe,
     require_no_checkpoint,
     require_own,
     walk,
@@ -24,6 +23,8 @@ from depthopt.cli.options import (
 from depthopt.cli.show import show_chain
 from depthopt.core.artefacts import to_json
 from depthopt.core.chain import Chain
+from depthopt.core.extras import require_extra
+from depthopt.core.shipped import is_recipe
 from depthopt.core.writing import write_bytes, write_text
 
 
@@ -47,6 +48,8 @@ def extract(
     A segment, a run of consecutive blocks, can be replaced if it crosses no barrier and no
     skip in part. With a recipe, the stages up to this one are carried out in its run folder.
     """
+    if svg is not None:
+        require_extra("matplotlib", "--svg")
     if is_recipe(model):
         require_no_checkpoint(checkpoint)
         chain = walk(Path(model), overrides, run_dir, "extract", allow_code=allow_code).chain
@@ -58,13 +61,13 @@ def extract(
 
 
 def _draw(chain: Chain, dot: Path | None, svg: Path | None) -> None:
-    if dot is None and svg is None:
-        return
-    from depthopt.report.drawing import chain_dot, chain_svg  # noqa: PLC0415 - matplotlib takes a second
-
     if dot is not None:
+        from depthopt.report.dot import chain_dot  # noqa: PLC0415 - only when it is needed
+
         write_text(dot, chain_dot(chain))
     if svg is not None:
+        from depthopt.report.drawing import chain_svg  # noqa: PLC0415 - matplotlib takes a second
+
         write_bytes(svg, chain_svg(chain))
 
 

@@ -1,8 +1,9 @@
 """What several commands share: arguments, options, and a recipe's way through its stages."""
 
+import contextlib
 import errno
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:  # torch takes seconds to import; --help needs none of it
 
     from depthopt.core.chain import Chain
     from depthopt.pipeline.context import Context
+    from depthopt.pipeline.recipe import Recipe
 
 
 class _Console(Console):
@@ -29,8 +31,11 @@ class _Console(Console):
         raise BrokenPipeError(errno.EPIPE, "the reader of the output is gone")
 
 
-console = _Console() if sys.stdout.isatty() else _Console(width=160)
-err = _Console(stderr=True)
+_IN_A_FILE = 1000
+"""Columns of what is no terminal: there a line stays a line."""
+
+console = _Console(width=None if sys.stdout.isatty() else _IN_A_FILE)
+err = _Console(stderr=True, width=None if sys.stderr.isatty() else _IN_A_FILE)
 
 
 def within(kind: Any) -> Callable[[typer.CallbackParam, Any], Any]:
@@ -72,7 +77,10 @@ CheckpointOption = Annotated[
         help="Weights of the network: .safetensors, .pth, .pt, .ckpt or .tar.", show_default=False
     ),
 ]
-RecipeArgument = Annotated[Path, typer.Argument(help="The recipe, a YAML file (see recipes/).")]
+RecipeArgument = Annotated[
+    Path,
+    typer.Argument(help="The recipe: a YAML file, or a name that `depthopt recipes` lists."),
+]
 Overrides = Annotated[
     list[str] | None,
     typer.Argument(
@@ -123,10 +131,10 @@ def walk(
     allow_code: bool = False,
 ) -> "Context":
     """Carry out a recipe's stages up to ``until``, as far as they are not done."""
-    from depthopt.pipeline.recipe import load_recipe  # noqa: PLC0415 - torch takes seconds
-    from depthopt.pipeline.run import run  # noqa: PLC0415 - as above
+    loaded, folder = loaded_recipe(recipe, overrides, run_dir)
+    with loading():
+        from depthopt.pipeline.run import run  # noqa: PLC0415 - torch takes seconds
 
-    loaded, folder = load_recipe(recipe, overrides or []), run_dir or Path("runs") / recipe.stem
     with ConsoleReporter(err) as reporter:
         return run(
             loaded,
@@ -138,13 +146,41 @@ def walk(
         )
 
 
+def loaded_recipe(
+    recipe: Path, overrides: list[str] | None, run_dir: Path | None
+) -> "tuple[Recipe, Path]":
+    """A recipe whose files are there, and the folder of its run; without torch.
+
+    Raises:
+        RecipeError: it does not follow its schema.
+        UsageError: a file that it names does not exist.
+    """
+    from depthopt.pipeline.named_files import require_files  # noqa: PLC0415 - help needs none of it
+    from depthopt.pipeline.recipe import load_recipe  # noqa: PLC0415 - as above
+
+    loaded, folder = load_recipe(recipe, overrides or []), run_dir or Path("runs") / recipe.stem
+    require_files(loaded, folder)
+    return loaded, folder
+
+
+@contextlib.contextmanager
+def loading() -> Iterator[None]:
+    """Say on a terminal that torch is loaded, for as long as what is imported inside takes."""
+    if "torch" in sys.modules or not err.is_terminal:
+        yield
+        return
+    with err.status("loading torch ..."):
+        yield
+
+
 def network_of(model: str, input_size: InputSize, checkpoint: Path | None = None) -> "nn.Module":
     """A network as the command line names it, in evaluation mode; what it loads is told.
 
     It has as many outputs as the checkpoint, if there is one.
     """
-    from depthopt.models.checkpoints import load_checkpoint  # noqa: PLC0415 - torch takes seconds
-    from depthopt.models.registry import create_model, model_arguments  # noqa: PLC0415 - as above
+    with loading():
+        from depthopt.models.checkpoints import load_checkpoint  # noqa: PLC0415 - torch takes seconds
+        from depthopt.models.registry import create_model, model_arguments  # noqa: PLC0415
 
     def made(outputs: int | None = None) -> "nn.Module":
         # It was named on the command line, and in no file that somebody else may have written.
@@ -172,11 +208,6 @@ def chain_of(model: str, input_size: InputSize, checkpoint: Path | None = None) 
     from depthopt.extraction.extract import extract  # noqa: PLC0415 - torch takes seconds
 
     return extract(network_of(model, input_size, checkpoint), input_size, name=name_of(model))
-
-
-def is_recipe(model: str) -> bool:
-    """Whether an argument names a recipe and not a network."""
-    return model.endswith((".yaml", ".yml"))
 
 
 def input_size_of(text: str) -> InputSize:

@@ -23,7 +23,7 @@ from depthopt.cli.options import (
     console,
     err,
     input_size_of,
-    is_recipe,
+    loading,
     name_of,
     network_of,
     require_no_checkpoint,
@@ -37,7 +37,9 @@ from depthopt.core import numbers
 from depthopt.core.artefacts import save_json, to_plain
 from depthopt.core.clipped import clipped
 from depthopt.core.counted import counted
+from depthopt.core.extras import require_extra
 from depthopt.core.inputs import InputSize
+from depthopt.core.shipped import is_recipe
 from depthopt.core.writing import write_bytes
 from depthopt.errors import TableError, UsageError
 from depthopt.tables.latency import LatencyTable, NetworkKey
@@ -114,6 +116,8 @@ def profile(
     """
     if plot is not None and not validate:
         raise UsageError("--plot draws what --validate N measures; give both")
+    if plot is not None:
+        require_extra("matplotlib", "--plot")
     if is_recipe(model):
         require_no_checkpoint(checkpoint)
         context = walk(Path(model), overrides, run_dir, "profile", allow_code=allow_code)
@@ -194,8 +198,9 @@ class _Job:
     def network(self) -> "tuple[nn.Module, Chain, tuple[Candidate, ...]]":
         """The network, its chain and its candidates."""
         if self.known is None:
-            from depthopt.extraction.extract import extract  # noqa: PLC0415
-            from depthopt.kinds.candidates import candidates  # noqa: PLC0415
+            with loading():
+                from depthopt.extraction.extract import extract  # noqa: PLC0415
+                from depthopt.kinds.candidates import candidates  # noqa: PLC0415
 
             model = network_of(self.name, self.input_size, self.checkpoint)
             chain = extract(model, self.input_size, name=name_of(self.name))
@@ -232,7 +237,8 @@ def _filled(
     job: _Job, table: LatencyTable, path: Path, batch: int, entry_seconds: float
 ) -> LatencyTable:
     """The table with all of the job's entries, stored as they come."""
-    from depthopt.latency.profile import profile as measure  # noqa: PLC0415 - torch takes seconds
+    with loading():
+        from depthopt.latency.profile import profile as measure  # noqa: PLC0415 - torch takes seconds
 
     def keep(so_far: LatencyTable) -> None:
         store(path, so_far)

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 from rich.table import Table
 
-from depthopt.cli.options import AsJson, console
+from depthopt.cli.options import AsJson, console, err
 from depthopt.core.artefacts import to_json
 from depthopt.core.clipped import printable
+from depthopt.core.extras import has, pip
 from depthopt.core.writing import write_bytes, write_text
 
 if TYPE_CHECKING:  # the reader's kin, matplotlib among them, take a second to import
@@ -31,9 +32,9 @@ def report(
 ) -> None:
     """Show what a run found, and what another budget would give.
 
-    Written are report.html, one file that opens from disk without a network, and plots
-    as PNG and SVG. The figures are printed too. Of a run that is not finished, what
-    there is is shown.
+    Written are report.html, one file that opens from disk without a network, and, where
+    matplotlib is installed, plots as PNG and SVG. The figures are printed too. Of a run that
+    is not finished, what there is is shown.
     """
     from depthopt.report.reading import read_run  # noqa: PLC0415 - see above
 
@@ -67,17 +68,31 @@ def compare(
 
 
 def _write(run: "RunArtefacts", folder: Path) -> list[Path]:
-    from depthopt.report.figures import png, svg  # noqa: PLC0415 - see above
     from depthopt.report.page import report_page  # noqa: PLC0415 - see above
-    from depthopt.report.plots import run_figures  # noqa: PLC0415 - see above
 
-    files = {"report.html": printable(report_page(run)).encode()}
-    for name, draw in run_figures(run).items():
-        figure = draw()
-        files |= {f"{name}.svg": svg(figure), f"{name}.png": png(figure)}
+    files = {"report.html": printable(report_page(run)).encode()} | _plots(run)
     for name, content in files.items():
         write_bytes(folder / name, content)
     return [folder / name for name in files]
+
+
+def _plots(run: "RunArtefacts") -> dict[str, bytes]:
+    """The plots as files, where what draws them is installed; a line says where not."""
+    if not has("matplotlib"):
+        err.print(
+            f"plots as PNG and SVG need matplotlib; for them run: {pip('matplotlib')}",
+            highlight=False,
+            markup=False,
+        )
+        return {}
+    from depthopt.report.figures import png, svg  # noqa: PLC0415 - see above
+    from depthopt.report.plots import run_figures  # noqa: PLC0415 - see above
+
+    files: dict[str, bytes] = {}
+    for name, draw in run_figures(run).items():
+        figure = draw()
+        files |= {f"{name}.svg": svg(figure), f"{name}.png": png(figure)}
+    return files
 
 
 def _show_run(run: "RunArtefacts") -> None:

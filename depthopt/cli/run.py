@@ -5,7 +5,16 @@ from typing import Annotated
 
 import typer
 
-from depthopt.cli.options import AllowCode, AsJson, Overrides, RecipeArgument, RunDir, console, walk
+from depthopt.cli.options import (
+    AllowCode,
+    AsJson,
+    Overrides,
+    RecipeArgument,
+    RunDir,
+    console,
+    loading,
+    walk,
+)
 from depthopt.cli.show import show_dry_run, show_result
 from depthopt.core.artefacts import load_json, to_json
 from depthopt.pipeline.result import Result
@@ -55,10 +64,13 @@ def run(
 def _dry_run(
     recipe: Path, overrides: list[str], run_dir: Path, *, allow_code: bool, as_json: bool
 ) -> None:
-    from depthopt.pipeline.dry_run import dry_run  # noqa: PLC0415 - torch takes seconds
-    from depthopt.pipeline.recipe import load_recipe  # noqa: PLC0415 - as above
+    from depthopt.pipeline.recipe import load_recipe  # noqa: PLC0415 - help needs none of it
 
-    found = dry_run(load_recipe(recipe, overrides), run_dir, allow_code=allow_code)
+    loaded = load_recipe(recipe, overrides)  # its files are looked for with all else
+    with loading():
+        from depthopt.pipeline.dry_run import dry_run  # noqa: PLC0415 - torch takes seconds
+
+    found = dry_run(loaded, run_dir, allow_code=allow_code)
     print(to_json(found)) if as_json else show_dry_run(console, found)
     if found.problems:
         raise typer.Exit(1)

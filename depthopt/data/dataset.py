@@ -3,13 +3,14 @@
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Literal, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
 from depthopt.core.counted import counted
 from depthopt.core.inputs import ImageSize, Inputs, InputSize, size_text
+from depthopt.core.interpolation import Interpolation
 from depthopt.errors import DataError
 
 T = TypeVar("T")
@@ -23,10 +24,6 @@ _HELD_OUT_SHARE = 5
 Batch = tuple[Inputs, Tensor | None]
 """Inputs, such as images ``(n, channels, height, width)`` float32, normalised; and targets
 ``(n, ...)``, such as labels ``(n,)`` int64, or None where there are none."""
-
-
-Interpolation = Literal["bilinear", "bicubic"]
-"""How images are resized."""
 
 
 @dataclass(frozen=True, slots=True)

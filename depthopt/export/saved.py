@@ -13,9 +13,9 @@ from depthopt.core import digests, numbers
 from depthopt.core.artefacts import load_json, save_json
 from depthopt.core.clipped import clipped
 from depthopt.core.inputs import Inputs, InputSize, InputSpec
+from depthopt.core.interpolation import Interpolation
 from depthopt.core.plan import Plan
 from depthopt.core.writing import remove_left_overs, write_bytes
-from depthopt.data.dataset import Interpolation
 from depthopt.errors import ArtefactError, ModelError, UsageError
 from depthopt.export.noted import NOTE, note
 from depthopt.export.onnx import export_onnx

@@ -8,7 +8,8 @@ from torchvision import models
 
 from depthopt.core.clipped import shortened
 from depthopt.core.inputs import InputSize, InputSpec
-from depthopt.data.dataset import Interpolation, Preprocessing
+from depthopt.core.interpolation import Interpolation
+from depthopt.data.dataset import Preprocessing
 from depthopt.errors import ModelError
 from depthopt.models.source import Argument, ModelSource
 

@@ -24,9 +24,10 @@ from pydantic import (
 from depthopt.core import limits, numbers
 from depthopt.core.clipped import clipped, one_line
 from depthopt.core.inputs import ImageSize, InputSpec, fitting, size_schema
+from depthopt.core.interpolation import Interpolation
 from depthopt.core.old_words import as_first_said, read_recipe
 from depthopt.core.reading import parse_yaml, read_text
-from depthopt.data.dataset import Interpolation
+from depthopt.core.shipped import recipe_file
 from depthopt.errors import RecipeError
 from depthopt.kinds.registry import KINDS
 from depthopt.models.names import callable_of, digest_of_code, told_as
@@ -160,8 +161,8 @@ class LatencySection(_Section):
     batch: numbers.Batch = Field(1, description="images per inference")
     table: Path | None = Field(
         None,
-        description="a latency table to start from, or a folder of them such as latency_tables; "
-        "only what it lacks is measured",
+        description="a latency table to start from, or a folder of them, or the name of one that "
+        "comes with depthopt, such as amd-epyc; only what it lacks is measured",
     )
 
 
@@ -345,12 +346,17 @@ class Recipe(_Section):
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     """Read a recipe and apply ``key.path=value`` overrides, whose values are YAML.
 
+    Args:
+        path: of the file; or a name without a suffix, of a recipe that comes with depthopt.
+        overrides: changes to it.
+
     Raises:
         RecipeError: the file is missing or no YAML, a key is unknown (the nearest known
             one is named), or a value is not of its kind.
     """
+    file = recipe_file(path)
     try:
-        content = parse_yaml(read_text(path, limits.RECIPE_BYTES))
+        content = parse_yaml(read_text(file, limits.RECIPE_BYTES))
     except FileNotFoundError:
         raise RecipeError(f"recipe {path} does not exist") from None
     except (OSError, ValueError) as error:

@@ -10,6 +10,7 @@ from torch import nn
 from depthopt.core.artefacts import load_json, save_json
 from depthopt.core.inputs import at_least
 from depthopt.core.plan import Frontier, Plan
+from depthopt.core.shipped import table_file
 from depthopt.core.training import Standing, TrainResult
 from depthopt.core.trials import Trial, Trials
 from depthopt.data.dataset import Preprocessing
@@ -160,8 +161,9 @@ def starting_table(run: Context) -> LatencyTable:
     conditions = run.runtime.conditions(section.batch)
     table = LatencyTable(conditions)
     if section.table is not None:
-        folder = section.table.is_dir()
-        given = table_path(section.table, conditions) if folder else section.table
+        named = table_file(section.table)
+        folder = named.is_dir()
+        given = table_path(named, conditions) if folder else named
         if given.exists() or not folder:
             table = table.combined(load_json(LatencyTable, given))
     earlier = read_kept(LatencyTable, path, run.folder.begun("profile"))
