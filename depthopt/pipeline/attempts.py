@@ -59,6 +59,9 @@ _PACING_STEPS = 6
 _SLACK = 0.9
 """Of the time that is left, which is planned with."""
 
+_WORTH_GOING_ON = 0.1
+"""Of the time, that must be left for any plan to be finetuned for another length."""
+
 _ANCHOR = 2.0
 """The speed-up whose plan is finetuned longer than the others before any other is."""
 
@@ -270,6 +273,9 @@ class Attempts:
         shorts = [one.finetuned[0].steps for one in known.attempts if one.finetuned]
         done = {(i, each.steps) for i, one in enumerate(known.attempts) for each in one.finetuned}
         order = self._order()
+        lacking = any(not one.finetuned and one.failure is None for one in known.attempts)
+        if not lacking and self._clock.left < _WORTH_GOING_ON * self._clock.seconds:
+            return
         second = self._seconds_a_step(order[0])
         plan = lengths(
             known.steps,
