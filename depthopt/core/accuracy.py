@@ -80,8 +80,10 @@ class Range:
         return (self.best + self.worst) / 2
 
     def holds(self, value: float) -> bool:
-        """Whether a value lies in it."""
-        return min(self.worst, self.best) <= value <= max(self.worst, self.best)
+        """Whether a value lies in it, to rounding."""
+        slack = 1e-9 * max(1.0, abs(value))
+        low, high = sorted((self.worst, self.best))
+        return low - slack <= value <= high + slack
 
     def text(self, metric: Metric, digits: int = 1) -> str:
         """It with its unit, such as ``96.1 to 98.4 %``."""

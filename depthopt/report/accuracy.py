@@ -2,12 +2,16 @@
 
 from typing import Any
 
-from depthopt.core.accuracy import Accuracy, Point, accuracy, error_of, points_of
+from depthopt.core.accuracy import Accuracy, Point, Range, accuracy, error_of, points_of
 from depthopt.core.explored import Found
 from depthopt.core.metric import Metric
+from depthopt.core.plan import Frontier, FrontierPoint
 from depthopt.core.reading import parse_yaml
 from depthopt.core.trials import Trials
 from depthopt.report.reading import RunArtefacts
+
+NOT_MEASURED = "not measured"
+"""What is said beyond the dearest plan that was carried out."""
 
 _HELD_OUT = ("data", "calibration_images")
 
@@ -39,6 +43,21 @@ def run_accuracy(run: RunArtefacts) -> Accuracy | None:
         return None
     images = explored.test_images if explored is not None else original.images
     return accuracy(metric, original, points, test_images=images)
+
+
+def point_range(known: Accuracy, frontier: Frontier, point: FrontierPoint) -> Range | None:
+    """What to expect of a plan; of the original as it is, what was measured."""
+    if not any(frontier.candidates[i].replaces for i in point.choices):
+        return Range(known.original.metric, known.original.metric)
+    return known.at(point.cost)
+
+
+def point_text(known: Accuracy, frontier: Frontier, point: FrontierPoint) -> str:
+    """The same in words."""
+    found = point_range(known, frontier, point)
+    if found is None:
+        return NOT_MEASURED
+    return found.text(known.metric) if found.width else known.metric.text(found.best, 1)
 
 
 def _found(metric: Metric, value: float, images: int | None) -> Found | None:

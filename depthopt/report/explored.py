@@ -5,8 +5,7 @@ from collections.abc import Sequence
 from depthopt.core.accuracy import Accuracy, Range
 from depthopt.core.explored import Attempt, Explored, Found
 from depthopt.pipeline.recommend import band
-
-NOT_MEASURED = "not measured"
+from depthopt.report.accuracy import NOT_MEASURED
 
 _COLUMN, _ROWS = 9, 12
 """Of the plot, in characters."""

@@ -9,12 +9,12 @@ from typing import get_args
 from depthopt.core.accuracy import Accuracy
 from depthopt.core.candidate import KEPT, Candidate, kept_blocks
 from depthopt.core.chain import Chain
-from depthopt.core.plan import Frontier, Plan
+from depthopt.core.plan import Frontier, FrontierPoint, Plan
 from depthopt.errors import UsageError
 from depthopt.kinds.kind import Kind, Pattern
 from depthopt.kinds.latency_keys import candidate_ms, parameters
 from depthopt.kinds.registry import KINDS
-from depthopt.report.accuracy import run_accuracy
+from depthopt.report.accuracy import point_range, run_accuracy
 from depthopt.report.reading import RunArtefacts
 from depthopt.tables.importance import ImportanceTable
 from depthopt.tables.latency import LatencyTable
@@ -169,7 +169,7 @@ def explorer(run: RunArtefacts) -> Explorer | None:
                 point.cost,
                 budget,
                 tuple(place[i] for i in point.choices if i in place),
-                expected(accuracy, point.cost, changed=any(i in place for i in point.choices)),
+                _expected(accuracy, frontier, point),
             )
             for point, budget in zip(frontier.points, budgets(frontier), strict=True)
         ),
@@ -182,21 +182,10 @@ def explorer(run: RunArtefacts) -> Explorer | None:
     )
 
 
-def expected(
-    accuracy: Accuracy | None, cost: float, *, changed: bool
+def _expected(
+    known: Accuracy | None, frontier: Frontier, point: FrontierPoint
 ) -> tuple[float, float] | None:
-    """(worst, best) of the metric of a plan; of the original as it is, what was measured.
-
-    Args:
-        accuracy: what is known.
-        cost: the plan's.
-        changed: whether it replaces anything.
-    """
-    if accuracy is None:
-        return None
-    if not changed:
-        return accuracy.original.metric, accuracy.original.metric
-    found = accuracy.at(cost)
+    found = None if known is None else point_range(known, frontier, point)
     return None if found is None else (found.worst, found.best)
 
 
