@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from depthopt.core.artefacts import load_json, save_json
     from depthopt.core.candidate import Candidate, kept_blocks
     from depthopt.core.chain import Chain
+    from depthopt.core.explored import Explored
     from depthopt.core.inputs import Input, InputSpec
     from depthopt.core.metric import Metric
     from depthopt.core.operators import Activation, AveragePooling, Convolution, Identity
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from depthopt.latency.profile import profile
     from depthopt.latency.validate import validate
     from depthopt.models.weights import load_weights, save_weights
+    from depthopt.pipeline.explore import explore
     from depthopt.report.diagnosis import diagnose
     from depthopt.runtimes.registry import get_runtime
     from depthopt.shallow.apply import apply
@@ -81,6 +83,7 @@ __all__ = [
     "DepthoptError",
     "Epsilon",
     "Exact",
+    "Explored",
     "Frontier",
     "Identity",
     "Importance",
@@ -111,6 +114,7 @@ __all__ = [
     "diagnose",
     "estimate",
     "evaluate",
+    "explore",
     "export_engine",
     "export_onnx",
     "export_openvino",
@@ -145,6 +149,7 @@ _HOMES = {
         "kept_blocks",
     ),
     "core.chain": ("Chain",),
+    "core.explored": ("Explored",),
     "core.inputs": (
         "Input",
         "InputSpec",
@@ -203,6 +208,7 @@ _HOMES = {
         "load_weights",
         "save_weights",
     ),
+    "pipeline.explore": ("explore",),
     "report.diagnosis": ("diagnose",),
     "runtimes.registry": ("get_runtime",),
     "shallow.apply": ("apply",),

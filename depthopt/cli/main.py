@@ -40,6 +40,11 @@ COMMANDS = {
     "run": Entry(
         "run", "run", "Carry out a whole recipe: from a network and data to a faster network."
     ),
+    "explore": Entry(
+        "explore",
+        "explore",
+        "Find out in minutes how fast a network can get, and what that costs in accuracy.",
+    ),
     "extract": Entry(
         "extract",
         "extract",

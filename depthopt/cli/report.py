@@ -124,16 +124,24 @@ def _show_run(run: "RunArtefacts") -> None:
 
 def _show_frontier(run: "RunArtefacts") -> None:
     from depthopt.report import facts  # noqa: PLC0415 - see above
+    from depthopt.report.accuracy import point_text, run_accuracy  # noqa: PLC0415 - see above
     from depthopt.report.explorer import explorer  # noqa: PLC0415 - see above
 
     if run.frontier is not None:
         points, original = run.frontier.points, run.frontier.original_ms
+        known = run_accuracy(run)
         rows = [
-            (f"{p.latency_ms:.3f}", f"{original / p.latency_ms:.2f}x", f"{p.cost:.4g}")
+            (
+                f"{p.latency_ms:.3f}",
+                f"{original / p.latency_ms:.2f}x",
+                f"{p.cost:.4g}",
+                *(() if known is None else (point_text(known, run.frontier, p),)),
+            )
             for p in _spread(points, 8)
         ]
         _say(f"{facts.frontier_sentence(run.frontier, run.result)} Some of them:")
-        _table(("latency, ms", "speed-up", "cost"), rows)
+        expected = () if known is None else (f"{known.metric.name} to expect",)
+        _table(("latency, ms", "speed-up", "cost", *expected), rows)
     if run.trials is not None:
         _table(facts.trial_headings(run), facts.trial_rows(run))
     if run.plan is not None:

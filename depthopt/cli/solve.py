@@ -47,4 +47,13 @@ def solve(
         show_frontier(found, csv)
     if out is not None:
         save_json(plan, out)
-    print(to_json(plan)) if as_json else show_plan(console, plan, context.chain)
+    if as_json:
+        print(to_json(plan))
+        return
+    show_plan(console, plan, context.chain)
+    from depthopt.report.accuracy import run_accuracy  # noqa: PLC0415 - of a run that is there
+    from depthopt.report.facts import expected_sentence  # noqa: PLC0415 - as above
+    from depthopt.report.reading import read_run  # noqa: PLC0415 - as above
+
+    said = expected_sentence(run_accuracy(read_run(context.folder.path)), plan)
+    console.print(said, highlight=False, markup=False)

@@ -316,7 +316,7 @@ def _tried(run: Context, frontier: Frontier) -> tuple[Trial, int]:
     )
 
     def attempt(plan: Plan) -> Evaluation:
-        network = _applied(run, plan)
+        network = carried_out(run, plan)
         finetune(
             network,
             run.data,
@@ -335,7 +335,8 @@ def _tried(run: Context, frontier: Frontier) -> tuple[Trial, int]:
     return trials.best, len(trials.trials)
 
 
-def _applied(run: Context, plan: Plan) -> TracedNetwork:
+def carried_out(run: Context, plan: Plan) -> TracedNetwork:
+    """A plan's network with no training, as the recipe's ``apply`` says."""
     section = run.recipe.apply
     network = apply(
         run.teacher,
@@ -381,7 +382,7 @@ def _held_out_metric(run: Context, network: nn.Module) -> str:
 
 def run_apply(run: Context) -> str:
     """Carry the plan out: the shallow network, not yet trained."""
-    network = _applied(run, run.plan)
+    network = carried_out(run, run.plan)
     _save(run, network, "applied")
     return f"{_held_out_metric(run, network)} with no training"
 
