@@ -65,6 +65,7 @@ if TYPE_CHECKING:
     from depthopt.tasks.task import Task
     from depthopt.train.config import TrainConfig
     from depthopt.train.finetune import finetune
+    from depthopt.workflow.compress import Compressed, compress
 
     __version__: str
 
@@ -78,6 +79,7 @@ __all__ = [
     "Candidate",
     "Chain",
     "CheckFailed",
+    "Compressed",
     "Convolution",
     "DataError",
     "DepthoptError",
@@ -111,6 +113,7 @@ __all__ = [
     "apply",
     "candidate_ms",
     "candidates",
+    "compress",
     "diagnose",
     "estimate",
     "evaluate",
@@ -232,6 +235,10 @@ _HOMES = {
     "tasks.task": ("Task",),
     "train.config": ("TrainConfig",),
     "train.finetune": ("finetune",),
+    "workflow.compress": (
+        "Compressed",
+        "compress",
+    ),
 }
 """Which module each public name comes from."""
 
