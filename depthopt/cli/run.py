@@ -41,7 +41,10 @@ def run(
     the exit code 1.
     """
     if dry_run:
-        _dry_run(recipe, overrides or [], run_dir or Path("runs") / recipe.stem, as_json=as_json)
+        folder = run_dir or Path("runs") / recipe.stem
+        if start_from is not None and not folder.exists():
+            folder = start_from  # what is done there will be here
+        _dry_run(recipe, overrides or [], folder, as_json=as_json)
         return
     context = walk(recipe, overrides, run_dir, "result", start_from=start_from)
     result = load_json(Result, context.path("result.json"))
