@@ -4,6 +4,7 @@ Workers, on this machine or another, find neither a file's private module nor wh
 its folder. So the source of both is sent, and a worker's imports find it.
 """
 
+import contextlib
 import importlib.abc
 import importlib.machinery
 import importlib.util
@@ -64,7 +65,8 @@ class _Sent(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         source = self.sources[module.__name__]
         text = source.text.decode(errors="replace")
         linecache.cache[source.path] = (len(text), None, text.splitlines(True), source.path)
-        exec(compile(source.text, source.path, "exec", dont_inherit=True), vars(module))  # noqa: S102 - ran where it comes from
+        with contextlib.redirect_stdout(sys.stderr):
+            exec(compile(source.text, source.path, "exec", dont_inherit=True), vars(module))  # noqa: S102 - ran where it comes from
 
 
 _sent = _Sent()
