@@ -188,6 +188,8 @@ def run_estimate(run: Context) -> str:
     if section.estimator == "finetune":
         run.processes.require_one("estimate", "importance.estimator finetune")
     config, data = run.train_config(section.train), run.train_data(section.train_images)
+    # Of each candidate a network is made and regressed, as ``apply`` does.
+    regressed = HELD_OUT_EVERY if section.estimator == "finetune" else 1
     if (unseen := run.task.unseen(run.data)) is not None:
         logger.warning("%s", unseen)
     made_from = run.folder.made_from("estimate")
@@ -197,7 +199,7 @@ def run_estimate(run: Context) -> str:
         run.chain,
         run.worthwhile,
         estimator=section.estimator,
-        fitting=run.train_inputs(section.images),
+        fitting=run.train_inputs(section.images, least=regressed),
         held_out=run.held_out(),
         task=run.task,
         ridges=section.ridges,
