@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from depthopt.core.artefacts import load_json, save_json
     from depthopt.core.candidate import Candidate, kept_blocks
     from depthopt.core.chain import Chain
+    from depthopt.core.explored import Explored
     from depthopt.core.inputs import Input, InputSpec
     from depthopt.core.metric import Metric
     from depthopt.core.operators import Activation, AveragePooling, Convolution, Identity
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from depthopt.latency.profile import profile
     from depthopt.latency.validate import validate
     from depthopt.models.weights import load_weights, save_weights
+    from depthopt.pipeline.explore import explore
     from depthopt.report.diagnosis import diagnose
     from depthopt.runtimes.registry import get_runtime
     from depthopt.shallow.apply import apply
@@ -64,6 +66,8 @@ if TYPE_CHECKING:
     from depthopt.tasks.task import Task
     from depthopt.train.config import TrainConfig
     from depthopt.train.finetune import finetune
+
+    __version__: str
 
 keep_silent()
 
@@ -80,6 +84,7 @@ __all__ = [
     "DepthoptError",
     "Epsilon",
     "Exact",
+    "Explored",
     "Frontier",
     "Identity",
     "Importance",
@@ -110,6 +115,7 @@ __all__ = [
     "diagnose",
     "estimate",
     "evaluate",
+    "explore",
     "export_engine",
     "export_onnx",
     "export_openvino",
@@ -145,6 +151,7 @@ _HOMES = {
         "kept_blocks",
     ),
     "core.chain": ("Chain",),
+    "core.explored": ("Explored",),
     "core.inputs": (
         "Input",
         "InputSpec",
@@ -204,6 +211,7 @@ _HOMES = {
         "load_weights",
         "save_weights",
     ),
+    "pipeline.explore": ("explore",),
     "report.diagnosis": ("diagnose",),
     "runtimes.registry": ("get_runtime",),
     "shallow.apply": ("apply",),
@@ -232,7 +240,9 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    """A public name, imported on first use (PEP 562)."""
+    """A public name, imported on first use (PEP 562); or the version, of the metadata."""
+    if name == "__version__":
+        return _version()
     for home, names in _HOMES.items():
         if name in names:
             value = getattr(importlib.import_module(f"depthopt.{home}"), name)
@@ -242,4 +252,14 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__, "__version__"})
+
+
+def _version() -> str:
+    """What pyproject.toml says, as it was installed."""
+    from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415 - only when asked
+
+    try:
+        return version("depthopt")
+    except PackageNotFoundError:  # a checkout on the path
+        return "unknown"

@@ -33,7 +33,7 @@ class Network:
     sha256: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class CheckReport:
     """What a check found.
 
@@ -63,6 +63,11 @@ class CheckReport:
     layers: tuple[LayerDifference, ...] = ()
     commit: str = ""
     time: str = ""
+
+    def __repr__(self) -> str:
+        change = "" if self.latency is None else f", latency {self.latency.change}"
+        names = f"{self.current.name} against {self.baseline.name}"
+        return f"CheckReport of {names}: {self.outcome}{change}"
 
 
 def check(

@@ -7,6 +7,7 @@ from depthopt.check.judge import Judge
 from depthopt.check.memory import SLACK_BYTES, peak_memory_bytes
 from depthopt.check.network_files import Side
 from depthopt.check.verdict import Outcome
+from depthopt.core import numbers
 from depthopt.core.metric import Metric
 from depthopt.errors import UsageError
 from depthopt.runtimes.base import Runtime
@@ -39,14 +40,10 @@ def fraction(text: str) -> float:
     Raises:
         UsageError: it is neither.
     """
-    number, percent = text.strip().removesuffix("%"), text.strip().endswith("%")
     try:
-        value = float(number) / (100 if percent else 1)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value < (10 if percent else 1):
-        raise UsageError(f"tolerance {text!r} is no fraction; write for instance 5% or 0.05")
-    return value
+        return numbers.fraction(text)
+    except ValueError as error:
+        raise UsageError(f"tolerance {error}") from None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,11 +5,18 @@ from collections.abc import Iterator
 
 from depthopt.check.check import CheckReport
 from depthopt.check.figures import Figure
+from depthopt.check.layers import LayerDifference
 from depthopt.check.statistics import Change
 from depthopt.check.verdict import Outcome
 from depthopt.core.clipped import printable
 
 _PLOT_WIDTH = 61
+HEADINGS = ("", "before", "after", "change", "limit", "verdict")
+"""Of the rows that ``rows`` gives."""
+
+LAYER_HEADINGS = ("layer that moved", "kind", "before", "after", "change")
+"""Of the rows that ``layer_cells`` gives."""
+
 _MARKS: dict[Outcome, str] = {"pass": "✅", "regression": "❌", "inconclusive": "⚠️"}
 
 
@@ -50,31 +57,16 @@ def markdown(report: CheckReport) -> str:
 
 
 def _markdown(report: CheckReport) -> Iterator[str]:
-    where = report.conditions
     yield f"### {_MARKS[report.outcome]} `{report.current.name}`: {report.outcome}"
     yield ""
     yield f"{reason(report)}."
     yield ""
-    yield (
-        f"Against `{report.baseline.name}`, on {where.device}, {where.runtime} "
-        f"{where.runtime_version}, {where.dtype}, batch {where.batch}, "
-        f"{where.threads or 0} threads."
-    )
+    yield f"Against `{report.baseline.name}`, on {report.conditions.text}."
     yield ""
-    yield "| | baseline | current | change | |"
-    yield "|---|---|---|---|---|"
-    if report.latency is not None:
-        found = report.latency
-        cells = (
-            "latency",
-            f"{found.baseline.median_ms:.3f} ms",
-            f"{found.current.median_ms:.3f} ms",
-            str(found.change),
-            _MARKS[report.verdict.outcome],
-        )
-        yield f"| {' | '.join(cells)} |"
-    for figure in report.figures:
-        yield f"| {' | '.join((*figure_cells(figure), _MARKS[figure.outcome]))} |"
+    yield f"| {' | '.join(HEADINGS)} |"
+    yield f"|{'---|' * len(HEADINGS)}"
+    for *cells, outcome in rows(report):
+        yield f"| {' | '.join(cells)} | {_MARKS[outcome]} {outcome} |"
     if report.latency is not None:
         yield ""
         yield "```text"
@@ -85,12 +77,11 @@ def _markdown(report: CheckReport) -> Iterator[str]:
         yield "```"
     if report.layers:
         yield ""
-        yield "| layer that moved | kind | baseline | current |"
-        yield "|---|---|---|---|"
-        for layer in report.layers:
-            times = map(milliseconds, (layer.baseline_ms, layer.current_ms))
-            name = layer.name.replace("|", r"\|")
-            yield f"| {' | '.join((f'`{name}`', layer.operator, *times))} |"
+        yield f"| {' | '.join(LAYER_HEADINGS)} |"
+        yield f"|{'---|' * len(LAYER_HEADINGS)}"
+        for name, *more in map(layer_cells, report.layers):
+            escaped = name.replace("|", r"\|")
+            yield f"| {' | '.join((f'`{escaped}`', *more))} |"
 
 
 def interval_plot(changes: dict[str, Change], tolerance: float) -> Iterator[str]:
@@ -118,16 +109,25 @@ def interval_plot(changes: dict[str, Change], tolerance: float) -> Iterator[str]
     yield f"{'':>8} {''.join(scale).rstrip()}"
 
 
+def rows(report: CheckReport) -> Iterator[tuple[str, str, str, str, str, Outcome]]:
+    """What was watched, under ``HEADINGS``."""
+    if (found := report.latency) is not None:
+        yield (
+            "latency",
+            f"{found.baseline.median_ms:.3f} ms",
+            f"{found.current.median_ms:.3f} ms",
+            str(found.change),
+            f"{report.tolerances.latency:+.1%}",
+            report.verdict.outcome,
+        )
+    for figure in report.figures:
+        yield (*figure_cells(figure), _change(figure, figure.limit), figure.outcome)
+
+
 def figure_cells(figure: Figure) -> tuple[str, str, str, str]:
     """Name, baseline, current and change of a figure, in words."""
-    if figure.unit == "points":
-        change = f"{figure.current - figure.baseline:+.2f} points"
-    elif figure.baseline:
-        change = f"{figure.current / figure.baseline - 1:+.1%}"
-    else:
-        change = f"{figure.current:+,.0f}"
     values = (_value(figure.unit, value) for value in (figure.baseline, figure.current))
-    return (figure.name, *values, change)  # type: ignore[return-value] # two values
+    return (figure.name, *values, _change(figure, figure.current))  # type: ignore[return-value] # two values
 
 
 def figure_line(figure: Figure) -> str:
@@ -136,6 +136,12 @@ def figure_line(figure: Figure) -> str:
     limit = _value(figure.unit, figure.limit)
     way = "down" if figure.limit < figure.baseline else "up"
     return f"{name}: {baseline} to {current}, {change}; accepted {way} to {limit}"
+
+
+def layer_cells(layer: LayerDifference) -> tuple[str, str, str, str, str]:
+    """A layer that moved, under ``LAYER_HEADINGS``."""
+    before, after = map(_milliseconds, (layer.baseline_ms, layer.current_ms))
+    return layer.name, layer.operator, before, after, layer.change
 
 
 def reason(report: CheckReport) -> str:
@@ -147,12 +153,21 @@ def reason(report: CheckReport) -> str:
     return "; ".join([*regressed, f"latency {report.verdict.outcome}: {latency}"])
 
 
-def milliseconds(value: float | None) -> str:
+def _milliseconds(value: float | None) -> str:
     """A layer's time; a dash where there is no such layer."""
     return "-" if value is None else f"{value:.3f} ms"
+
+
+def _change(figure: Figure, to: float) -> str:
+    """From a figure's baseline to another value."""
+    if figure.unit == "points":
+        return f"{to - figure.baseline:+.2f} points"
+    return f"{to / figure.baseline - 1:+.1%}" if figure.baseline else f"{to:+,.4g}"
 
 
 def _value(unit: str, value: float) -> str:
     if unit == "bytes":
         return f"{value / 1e6:,.2f} MB"
-    return f"{value:.2f} %" if unit == "points" else f"{value:,.0f}"
+    if unit == "points":
+        return f"{value:.2f} %"
+    return f"{value:,.0f}" if value == int(value) else f"{value:,.4g}"

@@ -1,8 +1,9 @@
 """Which layers moved: two networks' layers side by side, by the runtime's own profile.
 
-Names are no help: a layer put in front renumbers all behind it. Layers are aligned as
+Names alone are no help: a layer put in front renumbers all behind it. Layers are aligned as
 texts are (Needleman and Wunsch, 1970): pairs of equal operators in equal order, others
-left over, so that the fewest milliseconds change.
+left over, so that the fewest milliseconds change. Of pairs that are about as good, those of
+one name are taken.
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,12 +12,15 @@ from pathlib import Path
 
 import numpy as np
 
+from depthopt.core.counted import counted
 from depthopt.runtimes.base import LayerTime, Runtime, random_inputs
 
 _PASSES = 3
 _SHOWN = 10
 _SHARE = 0.005
 """A layer moved if it changed by more than this share of the baseline."""
+_RENAMED = 0.1
+"""A pair of two names counts as if it differed by this share more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +28,8 @@ class LayerDifference:
     """A layer that is faster, slower, new or gone.
 
     Attributes:
-        name: in the current network; in the baseline if it is gone.
+        name: in the current network; in the baseline if it is gone; of several that are too
+            small to be shown alone, how many there are.
         operator: its kind, in the runtime's words.
         baseline_ms: None if it is new.
         current_ms: None if it is gone.
@@ -39,6 +44,13 @@ class LayerDifference:
     def change_ms(self) -> float:
         """Milliseconds more than before."""
         return (self.current_ms or 0.0) - (self.baseline_ms or 0.0)
+
+    @property
+    def change(self) -> str:
+        """What has happened to it: ``added``, ``removed``, or by how much it moved."""
+        if self.baseline_ms is None:
+            return "added"
+        return "removed" if self.current_ms is None else f"{self.change_ms:+.3f} ms"
 
 
 def moved_layers(
@@ -74,14 +86,14 @@ def aligned(before: Sequence[LayerTime], after: Sequence[LayerTime]) -> list[Lay
         for j, new in enumerate(after, 1):
             options = [cost[i - 1, j] + old.median_ms, cost[i, j - 1] + new.median_ms]
             if old.operator == new.operator:
-                options.append(cost[i - 1, j - 1] + abs(new.median_ms - old.median_ms))
+                options.append(cost[i - 1, j - 1] + _unlike(old, new))
             cost[i, j] = min(options)
     found = []
     i, j = len(before), len(after)
     while i or j:
         if i and j and before[i - 1].operator == after[j - 1].operator:
             old, new = before[i - 1], after[j - 1]
-            if cost[i, j] == cost[i - 1, j - 1] + abs(new.median_ms - old.median_ms):
+            if cost[i, j] == cost[i - 1, j - 1] + _unlike(old, new):
                 pair = LayerDifference(new.name, new.operator, old.median_ms, new.median_ms)
                 found.append(pair)
                 i, j = i - 1, j - 1
@@ -97,14 +109,20 @@ def aligned(before: Sequence[LayerTime], after: Sequence[LayerTime]) -> list[Lay
     return found[::-1]
 
 
+def _unlike(old: LayerTime, new: LayerTime) -> float:
+    """How little two layers of one operator make a pair, in milliseconds."""
+    renamed = 0.0 if old.name == new.name else _RENAMED * min(old.median_ms, new.median_ms)
+    return abs(new.median_ms - old.median_ms) + renamed
+
+
 def _summed(layers: Sequence[LayerDifference]) -> Iterator[LayerDifference]:
     """New layers as one per operator, and gone ones likewise; pairs are left out."""
     for operator in dict.fromkeys(layer.operator for layer in layers):
         same = [layer for layer in layers if layer.operator == operator]
         new = [x.current_ms for x in same if x.baseline_ms is None and x.current_ms is not None]
         gone = [x.baseline_ms for x in same if x.current_ms is None and x.baseline_ms is not None]
-        yield LayerDifference(f"{len(new)} new layers", operator, None, sum(new))
-        yield LayerDifference(f"{len(gone)} layers gone", operator, sum(gone), None)
+        yield LayerDifference(counted(len(new), "small layer"), operator, None, sum(new))
+        yield LayerDifference(counted(len(gone), "small layer"), operator, sum(gone), None)
 
 
 def _least(passes: Sequence[Sequence[LayerTime]]) -> list[LayerTime]:

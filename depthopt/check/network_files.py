@@ -12,6 +12,7 @@ import onnx
 from depthopt.check.inputs import require_one_size
 from depthopt.check.onnx_files import read_onnx, stored_tensors
 from depthopt.check.parameters import parameters
+from depthopt.core.counted import counted
 from depthopt.errors import CheckFailed, ModelError, UsageError
 from depthopt.export.noted import check_noted
 from depthopt.runtimes.base import Runtime, Session, random_inputs
@@ -131,7 +132,7 @@ def batch_of(batch: int, *sides: Side) -> int:
             continue
         if batch not in {1, fixed}:
             raise UsageError(
-                f"{side.name} takes {fixed} images per inference, --batch says {batch}"
+                f"{side.name} takes {counted(fixed, 'image')} per inference, --batch says {batch}"
             )
         return fixed
     return batch

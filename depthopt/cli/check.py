@@ -5,11 +5,22 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from depthopt.cli.options import AsJson, BatchOption, ThreadsOption, console, err, within
+from depthopt.cli.options import (
+    AsJson,
+    BatchOption,
+    ThreadsOption,
+    console,
+    err,
+    is_share,
+    within,
+)
 from depthopt.cli.show_check import show_check, show_steps
+from depthopt.cli.sides import given, require_sides
 from depthopt.core import numbers
 from depthopt.core.artefacts import save_json, to_json
 from depthopt.core.clipped import printable
+from depthopt.core.extras import require_extra
+from depthopt.core.shipped import table_file
 from depthopt.core.writing import write_bytes, writing
 from depthopt.errors import UsageError
 
@@ -31,11 +42,15 @@ def check(
             show_default=False,
         ),
     ],
-    tolerance: Annotated[str, typer.Option(help="Accepted rise of the latency.")] = "5%",
+    tolerance: Annotated[
+        str, typer.Option(help="Accepted rise of the latency, as 5% or 0.05.", callback=is_share)
+    ] = "5%",
     against: Annotated[
         Path | None,
         typer.Option(
-            help="Check against a recorded baseline or a latency table.", show_default=False
+            help="Check against a recorded baseline or a latency table, such as one of those that "
+            "`depthopt tables list` names.",
+            show_default=False,
         ),
     ] = None,
     network: Annotated[
@@ -55,9 +70,15 @@ def check(
             show_default=False,
         ),
     ] = None,
-    size_tolerance: Annotated[str, typer.Option(help="Accepted rise of the file's size.")] = "5%",
-    parameters_tolerance: Annotated[str, typer.Option(help="Accepted rise of parameters.")] = "5%",
-    memory_tolerance: Annotated[str, typer.Option(help="Accepted rise of peak memory.")] = "15%",
+    size_tolerance: Annotated[
+        str, typer.Option(help="Accepted rise of the file's size.", callback=is_share)
+    ] = "5%",
+    parameters_tolerance: Annotated[
+        str, typer.Option(help="Accepted rise of parameters.", callback=is_share)
+    ] = "5%",
+    memory_tolerance: Annotated[
+        str, typer.Option(help="Accepted rise of peak memory.", callback=is_share)
+    ] = "15%",
     task: Annotated[str, typer.Option(help="What the networks are for.")] = "classification",
     metric_tolerance: Annotated[
         float,
@@ -106,17 +127,29 @@ def check(
     """
     if history_plot is not None and history is None:
         raise UsageError("--history-plot draws what --history FILE keeps; give both")
-    from depthopt.check.figures import Tolerances, fraction  # noqa: PLC0415 - torch takes seconds
+    options = {
+        "runtime": (runtime, "onnxruntime"),
+        "device": (device, "cpu"),
+        "dtype": (dtype, "float32"),
+        "threads": (threads, 1),
+        "batch": (batch, 1),
+        "data": (data, None),
+        "task": (task, "classification"),
+    }
+    require_sides(models, against, record, network, given(options))
+    if history_plot is not None:
+        require_extra("matplotlib", "--history-plot")
+    from depthopt.check.figures import Tolerances  # noqa: PLC0415 - torch takes seconds
     from depthopt.check.history import read  # noqa: PLC0415 - as above
     from depthopt.check.judge import Judge  # noqa: PLC0415 - as above
     from depthopt.check.verdict import EXIT_CODES  # noqa: PLC0415 - as above
     from depthopt.runtimes.registry import get_runtime  # noqa: PLC0415 - as above
 
     tolerances = Tolerances(
-        latency=fraction(tolerance),
-        size=fraction(size_tolerance),
-        parameters=fraction(parameters_tolerance),
-        memory=fraction(memory_tolerance),
+        latency=numbers.fraction(tolerance),
+        size=numbers.fraction(size_tolerance),
+        parameters=numbers.fraction(parameters_tolerance),
+        memory=numbers.fraction(memory_tolerance),
         metric=metric_tolerance,
     )
     chosen = get_runtime(runtime, threads=threads, device=device, dtype=dtype)
@@ -173,10 +206,8 @@ def _checked(
             status.update(what)
 
         if against is not None:
-            if len(models) != 1:
-                raise UsageError("--against takes one network: depthopt check --against FILE MODEL")
             return check_against(
-                against,
+                table_file(against),
                 models[0],
                 runtime=runtime,
                 batch=batch,
@@ -185,11 +216,6 @@ def _checked(
                 seconds=seconds,
                 judge=judge,
                 progress=progress,
-            )
-        if len(models) != 2 or network is not None:
-            raise UsageError(
-                "a check takes two networks, BASELINE and CURRENT, or --against FILE and one; "
-                "--network belongs to --against"
             )
         return check_both(
             models[0],

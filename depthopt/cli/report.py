@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 from rich.table import Table
 
-from depthopt.cli.options import AsJson, console
+from depthopt.cli.options import AsJson, console, err
 from depthopt.core.artefacts import to_json
 from depthopt.core.clipped import printable
+from depthopt.core.extras import has, pip
 from depthopt.core.writing import write_bytes, write_text
 
 if TYPE_CHECKING:  # the reader's kin, matplotlib among them, take a second to import
@@ -31,9 +32,9 @@ def report(
 ) -> None:
     """Show what a run found, and what another budget would give.
 
-    Written are report.html, one file that opens from disk without a network, and plots
-    as PNG and SVG. The figures are printed too. Of a run that is not finished, what
-    there is is shown.
+    Written are report.html, one file that opens from disk without a network, and, where
+    matplotlib is installed, plots as PNG and SVG. The figures are printed too. Of a run that
+    is not finished, what there is is shown.
     """
     from depthopt.report.reading import read_run  # noqa: PLC0415 - see above
 
@@ -67,17 +68,31 @@ def compare(
 
 
 def _write(run: "RunArtefacts", folder: Path) -> list[Path]:
-    from depthopt.report.figures import png, svg  # noqa: PLC0415 - see above
     from depthopt.report.page import report_page  # noqa: PLC0415 - see above
-    from depthopt.report.plots import run_figures  # noqa: PLC0415 - see above
 
-    files = {"report.html": printable(report_page(run)).encode()}
-    for name, draw in run_figures(run).items():
-        figure = draw()
-        files |= {f"{name}.svg": svg(figure), f"{name}.png": png(figure)}
+    files = {"report.html": printable(report_page(run)).encode()} | _plots(run)
     for name, content in files.items():
         write_bytes(folder / name, content)
     return [folder / name for name in files]
+
+
+def _plots(run: "RunArtefacts") -> dict[str, bytes]:
+    """The plots as files, where what draws them is installed; a line says where not."""
+    if not has("matplotlib"):
+        err.print(
+            f"plots as PNG and SVG need matplotlib; for them run: {pip('matplotlib')}",
+            highlight=False,
+            markup=False,
+        )
+        return {}
+    from depthopt.report.figures import png, svg  # noqa: PLC0415 - see above
+    from depthopt.report.plots import run_figures  # noqa: PLC0415 - see above
+
+    files: dict[str, bytes] = {}
+    for name, draw in run_figures(run).items():
+        figure = draw()
+        files |= {f"{name}.svg": svg(figure), f"{name}.png": png(figure)}
+    return files
 
 
 def _show_run(run: "RunArtefacts") -> None:
@@ -109,16 +124,24 @@ def _show_run(run: "RunArtefacts") -> None:
 
 def _show_frontier(run: "RunArtefacts") -> None:
     from depthopt.report import facts  # noqa: PLC0415 - see above
+    from depthopt.report.accuracy import point_text, run_accuracy  # noqa: PLC0415 - see above
     from depthopt.report.explorer import explorer  # noqa: PLC0415 - see above
 
     if run.frontier is not None:
         points, original = run.frontier.points, run.frontier.original_ms
+        known = run_accuracy(run)
         rows = [
-            (f"{p.latency_ms:.3f}", f"{original / p.latency_ms:.2f}x", f"{p.cost:.4g}")
+            (
+                f"{p.latency_ms:.3f}",
+                f"{original / p.latency_ms:.2f}x",
+                f"{p.cost:.4g}",
+                *(() if known is None else (point_text(known, run.frontier, p),)),
+            )
             for p in _spread(points, 8)
         ]
         _say(f"{facts.frontier_sentence(run.frontier, run.result)} Some of them:")
-        _table(("latency, ms", "speed-up", "cost"), rows)
+        expected = () if known is None else (f"{known.metric.name} to expect",)
+        _table(("latency, ms", "speed-up", "cost", *expected), rows)
     if run.trials is not None:
         _table(facts.trial_headings(run), facts.trial_rows(run))
     if run.plan is not None:
@@ -127,7 +150,8 @@ def _show_frontier(run: "RunArtefacts") -> None:
     if found is not None:
         if found.picked is not None:
             _table(facts.SEGMENT_HEADINGS, facts.segment_rows(found, found.picked))
-        _say(f"another plan: {'MS'.join(found.command)}")
+        command = "MS".join(found.command)
+        console.print(f"another plan: {command}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _show_comparison(comparison: "Comparison") -> None:

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from depthopt.core.candidate import Candidate
 from depthopt.core.chain import Barrier, Chain
+from depthopt.core.counted import counted
 from depthopt.core.inputs import size_text
 from depthopt.core.operators import AveragePooling, Operator
 from depthopt.core.plan import Frontier, Plan
@@ -66,7 +67,8 @@ def show_chain(
     kinds = Counter(candidate.kind for candidate in candidates)
     counts = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
     segments = sum(1 for _ in chain.segments())
-    console.print(f"{segments} legal segments; {len(candidates)} candidates: {counts}")
+    found = f"{counted(segments, 'legal segment')}; {counted(len(candidates), 'candidate')}"
+    console.print(f"{found}: {counts}")
     console.print(
         f"of the convolutions' {chain.conv_macs / 1e6:,.1f} million multiply-accumulates, "
         f"{shares[1]:.1%} lie in segments longer than one block, {shares[0]:.1%} in such that "
@@ -126,12 +128,8 @@ def show_result(console: Console, result: Result) -> None:
     for row in result_rows(result):
         table.add_row(row.label, row.original, row.compressed)
     console.print(table)
-    where = result.conditions
-    console.print(
-        f"{where.device}, {where.runtime} {where.runtime_version}, {where.dtype}, "
-        f"batch {where.batch}, {where.threads or 0} thread(s); {result.test_images} test images",
-        highlight=False,
-    )
+    images = counted(result.test_images, "test image")
+    console.print(f"{result.conditions.text}; {images}", highlight=False)
     if result.inputs:
         console.print(result.inputs, highlight=False, markup=False)
     for warning in result.warnings:
@@ -142,7 +140,8 @@ def show_result(console: Console, result: Result) -> None:
 def show_dry_run(console: Console, found: "DryRun") -> None:
     """Print what a recipe needs and will take, and what would stop it."""
     kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(found.candidates.items()))
-    console.print(f"{found.model}: {found.blocks} blocks; candidates: {kinds}", highlight=False)
+    blocks = counted(found.blocks, "block")
+    console.print(f"{found.model}: {blocks}; candidates: {kinds}", highlight=False)
     if found.images:
         outputs = found.outputs or "any"
         console.print(f"data: {found.contents}", highlight=False, markup=False)
@@ -202,10 +201,11 @@ def show_layers(console: Console, layers: "Sequence[LayerTime]") -> None:
         console.print("this runtime has no profiler of layers")
         return
     total = sum(layer.median_ms for layer in layers)
-    table = Table("layer", "operator", "ms", "share", title=f"{len(layers)} layers, {total:.3f} ms")
+    title = f"{counted(len(layers), 'layer')}, {total:.3f} ms"
+    table = Table("layer", "operator", "ms", "share", title=title)
     for layer in layers:
         share = f"{100 * layer.median_ms / total:.1f} %"
-        table.add_row(layer.name, layer.operator, f"{layer.median_ms:.4f}", share)
+        table.add_row(escape(layer.name), layer.operator, f"{layer.median_ms:.4f}", share)
     console.print(table)
 
 

@@ -5,7 +5,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
+
+from depthopt.core.counted import counted
 
 if TYPE_CHECKING:
     from depthopt.check.check import CheckReport
@@ -17,31 +20,30 @@ _STYLES = {"pass": "green", "regression": "bold red", "inconclusive": "yellow"}
 def show_check(console: Console, report: "CheckReport") -> None:
     """Print what a check found."""
     from depthopt.check.formats import (  # noqa: PLC0415 - torch is behind it
-        figure_cells,
+        HEADINGS,
+        LAYER_HEADINGS,
         interval_plot,
-        milliseconds,
+        layer_cells,
         reason,
+        rows,
     )
 
-    table = Table("", "baseline", "current", "change", "", title=_title(report))
-    found = report.latency
-    if found is not None:
-        times = [f"{side.median_ms:.3f} ms" for side in (found.baseline, found.current)]
-        table.add_row("latency", *times, str(found.change), _outcome(report.verdict.outcome))
-    for figure in report.figures:
-        table.add_row(*figure_cells(figure), _outcome(figure.outcome))
+    table = Table(*HEADINGS, title=_title(report))
+    for *cells, outcome in rows(report):
+        table.add_row(*cells, _outcome(outcome))
     if table.rows:
         console.print(table)
+    found = report.latency
     if found is not None:
         changes = {"change": found.change, "control": found.control}
         for line in interval_plot(changes, report.tolerances.latency):
             console.print(line, highlight=False, markup=False, soft_wrap=True)
         console.print(_how(report), highlight=False, soft_wrap=True)
     if report.layers:
-        layers = Table("layer that moved", "kind", "baseline", "current")
+        layers = Table(*LAYER_HEADINGS)
         for layer in report.layers:
-            both = map(milliseconds, (layer.baseline_ms, layer.current_ms))
-            layers.add_row(layer.name, layer.operator, *both)
+            name, *more = layer_cells(layer)
+            layers.add_row(escape(name), *more)
         console.print(layers)
     style = _STYLES[report.outcome]
     console.print(f"[{style}]{report.outcome}[/]: ", end="")
@@ -60,11 +62,8 @@ def show_steps(
 
 
 def _title(report: "CheckReport") -> str:
-    where = report.conditions
-    return (
-        f"{report.current.name} against {report.baseline.name}: {where.device}, {where.runtime} "
-        f"{where.runtime_version}, {where.dtype}, batch {where.batch}, {where.threads or 0} threads"
-    )
+    names = f"{report.current.name} against {report.baseline.name}"
+    return f"{escape(names)}: {escape(report.conditions.text)}"
 
 
 def _how(report: "CheckReport") -> str:
@@ -72,7 +71,14 @@ def _how(report: "CheckReport") -> str:
     if found is None:
         return ""
     times = "twice" if found.measured > 1 else "once"
-    text = f"{found.pairs} pairs, {found.sessions} sessions, measured {times}, by {found.clock}"
+    text = ", ".join(
+        (
+            counted(found.pairs, "pair"),
+            counted(found.sessions, "session"),
+            f"measured {times}",
+            f"by {found.clock}",
+        )
+    )
     if found.by_the_clock is not None and found.clock != "wall":
         text += f" time; by the clock {found.by_the_clock}"
     if found.busy is not None and found.busy < 0.9:

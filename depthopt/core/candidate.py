@@ -17,7 +17,7 @@ KEPT = "keep"
 """The kind of a block as it is; candidates of every other kind replace blocks."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Candidate:
     """One way to realise the segment ``[start, end)``.
 
@@ -75,6 +75,9 @@ class Candidate:
     def __str__(self) -> str:
         """Its key."""
         return self.key
+
+    def __repr__(self) -> str:
+        return f"Candidate {self.key!r}"
 
     @classmethod
     def parse(cls, text: str) -> "Candidate":

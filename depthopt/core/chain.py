@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from depthopt.core import numbers
-from depthopt.core.inputs import InputSize
+from depthopt.core.counted import counted
+from depthopt.core.inputs import InputSize, size_text
 from depthopt.core.operators import Activation, AveragePooling, Convolution
 from depthopt.core.shapes import Pair
 
@@ -44,7 +45,7 @@ class Layer:
     operator: Convolution | AveragePooling
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Block:
     """A convolution, its norm if any, its activation if any.
 
@@ -74,6 +75,10 @@ class Block:
     linear: str
     preactivation: str
     output: str
+
+    def __repr__(self) -> str:
+        size = "{}x{}".format(*self.layout.input_size)
+        return f"Block {self.name}: {self.operator} {self.activation or ''}".rstrip() + f" @{size}"
 
     @property
     def macs(self) -> int:
@@ -152,7 +157,7 @@ class Unused:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Chain:
     """A traced network as blocks in topological order.
 
@@ -194,6 +199,14 @@ class Chain:
                     f"a barrier lies at {barrier.position}, and what is around it runs from "
                     f"{start} to {end}, in a chain of {last} blocks"
                 )
+
+    def __repr__(self) -> str:
+        parts = (
+            counted(len(self.blocks), "block"),
+            counted(len(self.skips), "skip"),
+            counted(len(self.barriers), "barrier"),
+        )
+        return f"Chain of {self.model} @{size_text(self.input_size)}: {', '.join(parts)}"
 
     def why_illegal(self, start: int, end: int) -> str | None:
         """The reason why ``[start, end)`` cannot be replaced, or None if it can.

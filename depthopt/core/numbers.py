@@ -114,6 +114,22 @@ def decimal(text: str) -> float:
     return value
 
 
+def fraction(text: str) -> float:
+    """The share that a text is, such as ``3%`` or ``0.03``; with ``%`` it may be above 1.
+
+    Raises:
+        ValueError: it is none; without ``%``, 1 or more: is ``3`` three times, or 3 %?
+    """
+    number, percent = text.strip().removesuffix("%").strip(), text.strip().endswith("%")
+    try:
+        value = decimal(number) / (100 if percent else 1)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < (10 if percent else 1):
+        raise ValueError(f"{clipped(text)} is no fraction; write for instance 5% or 0.05")
+    return value
+
+
 @cache
 def _adapter(kind: Any) -> TypeAdapter[Any]:
     return TypeAdapter(kind)

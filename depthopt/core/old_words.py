@@ -59,6 +59,10 @@ _SAID_NOTHING: dict[tuple[str, str], Any] = {("data", "calibration_images"): 512
 """What a key of a recipe held where nothing was said, and holds no more: None stands for it."""
 
 
+_LATER: dict[tuple[str, str], object] = {("model", "sha256"): None}
+"""Keys that recipes had not at first, by section, and their defaults, which change nothing."""
+
+
 def read_recipe(content: Content) -> Content:
     """A recipe's content, not yet validated, in new words."""
     for (section, key), words in _VALUES.items():
@@ -98,6 +102,9 @@ def as_first_said(sections: Content) -> Content:
     What is digested is put so: no stage is done again for being called otherwise.
     """
     sections = {k: v for k, v in sections.items() if (k, v) != ("task", TASK)}
+    for (section, key), default in _LATER.items():
+        if isinstance(inner := sections.get(section), dict) and inner.get(key) == default:
+            sections = sections | {section: {k: v for k, v in inner.items() if k != key}}
     for (section, key), words in _VALUES.items():
         if (inner := sections.get(section)) is not None:
             first = _reversed(words).get(inner[key], inner[key])

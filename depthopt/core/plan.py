@@ -4,11 +4,12 @@ from dataclasses import dataclass
 
 from depthopt.core import numbers
 from depthopt.core.candidate import Candidate, replacing
+from depthopt.core.counted import counted
 from depthopt.core.inputs import InputSize
 from depthopt.errors import InfeasibleBudget, UsageError
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Plan:
     """Consecutive candidates that cover a chain from its first block to its last.
 
@@ -29,6 +30,16 @@ class Plan:
     original_ms: numbers.PositiveMilliseconds
     cost: numbers.Finite
 
+    def __repr__(self) -> str:
+        return f"Plan of {self.model}: {self.words}"
+
+    @property
+    def words(self) -> str:
+        """How fast it is predicted, and how much it replaces."""
+        gone = sum(choice.end - choice.start for choice in self.replaced)
+        of = counted(sum(choice.end - choice.start for choice in self.choices), "block")
+        return f"{self.speedup:.2f}x predicted, {gone} of {of} replaced"
+
     @property
     def speedup(self) -> float:
         """Predicted speed-up over the original network."""
@@ -40,7 +51,7 @@ class Plan:
         return replacing(self.choices)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class FrontierPoint:
     """One Pareto-optimal plan, as indices into the frontier's candidates."""
 
@@ -48,8 +59,12 @@ class FrontierPoint:
     cost: numbers.Finite
     choices: tuple[int, ...]
 
+    def __repr__(self) -> str:
+        choices = counted(len(self.choices), "choice")
+        return f"FrontierPoint: {self.latency_ms:.4g} ms, cost {self.cost:.4g}, {choices}"
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True, slots=True, repr=False)
 class Frontier:
     """Every Pareto-optimal trade of latency against importance cost.
 
@@ -79,6 +94,14 @@ class Frontier:
         for point in self.points:
             if not point.choices or not 0 <= min(point.choices) <= max(point.choices) < last:
                 raise ValueError(f"a plan's choices are not among the {last} candidates")
+
+    def __repr__(self) -> str:
+        fastest, slowest = self.points[0], self.points[-1]
+        speedups = [f"{self.original_ms / point.latency_ms:.2f}x" for point in (slowest, fastest)]
+        return (
+            f"Frontier of {self.model}: {counted(len(self.points), 'plan')}, "
+            f"{' to '.join(speedups)} predicted, cost {slowest.cost:.4g} to {fastest.cost:.4g}"
+        )
 
     def plan(self, index: int) -> Plan:
         """The plan at ``points[index]``."""

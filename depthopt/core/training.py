@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from depthopt.core import numbers
+from depthopt.core.counted import counted
 from depthopt.core.metric import Metric
 
 
@@ -40,7 +41,7 @@ class Standing:
     loss: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class TrainResult:
     """What a training was like.
 
@@ -59,3 +60,9 @@ class TrainResult:
     before: Standing | None = None
     after: Standing | None = None
     undone: bool = False
+
+    def __repr__(self) -> str:
+        epochs = counted(len(self.history), "epoch")
+        measured = [epoch.metric for epoch in self.history if epoch.metric is not None]
+        last = f", {self.metric.name} {self.metric.text(measured[-1])}" if measured else ""
+        return f"TrainResult: {epochs}, {counted(self.steps, 'step')}{last}"

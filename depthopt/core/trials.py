@@ -3,12 +3,13 @@
 from dataclasses import dataclass
 
 from depthopt.core import numbers
+from depthopt.core.counted import counted
 from depthopt.core.metric import Metric
 from depthopt.core.plan import Plan
 from depthopt.errors import DepthoptError
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Trial:
     """A plan that is as fast as asked, and how it did when it was finetuned a little.
 
@@ -29,13 +30,17 @@ class Trial:
     metric: float | None = None
     failure: str | None = None
 
+    def __repr__(self) -> str:
+        outcome = "not tried" if self.loss is None else f"loss {self.loss:.4g}"
+        return f"Trial: {self.speedup:.2f}x measured, {self.failure or outcome}; {self.plan!r}"
+
     @property
     def is_done(self) -> bool:
         """Whether the plan has been tried."""
         return self.loss is not None or self.failure is not None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Trials:
     """The trials of a run.
 
@@ -46,6 +51,10 @@ class Trials:
 
     trials: tuple[Trial, ...]
     metric: Metric
+
+    def __repr__(self) -> str:
+        done = sum(trial.is_done for trial in self.trials)
+        return f"Trials: {counted(len(self.trials), 'plan')}, {done} tried"
 
     @property
     def best(self) -> Trial:

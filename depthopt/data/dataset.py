@@ -3,12 +3,14 @@
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Literal, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
-from depthopt.core.inputs import ImageSize, Inputs, InputSize
+from depthopt.core.counted import counted
+from depthopt.core.inputs import ImageSize, Inputs, InputSize, size_text
+from depthopt.core.interpolation import Interpolation
 from depthopt.errors import DataError
 
 T = TypeVar("T")
@@ -22,10 +24,6 @@ _HELD_OUT_SHARE = 5
 Batch = tuple[Inputs, Tensor | None]
 """Inputs, such as images ``(n, channels, height, width)`` float32, normalised; and targets
 ``(n, ...)``, such as labels ``(n,)`` int64, or None where there are none."""
-
-
-Interpolation = Literal["bilinear", "bicubic"]
-"""How images are resized."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +113,7 @@ class Repeated(Collection[T]):
         return any(batch is own for own in self)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Dataset:
     """Examples in three disjoint splits.
 
@@ -135,6 +133,13 @@ class Dataset:
     train: Split
     calibration: Split
     test: Split
+
+    def __repr__(self) -> str:
+        splits = {"train": self.train, "calibration": self.calibration, "test": self.test}
+        counts = ", ".join(f"{len(split):,} {name}" for name, split in splits.items())
+        classes = f", {counted(len(self.class_names), 'class', 'classes')}"
+        size = size_text(self.input_size)
+        return f"Dataset {self.name} @{size}: {counts}{classes if self.class_names else ''}"
 
     @property
     def input_size(self) -> InputSize:

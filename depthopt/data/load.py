@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 from depthopt.core.inputs import InputSize
+from depthopt.core.interpolation import Interpolation
 from depthopt.core.numbers import (
     CountOrZero,
     Finite,
@@ -15,7 +16,7 @@ from depthopt.core.numbers import (
     require,
 )
 from depthopt.core.progress import Progress, silent
-from depthopt.data.dataset import MOST_HELD_OUT, Dataset, Interpolation
+from depthopt.data.dataset import MOST_HELD_OUT, Dataset
 from depthopt.data.source import DataSource, Request
 from depthopt.errors import DataError
 from depthopt.plugins import Plugins

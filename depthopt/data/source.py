@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from depthopt.core.inputs import InputSize
+from depthopt.core.interpolation import Interpolation
 from depthopt.core.progress import Progress, silent
-from depthopt.data.dataset import Dataset, Interpolation
+from depthopt.data.dataset import Dataset
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

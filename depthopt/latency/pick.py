@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from depthopt.core.chain import Chain
+from depthopt.core.counted import counted
 from depthopt.core.numbers import Batch, require
 from depthopt.core.plan import Frontier, Plan
 from depthopt.core.progress import Progress, silent
@@ -25,7 +26,7 @@ EFFORT = Effort(seconds=4.0, tolerance=0.01)
 """Per plan, the original's share included."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class MeasuredPick:
     """A plan, and how fast it was.
 
@@ -38,6 +39,13 @@ class MeasuredPick:
     plan: Plan
     speedup: float
     timed: int
+
+    def __repr__(self) -> str:
+        timed = counted(self.timed, "plan")
+        return (
+            f"MeasuredPick of {self.plan.model}: {self.speedup:.2f}x measured, "
+            f"{self.plan.words}, {timed} timed"
+        )
 
 
 def pick_measured(

@@ -26,6 +26,9 @@ from depthopt.data.load import load_dataset
 from depthopt.export.saved import load
 from depthopt.graph.network import TracedNetwork
 from depthopt.latency.worthwhile import worthwhile
+from depthopt.models.code import callable_named
+from depthopt.models.memory import Original, copy_of
+from depthopt.models.names import runs_code
 from depthopt.models.registry import create_model, model_arguments
 from depthopt.models.source import Argument
 from depthopt.models.weights import load_weights
@@ -69,14 +72,25 @@ class CandidateList:
 
 @dataclass(frozen=True)
 class Context:
-    """One run. Artefacts are read when first asked for, after their stages are done."""
+    """One run. Artefacts are read when first asked for, after their stages are done.
+
+    Attributes:
+        recipe: what to do.
+        folder: where artefacts are.
+        reporter: is told what happens.
+        processes: that take part.
+        allow_code: whether the recipe's code may run.
+        model: the original, where it was given in memory.
+        given: the data set, where the recipe's ``data.source`` is one in memory.
+    """
 
     recipe: Recipe
     folder: RunFolder
     reporter: Reporter
     processes: Processes
+    allow_code: bool = False
+    model: nn.Module | None = None
     given: Dataset | None = None
-    """A data set in memory, where the recipe's ``data.source`` is one."""
 
     def path(self, name: str) -> Path:
         """The path of an artefact."""
@@ -91,7 +105,7 @@ class Context:
     def arguments(self) -> dict[str, Argument]:
         """What the original is made with, beside its name."""
         model = self.recipe.model
-        own = model_arguments(model.name, model.input_size, self.task.width(self.data))
+        own = model_arguments(self.recipe.network, model.input_size, self.task.width(self.data))
         return {**own, **model.arguments}
 
     @cached_property
@@ -138,11 +152,17 @@ class Context:
         )
 
     def new_model(self, *, pretrained: bool = False) -> nn.Module:
-        """The original network with fresh weights, initialised from the recipe's seed."""
+        """The original network with fresh weights, initialised from the recipe's seed.
+
+        One that was given in memory has the weights that it was given with.
+        """
         with torch.random.fork_rng():
             torch.manual_seed(self.recipe.seed)
+            if self.model is not None:
+                return copy_of(self.model, self.arguments)
             extra = {"pretrained": True} if pretrained else {}
-            return create_model(self.recipe.model.name, {**self.arguments, **extra})
+            arguments = {**self.arguments, **extra}
+            return create_model(self.recipe.network, arguments, allow_code=self.allow_code)
 
     @cached_property
     def teacher(self) -> nn.Module:
@@ -190,7 +210,14 @@ class Context:
 
     def network(self, folder: str) -> TracedNetwork:
         """A saved network: ``applied``, ``finetuned`` or ``fused``."""
-        return load(self.path(folder))
+        return load(self.path(folder), model=self.original)
+
+    @cached_property
+    def original(self) -> Original | None:
+        """The original, or what makes it, where its name alone makes none."""
+        if self.model is not None or not runs_code(self.recipe.network):
+            return self.model
+        return callable_named(self.recipe.network, allow_code=self.allow_code)
 
     def train_config(self, config: TrainConfig) -> TrainConfig:
         """A training section with the recipe's seed."""

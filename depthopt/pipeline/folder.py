@@ -162,6 +162,18 @@ class RunFolder:
         self._manifest.stages[stage] = StageRecord(made_from, written, seconds, _versions())
         save_json(self._manifest, self._manifest_path)
 
+    def take_over(self, other: "RunFolder", stage: str) -> None:
+        """Note that a stage is done, as it is in another folder; its files are here already."""
+        self._manifest.stages[stage] = other.manifest.stages[stage]
+        self._manifest.started[stage] = other.made_from(stage)
+        self.note_begun(stage, other.begun(stage))
+
+    def note_begun(self, stage: str, made_from: Iterable[str]) -> None:
+        """Note what a stage was started from elsewhere, so that what it left there is read here."""
+        known = (*self.begun(stage), *made_from)
+        self._manifest.begun[stage] = tuple(dict.fromkeys(known))
+        save_json(self._manifest, self._manifest_path)
+
 
 def _versions() -> dict[str, str]:
     found = {name: version(name) for name in _PACKAGES}

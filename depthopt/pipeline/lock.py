@@ -62,6 +62,47 @@ def lock(folder: Path) -> Iterator[None]:
                 folder.rmdir()
 
 
+@contextlib.contextmanager
+def reading(folder: Path) -> Iterator[None]:
+    """Read a run's folder while no run is at work in it; nothing is written there.
+
+    Others may read at the same time. A run that begins meanwhile is not kept from it, unless a
+    killed one left its file: who reads compares digests.
+
+    Raises:
+        UsageError: a run is at work in it; the message says which.
+    """
+    file = _shared(folder / NAME)
+    try:
+        yield
+    finally:
+        if file is not None:
+            _open_files.discard(file)
+            os.close(file)
+
+
+def _shared(path: Path) -> int | None:
+    """An open file with a lock that others may have, too; None where there is nothing to lock."""
+    if fcntl is None:
+        return None
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError as error:
+        said = _said(file)
+        os.close(file)
+        if error.errno in _HELD:
+            raise UsageError(
+                f"{path.parent} is in use by {said}; wait until that has ended"
+            ) from None
+        return None
+    _open_files.add(file)
+    return file
+
+
 _open_files = set[int]()
 """Of locks held; processes that are forked have them closed, so that they do not hold them on."""
 

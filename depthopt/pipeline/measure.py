@@ -39,7 +39,7 @@ def measure(run: Context) -> Result:
         found[name] = evaluate(network, batches, task=run.task)
     original = fuse(trace(run.teacher, run.recipe.model.input_size))
     return Result(
-        model=run.recipe.model.name,
+        model=run.recipe.network_name,
         data=run.recipe.data.source,
         original=_figures(original, found["original"].metric, latency["original"]),
         compressed=_figures(fused, found["fused"].metric, latency["fused"]),

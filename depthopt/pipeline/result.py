@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 
 from depthopt.core import numbers
+from depthopt.core.counted import counted
 from depthopt.core.metric import Metric
 from depthopt.tables.latency import LatencySummary, MeasurementConditions
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class NetworkFigures:
     """One network's figures.
 
@@ -25,8 +26,14 @@ class NetworkFigures:
     convolutions: numbers.CountOrZero
     activations: numbers.CountOrZero
 
+    def __repr__(self) -> str:
+        return (
+            f"NetworkFigures: metric {self.metric:.4g}, {self.latency.median_ms:.4g} ms, "
+            f"{counted(self.parameters, 'parameter')}"
+        )
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True, slots=True, repr=False)
 class Result:
     """A finished run.
 
@@ -67,3 +74,10 @@ class Result:
     metric: Metric
     inputs: str = ""
     warnings: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        said = self.metric.text
+        return (
+            f"Result of {self.model} on {self.data}: {self.speedup:.2f}x measured, "
+            f"{self.metric.name} {said(self.original.metric)} to {said(self.compressed.metric)}"
+        )

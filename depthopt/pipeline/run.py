@@ -1,24 +1,32 @@
 """Walking a recipe's stages in order, past those that are done."""
 
 import contextlib
+import logging
 import time
 from pathlib import Path
+
+from torch import nn
 
 from depthopt.core import digests
 from depthopt.core.artefacts import load_json
 from depthopt.core.writing import remove_left_overs, write_bytes
 from depthopt.data.dataset import Dataset
 from depthopt.errors import ArtefactError
+from depthopt.models.names import require_allowed
 from depthopt.pipeline.context import Context, Reporter
 from depthopt.pipeline.folder import RunFolder
+from depthopt.pipeline.given import named, require_same
 from depthopt.pipeline.kept import say_left_out
 from depthopt.pipeline.lock import lock
 from depthopt.pipeline.processes import Processes
 from depthopt.pipeline.recipe import Recipe, recipe_yaml
 from depthopt.pipeline.requirements import WITHOUT_DATA, require_enough
 from depthopt.pipeline.result import Result
+from depthopt.pipeline.share import share
 from depthopt.pipeline.stages import STAGES, Stage
 from depthopt.train.state import check_state
+
+logger = logging.getLogger(__name__)
 
 STAGE_NAMES = tuple(stage.name for stage in STAGES)
 
@@ -45,6 +53,9 @@ def run(
     *,
     until: str = "result",
     reporter: Reporter | None = None,
+    start_from: Path | None = None,
+    allow_code: bool = False,
+    model: nn.Module | None = None,
     data: Dataset | None = None,
 ) -> Context:
     """Carry a recipe out up to one stage, in a folder that remembers what is done.
@@ -59,23 +70,36 @@ def run(
         folder: of this run; made if it does not exist.
         until: the last stage to carry out.
         reporter: is told what happens.
+        start_from: another run's folder, of which what still holds is taken over first: the
+            original's weights, its chain, and the tables; it stays as it is.
+        allow_code: whether code may run that the recipe says makes the network.
+        model: the original in memory, trained; the recipe's name is then ``memory``, or what
+            ``memory_name`` calls it, and a run that goes on must be given the same.
         data: of ``given_dataset``, where the recipe's ``data.source`` is its name.
 
     Returns:
         The run's context, whose properties read the artefacts.
 
     Raises:
-        UsageError: another run is at work in the folder; or the recipe's data are in memory, and
-            ``data`` are others.
+        UsageError: another run is at work in a folder; ``start_from`` is not a run's; code may not
+            run; or the network or the data in memory are missing, or others.
         DepthoptError: whatever a stage could not do.
     """
+    recipe = named(recipe, model)
+    require_allowed(recipe.network, allow_code=allow_code)
+    require_same(recipe, folder)
     processes = Processes()
     reporter = reporter if reporter and processes.is_main else Silent()
     with lock(folder) if processes.is_main else contextlib.nullcontext():
         if processes.is_main:
             for written in {(folder / name).parent for stage in STAGES for name in stage.outputs}:
                 remove_left_overs(written)
-        context = Context(recipe, RunFolder(folder), reporter, processes, given=data)
+            if start_from is not None:
+                taken = share(start_from, RunFolder(folder), recipe)
+                logger.info("taken over from %s: %s", start_from, ", ".join(taken) or "nothing")
+        if start_from is not None:
+            processes.wait()
+        context = Context(recipe, RunFolder(folder), reporter, processes, allow_code, model, data)
         return _walked(context, until)
 
 
@@ -96,7 +120,7 @@ def _walked(context: Context, until: str) -> Context:
                     looked_through = True
                 _carry_out(stage, context, made_from)
             if stage is STAGES[0] and processes.is_main:  # its network and data are there
-                text = digests.signed(recipe_yaml(recipe))
+                text = digests.signed(recipe_yaml(recipe.moved_to(context.folder.path)))
                 write_bytes(context.path("recipe.yaml"), text.encode())
     return context
 

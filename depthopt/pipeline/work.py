@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from torch import nn
@@ -10,11 +10,12 @@ from torch import nn
 from depthopt.core.artefacts import load_json, save_json
 from depthopt.core.inputs import at_least
 from depthopt.core.plan import Frontier, Plan
+from depthopt.core.shipped import table_file
 from depthopt.core.training import Standing, TrainResult
 from depthopt.core.trials import Trial, Trials
 from depthopt.data.dataset import Preprocessing
 from depthopt.data.described import described
-from depthopt.errors import CheckFailed
+from depthopt.errors import CheckFailed, UsageError
 from depthopt.export.noted import note
 from depthopt.export.onnx import export_onnx
 from depthopt.export.saved import load_saved, save
@@ -28,8 +29,11 @@ from depthopt.kinds.latency_keys import latency_keys
 from depthopt.latency.pick import EFFORT, asked_speedup, pick_measured
 from depthopt.latency.profile import profile
 from depthopt.latency.timing import plan_timer
+from depthopt.models.checkpoints import load_checkpoint
+from depthopt.models.head import new_head
+from depthopt.models.names import runs_code
 from depthopt.models.registry import trained_for
-from depthopt.models.weights import load_weights, save_weights
+from depthopt.models.weights import save_weights
 from depthopt.pipeline.context import BATCH, CandidateList, Context
 from depthopt.pipeline.kept import read_kept
 from depthopt.pipeline.measure import fused_difference, measure
@@ -57,40 +61,64 @@ FUSED_TOLERANCE = 1e-4
 """Largest relative difference of outputs between the fused and the trained network."""
 
 
+@dataclass(frozen=True, slots=True)
+class Start:
+    """The original before the first stage.
+
+    Attributes:
+        model: with the weights that it has by then.
+        trained: whether it is trained in the run, and not merely loaded.
+        said: what was done to it, in words; empty if nothing was.
+    """
+
+    model: nn.Module
+    trained: bool
+    said: str = ""
+
+
+def start(run: Context) -> Start:
+    """Make the original, and load the weights that the recipe names.
+
+    A source's weights, a checkpoint's and those of a network in memory are trained on, too, where
+    the last layer is a new one.
+
+    Raises:
+        DepthoptError: it cannot be made, or the checkpoint is not its own.
+    """
+    recipe, section = run.recipe, run.recipe.model
+    name, path = recipe.network, recipe.checkpoint
+    pretrained = section.pretrained and path is None
+    model = run.new_model(pretrained=pretrained)
+    if path is not None:
+        loaded = load_checkpoint(model, path, name=name)
+        return Start(model, loaded.head_replaced is not None, loaded.said)
+    replaced = new_head(model)
+    if run.model is not None or (pretrained and runs_code(name)):
+        return Start(model, replaced is not None, replaced or "")
+    return Start(model, not pretrained or trained_for(name) != run.task.width(run.data))
+
+
 def teacher_is_trained(run: Context) -> bool:
     """Whether the original is trained in the run, and not merely loaded.
 
-    A source's weights are trained on too, where they are for another number of outputs.
+    A checkpoint that cannot be read counts as loaded: reading it says what is wrong.
     """
-    section = run.recipe.model
-    if section.checkpoint is not None:
-        return False
-    if not section.pretrained:
+    recipe = run.recipe
+    if recipe.checkpoint is None and not recipe.model.pretrained and run.model is None:
         return True
-    return trained_for(section.name) != run.task.width(run.data)
-
-
-def given_original(run: Context) -> nn.Module:
-    """The original network as it is given: with a checkpoint's or its source's weights, or fresh.
-
-    Raises:
-        ArtefactError: the checkpoint cannot be read, or is of another network.
-        ModelError: the source cannot make it.
-    """
-    section = run.recipe.model
-    model = run.new_model(pretrained=section.pretrained and section.checkpoint is None)
-    if section.checkpoint is not None:
-        load_weights(model, section.checkpoint)
-    return model
+    try:
+        return start(run).trained
+    except UsageError:
+        return False
 
 
 def run_teacher(run: Context) -> str:
     """Load or train the original network."""
-    section, trained = run.recipe.model, teacher_is_trained(run)
-    model = given_original(run)
+    section, begun = run.recipe.model, start(run)
+    model = begun.model
     # Refuses, before any training, the networks that later stages would refuse.
-    extract(model, section.input_size, name=section.name)
-    if trained:
+    extract(model, section.input_size, name=run.recipe.network_name)
+    if begun.trained:
         finetune(
             model,
             run.data,
@@ -108,15 +136,16 @@ def run_teacher(run: Context) -> str:
     found = evaluate(model, run.data.calibration.batches(BATCH), task=run.task)
     known = judged(run.task, found, run.data.calibration)
     warn(known.warning(run.task.metric, "held-out images"))
+    said = f"{begun.said}; " if begun.said else ""
     return (
-        f"{'trained' if trained else 'loaded'}, {known.text(run.task.metric)} on held-out images; "
-        f"{described(run.data)}"
+        f"{said}{'trained' if begun.trained else 'loaded'}, {known.text(run.task.metric)} on "
+        f"held-out images; {described(run.data)}"
     )
 
 
 def run_extract(run: Context) -> str:
     """Extract the chain and list its candidates."""
-    chain = extract(run.teacher, run.recipe.model.input_size, name=run.recipe.model.name)
+    chain = extract(run.teacher, run.recipe.model.input_size, name=run.recipe.network_name)
     found = candidates(chain, **dict(run.recipe.candidates))
     save_json(chain, run.path("chain.json"))
     save_json(CandidateList(found), run.path("candidates.json"))
@@ -132,8 +161,9 @@ def starting_table(run: Context) -> LatencyTable:
     conditions = run.runtime.conditions(section.batch)
     table = LatencyTable(conditions)
     if section.table is not None:
-        folder = section.table.is_dir()
-        given = table_path(section.table, conditions) if folder else section.table
+        named = table_file(section.table)
+        folder = named.is_dir()
+        given = table_path(named, conditions) if folder else named
         if given.exists() or not folder:
             table = table.combined(load_json(LatencyTable, given))
     earlier = read_kept(LatencyTable, path, run.folder.begun("profile"))
@@ -288,7 +318,7 @@ def _tried(run: Context, frontier: Frontier) -> tuple[Trial, int]:
     )
 
     def attempt(plan: Plan) -> Evaluation:
-        network = _applied(run, plan)
+        network = carried_out(run, plan)
         finetune(
             network,
             run.data,
@@ -307,7 +337,8 @@ def _tried(run: Context, frontier: Frontier) -> tuple[Trial, int]:
     return trials.best, len(trials.trials)
 
 
-def _applied(run: Context, plan: Plan) -> TracedNetwork:
+def carried_out(run: Context, plan: Plan) -> TracedNetwork:
+    """A plan's network with no training, as the recipe's ``apply`` says."""
     section = run.recipe.apply
     network = apply(
         run.teacher,
@@ -340,6 +371,7 @@ def _save(run: Context, network: TracedNetwork, folder: str) -> None:
         arguments=run.arguments,
         task=run.task.name,
         class_names=run.data.class_names,
+        model=run.original,
         **told,
     )
 
@@ -352,7 +384,7 @@ def _held_out_metric(run: Context, network: nn.Module) -> str:
 
 def run_apply(run: Context) -> str:
     """Carry the plan out: the shallow network, not yet trained."""
-    network = _applied(run, run.plan)
+    network = carried_out(run, run.plan)
     _save(run, network, "applied")
     return f"{_held_out_metric(run, network)} with no training"
 

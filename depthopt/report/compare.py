@@ -3,7 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from depthopt.core.counted import counted
+from depthopt.core.inputs import InputSize, size_text
 from depthopt.core.metric import Metric
+from depthopt.core.reading import parse_yaml
 from depthopt.errors import UsageError
 from depthopt.pipeline.result import Result
 from depthopt.report.reading import RunArtefacts
@@ -17,6 +20,9 @@ class ComparedRun:
     Attributes:
         name: of its folder, or its path where two folders have one name.
         model: the network.
+        input_size: what it takes; None where that is not known yet.
+        blocks: of its chain; None where there is none yet.
+        data: the data set; empty where it is not known.
         estimator: of its importances; None where there are none yet.
         conditions: of its latencies; None where there are none yet.
         result: what it measured in the end, if it is finished.
@@ -35,6 +41,28 @@ class ComparedRun:
     cost: float | None
     frontier: tuple[tuple[float, float], ...]
     notes: tuple[str, ...]
+    input_size: InputSize | None = None
+    blocks: int | None = None
+    data: str = ""
+
+    @property
+    def network(self) -> str:
+        """Which network it is, in words: two of one name may be of other inputs or depth."""
+        size = "" if self.input_size is None else f" @{size_text(self.input_size)}"
+        blocks = "" if self.blocks is None else f", {counted(self.blocks, 'block')}"
+        parameters = (
+            ""
+            if self.result is None
+            else f", {counted(self.result.original.parameters, 'parameter')}"
+        )
+        return f"{self.model}{size}{blocks}{parameters}"
+
+    @property
+    def tested_on(self) -> str:
+        """The data and how much of it, in words."""
+        if self.result is None:
+            return self.data
+        return f"{self.data}, {counted(self.result.test_images, 'test image')}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +112,12 @@ def table_row(run: ComparedRun) -> tuple[str, ...]:
         _number(run.cost, "{:.4g}"),
     )
     if result is None:
-        return (run.name, run.model, "", device, "", "", "", "", *known, "")
+        return (run.name, run.model, run.data, device, "", "", "", "", *known, "")
     before, after, said = result.original, result.compressed, result.metric.figure
     return (
         run.name,
         run.model,
-        result.data,
+        run.data,
         device,
         f"{said(before.metric)} to {said(after.metric)}",
         said(result.untrained_metric),
@@ -119,7 +147,20 @@ def _compared(run: RunArtefacts, name: str) -> ComparedRun:
         if run.frontier
         else (),
         notes=run.notes,
+        input_size=None if run.chain is None else run.chain.input_size,
+        blocks=None if run.chain is None else len(run.chain.blocks),
+        data=_data(run),
     )
+
+
+def _data(run: RunArtefacts) -> str:
+    """The data set's source: as it was measured on, else as the run's recipe says."""
+    if run.result is not None:
+        return run.result.data
+    try:
+        return str(parse_yaml(run.recipe or "")["data"]["source"])
+    except (ValueError, KeyError, TypeError):
+        return ""
 
 
 def _warnings(runs: Sequence[ComparedRun]) -> list[str]:
@@ -138,9 +179,44 @@ def _warnings(runs: Sequence[ComparedRun]) -> list[str]:
                 f"costs of {first.name} are by {first.estimator}, those of {run.name} by "
                 f"{run.estimator}: they are not on one scale"
             )
-        if first.result and run.result and first.result.data != run.result.data:
+        if not _same_network(first, run):
+            found.append(
+                f"networks of {first.name} and {run.name} differ ({first.network}; "
+                f"{run.network}): compare neither costs nor metrics of theirs"
+            )
+        if first.data and run.data and _unlike_data(first, run):
             found.append(
                 f"metrics of {first.name} and {run.name} are on other data "
-                f"({first.result.data}, {run.result.data})"
+                f"({first.tested_on}; {run.tested_on})"
+            )
+        if (how := _other_original(first, run)) is not None:
+            found.append(
+                f"the originals of {first.name} and {run.name} are not equally good ({how}): "
+                "compare losses from them"
             )
     return found + [f"{run.name}: {note}" for run in runs for note in run.notes]
+
+
+def _same_network(one: ComparedRun, other: ComparedRun) -> bool:
+    """Whether two runs began with networks of one structure, as far as both know theirs."""
+    told = [(one.input_size, other.input_size), (one.blocks, other.blocks)]
+    if one.result and other.result:
+        told.append((one.result.original.parameters, other.result.original.parameters))
+    known = all(a == b for a, b in told if a is not None and b is not None)
+    both = one.input_size is not None and other.input_size is not None
+    return known and (one.model == other.model or not both)
+
+
+def _unlike_data(one: ComparedRun, other: ComparedRun) -> bool:
+    images = {run.result.test_images for run in (one, other) if run.result is not None}
+    return one.data != other.data or len(images) > 1
+
+
+def _other_original(one: ComparedRun, other: ComparedRun) -> str | None:
+    """Both originals' metrics where one network on one data set has two; else None."""
+    if one.result is None or other.result is None or one.result.metric != other.result.metric:
+        return None
+    if not _same_network(one, other) or _unlike_data(one, other):
+        return None
+    said = [one.result.metric.text(run.original.metric) for run in (one.result, other.result)]
+    return " and ".join(said) if len(set(said)) > 1 else None

@@ -25,7 +25,8 @@ class LayerTime:
     """One layer of a compiled model, after the runtime's own fusions.
 
     Attributes:
-        name: the runtime's name for it.
+        name: of the model's node whose output it gives, where that is known; else the
+            runtime's name for it.
         operator: its kind, in the runtime's words.
         median_ms: milliseconds per run, over several runs.
     """

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime as ort
 
 from depthopt.core.clipped import one_line
 from depthopt.errors import ModelError, RuntimeUnavailable
 from depthopt.runtimes.base import Array, LayerTime, named, processor_conditions
+from depthopt.runtimes.onnx_names import Ran, by_user_names
 from depthopt.tables.latency import MeasurementConditions
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
@@ -86,28 +88,29 @@ class OnnxRuntime:
     ) -> tuple[LayerTime, ...]:
         """The layers that run, in order, timed by ONNX Runtime's profiler.
 
+        They bear the names of the model's nodes (``depthopt.runtimes.onnx_names``).
         https://onnxruntime.ai/docs/performance/tune-performance/profiling-tools.html
 
         Raises:
             ModelError: as ``compile`` and ``run``.
         """
         with tempfile.TemporaryDirectory() as folder:
-            options = self._options()
-            options.enable_profiling = True
-            options.profile_file_prefix = str(Path(folder) / "profile")
-            session = self._compile(onnx_model, options)
+            as_run = Path(folder) / "as_run.onnx"
+            session = self._compile(onnx_model, self._profiled(as_run))
             for _ in range(2 * runs):  # the first half warms up
                 session.run(inputs)
             events = json.loads(Path(session.end_profiling()).read_bytes())
-        times_us: dict[tuple[str, str], list[float]] = defaultdict(list)
+            optimised = onnx.load(as_run, load_external_data=False)
+        times_us: dict[Ran, list[float]] = defaultdict(list)
         for event in events:
             if event.get("cat") == "Node" and event["name"].endswith("_kernel_time"):
-                name = event["name"].removesuffix("_kernel_time")
-                times_us[name, event["args"]["op_name"]].append(event["dur"])
-        return tuple(
-            LayerTime(name, operator, float(np.median(durations[-runs:])) / 1e3)
-            for (name, operator), durations in times_us.items()
-        )
+                name, told = event["name"].removesuffix("_kernel_time"), event["args"]
+                ran = Ran(name, told["op_name"], int(told.get("node_index", -1)))
+                times_us[ran].append(event["dur"])
+        medians_ms = [
+            (ran, float(np.median(durations[-runs:])) / 1e3) for ran, durations in times_us.items()
+        ]
+        return by_user_names(_read(onnx_model), optimised, medians_ms)
 
     def _options(self) -> Any:
         options = ort.SessionOptions()
@@ -117,6 +120,18 @@ class OnnxRuntime:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
         options.add_session_config_entry("session.force_spinning_stop", "1")
         options.log_severity_level = 4  # what is wrong is in the exception too
+        return options
+
+    def _profiled(self, as_run: Path) -> Any:
+        """Options to profile with, and to write the model as it runs to a file."""
+        options = self._options()
+        options.enable_profiling = True
+        options.profile_file_prefix = str(as_run.with_suffix(""))
+        options.optimized_model_filepath = str(as_run)
+        # Weights go beside it, where they are not limited to protobuf's 2 GB.
+        beside = "session.optimized_model_external_initializers"
+        options.add_session_config_entry(f"{beside}_file_name", "weights.bin")
+        options.add_session_config_entry(f"{beside}_min_size_in_bytes", "1024")
         return options
 
     def _compile(self, onnx_model: bytes | Path, options: Any) -> "OnnxRuntimeSession":
@@ -132,6 +147,13 @@ class OnnxRuntime:
                 f"onnxruntime {self.version} cannot run {named(onnx_model)}: {one_line(error)}"
             ) from error
         return OnnxRuntimeSession(session, self.device)
+
+
+def _read(onnx_model: bytes | Path) -> onnx.ModelProto:
+    """A model, less the weights in other files."""
+    if isinstance(onnx_model, bytes):
+        return onnx.load_model_from_string(onnx_model)
+    return onnx.load(onnx_model, load_external_data=False)
 
 
 _DTYPES = {"float": "float32", "double": "float64"}

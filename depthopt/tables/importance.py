@@ -4,9 +4,10 @@ from dataclasses import dataclass, field
 
 from depthopt.core import numbers
 from depthopt.core.candidate import Candidate
+from depthopt.core.counted import counted
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Importance:
     """What one candidate alone costs on held-out calibration images.
 
@@ -26,8 +27,17 @@ class Importance:
     loss_increase: numbers.Finite | None = None
     metric_change: numbers.Finite | None = None
 
+    def __repr__(self) -> str:
+        more = {
+            "divergence": self.divergence,
+            "loss increase": self.loss_increase,
+            "metric change": self.metric_change,
+        }
+        told = [f"{name} {value:.4g}" for name, value in more.items() if value is not None]
+        return ", ".join([f"Importance: cost {self.cost:.4g}", *told])
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True, slots=True, repr=False)
 class ImportanceTable:
     """Cost in accuracy of every candidate, by candidate.
 
@@ -53,3 +63,8 @@ class ImportanceTable:
             for key, importance in self.entries.items()
         }
         object.__setattr__(self, "entries", entries)
+
+    def __repr__(self) -> str:
+        on = f" on {counted(self.images, 'image')}" if self.images else ""
+        entries = counted(len(self.entries), "candidate")
+        return f"ImportanceTable of {self.model}: {entries} by {self.estimator}{on}"

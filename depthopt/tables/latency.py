@@ -10,6 +10,7 @@ from pydantic_core import CoreSchema
 
 from depthopt.core import numbers
 from depthopt.core.chain import Chain
+from depthopt.core.counted import counted
 from depthopt.core.inputs import InputSize, parse_size, size_text
 from depthopt.core.operators import Activation, Convolution, Operator, parse_operator
 from depthopt.core.shapes import Pair
@@ -17,7 +18,7 @@ from depthopt.core.text import text_schema
 from depthopt.errors import TableError
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class LatencyKey:
     """What runs, apart from where: the key of a latency entry.
 
@@ -42,6 +43,9 @@ class LatencyKey:
         if self.activation is not None:
             parts.append(str(self.activation))
         return " ".join(parts)
+
+    def __repr__(self) -> str:
+        return f"LatencyKey {str(self)!r}"
 
     @classmethod
     def parse(cls, text: str) -> "LatencyKey":
@@ -74,7 +78,7 @@ _KEY = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class NetworkKey:
     """Which network a table holds, and at which input size.
 
@@ -94,6 +98,9 @@ class NetworkKey:
     def __str__(self) -> str:
         """The canonical name under which files hold it, such as ``resnet18 @3x224x224``."""
         return f"{self.model} @{size_text(self.input_size)}"
+
+    def __repr__(self) -> str:
+        return f"NetworkKey {str(self)!r}"
 
     @classmethod
     def parse(cls, text: str) -> "NetworkKey":
@@ -115,7 +122,7 @@ class NetworkKey:
         return text_schema(cls)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class LatencySummary:
     """Quartiles of ``count`` repeated measurements, in milliseconds per batch.
 
@@ -134,6 +141,12 @@ class LatencySummary:
     count: numbers.CountOrZero
     settled: bool | None = None
 
+    def __repr__(self) -> str:
+        return (
+            f"LatencySummary: {self.median_ms:.4g} ms ({self.q1_ms:.4g} to {self.q3_ms:.4g}, "
+            f"{counted(self.count, 'measurement')})"
+        )
+
     def scaled(self, factor: float) -> "LatencySummary":
         """The same measurements on a machine that takes ``factor`` times as long."""
         return replace(
@@ -144,7 +157,7 @@ class LatencySummary:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class MeasurementConditions:
     """What a latency was measured on and how. Unlike conditions never mix.
 
@@ -167,6 +180,16 @@ class MeasurementConditions:
     batch: numbers.Batch
     date: str = ""
     clock_mhz: numbers.NonNegative | None = None
+
+    def __repr__(self) -> str:
+        return f"MeasurementConditions: {self.text}"
+
+    @property
+    def text(self) -> str:
+        """All that is compared, in one line, such as ``..., float32, batch 1, 1 thread``."""
+        threads = "" if not self.threads else f", {counted(self.threads, 'thread')}"
+        runtime = f"{self.runtime} {self.runtime_version}"
+        return f"{self.device}, {runtime}, {self.dtype}, batch {self.batch}{threads}"
 
     def unlike(self, other: "MeasurementConditions") -> str | None:
         """The differences that forbid a comparison, for a message; None if alike."""
@@ -205,7 +228,7 @@ class NetworkLatency:
         return replace(self, total=self.total.scaled(factor), fixed_ms=self.fixed_ms * factor)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class LatencyTable:
     """Latency of everything that may run on one device under one set of conditions.
 
@@ -218,6 +241,11 @@ class LatencyTable:
     conditions: MeasurementConditions
     entries: dict[LatencyKey, LatencySummary] = field(default_factory=dict)
     networks: dict[NetworkKey, NetworkLatency] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        entries = counted(len(self.entries), "entry", "entries")
+        networks = ", ".join(map(str, self.networks)) or "no network"
+        return f"LatencyTable of {networks}: {entries}, on {self.conditions.text}"
 
     def missing(self, keys: Iterable[LatencyKey]) -> tuple[LatencyKey, ...]:
         """The keys without an entry, each once, in order."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from depthopt.core import numbers
 from depthopt.core.candidate import Candidate
+from depthopt.core.counted import counted
 from depthopt.tables.latency import MeasurementConditions, NetworkKey
 
 
@@ -33,7 +34,7 @@ class PlanTiming:
         return self.predicted_speedup / self.measured_speedup - 1
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Validation:
     """Random plans that a table's predictions were checked on.
 
@@ -50,6 +51,11 @@ class Validation:
     seed: int
     blocks_share: numbers.Finite | None
     timings: tuple[PlanTiming, ...]
+
+    def __repr__(self) -> str:
+        plans = counted(len(self.timings), "random plan")
+        error = f", median absolute error {self.median_error:.1%}" if self.timings else ""
+        return f"Validation of {self.network}: {plans}{error}"
 
     @property
     def median_error(self) -> float:

@@ -1,5 +1,7 @@
 """Layers of two networks side by side."""
 
+from dataclasses import replace
+
 import pytest
 
 from depthopt.check.layers import LayerDifference, _summed, aligned, moved_layers
@@ -45,9 +47,21 @@ def test_small_new_layers_count_together():
     small = [LayerDifference(f"conv_{i}", "Conv", None, 0.01) for i in range(5)]
     pair = LayerDifference("conv", "Conv", 0.02, 0.03)
     new, gone = _summed([*small, pair])
-    assert (new.name, new.operator, new.baseline_ms) == ("5 new layers", "Conv", None)
+    assert (new.name, new.operator, new.baseline_ms) == ("5 small layers", "Conv", None)
     assert abs(new.change_ms - 0.05) < 1e-9
+    assert (new.change, gone.change, pair.change) == ("added", "removed", "+0.010 ms")
     assert gone.change_ms == 0
+    (only, _) = _summed(small[:1])
+    assert only.name == "1 small layer"
+
+
+def test_of_equal_layers_the_one_whose_name_is_gone_was_removed():
+    before = [LayerTime(f"stage.{i}", "Conv", 1.0 + 0.01 * i) for i in range(5)]
+    after = [replace(layer, median_ms=1.02) for layer in before if layer.name != "stage.2"]
+    (removed,) = [d for d in aligned(before, after) if d.change == "removed"]
+    assert removed.name == "stage.2"
+    numbered = [replace(layer, name=f"stage.{i}") for i, layer in enumerate(after)]
+    assert sum(d.change == "removed" for d in aligned(before, numbered)) == 1
 
 
 @pytest.mark.timed

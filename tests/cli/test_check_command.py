@@ -116,6 +116,22 @@ def test_a_slower_network_is_a_regression_in_every_format(call, small, large, tm
 
 
 @pytest.mark.usefixtures("equal_times")
+@pytest.mark.parametrize("tolerance", ["3%", "3 %", "0.03"])
+def test_what_is_watched_is_one_table_with_limits(call, small, tmp_path, tolerance):
+    shares = ("--tolerance", tolerance, "--size-tolerance", tolerance)
+    code, out, _ = call(small, small, *QUICK, *shares, "--summary", tmp_path / "s.md")
+    assert code == 0
+    table, summary = " ".join(out.split()), (tmp_path / "s.md").read_text()
+    for heading in ("before", "after", "change", "limit", "verdict"):
+        assert heading in table
+    assert "| | before | after | change | limit | verdict |" in summary.replace("|  |", "| |")
+    assert "(+0.0% to +0.0%) | +3.0% | ✅ pass |" in summary
+    assert "| size | 0.04 MB | 0.04 MB | +0.0% | +3.0% | ✅ pass |" in summary
+    assert "1 thread." in summary
+    assert "1 threads" not in out + summary
+
+
+@pytest.mark.usefixtures("equal_times")
 def test_the_summary_of_a_github_step_is_found_by_itself(call, small, tmp_path, monkeypatch):
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "step.md"))
     (tmp_path / "step.md").write_text("before\n")
@@ -273,13 +289,18 @@ def test_bad_input_is_refused_in_one_line(call, small, tmp_path):
     text.write_text("a network")
     for arguments, message in [
         ((small, tmp_path / "absent.onnx"), "does not exist"),
-        ((small,), "takes two networks"),
+        ((small,), "a check takes two networks"),
+        ((small,), f"record one: `depthopt check --record baseline.json {small}`"),
+        ((small,), f"check against it: `depthopt check --against baseline.json {small}`"),
+        ((small, "--threads", "2", "--batch", "4"), f"{small} --threads 2 --batch 4`"),
+        ((small, "--network", "net"), "--network belongs to --against"),
         ((small, other), "only networks of equal inputs compare"),
         ((small, broken), "cannot run"),
         ((small, engine), "--runtime tensorrt"),
         ((small, text), "no .onnx file"),
         ((small, small, "--tolerance", "5"), "write for instance 5%"),
-        ((small, small, "--tolerance", "much"), "write for instance 5%"),
+        ((small, small, "--tolerance", "much"), "--tolerance 'much' is no fraction; write for"),
+        ((small, small, "--size-tolerance", "nan%"), "--size-tolerance 'nan%' is no fraction"),
         ((small, small, "--seconds", "0"), "--seconds is "),
         ((small, small, "--seconds", "nan"), "--seconds is "),
         ((small, small, "--seconds", "inf"), "--seconds is "),
@@ -287,11 +308,12 @@ def test_bad_input_is_refused_in_one_line(call, small, tmp_path):
         ((small, any_size), "only the batch may be free"),
         ((small, small, "--history", damaged), "line 1, is no check"),
         (("--record", "b.json", small, "--junit", "j.xml"), "checks nothing"),
-        ((small, small, "--batch", "4"), "takes 1 images"),
+        ((small, small, "--batch", "4"), "takes 1 image per"),
         ((small, small, "--history-plot", "plot.svg"), "give both"),
         ((small, small, "--record", "b.json"), "measures one network"),
         ((small, small, "--against", "b.json"), "takes one network"),
-        (("--against", tmp_path / "absent.json", small), "does not exist"),
+        (("--against", tmp_path / "absent.json", small), "absent.json does not exist"),
+        (("--against", tmp_path / "absent.json", small), "absent.json MODEL`"),
         (("--against", broken, small), "no baseline and no latency table"),
         ((small, small, "--runtime", "onxruntime"), "did you mean 'onnxruntime'"),
     ]:

@@ -70,3 +70,25 @@ def test_whole_numbers_and_decimals_are_read_from_texts() -> None:
     for text in ("nan", "inf", "1e309", "x"):
         with pytest.raises(ValueError, match=r"number|float"):
             numbers.decimal(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "share"),
+    [
+        ("3%", 0.03),
+        (" 3 % ", 0.03),
+        ("0.03", 0.03),
+        ("0", 0),
+        ("0%", 0),
+        ("90%", 0.9),
+        ("150%", 1.5),
+    ],
+)
+def test_a_share_is_read_with_or_without_percent(text: str, share: float) -> None:
+    assert numbers.fraction(text) == pytest.approx(share)
+
+
+@pytest.mark.parametrize("text", ["3", "1", "-1%", "-0.1", "nan", "nan%", "inf", "much", "", "%"])
+def test_what_is_no_share_or_may_be_either_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"is no fraction; write for instance 5% or 0\.05"):
+        numbers.fraction(text)

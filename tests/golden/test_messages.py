@@ -49,6 +49,8 @@ REWORDED = {
     "latency: of a schema in words": "has schema version '1', expected 1 to 2; make it anew",
     "plan: of no schema": "has schema version None, expected 1 to 2; make it anew",
     "plan: of a schema in words": "has schema version '1', expected 1 to 2; make it anew",
+    "command: check one": "record one: `depthopt check --record baseline.json run/out/fused.onnx`",
+    "command: check against nothing": "record it: `depthopt check --record none.json MODEL`",
     "command: predict nothing": "--top is 0: Input should be greater than 0",
     "command: profile no batch": "--batch is 0: Input should be greater than 0",
     "command: check no batch": "--batch is 0: Input should be greater than 0",
@@ -64,7 +66,7 @@ REWORDED = {
 }
 """Of operators as text, each of which names itself; of a candidate that is not text, or of no
 segment; of schemas that are no numbers; of numbers that are refused where they are read; of kinds
-that other packages may bring; of options that bear other names."""
+that other packages may bring; of options that bear other names; how a baseline is recorded."""
 
 RENAMED = {
     "override importance.estimator=guess": ("'fit'", "'regression'"),

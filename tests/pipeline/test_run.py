@@ -177,14 +177,19 @@ def test_a_reports_command_makes_the_plan_that_it_shows(
     _, folder = finished
     copy = tmp_path / "a run"
     shutil.copytree(folder, copy)
+    before = {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()}
     frontier, shown = load_json(Frontier, copy / "frontier.json"), explorer(read_run(copy))
     assert shown is not None
     for index in (0, len(shown.points) // 2):
         words = shlex.split(shown.points[index].budget.join(shown.command))
         assert words[:2] == ["depthopt", "run"]
-        assert words[3] == "--run-dir"
-        run(load_recipe(Path(words[2]), words[5:]), Path(words[4]), until="solve")
-        assert load_json(Plan, copy / "plan.json") == frontier.plan(index)
+        assert (words[3], words[5]) == ("--from", "--run-dir")
+        log, new = Log(), Path(words[6])
+        recipe = load_recipe(Path(words[2]), words[7:])
+        run(recipe, new, until="solve", start_from=Path(words[4]), reporter=log)
+        assert log.done == ["solve"], "what was measured and estimated is taken over"
+        assert load_json(Plan, new / "plan.json") == frontier.plan(index)
+    assert {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()} == before
 
 
 def test_a_finished_run_does_nothing_again(finished: tuple[Path, Path]) -> None:

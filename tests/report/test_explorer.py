@@ -1,5 +1,6 @@
 """The slider's data: budgets that pick just their plan, and figures that add up."""
 
+import shlex
 from pathlib import Path
 
 import pytest
@@ -77,9 +78,22 @@ def test_the_command_quotes_what_a_shell_would_read(tmp_path: Path) -> None:
     found = explorer(read_run(tmp_path / "a run"))
     assert found is not None
     folder = tmp_path / "a run"
-    assert found.command[0] == (
-        f"depthopt run '{folder}/recipe.yaml' --run-dir '{folder}' 'budget={{ms: "
+    assert "0.35".join(found.command) == (
+        f"depthopt run '{folder}/recipe.yaml' --from '{folder}' --run-dir '{folder}'-0.35ms "
+        "'budget={ms: 0.35, measured: false}'"
     )
+    words = shlex.split("0.35".join(found.command))
+    assert words[words.index("--run-dir") + 1] == f"{folder}-0.35ms"
+
+
+def test_a_run_named_by_a_dot_has_its_new_ones_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_run(tmp_path / "run")
+    monkeypatch.chdir(tmp_path / "run")
+    found = explorer(read_run(Path()))
+    assert found is not None
+    assert f"--run-dir {tmp_path}/run-0.35ms " in "0.35".join(found.command)
 
 
 def test_an_unfinished_run_has_none(tmp_path: Path) -> None:
