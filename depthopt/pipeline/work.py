@@ -103,9 +103,12 @@ def teacher_is_trained(run: Context) -> bool:
 
     A checkpoint that cannot be read counts as loaded: reading it says what is wrong.
     """
-    recipe = run.recipe
-    if recipe.checkpoint is None and not recipe.model.pretrained and run.model is None:
-        return True
+    recipe, name = run.recipe, run.recipe.network
+    if recipe.checkpoint is None and run.model is None:
+        if not recipe.model.pretrained:
+            return True
+        if not runs_code(name):  # which needs no download to be told
+            return trained_for(name) != run.task.width(run.data)
     try:
         return start(run).trained
     except UsageError:
