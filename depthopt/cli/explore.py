@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from depthopt.cli.options import AsJson, Overrides, RunDir, console, err, within
-from depthopt.cli.progress import ConsoleReporter
 from depthopt.core import numbers
 from depthopt.core.artefacts import to_json
 from depthopt.core.clipped import clipped
 from depthopt.core.shipped import is_recipe
 from depthopt.errors import UsageError
+from depthopt.workflow.progress import ConsoleReporter
 
 if TYPE_CHECKING:
     from depthopt.core.explored import Explored

@@ -37,6 +37,16 @@ class Entry(NamedTuple):
 
 
 COMMANDS = {
+    "compress": Entry(
+        "compress",
+        "compress",
+        "Make a network faster on this machine, and say how fast and how accurate it is.",
+    ),
+    "init": Entry(
+        "compress",
+        "init",
+        "Write the recipe that `depthopt compress` would carry out, with a comment on every key.",
+    ),
     "run": Entry(
         "run", "run", "Carry out a whole recipe: from a network and data to a faster network."
     ),
@@ -149,7 +159,7 @@ class _Commands(TyperGroup):
 app = typer.Typer(
     cls=_Commands,
     help="Make a trained convolutional network shallower and faster for one device.",
-    epilog="Start with: depthopt run quickstart",
+    epilog="Start with: depthopt compress MODEL --data FOLDER",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from depthopt.cli.progress import ConsoleReporter
 from depthopt.core import numbers
 from depthopt.core.clipped import clipped
 from depthopt.core.inputs import InputSize, InputSpec, fitting
 from depthopt.errors import UsageError
+from depthopt.workflow.progress import ConsoleReporter
 
 if TYPE_CHECKING:  # torch takes seconds to import; --help needs none of it
     from torch import nn

@@ -31,7 +31,6 @@ from depthopt.cli.options import (
     walk,
     within,
 )
-from depthopt.cli.progress import ConsoleReporter
 from depthopt.cli.show import show_layers, show_validation
 from depthopt.core import numbers
 from depthopt.core.artefacts import save_json, to_plain
@@ -45,6 +44,7 @@ from depthopt.errors import TableError, UsageError
 from depthopt.tables.latency import LatencyTable, NetworkKey
 from depthopt.tables.store import store, stored, table_path
 from depthopt.tables.validation import Validation
+from depthopt.workflow.progress import ConsoleReporter
 
 if TYPE_CHECKING:  # torch takes seconds to import, and a full table needs none of it
     from torch import nn

@@ -7,11 +7,9 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 from rich.table import Table
 
-from depthopt.cli.options import AsJson, console, err
+from depthopt.cli.options import AsJson, console
 from depthopt.core.artefacts import to_json
-from depthopt.core.clipped import printable
-from depthopt.core.extras import has, pip
-from depthopt.core.writing import write_bytes, write_text
+from depthopt.core.writing import write_text
 
 if TYPE_CHECKING:  # the reader's kin, matplotlib among them, take a second to import
     from depthopt.report.compare import Comparison
@@ -41,7 +39,9 @@ def report(
     run = read_run(run_dir)
     _show_run(run)
     if not summary:
-        for path in _write(run, out or run_dir / "report"):
+        from depthopt.report.written import write_report  # noqa: PLC0415 - see above
+
+        for path in write_report(run, out or run_dir / "report"):
             print(path)
 
 
@@ -65,34 +65,6 @@ def compare(
         return
     _show_comparison(comparison)
     print(out)
-
-
-def _write(run: "RunArtefacts", folder: Path) -> list[Path]:
-    from depthopt.report.page import report_page  # noqa: PLC0415 - see above
-
-    files = {"report.html": printable(report_page(run)).encode()} | _plots(run)
-    for name, content in files.items():
-        write_bytes(folder / name, content)
-    return [folder / name for name in files]
-
-
-def _plots(run: "RunArtefacts") -> dict[str, bytes]:
-    """The plots as files, where what draws them is installed; a line says where not."""
-    if not has("matplotlib"):
-        err.print(
-            f"plots as PNG and SVG need matplotlib; for them run: {pip('matplotlib')}",
-            highlight=False,
-            markup=False,
-        )
-        return {}
-    from depthopt.report.figures import png, svg  # noqa: PLC0415 - see above
-    from depthopt.report.plots import run_figures  # noqa: PLC0415 - see above
-
-    files: dict[str, bytes] = {}
-    for name, draw in run_figures(run).items():
-        figure = draw()
-        files |= {f"{name}.svg": svg(figure), f"{name}.png": png(figure)}
-    return files
 
 
 def _show_run(run: "RunArtefacts") -> None:

@@ -146,6 +146,13 @@ def show_dry_run(console: Console, found: "DryRun") -> None:
         outputs = found.outputs or "any"
         console.print(f"data: {found.contents}", highlight=False, markup=False)
         console.print(f"{found.inputs}; {outputs} outputs", highlight=False, markup=False)
+    show_forecast(console, found)
+    for problem in found.problems:
+        console.print(f"problem: {problem}", style="red", highlight=False)
+
+
+def show_forecast(console: Console, found: "DryRun") -> None:
+    """Print how good the original is, what each stage will take, and what to be warned of."""
     if found.original is not None:
         original, metric = found.original, found.metric
         console.print(
@@ -161,8 +168,6 @@ def show_dry_run(console: Console, found: "DryRun") -> None:
     console.print(table)
     for warning in found.warnings:
         console.print(f"warning: {warning}", style="yellow", highlight=False, markup=False)
-    for problem in found.problems:
-        console.print(f"problem: {problem}", style="red", highlight=False)
 
 
 def _duration(seconds: float) -> str:

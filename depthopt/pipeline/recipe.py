@@ -308,9 +308,8 @@ class Recipe(_Section):
         changed: dict[str, object] = {}
         if given is not None and self._is_beside(str(given)):
             changed["checkpoint"] = Path(os.path.relpath(self._beside[str(given)], folder))
-        if code is not None and self._is_beside(code.place):
-            place = os.path.relpath(self._beside[code.place], folder)
-            changed["name"] = f"{place}:{code.name}"
+        if code is not None and Path(place := self._beside.get(code.place, code.place)).is_file():
+            changed["name"] = f"{os.path.relpath(place, folder)}:{code.name}"
         return self.of_model(**changed)
 
     def settings(self, sections: AbstractSet[str], without: Mapping[str, set[str]]) -> Any:
@@ -363,13 +362,28 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
         raise RecipeError(f"recipe {path} cannot be read: {one_line(error)}") from None
     if not isinstance(content, dict):
         raise RecipeError(f"recipe {path} holds no mapping; it needs model, data and budget")
+    return make_recipe(content, overrides, where=str(path)).beside(file.parent)
+
+
+def make_recipe(
+    content: dict[str, Any], overrides: Sequence[str] = (), *, where: str = "recipe"
+) -> Recipe:
+    """The recipe of a file's content, with ``key.path=value`` overrides, whose values are YAML.
+
+    Args:
+        content: sections by name; overrides are written into it.
+        overrides: applied in order.
+        where: it is from, for messages.
+
+    Raises:
+        RecipeError: a key is unknown, or a value is not of its kind.
+    """
     for override in overrides:
         _override(content, override)
     try:
-        recipe = Recipe.model_validate(read_recipe(content))
+        return Recipe.model_validate(read_recipe(content))
     except ValidationError as error:
-        raise RecipeError(f"{path}: {_explain(error)}") from None
-    return recipe.beside(path.parent)
+        raise RecipeError(f"{where}: {_explain(error)}") from None
 
 
 def recipe_yaml(recipe: Recipe) -> str:

@@ -20,7 +20,6 @@ from typing import Any
 
 from rich.console import Console
 
-from depthopt.cli.progress import ConsoleReporter
 from depthopt.core.accuracy import Accuracy
 from depthopt.core.artefacts import load_json
 from depthopt.core.explored import Explored
@@ -36,6 +35,7 @@ from depthopt.pipeline.work import carried_out
 from depthopt.shallow.segment_ends import segment_ends
 from depthopt.tasks.evaluate import evaluate
 from depthopt.train.finetune import finetune
+from depthopt.workflow.progress import ConsoleReporter
 
 SPEEDUPS = (1.5, 2.0)
 """That whole runs are carried out at."""

@@ -5,7 +5,7 @@ import time
 
 from rich.console import Console
 
-from depthopt.cli.progress import ConsoleReporter
+from depthopt.workflow.progress import ConsoleReporter
 
 
 def told(line_s: float, **options) -> list[str]:
