@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from depthopt.core.metric import Metric
     from depthopt.core.operators import Activation, AveragePooling, Convolution, Identity
     from depthopt.core.plan import Frontier, Plan
+    from depthopt.data.given import given_dataset
     from depthopt.data.load import load_dataset
     from depthopt.errors import (
         ArtefactError,
@@ -125,6 +126,7 @@ __all__ = [
     "finetune",
     "fuse",
     "get_runtime",
+    "given_dataset",
     "kept_blocks",
     "latency_keys",
     "load",
@@ -168,6 +170,7 @@ _HOMES = {
         "Frontier",
         "Plan",
     ),
+    "data.given": ("given_dataset",),
     "data.load": ("load_dataset",),
     "errors": (
         "ArtefactError",

@@ -28,7 +28,7 @@ def described(data: Dataset) -> str:
 def contents(data: Dataset) -> str:
     """Its classes, and the number of examples in each split."""
     names = data.class_names
-    told = ", ".join(shortened(printable(name), _LETTERS) for name in names[:_TOLD]) + (
+    told = ", ".join(_name(name) for name in names[:_TOLD]) + (
         ", ..." if len(names) > _TOLD else ""
     )
     classes = f"{len(names)} classes ({told}); " if names else ""
@@ -40,3 +40,7 @@ def contents(data: Dataset) -> str:
 
 def _listed(values: Sequence[float]) -> str:
     return ", ".join(f"{value:.3g}" for value in values)
+
+
+def _name(text: str) -> str:
+    return shortened(" ".join(printable(text).split()), _LETTERS)

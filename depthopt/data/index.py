@@ -86,9 +86,9 @@ def index_folder(path: Path) -> Index:
     remark = ""
     if not any(folder.split for folder in folders):
         folders, remark = _with_splits(folders, str(path))
-    index, paths = _index(folders)
+    index = _index(folders)
     if {folder.split for folder in folders} == {"train"}:
-        index = _divided(index, paths, str(path))
+        index = _divided(index, folders, str(path))
     return replace(index, remarks=(*index.remarks, remark)) if remark else index
 
 
@@ -120,36 +120,34 @@ def _holds_images(folder: _Folder) -> bool:
     return any(why_left_out(below, name) is None for name in names if not is_litter(name))
 
 
-def _divided(index: Index, paths: Sequence[str], where: str) -> Index:
+def _divided(index: Index, folders: Sequence[_Folder], where: str) -> Index:
     """The images of ``train``, some of them for ``test``.
 
     Args:
-        index: of one split.
-        paths: of its images, each from the folder of the classes on.
+        index: of the folders.
+        folders: all of one split.
         where: the data set, for messages.
     """
     images = index.images.get("train", ())
     if not images:
         said = f" ({'; '.join(index.remarks)})" if index.remarks else ""
         raise DataError(f"{where} holds no images in a class's folder{said}; {LAYOUTS}")
-    labelled = [
-        (index.classes[label], path) for (label, _), path in zip(images, paths, strict=True)
-    ]
-    chosen, remark = tested(labelled, index.classes, where)
+    inside = {whole: "/".join(folder.below) for folder in folders for whole in folder.files}
+    paths = [
+        f"{inside[image.name]}/{image.name.rpartition('/')[2]}" for _, image in images
+    ]  # from the folder of the classes on
+    labels = [index.classes[label] for label, _ in images]
+    chosen, remark = tested(list(zip(labels, paths, strict=True)), index.classes, where)
     parts: dict[str, list[tuple[int, StoredImage]]] = {"train": [], "test": []}
     for image, path in zip(images, paths, strict=True):
         parts["test" if path in chosen else "train"].append(image)
     return Index(index.classes, parts, (*index.remarks, remark))
 
 
-def _index(folders: Sequence[_Folder]) -> tuple[Index, list[str]]:
-    """The images of all folders that are of a class, and remarks on the others.
-
-    Also where the images of ``train`` lie, each from the folder of the classes on.
-    """
+def _index(folders: Sequence[_Folder]) -> Index:
+    """The images of all folders that are of a class, and remarks on the others."""
     left, nested, empty = LeftOut(), list[str](), set[str]()
     found: dict[str, list[tuple[str, str, ImageFile]]] = {}
-    paths = dict[str, str]()
     for split in SPLITS:
         if split == "test" and found.get("val"):
             break
@@ -159,19 +157,16 @@ def _index(folders: Sequence[_Folder]) -> tuple[Index, list[str]]:
             taken = _taken(folder, left)
             images += [(whole, folder.below[0], file) for whole, file in taken.items()]
             nested += taken if len(folder.below) > 1 else ()
-            inside = "/".join(folder.below)
-            paths |= {whole: f"{inside}/{whole.rpartition('/')[2]}" for whole in taken}
         if images:
             found[split] = sorted(images, key=lambda image: natural_key(image[0]))
         empty |= {f.below[0] for f in own if f.below and not is_hidden(f.below[0])}
     classes = natural({name for images in found.values() for _, name, _ in images})
     label = {name: i for i, name in enumerate(classes)}
-    index = Index(
+    return Index(
         tuple(classes),
         {split: [(label[name], file) for _, name, file in found[split]] for split in found},
         (*left.remarks(), *_of_classes(classes, empty - {*classes}, nested)),
     )
-    return index, [paths[whole] for whole, _, _ in found.get("train", ())]
 
 
 def _taken(folder: _Folder, left: LeftOut) -> dict[str, ImageFile]:

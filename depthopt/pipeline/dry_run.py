@@ -199,6 +199,8 @@ def _original(
         gone = checkpoint is not None and not checkpoint.is_file()
         told = f"model.checkpoint {checkpoint} does not exist" if gone else None
         return _untrained(run, outputs), None, told
+    if not done and checkpoint is None and teacher_is_trained(run):
+        return _untrained(run, outputs), None, None
     try:
         begun = Start(run.teacher, trained=False) if done else start(run)
         if begun.trained:

@@ -33,7 +33,7 @@ def require_enough(run: Context, until: str) -> None:
 
 def shortcomings(run: Context, until: str = "result") -> tuple[str, ...]:
     """All that ``require_enough`` would refuse, a line each; none without data."""
-    return tuple(map(str, _problems(run, until)))
+    return tuple(dict.fromkeys(map(str, _problems(run, until))))
 
 
 def _problems(run: Context, until: str) -> Iterator[DepthoptError]:
@@ -97,6 +97,7 @@ def _estimate(run: Context) -> Iterator[DepthoptError]:
     except UsageError as error:
         yield error
     yield from _training(run, "importance.train", section.train)
+    yield from _regressed(run, "importance.images", section.images)
 
 
 def _trials(run: Context) -> Iterator[DepthoptError]:
@@ -110,11 +111,15 @@ def _trials(run: Context) -> Iterator[DepthoptError]:
 
 
 def _apply(run: Context) -> Iterator[DepthoptError]:
+    yield from _regressed(run, "apply.images", run.recipe.apply.images)
+
+
+def _regressed(run: Context, key: str, images: int) -> Iterator[DepthoptError]:
     """A convolution is regressed on all batches but one in so many."""
     why = f"regressing needs {HELD_OUT_EVERY} or more, of which one is held out"
-    images, train = run.recipe.apply.images, len(run.data.train)
+    train = len(run.data.train)
     if images < HELD_OUT_EVERY:
-        yield DataError(f"apply.images is {images}; {why}")
+        yield DataError(f"{key} is {images}; {why}")
     if train < HELD_OUT_EVERY:
         yield DataError(
             f"data.source {run.data.name} leaves {train} training images beside "

@@ -104,9 +104,12 @@ def teacher_is_trained(run: Context) -> bool:
 
     A checkpoint that cannot be read counts as loaded: reading it says what is wrong.
     """
-    recipe = run.recipe
-    if recipe.checkpoint is None and not recipe.model.pretrained and run.model is None:
-        return True
+    recipe, name = run.recipe, run.recipe.network
+    if recipe.checkpoint is None and run.model is None:
+        if not recipe.model.pretrained:
+            return True
+        if not runs_code(name):  # which needs no download to be told
+            return trained_for(name) != run.task.width(run.data)
     try:
         return start(run).trained
     except UsageError:
@@ -219,6 +222,8 @@ def run_estimate(run: Context) -> str:
     if section.estimator == "finetune":
         run.processes.require_one("estimate", "importance.estimator finetune")
     config, data = run.train_config(section.train), run.train_data(section.train_images)
+    # Of each candidate a network is made and regressed, as ``apply`` does.
+    regressed = HELD_OUT_EVERY if section.estimator == "finetune" else 1
     if (unseen := run.task.unseen(run.data)) is not None:
         logger.warning("%s", unseen)
     made_from = run.folder.made_from("estimate")
@@ -228,7 +233,7 @@ def run_estimate(run: Context) -> str:
         run.chain,
         run.worthwhile,
         estimator=section.estimator,
-        fitting=run.train_inputs(section.images),
+        fitting=run.train_inputs(section.images, least=regressed),
         held_out=run.held_out(),
         task=run.task,
         ridges=section.ridges,

@@ -56,6 +56,12 @@ REFUSED: dict[str, tuple[dict[str, dict[str, object]], Callable[[], Dataset], st
         "apply",
         "data.source memory:0 leaves 4 training images beside 8 held out (data.calibration_images)",
     ),
+    "few to regress each candidate on": (
+        {"importance": {"estimator": "finetune", "images": 4}},
+        digits_like,
+        "estimate",
+        "importance.images is 4; regressing needs 5",
+    ),
     "one target": ({}, lambda: digits_like(classes=1), "teacher", "has one target alone, 0, on"),
     "targets beyond the network's": (
         {},
@@ -100,6 +106,27 @@ def test_it_is_named_by_its_key_if_its_stage_is_to_come(
     earlier = {"apply": "solve", "finetune": "apply"}.get(stage)
     if earlier is not None:
         assert found(recipe(**sections), data(), earlier) == ()
+
+
+@pytest.mark.parametrize(
+    ("train", "images", "sizes"),
+    [
+        (1000, 1000, [64] * 15),
+        (1000, 300, [64] * 5),
+        (1000, 256, [51] * 6),
+        (60, 2048, [12] * 5),
+        (7, 2048, [1] * 7),
+        (1000, 5, [1] * 5),
+    ],
+)
+def test_of_few_images_there_are_enough_batches_to_hold_one_out(
+    train: int, images: int, sizes: list[int]
+) -> None:
+    context = Context(recipe(), RunFolder(Path("none")), Silent(), Processes())
+    context.__dict__["data"] = digits_like(train=train)
+    batches = context.train_inputs(images, least=5)
+    assert [len(batch) for batch in batches] == sizes
+    assert len(batches) == len(sizes)
 
 
 def test_nothing_is_said_of_what_is_enough() -> None:
