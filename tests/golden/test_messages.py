@@ -61,10 +61,14 @@ REWORDED = {
     "solve: no wish": "--csv FILE alone writes all",
     "solve: a frontier and a plan without a wish": "--csv FILE alone writes all",
     "solve: a table without its budget": "is not parameters=N, memory=BYTES or TABLE.json=MS",
+    "run model.checkpoint=none.safetensors": "model.checkpoint none.safetensors does not exist",
+    "run data.source=folder:nowhere": "data.source folder:nowhere: nowhere does not exist",
+    "run data.source=wds/nowhere": "data.source wds/nowhere: nowhere does not exist",
 }
 """Of operators as text, each of which names itself; of a candidate that is not text, or of no
 segment; of schemas that are no numbers; of numbers that are refused where they are read; of kinds
-that other packages may bring; of options that bear other names."""
+that other packages may bring; of options that bear other names; of files that a recipe names, which
+are looked for before anything is loaded."""
 
 RENAMED = {
     "override importance.estimator=guess": ("'fit'", "'regression'"),
