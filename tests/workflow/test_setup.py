@@ -122,5 +122,5 @@ def test_what_cannot_be_is_refused(changed: dict[str, object], message: str) -> 
 
 
 def test_an_override_is_of_the_schema() -> None:
-    with pytest.raises(RecipeError, match="the recipe for this command: finetune.epochs"):
+    with pytest.raises(RecipeError, match=r"the recipe for this command: finetune\.epochs"):
         set_up(Wish(model="resnet10t", data="digits", overrides=["finetune.epochs=-1"]))
