@@ -88,9 +88,8 @@ def test_weights_that_are_a_pickle_are_not_read(
     code = call("run", str(recipe), "model.checkpoint=weights.pth", monkeypatch=monkeypatch)
     assert code == 2
     last = capsys.readouterr().err.splitlines()[-1]
-    assert re.search(
-        r"weights\.pth is (a pickle that holds a Python object|no whole checkpoint)", last
-    )
+    assert "weights.pth is " in last
+    assert "pickle" in last or "no whole checkpoint" in last
     assert not (tmp_path / "mark").exists()
 
 
