@@ -44,7 +44,7 @@ SPEEDUPS = (1.25, 1.5, 2.0, 2.5, 3.0, 4.0)
 MINUTES = 5.0
 """That exploring takes, where nobody says."""
 
-_TABLES_SHARE = 0.4
+_TABLES_SHARE = 0.5
 """Of the time, that tables and carrying plans out may take."""
 
 
