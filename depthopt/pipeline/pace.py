@@ -61,8 +61,8 @@ REDUCTIONS = (
     Reduction((3,), 12, 192, 96, 384),
     Reduction((3,), 8, 128, 64, 384),
 )
-"""From the recipe as it is to the least that still says something. Segments stay long for as long as
-they can: without long ones no plan is much faster."""
+"""From the recipe as it is to the least that still says something. Segments stay long for as long
+as they can: without long ones no plan is much faster."""
 
 
 def reduction_for(context: Context, speed: Speed, seconds: float, plans: int) -> int:
