@@ -80,7 +80,7 @@ def others(explored: Explored, frontier: Frontier, count: int) -> list[Plan]:
         wish = low + (high - low) * (i + 0.5) / count
         left = [plan for plan in plans if plan not in chosen]
         chosen.append(min(left, key=lambda plan: abs(math.log(plan.speedup) - wish)))
-    return chosen
+    return [chosen[5 * i % count] for i in range(count)]  # spread, wherever it is stopped
 
 
 def finetuned(context: Context, plan: Plan, reporter: ConsoleReporter) -> dict[str, float]:
@@ -139,18 +139,20 @@ def show(known: Accuracy, explored: Explored, runs: dict[str, Any], plans: dict[
     print("| predicted | cost | untrained | range | width | wholly finetuned | inside |")
     print("|---|---|---|---|---|---|---|")
     held, widths = 0, []
-    for one in plans.values():
+    for one in sorted(plans.values(), key=lambda one: one["cost"]):
         expected = known.at(one["cost"])
         inside = expected.holds(one["metric"])
-        held += inside
-        widths.append(expected.width)
+        if not one["own"]:
+            held += inside
+            widths.append(expected.width)
         print(
-            f"| {one['speedup']:.2f}x | {one['cost']:.3g} | {one['untrained']:.1f} | "
+            f"| {one['speedup']:.2f}x{' (explored)' if one['own'] else ''} | {one['cost']:.3g} | {one['untrained']:.1f} | "
             f"{expected.text(known.metric)} | {expected.width:.1f} | {one['metric']:.2f} | "
             f"{'yes' if inside else 'NO'} |"
         )
     if widths:
-        print(f"{held} of {len(plans)} inside, mean width {statistics.mean(widths):.2f} points")
+        mean = statistics.mean(widths)
+        print(f"of the others {held} of {len(widths)} inside, mean width {mean:.2f} points")
 
 
 def main() -> None:
@@ -183,11 +185,16 @@ def main() -> None:
         if options.until in {"plans", "runs"}:
             context = run(tried, folder, until="profile")
             frontier = load_json(Frontier, folder / "frontier.json")
-            for plan in others(explored, frontier, options.plans):
+            own = [
+                explored.attempts[asked.attempt].plan
+                for asked in explored.asked
+                if asked.speedup in SPEEDUPS and asked.attempt is not None
+            ]
+            for plan in (*own, *others(explored, frontier, options.plans)):
                 key = f"{plan.cost!r}"
                 if key in found["plans"]:
                     continue
-                figures = {"cost": plan.cost, "speedup": plan.speedup}
+                figures = {"cost": plan.cost, "speedup": plan.speedup, "own": plan in own}
                 found["plans"][key] = figures | finetuned(context, plan, reporter)
                 kept.write_text(json.dumps(found, indent=1))
                 print(f"{plan.speedup:.2f}x: {found['plans'][key]}", flush=True)
