@@ -3,9 +3,9 @@
     python tests/benchmarks/explore_range.py recipes/quickstart.yaml --run-dir runs/explore
     python tests/benchmarks/explore_range.py --photographs tiny_imagenet_20.tar --run-dir runs/photo
 
-A network is explored; then the recipe is carried out at 1.5x and 2x in copies of the folder, and
-other plans, spread over the frontier between the cheapest and the dearest that exploring carried
-out, are finetuned wholly. What comes is accuracy on test images. Stopped and started again, it goes
+A network is explored; then the recipe is carried out at 1.5x and 2x in copies of the folder. The
+plans that exploring found for these are finetuned wholly, and others, spread over the frontier
+between the cheapest and the dearest that it carried out. What comes is accuracy on test images. Stopped and started again, it goes
 on. The figures are kept in ``ranges.json`` of the run's folder.
 """
 
@@ -80,7 +80,7 @@ def others(explored: Explored, frontier: Frontier, count: int) -> list[Plan]:
         wish = low + (high - low) * (i + 0.5) / count
         left = [plan for plan in plans if plan not in chosen]
         chosen.append(min(left, key=lambda plan: abs(math.log(plan.speedup) - wish)))
-    return [chosen[5 * i % count] for i in range(count)]  # spread, wherever it is stopped
+    return sorted(chosen, key=lambda plan: 0.618 * chosen.index(plan) % 1)  # wherever it is stopped
 
 
 def finetuned(context: Context, plan: Plan, reporter: ConsoleReporter) -> dict[str, float]:
@@ -145,8 +145,9 @@ def show(known: Accuracy, explored: Explored, runs: dict[str, Any], plans: dict[
         if not one["own"]:
             held += inside
             widths.append(expected.width)
+        own = " (explored)" if one["own"] else ""
         print(
-            f"| {one['speedup']:.2f}x{' (explored)' if one['own'] else ''} | {one['cost']:.3g} | {one['untrained']:.1f} | "
+            f"| {one['speedup']:.2f}x{own} | {one['cost']:.3g} | {one['untrained']:.1f} | "
             f"{expected.text(known.metric)} | {expected.width:.1f} | {one['metric']:.2f} | "
             f"{'yes' if inside else 'NO'} |"
         )
