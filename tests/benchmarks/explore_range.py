@@ -5,8 +5,8 @@
 
 A network is explored; then the recipe is carried out at 1.5x and 2x in copies of the folder. The
 plans that exploring found for these are finetuned wholly, and others, spread over the frontier
-between the cheapest and the dearest that it carried out. What comes is accuracy on test images. Stopped and started again, it goes
-on. The figures are kept in ``ranges.json`` of the run's folder.
+between the cheapest and the dearest that it carried out. What comes is accuracy on test images.
+Stopped and started again, it goes on. The figures are kept in ``ranges.json`` of the run's folder.
 """
 
 import argparse
