@@ -66,6 +66,7 @@ if TYPE_CHECKING:
     from depthopt.tasks.task import Task
     from depthopt.train.config import TrainConfig
     from depthopt.train.finetune import finetune
+    from depthopt.workflow.compress import Compressed, compress
 
     __version__: str
 
@@ -79,6 +80,7 @@ __all__ = [
     "Candidate",
     "Chain",
     "CheckFailed",
+    "Compressed",
     "Convolution",
     "DataError",
     "DepthoptError",
@@ -112,6 +114,7 @@ __all__ = [
     "apply",
     "candidate_ms",
     "candidates",
+    "compress",
     "diagnose",
     "estimate",
     "evaluate",
@@ -235,6 +238,10 @@ _HOMES = {
     "tasks.task": ("Task",),
     "train.config": ("TrainConfig",),
     "train.finetune": ("finetune",),
+    "workflow.compress": (
+        "Compressed",
+        "compress",
+    ),
 }
 """Which module each public name comes from."""
 

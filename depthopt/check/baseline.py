@@ -5,6 +5,7 @@ they are brought back from the network's scale (``depthopt.latency.profile``).
 """
 
 import hashlib
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -76,7 +77,10 @@ def read_baseline(path: Path, network: str | None = None) -> Baseline:
     try:
         kind = read_json(path)["type"]
     except FileNotFoundError:
-        raise ArtefactError(f"{path} does not exist") from None
+        raise ArtefactError(
+            f"{path} does not exist; where the network as it was is at hand, record it: "
+            f"`depthopt check --record {shlex.quote(str(path))} MODEL`"
+        ) from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ArtefactError(
             f"{path} is no baseline and no latency table ({one_line(error)})"

@@ -5,11 +5,14 @@ import inspect
 import logging
 import sys
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from depthopt.errors import UsageError
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log what happens.")]
 Quiet = Annotated[
@@ -28,16 +31,28 @@ def speak(*, verbose: bool, quiet: bool) -> None:
     from depthopt.cli.options import err  # noqa: PLC0415 - help needs none of it
 
     err.quiet = quiet
-    level = logging.ERROR if quiet else logging.INFO if verbose else logging.WARNING
-    handler: logging.Handler
-    if err.is_terminal and not quiet:
-        from rich.logging import RichHandler  # noqa: PLC0415 - as above
+    root = logging.getLogger()
+    root.setLevel(logging.ERROR if quiet else logging.INFO if verbose else logging.WARNING)
+    for handler in _own:
+        root.removeHandler(handler)
+    _own.clear()
+    if not root.handlers:  # else whoever called has chosen how to log
+        _own.append(_handler(err))
+        root.addHandler(_own[0])
 
-        handler = RichHandler(console=err, show_time=False, show_path=False)
-    else:  # a file, where a line stays a line
-        handler = logging.StreamHandler(sys.stderr)
-        handler.setFormatter(logging.Formatter("%(levelname)-8s %(message)s"))
-    logging.basicConfig(level=level, format="%(message)s", handlers=[handler], force=True)
+
+_own: list[logging.Handler] = []
+"""The handler that was added here, if one was."""
+
+
+def _handler(console: "Console") -> logging.Handler:
+    if console.is_terminal and not console.quiet:
+        from rich.logging import RichHandler  # noqa: PLC0415 - help needs none of it
+
+        return RichHandler(console=console, show_time=False, show_path=False)
+    handler = logging.StreamHandler(sys.stderr)  # in a file a line stays a line
+    handler.setFormatter(logging.Formatter("%(levelname)-8s %(message)s"))
+    return handler
 
 
 def with_loudness(command: Callable[..., Any]) -> Callable[..., Any]:

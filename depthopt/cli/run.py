@@ -52,6 +52,8 @@ def run(
     """
     if dry_run:
         folder = run_dir or Path("runs") / recipe.stem
+        if start_from is not None and not folder.exists():
+            folder = start_from  # what is done there will be here
         _dry_run(recipe, overrides or [], folder, allow_code=allow_code, as_json=as_json)
         return
     context = walk(

@@ -10,7 +10,9 @@ from depthopt.errors import UsageError
 def require_sides(
     models: list[Path], against: Path | None, record: Path | None, network: str | None, options: str
 ) -> None:
-    """Refuse a check that lacks a side; how to record one is said as a command.
+    """Refuse a check that lacks a side, before anything heavy is imported.
+
+    How a baseline is recorded is said as a command.
 
     Args:
         models: the networks that were named.
@@ -19,6 +21,11 @@ def require_sides(
         network: of a latency table.
         options: that a recording shall have, too.
     """
+    for model in models:
+        if not model.exists():
+            raise UsageError(
+                f"{model} does not exist; give an ONNX file, a saved network or an engine"
+            )
     if record is not None:
         return
     if against is not None:
@@ -26,7 +33,7 @@ def require_sides(
             raise UsageError("--against takes one network: depthopt check --against FILE MODEL")
         if not against.exists():
             raise UsageError(
-                f"{against} does not exist; where the baseline's network is at hand, record it: "
+                f"{against} does not exist; where the network as it was is at hand, record it: "
                 f"{_command('--record', against, 'MODEL', options)}"
             )
         return

@@ -155,12 +155,12 @@ def points_of(explored: Explored) -> tuple[Point, ...]:
 def error_of(metric: Metric, value: float, images: int) -> float | None:
     """The standard error of a share of so many images; None of a metric that is no share.
 
-    Two images more count as right, and two as wrong, so that no error is no certainty
-    (Agresti and Coull, 1998).
+    Half an image more counts as right, and half a one as wrong, so that all right is no certainty
+    (Jeffreys).
     """
     if metric.unit != "%":
         return None
-    share = (value / metric.scale * images + 2) / (images + 4)
+    share = (value / metric.scale * images + 0.5) / (images + 1)
     return metric.scale * math.sqrt(share * (1 - share) / images)
 
 
@@ -184,28 +184,61 @@ def accuracy(
     if not plans:
         return Accuracy(metric, original, tuple(known), ())
     perfect = _perfect(metric, [original, *(point.found for point in known)])
-    fall, unsure = _learned(plans.values(), perfect)
-    middles, widths = [], []
+    scale = _Scale(metric, perfect)
+    fall, unsure = _learned(plans.values(), scale)
+    middles, parts = [], []
     for trained in plans.values():
-        last = trained[-1]
-        doublings = max(0.0, -math.log2(last.share))
-        lack = abs(perfect - last.found.metric)
+        last = trained[-1].found
+        doublings = max(0.0, -math.log2(trained[-1].share))
         factor = math.exp(-fall * doublings)
-        extrapolated = lack * factor * math.sinh(min(unsure * doublings, 5.0))
-        error = math.hypot(
-            factor * last.found.error,
-            last.found.error * math.sqrt(factor * last.found.images / test_images),
-        )
-        middles.append(lack * factor)
-        widths.append((SURE * error, extrapolated))
-    best = min(middles)
+        lack = factor * scale.lack(last)
+        at, slope = scale.to(lack), scale.slope(lack)
+        judged = slope * factor * last.error
+        tested = slope * math.sqrt(factor * last.images / test_images) * last.error
+        extrapolated = slope * lack * math.sinh(min(unsure * doublings, 5.0))
+        middles.append(at)
+        parts.append((SURE * math.hypot(judged, tested), extrapolated))
+    smooth = _rising(middles, [1 / max(math.hypot(*each), 1e-9) ** 2 for each in parts])
     rows = []
-    smooth = _rising(middles, [1 / max(error + extra, 1e-9) ** 2 for error, extra in widths])
-    for middle, (error, extra) in zip(smooth, widths, strict=True):
-        scatter = SURE * SCATTER * (middle - best)
-        half = math.hypot(error, extra, scatter)
-        rows.append((middle + half, middle - half))
+    for middle, each in zip(smooth, parts, strict=True):
+        half = math.hypot(*each, SURE * SCATTER * (middle - smooth[0]))
+        rows.append((scale.back(middle + half), scale.back(middle - half)))
     return Accuracy(metric, original, tuple(known), _knots(plans, rows, metric, perfect))
+
+
+@dataclass(frozen=True, slots=True)
+class _Scale:
+    """Where errors of a metric are equal all over: of a share, the arc sine of its square root.
+
+    So a range near a perfect metric reaches farther down than up.
+    """
+
+    metric: Metric
+    perfect: float
+
+    def lack(self, found: Found) -> float:
+        """What a network lacks, which is never nothing; of a share, half an image more is wrong."""
+        lack = abs(self.perfect - found.metric)
+        if self.metric.unit != "%":
+            return max(lack, found.error, 1e-12)
+        return (lack * found.images + 0.5 * self.metric.scale) / (found.images + 1)
+
+    def to(self, lack: float) -> float:
+        if self.metric.unit != "%":
+            return lack
+        return math.asin(math.sqrt(min(max(lack / self.metric.scale, 0.0), 1.0)))
+
+    def back(self, value: float) -> float:
+        if self.metric.unit != "%":
+            return value
+        return self.metric.scale * math.sin(min(max(value, 0.0), math.pi / 2)) ** 2
+
+    def slope(self, lack: float) -> float:
+        """Of ``to``, at a lack that is neither nothing nor all."""
+        if self.metric.unit != "%":
+            return 1.0
+        share = min(max(lack / self.metric.scale, 1e-6), 1 - 1e-6)
+        return 1 / (2 * self.metric.scale * math.sqrt(share * (1 - share)))
 
 
 def _perfect(metric: Metric, seen: Sequence[Found]) -> float:
@@ -221,24 +254,19 @@ def _within(value: float, metric: Metric) -> float:
     return min(max(value, 0.0), metric.scale) if metric.unit == "%" else value
 
 
-def _learned(plans: Iterable[Sequence[Point]], perfect: float) -> tuple[float, float]:
+def _learned(plans: Iterable[Sequence[Point]], scale: _Scale) -> tuple[float, float]:
     """The logarithm by which the lack falls per doubling of the steps, and its uncertainty."""
     falls, doublings = [FACTOR], [1.0]
     for trained in plans:
         first, last = trained[0], trained[-1]
         if first.share >= last.share:
             continue
-        falls.append(math.log(_lack(first, perfect) / _lack(last, perfect)))
+        falls.append(math.log(scale.lack(first.found) / scale.lack(last.found)))
         doublings.append(math.log2(last.share / first.share))
     if len(falls) == 1:
         return FACTOR, FACTOR_ERROR
     fall = max(0.0, (sum(falls) / sum(doublings)))
     return fall, max(LEAST, LEARNED * fall)
-
-
-def _lack(point: Point, perfect: float) -> float:
-    """What a network lacks, which is never nothing: its images are few."""
-    return abs(perfect - point.found.metric) + point.found.error
 
 
 def _rising(values: Sequence[float], weights: Sequence[float]) -> list[float]:

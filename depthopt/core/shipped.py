@@ -60,6 +60,8 @@ def recipe_file(given: Path) -> Path:
         return given
     known = recipes()
     if given.name not in known:
+        if given.exists():  # a folder, which whoever reads it says
+            return given
         near = difflib.get_close_matches(given.name, known, n=1, cutoff=0.4)
         hint = f"did you mean {near[0]}? " if near else ""
         raise RecipeError(

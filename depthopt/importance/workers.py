@@ -65,12 +65,15 @@ class Workers:
         """
         if self.count is None:
             yield from ((part, work(part)) for part in parts)
-        elif self.address is None:
-            yield from _on_processes(work, parts, self.count)
+            return
+        from depthopt.models.sent import with_code  # noqa: PLC0415 - as for loky
+
+        if self.address is None:
+            yield from _on_processes(with_code(work), parts, self.count)
         elif parts:
             ray = _ray()
             with _session(ray, self.address):
-                yield from _on_ray(ray, work, parts, self.count)
+                yield from _on_ray(ray, with_code(work), parts, self.count)
 
 
 def _on_processes(

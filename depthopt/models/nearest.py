@@ -23,6 +23,9 @@ _THEIRS = tuple(
 )
 """Of torchvision, where timm's of that kind have other names inside."""
 
+_BEGINNINGS = ("conv1", "conv_stem", "features", "stem")
+"""What the first tensor of each of these belongs to: others need not be made to see it."""
+
 _ALIKE = 0.9
 """Share of names and shapes that two networks must have in common."""
 
@@ -40,6 +43,9 @@ def nearest(tensors: Mapping[str, Tensor], name: str = "") -> str | None:
         tensors: of a checkpoint, by name.
         name: of the network that was expected; others of its family are compared first.
     """
+    first = next(iter(tensors), "").partition(".")[0]
+    if first not in _BEGINNINGS:
+        return None
     shapes = {(key, _body(tensor)) for key, tensor in tensors.items()}
     best, most = None, _ALIKE
     for candidate in list(_candidates(name))[:_MOST]:

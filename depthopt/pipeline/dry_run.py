@@ -26,6 +26,7 @@ from depthopt.kinds.candidates import candidates
 from depthopt.kinds.latency_keys import latency_keys
 from depthopt.latency.profile import profile_workload
 from depthopt.models.memory import copy_of
+from depthopt.models.names import require_allowed
 from depthopt.models.registry import create_model, model_arguments
 from depthopt.pipeline.context import Context
 from depthopt.pipeline.folder import RunFolder
@@ -126,6 +127,7 @@ def dry_run(
         DepthoptError: the network itself cannot be used.
     """
     recipe = named(recipe, model)
+    require_allowed(recipe.network, allow_code=allow_code)
     unchecked = recipe.model_copy(
         update={"data": recipe.data.model_copy(update={"check": False, "workers": 0})}
     )

@@ -23,6 +23,9 @@ logger = logging.getLogger(__name__)
 SHARED = ("teacher", "extract", "profile", "estimate")
 """The stages that may be taken over, in order."""
 
+BESIDE = ("explored.json",)
+"""What is no stage's, but was worked out from all of these: taken over where all of them hold."""
+
 _ORIGINAL = "original.onnx"
 
 
@@ -62,6 +65,8 @@ def share(source: Path, folder: RunFolder, recipe: Recipe) -> tuple[str, ...]:
                     folder.file(stage.checkpoint).unlink(missing_ok=True)
                 folder.take_over(other, stage.name)
                 found.append(stage.name)
+        else:
+            _take_beside(other, folder)
         _take_latencies(other, folder)
     return tuple(found)
 
@@ -72,6 +77,12 @@ def _say_why(stage: Stage, other: RunFolder) -> None:
     else:
         why = "is not done"
     logger.warning("in %s the stage %s %s: it is done here", other.path, stage.name, why)
+
+
+def _take_beside(other: RunFolder, folder: RunFolder) -> None:
+    for name in BESIDE:
+        if other.file(name).is_file() and not folder.file(name).exists():
+            write_bytes(folder.file(name), other.file(name).read_bytes())
 
 
 def _take_latencies(other: RunFolder, folder: RunFolder) -> None:

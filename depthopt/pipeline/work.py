@@ -95,7 +95,8 @@ def start(run: Context) -> Start:
     replaced = new_head(model)
     if run.model is not None or (pretrained and runs_code(name)):
         return Start(model, replaced is not None, replaced or "")
-    return Start(model, not pretrained or trained_for(name) != run.task.width(run.data))
+    trained = not pretrained or trained_for(name) != run.task.width(run.data)
+    return Start(model, trained, replaced or "")
 
 
 def teacher_is_trained(run: Context) -> bool:

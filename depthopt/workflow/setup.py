@@ -177,6 +177,8 @@ def _fitted(wish: Wish, data: Dataset, own: Preprocessing | None) -> _Fit:
     """The network for the data: of as many channels as its images have, if it can be so made."""
     if isinstance(wish.input_size, InputSpec | tuple):
         return _made(wish, data, wish.input_size)
+    if wish.given_data is not None and wish.input_size is None:
+        return _made(wish, data, data.input_size)
     channels, side = _stored(data)
     if wish.input_size is not None:
         side = wish.input_size

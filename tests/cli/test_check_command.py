@@ -289,6 +289,7 @@ def test_bad_input_is_refused_in_one_line(call, small, tmp_path):
     text.write_text("a network")
     for arguments, message in [
         ((small, tmp_path / "absent.onnx"), "does not exist"),
+        ((tmp_path / "absent.onnx",), "absent.onnx does not exist; give an ONNX file"),
         ((small,), "a check takes two networks"),
         ((small,), f"record one: `depthopt check --record baseline.json {small}`"),
         ((small,), f"check against it: `depthopt check --against baseline.json {small}`"),

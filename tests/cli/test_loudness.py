@@ -63,9 +63,11 @@ def test_the_help_names_no_path_of_a_clone(monkeypatch, capsys) -> None:
 
 
 def test_in_a_file_a_warning_is_one_line(monkeypatch, capsys) -> None:
+    logging.getLogger().handlers.clear()
     assert call(monkeypatch, "-q", "recipes") == 0
     assert call(monkeypatch, "recipes") == 0
     logging.getLogger("depthopt.x").warning("word " * 60)
+    assert len(logging.getLogger().handlers) == 1
     assert capsys.readouterr().err == f"WARNING  {'word ' * 60}\n"
 
 

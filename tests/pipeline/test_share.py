@@ -38,6 +38,14 @@ def test_a_new_run_takes_the_tables_and_the_original_and_no_plan(
     assert not (new / "teacher.safetensors").is_symlink()
 
 
+def test_what_was_explored_goes_along_where_all_tables_hold(recipe: Path, tmp_path: Path) -> None:
+    (recipe.parent / "explored.json").write_text("{}")
+    shared(recipe, tmp_path / "a", "budget={speedup: 1.2}")
+    assert (tmp_path / "a" / "explored.json").read_text() == "{}"
+    shared(recipe, tmp_path / "b", "importance.images=128")
+    assert not (tmp_path / "b" / "explored.json").exists()
+
+
 def test_what_is_there_already_is_not_taken_again(recipe: Path, tmp_path: Path) -> None:
     shared(recipe, tmp_path / "new")
     assert shared(recipe, tmp_path / "new") == ()
