@@ -8,7 +8,6 @@ from typing import Literal, Protocol, TypeVar
 import torch
 from torch import Tensor
 
-from depthopt.core.counted import counted
 from depthopt.core.inputs import ImageSize, Inputs, InputSize, size_text
 
 T = TypeVar("T")
@@ -133,9 +132,7 @@ class Dataset:
     def __repr__(self) -> str:
         splits = {"train": self.train, "calibration": self.calibration, "test": self.test}
         counts = ", ".join(f"{len(split):,} {name}" for name, split in splits.items())
-        classes = f", {counted(len(self.class_names), 'class', 'classes')}"
-        size = size_text(self.input_size)
-        return f"Dataset {self.name} @{size}: {counts}{classes if self.class_names else ''}"
+        return f"Dataset {self.name} @{size_text(self.input_size)}: {counts}"
 
     @property
     def input_size(self) -> InputSize:
