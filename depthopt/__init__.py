@@ -17,10 +17,12 @@ if TYPE_CHECKING:
     from depthopt.core.artefacts import load_json, save_json
     from depthopt.core.candidate import Candidate, kept_blocks
     from depthopt.core.chain import Chain
+    from depthopt.core.explored import Explored
     from depthopt.core.inputs import Input, InputSpec
     from depthopt.core.metric import Metric
     from depthopt.core.operators import Activation, AveragePooling, Convolution, Identity
     from depthopt.core.plan import Frontier, Plan
+    from depthopt.data.given import given_dataset
     from depthopt.data.load import load_dataset
     from depthopt.errors import (
         ArtefactError,
@@ -51,6 +53,7 @@ if TYPE_CHECKING:
     from depthopt.latency.profile import profile
     from depthopt.latency.validate import validate
     from depthopt.models.weights import load_weights, save_weights
+    from depthopt.pipeline.explore import explore
     from depthopt.report.diagnosis import diagnose
     from depthopt.runtimes.registry import get_runtime
     from depthopt.shallow.apply import apply
@@ -63,6 +66,9 @@ if TYPE_CHECKING:
     from depthopt.tasks.task import Task
     from depthopt.train.config import TrainConfig
     from depthopt.train.finetune import finetune
+    from depthopt.workflow.compress import Compressed, compress
+
+    __version__: str
 
 keep_silent()
 
@@ -74,11 +80,13 @@ __all__ = [
     "Candidate",
     "Chain",
     "CheckFailed",
+    "Compressed",
     "Convolution",
     "DataError",
     "DepthoptError",
     "Epsilon",
     "Exact",
+    "Explored",
     "Frontier",
     "Identity",
     "Importance",
@@ -106,9 +114,11 @@ __all__ = [
     "apply",
     "candidate_ms",
     "candidates",
+    "compress",
     "diagnose",
     "estimate",
     "evaluate",
+    "explore",
     "export_engine",
     "export_onnx",
     "export_openvino",
@@ -116,6 +126,7 @@ __all__ = [
     "finetune",
     "fuse",
     "get_runtime",
+    "given_dataset",
     "kept_blocks",
     "latency_keys",
     "load",
@@ -143,6 +154,7 @@ _HOMES = {
         "kept_blocks",
     ),
     "core.chain": ("Chain",),
+    "core.explored": ("Explored",),
     "core.inputs": (
         "Input",
         "InputSpec",
@@ -158,6 +170,7 @@ _HOMES = {
         "Frontier",
         "Plan",
     ),
+    "data.given": ("given_dataset",),
     "data.load": ("load_dataset",),
     "errors": (
         "ArtefactError",
@@ -201,6 +214,7 @@ _HOMES = {
         "load_weights",
         "save_weights",
     ),
+    "pipeline.explore": ("explore",),
     "report.diagnosis": ("diagnose",),
     "runtimes.registry": ("get_runtime",),
     "shallow.apply": ("apply",),
@@ -224,12 +238,18 @@ _HOMES = {
     "tasks.task": ("Task",),
     "train.config": ("TrainConfig",),
     "train.finetune": ("finetune",),
+    "workflow.compress": (
+        "Compressed",
+        "compress",
+    ),
 }
 """Which module each public name comes from."""
 
 
 def __getattr__(name: str) -> Any:
-    """A public name, imported on first use (PEP 562)."""
+    """A public name, imported on first use (PEP 562); or the version, of the metadata."""
+    if name == "__version__":
+        return _version()
     for home, names in _HOMES.items():
         if name in names:
             value = getattr(importlib.import_module(f"depthopt.{home}"), name)
@@ -239,4 +259,14 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__, "__version__"})
+
+
+def _version() -> str:
+    """What pyproject.toml says, as it was installed."""
+    from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415 - only when asked
+
+    try:
+        return version("depthopt")
+    except PackageNotFoundError:  # a checkout on the path
+        return "unknown"

@@ -6,6 +6,7 @@ import functools
 import gc
 import importlib
 import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -41,11 +42,27 @@ def _is_long(item: pytest.Item) -> bool:
     return "make_once" in getattr(item, "fixturenames", ())
 
 
-def pytest_collection_finish() -> None:
+def pytest_collection_finish(session: pytest.Session) -> None:
     """Modules and tests stay to the end: looking for garbage among them takes seconds."""
+    _compile_once(session.config)
     gc.freeze()
     gc.set_threshold(10_000, 20, 10)
     gc.enable()
+
+
+def _compile_once(config: pytest.Config) -> None:
+    """While one worker compiles a kernel others wait, and find it in Numba's cache."""
+    if "numba" not in sys.modules:
+        return
+    dispatcher = importlib.import_module("numba.core.dispatcher").Dispatcher
+    compiled, lock = dispatcher.compile, FileLock(_shared_folder(config) / "numba.lock")
+
+    @functools.wraps(compiled)
+    def compile_alone(*arguments: object) -> object:
+        with lock:
+            return compiled(*arguments)
+
+    dispatcher.compile = compile_alone
 
 
 @functools.cache

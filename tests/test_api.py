@@ -40,8 +40,8 @@ def test_no_module_hides_a_public_name() -> None:
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:
-    with pytest.raises(AttributeError, match="no attribute 'compress'"):
-        depthopt.compress  # noqa: B018
+    with pytest.raises(AttributeError, match="no attribute 'squeeze'"):
+        depthopt.squeeze  # noqa: B018
 
 
 def test_importing_the_package_and_its_help_loads_no_torch() -> None:

@@ -1,9 +1,9 @@
 """Checks over commits: a file that grows by a line a check, and the steps in it.
 
-Steps are found by penalised least squares over piecewise constant levels (PELT; Killick,
-Fearnhead and Eckley, 2012, by the library ``ruptures``) on logarithms of ratios: one step
-is accepted where it lowers the squared error by more than ``PENALTY`` noise variances
-times log n. The noise is that of neighbours' differences, which steps hardly touch.
+Steps are found by penalised least squares over piecewise constant levels (``levels``) on
+logarithms of ratios: one step is accepted where it lowers the squared error by more than
+``PENALTY`` noise variances times log n. The noise is that of neighbours' differences, which
+steps hardly touch.
 """
 
 import json
@@ -18,6 +18,7 @@ import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from depthopt.check.check import CheckReport
+from depthopt.check.levels import level_ends
 from depthopt.check.verdict import Outcome
 from depthopt.core import digests, limits, numbers
 from depthopt.core.artefacts import SCHEMA_VERSION, why_unread
@@ -150,13 +151,10 @@ def steps(entries: tuple[Entry, ...]) -> tuple[Step, ...]:
     """Where the level of the ratios changes, in order."""
     if len(entries) < 2 * _MIN_LEVEL:
         return ()
-    import ruptures  # noqa: PLC0415 - scipy behind it takes a second
-
     values = np.log([entry.ratio for entry in entries])
     noise = float(np.median(np.abs(np.diff(values)))) / (0.6745 * math.sqrt(2))
     penalty = PENALTY * max(noise, _LEAST_NOISE) ** 2 * math.log(len(values))
-    search = ruptures.Pelt(model="l2", min_size=_MIN_LEVEL, jump=1).fit(values.reshape(-1, 1))
-    ends = search.predict(pen=penalty)
+    ends = level_ends(values, penalty=penalty, shortest=_MIN_LEVEL)
     starts = [0, *ends[:-1]]
     levels = [math.exp(np.median(values[a:b])) for a, b in zip(starts, ends, strict=True)]
     return tuple(

@@ -19,6 +19,8 @@ from depthopt.cli.sides import given, require_sides
 from depthopt.core import numbers
 from depthopt.core.artefacts import save_json, to_json
 from depthopt.core.clipped import printable
+from depthopt.core.extras import require_extra
+from depthopt.core.shipped import table_file
 from depthopt.core.writing import write_bytes, writing
 from depthopt.errors import UsageError
 
@@ -46,7 +48,9 @@ def check(
     against: Annotated[
         Path | None,
         typer.Option(
-            help="Check against a recorded baseline or a latency table.", show_default=False
+            help="Check against a recorded baseline or a latency table, such as one of those that "
+            "`depthopt tables list` names.",
+            show_default=False,
         ),
     ] = None,
     network: Annotated[
@@ -133,6 +137,8 @@ def check(
         "task": (task, "classification"),
     }
     require_sides(models, against, record, network, given(options))
+    if history_plot is not None:
+        require_extra("matplotlib", "--history-plot")
     from depthopt.check.figures import Tolerances  # noqa: PLC0415 - torch takes seconds
     from depthopt.check.history import read  # noqa: PLC0415 - as above
     from depthopt.check.judge import Judge  # noqa: PLC0415 - as above
@@ -201,7 +207,7 @@ def _checked(
 
         if against is not None:
             return check_against(
-                against,
+                table_file(against),
                 models[0],
                 runtime=runtime,
                 batch=batch,

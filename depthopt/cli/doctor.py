@@ -1,64 +1,77 @@
 """``depthopt doctor``: what is understood of a network, and what is proven of it."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
 from depthopt.cli.options import (
+    AllowCode,
     AsJson,
+    CheckpointOption,
     InputSizeOption,
+    ModelArgument,
     Overrides,
     console,
+    err,
     input_size_of,
-    is_recipe,
+    loaded_recipe,
+    loading,
+    network_of,
+    require_no_checkpoint,
     require_own,
 )
 from depthopt.core.artefacts import to_json
+from depthopt.core.shipped import is_recipe
 
 if TYPE_CHECKING:  # torch takes seconds to import; --help needs none of it
     from depthopt.report.diagnosis import Diagnosis
 
 
 def doctor(
-    model: Annotated[str, typer.Argument(help="A model's name, or a recipe (.yaml).")],
+    model: ModelArgument,
     overrides: Overrides = None,
     input_size: InputSizeOption = "3,224,224",
+    checkpoint: CheckpointOption = None,
+    allow_code: AllowCode = False,
     as_json: AsJson = False,
 ) -> None:
     """Say what is understood of a network, what is left out and why, and what is proven.
 
     The network is compared with what depthopt traces of it: bit for bit, in float64, in training
-    mode, on several batches. Attach the page to a report of a fault. Of a recipe, the network is
-    taken with its checkpoint if it names one, and with random weights if not, and compared on
+    mode, on several batches. Attach the page to a report of a fault. The network is taken with its
+    checkpoint, if one is named, and with random weights if not; of a recipe it is compared on
     images of its data too. The exit code is 1 if the network is refused or something compared
     differs.
     """
-    from depthopt.models.registry import create_model, model_arguments  # noqa: PLC0415 - torch takes seconds
-    from depthopt.report.diagnosis import diagnose  # noqa: PLC0415 - as above
-
     if is_recipe(model):
-        found = _of_recipe(Path(model), overrides or [])
+        require_no_checkpoint(checkpoint)
+        found = _of_recipe(Path(model), overrides or [], allow_code=allow_code)
     else:
         require_own(model, overrides, None)
         size = input_size_of(input_size)
-        network = create_model(model, model_arguments(model, size))
-        found = diagnose(network.eval(), size, name=model)
+        with loading():
+            from depthopt.report.diagnosis import diagnose  # noqa: PLC0415 - torch takes seconds
+
+        found = diagnose(network_of(model, size, checkpoint), size, name=model)
     print(to_json(found)) if as_json else _show(found)
     if not found.sound:
         raise typer.Exit(1)
 
 
-def _of_recipe(path: Path, overrides: list[str]) -> "Diagnosis":
-    from depthopt.data.load import load_dataset  # noqa: PLC0415 - torch takes seconds
-    from depthopt.models.registry import create_model, model_arguments  # noqa: PLC0415 - as above
-    from depthopt.models.weights import load_weights  # noqa: PLC0415 - as above
-    from depthopt.pipeline.recipe import load_recipe  # noqa: PLC0415 - as above
-    from depthopt.report.diagnosis import diagnose  # noqa: PLC0415 - as above
-    from depthopt.tasks.registry import task_of  # noqa: PLC0415 - as above
+def _of_recipe(path: Path, overrides: list[str], *, allow_code: bool) -> "Diagnosis":
+    from depthopt.models.names import require_allowed  # noqa: PLC0415 - help needs none of it
 
-    recipe = load_recipe(path, overrides)
-    section, given = recipe.model, recipe.data
+    recipe, _ = loaded_recipe(path, overrides, None)
+    section, given, name = recipe.model, recipe.data, recipe.network
+    require_allowed(name, allow_code=allow_code)
+    with loading():
+        from depthopt.data.load import load_dataset  # noqa: PLC0415 - torch takes seconds
+        from depthopt.models.checkpoints import load_checkpoint  # noqa: PLC0415 - as above
+        from depthopt.models.registry import create_model, model_arguments  # noqa: PLC0415
+        from depthopt.report.diagnosis import diagnose  # noqa: PLC0415 - as above
+        from depthopt.tasks.registry import task_of  # noqa: PLC0415 - as above
+
     data = load_dataset(
         given.source,
         input_size=section.input_size,
@@ -68,12 +81,13 @@ def _of_recipe(path: Path, overrides: list[str]) -> "Diagnosis":
         check=False,
     )
     outputs = task_of(recipe.task).width(data)
-    own = model_arguments(section.name, section.input_size, outputs)
-    network = create_model(section.name, {**own, **section.arguments})
-    if section.checkpoint is not None:
-        load_weights(network, section.checkpoint)
+    own = model_arguments(name, section.input_size, outputs)
+    network = create_model(name, {**own, **section.arguments}, allow_code=allow_code)
+    if recipe.checkpoint is not None:
+        loaded = load_checkpoint(network, recipe.checkpoint, name=name)
+        err.print(loaded.said, highlight=False, markup=False)
     images, _ = next(data.calibration.batches(8))
-    return diagnose(network.eval(), section.input_size, name=section.name, images=images)
+    return diagnose(network.eval(), section.input_size, name=recipe.network_name, images=images)
 
 
 def _show(found: "Diagnosis") -> None:

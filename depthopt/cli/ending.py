@@ -13,10 +13,11 @@ import platform
 import sys
 import tempfile
 import traceback
-from importlib.metadata import metadata, version
+from importlib.metadata import PackageNotFoundError, metadata, requires, version
 
 import typer
 
+from depthopt.check.requirements import name_of
 from depthopt.core.clipped import one_line
 from depthopt.errors import DepthoptError, UsageError
 
@@ -77,6 +78,8 @@ def ended_by(error: BaseException, *, unsure: int | None) -> int:
         return NOT_READ
     if isinstance(error, KeyboardInterrupt):
         return stopped()
+    if isinstance(error, ModuleNotFoundError) and (lacking := _lacking(error)) is not None:
+        error = lacking
     status = _status(error)
     if status is None:
         _say(f"depthopt: {_defect(error)}")
@@ -94,6 +97,26 @@ def stopped() -> int:
     """Say that the user stopped the command, and give its exit status."""
     _say("stopped; start the same command again to go on")
     return STOPPED
+
+
+def _lacking(error: ModuleNotFoundError) -> UsageError | None:
+    """What to say of a package that depthopt needs and this install lacks; None of any other."""
+    package = (error.name or "").partition(".")[0].lower()
+    if package not in _required():
+        return None
+    return UsageError(
+        f"{package} is not installed: this is an install for `depthopt check` of ONNX files alone; "
+        "for all else run: pip install depthopt"
+    )
+
+
+def _required() -> set[str]:
+    """The packages of a plain install, as pip names them."""
+    try:
+        lines = requires("depthopt") or []
+    except PackageNotFoundError:
+        return set()
+    return {name_of(line) for line in lines if "extra ==" not in line}
 
 
 def _status(error: BaseException) -> int | None:

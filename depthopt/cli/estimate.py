@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
-from depthopt.cli.options import AsJson, Overrides, RecipeArgument, RunDir, walk, within
+from depthopt.cli.options import AllowCode, AsJson, Overrides, RecipeArgument, RunDir, walk, within
 from depthopt.core import numbers
+from depthopt.core.extras import require_extra
 from depthopt.core.writing import write_bytes
 
 
@@ -15,6 +16,7 @@ def estimate(
     recipe: RecipeArgument,
     overrides: Overrides = None,
     run_dir: RunDir = None,
+    allow_code: AllowCode = False,
     plot: Annotated[
         Path | None,
         typer.Option(help="Draw cost over position and length (.svg).", show_default=False),
@@ -39,10 +41,14 @@ def estimate(
     same for any number of workers; started again, the command goes on from the entries that
     it has.
     """
+    if plot is not None:
+        require_extra("matplotlib", "--plot")
+    if address is None and workers is not None:
+        require_extra("loky", "--workers")
     where = {"importance.workers": workers, "importance.address": address}
     given = [f"{key}={value}" for key, value in where.items() if value is not None]
     overrides = [*(overrides or []), *given]
-    context = walk(recipe, overrides, run_dir, "estimate")
+    context = walk(recipe, overrides, run_dir, "estimate", allow_code=allow_code)
     if plot is not None:
         from depthopt.report.importance import importance_svg  # noqa: PLC0415 - matplotlib takes a second
 

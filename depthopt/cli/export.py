@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from depthopt.cli.options import AsJson, Overrides, RecipeArgument, RunDir, walk
+from depthopt.cli.options import AllowCode, AsJson, Overrides, RecipeArgument, RunDir, walk
 
 if TYPE_CHECKING:  # torch takes seconds to import; --help needs none of it
     from depthopt.pipeline.context import Context
@@ -16,6 +16,7 @@ def export(
     recipe: RecipeArgument,
     overrides: Overrides = None,
     run_dir: RunDir = None,
+    allow_code: AllowCode = False,
     openvino: Annotated[
         bool, typer.Option("--openvino", help="OpenVINO's files too, checked likewise.")
     ] = False,
@@ -36,7 +37,7 @@ def export(
     accuracy is not measured here. --engine is for recipes whose latency.runtime is tensorrt;
     the engine is of the recipe's batch, latency.dtype and latency.build.
     """
-    context = walk(recipe, overrides, run_dir, "export")
+    context = walk(recipe, overrides, run_dir, "export", allow_code=allow_code)
     paths = [context.path("fused.onnx"), context.path("fused/model.onnx")]
     if context.processes.is_main:
         from depthopt.export.noted import note  # noqa: PLC0415 - as below

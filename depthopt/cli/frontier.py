@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,16 +16,21 @@ from depthopt.core.chain import Chain
 from depthopt.core.clipped import clipped
 from depthopt.core.inputs import InputSize, size_text
 from depthopt.core.old_words import read_objective
+from depthopt.core.shipped import table_file
 from depthopt.errors import TableError, UsageError
-from depthopt.frontier.caps import Cap, LatencyCap, MemoryCap, ParameterCap
-from depthopt.frontier.solve import solve
-from depthopt.solver.stages import Bucketed, Epsilon, Exact, Mode
 from depthopt.tables.importance import ImportanceTable
 from depthopt.tables.latency import LatencyTable
 
+if TYPE_CHECKING:  # numba takes a second to import, and a missing file needs none of it
+    from depthopt.frontier.caps import Cap
+    from depthopt.solver.stages import Mode
+
 
 def frontier(
-    latency: Annotated[Path, typer.Argument(help="A latency table.")],
+    latency: Annotated[
+        Path,
+        typer.Argument(help="A latency table: a file, or one that `tables list` names."),
+    ],
     importance: Annotated[Path, typer.Argument(help="An importance table.")],
     chain: Annotated[
         Path | None,
@@ -65,11 +70,14 @@ def frontier(
     picks = budget_ms is not None or speedup is not None
     if not picks and (csv is None or out is not None or as_json):
         raise UsageError("say what to pick: --budget-ms or --speedup; --csv FILE alone writes all")
+    latency = table_file(latency)
     times, costs = load_json(LatencyTable, latency), load_json(ImportanceTable, importance)
     if chain is not None:
         network = load_json(Chain, chain)
     else:
         network = chain_of(costs.model, _input_size(times, costs.model, latency))
+    from depthopt.frontier.solve import solve  # noqa: PLC0415 - see above
+
     found = solve(
         network,
         (*kept_blocks(network), *_candidates(network, costs, importance)),
@@ -91,8 +99,10 @@ def frontier(
     print(to_json(plan)) if as_json else show_plan(console, plan, network)
 
 
-def _mode(text: str) -> Mode:
+def _mode(text: str) -> "Mode":
     """A solver's mode from ``exact``, ``bucketed:MS`` or ``epsilon:E``."""
+    from depthopt.solver.stages import Bucketed, Epsilon, Exact  # noqa: PLC0415 - see above
+
     if text == "exact":
         return Exact()
     name, _, value = text.partition(":")
@@ -106,8 +116,14 @@ def _mode(text: str) -> Mode:
         ) from None
 
 
-def _cap(text: str) -> Cap:
+def _cap(text: str) -> "Cap":
     """A limit from ``parameters=N``, ``memory=BYTES`` or ``TABLE.json=MS``."""
+    from depthopt.frontier.caps import (  # noqa: PLC0415 - see above
+        LatencyCap,
+        MemoryCap,
+        ParameterCap,
+    )
+
     what, _, amount = text.rpartition("=")
     is_number = re.fullmatch(f"-?{numbers.DECIMAL}", amount) is not None
     if what == "parameters" and is_number:
@@ -115,7 +131,7 @@ def _cap(text: str) -> Cap:
     if what == "memory" and is_number:
         return MemoryCap(_most(what, amount))
     if what.endswith(".json") and is_number:
-        return LatencyCap(load_json(LatencyTable, Path(what)), float(amount))
+        return LatencyCap(load_json(LatencyTable, table_file(Path(what))), float(amount))
     raise UsageError(f"cap {clipped(text)} is not parameters=N, memory=BYTES or TABLE.json=MS")
 
 

@@ -5,7 +5,6 @@ A command's module is imported when the command is called: help on all of them n
 
 import contextlib
 import importlib
-import logging
 import os
 import sys
 from collections.abc import Iterator
@@ -15,7 +14,10 @@ from typing import Annotated, Any, NamedTuple, NoReturn
 import typer
 from typer.core import TyperGroup
 
+import depthopt
 from depthopt.cli.ending import STOPPED, ClosedOutput, ended_by, is_closed, open_streams, stopped
+from depthopt.cli.loudness import Quiet, Verbose, speak, with_loudness
+from depthopt.cli.stopping import stops_in_time
 from depthopt.core.old_words import refusal
 from depthopt.errors import UsageError
 
@@ -35,8 +37,23 @@ class Entry(NamedTuple):
 
 
 COMMANDS = {
+    "compress": Entry(
+        "compress",
+        "compress",
+        "Make a network faster on this machine, and say how fast and how accurate it is.",
+    ),
+    "init": Entry(
+        "compress",
+        "init",
+        "Write the recipe that `depthopt compress` would carry out, with a comment on every key.",
+    ),
     "run": Entry(
         "run", "run", "Carry out a whole recipe: from a network and data to a faster network."
+    ),
+    "explore": Entry(
+        "explore",
+        "explore",
+        "Find out in minutes how fast a network can get, and what that costs in accuracy.",
     ),
     "extract": Entry(
         "extract",
@@ -86,6 +103,9 @@ COMMANDS = {
     "compare": Entry(
         "report", "compare", "Lay several runs side by side on one plot and in one table."
     ),
+    "recipes": Entry(
+        "recipes", "show_recipes", "List the recipes that come with depthopt, or print one."
+    ),
     "tables": Entry("tables", "app", "Latency and importance tables as files."),
 }
 """By name, in the order of the help."""
@@ -117,7 +137,7 @@ class _Commands(TyperGroup):
         found = getattr(importlib.import_module(f"depthopt.cli.{entry.module}"), entry.function)
         if not isinstance(found, typer.Typer):
             alone = typer.Typer(rich_markup_mode=None, add_completion=False)
-            alone.command(cmd_name)(found)
+            alone.command(cmd_name)(with_loudness(found))
             found = alone
         return typer.main.get_command(found)
 
@@ -139,26 +159,29 @@ class _Commands(TyperGroup):
 app = typer.Typer(
     cls=_Commands,
     help="Make a trained convolutional network shallower and faster for one device.",
-    epilog="Start with: depthopt run recipes/quickstart.yaml",
+    epilog="Start with: depthopt compress MODEL --data FOLDER",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
 
 
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"depthopt {depthopt.__version__}")
+        raise typer.Exit
+
+
 @app.callback()
 def _options(
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log what happens.")] = False,
+    verbose: Verbose = False,
+    quiet: Quiet = False,
+    version: Annotated[  # noqa: ARG001 - its callback does it
+        bool,
+        typer.Option("--version", help="Print the version.", callback=_version, is_eager=True),
+    ] = False,
 ) -> None:
-    from rich.logging import RichHandler  # noqa: PLC0415 - help needs none of it
-
-    from depthopt.cli.options import err  # noqa: PLC0415 - as above
-
-    logging.basicConfig(
-        level=logging.INFO if verbose else logging.WARNING,
-        format="%(message)s",
-        handlers=[RichHandler(console=err, show_time=False, show_path=False)],
-    )
+    speak(verbose=verbose, quiet=quiet)
 
 
 def main() -> NoReturn:
@@ -166,16 +189,18 @@ def main() -> NoReturn:
     open_streams()
     first = os.environ.get("RANK", "0") == "0"  # as torchrun and accelerate number them
     command = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
-    try:
-        with (
-            Path(os.devnull).open("w", encoding="utf-8") as nowhere,
-            contextlib.redirect_stdout(sys.stdout if first else nowhere),
-        ):
-            code = app(standalone_mode=False) or 0
-            if code == STOPPED:
-                stopped()
-            sys.stdout.flush()  # a reader that is gone is met here, not while Python ends
-    except BaseException as error:
-        # Statuses of ``check`` are read by machines: 1 is a regression and nothing else.
-        code = ended_by(error, unsure=2 if command == "check" else None)
+    with stops_in_time() as leave:
+        try:
+            with (
+                Path(os.devnull).open("w", encoding="utf-8") as nowhere,
+                contextlib.redirect_stdout(sys.stdout if first else nowhere),
+            ):
+                code = app(standalone_mode=False) or 0
+                if code == STOPPED:
+                    stopped()
+                sys.stdout.flush()  # a reader that is gone is met here, not while Python ends
+        except BaseException as error:
+            # Statuses of ``check`` are read by machines: 1 is a regression and nothing else.
+            code = ended_by(error, unsure=2 if command == "check" else None)
+        leave(code)
     sys.exit(code)

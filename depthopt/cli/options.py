@@ -1,23 +1,27 @@
 """What several commands share: arguments, options, and a recipe's way through its stages."""
 
+import contextlib
 import errno
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
-from depthopt.cli.progress import ConsoleReporter
 from depthopt.core import numbers
 from depthopt.core.clipped import clipped
 from depthopt.core.inputs import InputSize, InputSpec, fitting
 from depthopt.errors import UsageError
+from depthopt.workflow.progress import ConsoleReporter
 
 if TYPE_CHECKING:  # torch takes seconds to import; --help needs none of it
+    from torch import nn
+
     from depthopt.core.chain import Chain
     from depthopt.pipeline.context import Context
+    from depthopt.pipeline.recipe import Recipe
 
 
 class _Console(Console):
@@ -27,8 +31,11 @@ class _Console(Console):
         raise BrokenPipeError(errno.EPIPE, "the reader of the output is gone")
 
 
-console = _Console() if sys.stdout.isatty() else _Console(width=160)
-err = _Console(stderr=True)
+_IN_A_FILE = 1000
+"""Columns of what is no terminal: there a line stays a line."""
+
+console = _Console(width=None if sys.stdout.isatty() else _IN_A_FILE)
+err = _Console(stderr=True, width=None if sys.stderr.isatty() else _IN_A_FILE)
 
 
 def within(kind: Any) -> Callable[[typer.CallbackParam, Any], Any]:
@@ -50,7 +57,30 @@ def is_share(param: typer.CallbackParam, value: str) -> str:
     return value
 
 
-RecipeArgument = Annotated[Path, typer.Argument(help="The recipe, a YAML file (see recipes/).")]
+ModelArgument = Annotated[
+    str,
+    typer.Argument(
+        help="A network: timm's name, torchvision:NAME, FILE.py:CALLABLE or "
+        "package.module:CALLABLE, whose code is run; or a recipe (.yaml)."
+    ),
+]
+AllowCode = Annotated[
+    bool,
+    typer.Option(
+        "--allow-code",
+        help="Let the code run that the recipe says makes the network; for recipes you trust.",
+    ),
+]
+CheckpointOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="Weights of the network: .safetensors, .pth, .pt, .ckpt or .tar.", show_default=False
+    ),
+]
+RecipeArgument = Annotated[
+    Path,
+    typer.Argument(help="The recipe: a YAML file, or a name that `depthopt recipes` lists."),
+]
 Overrides = Annotated[
     list[str] | None,
     typer.Argument(
@@ -68,7 +98,11 @@ RunDir = Annotated[
     ),
 ]
 InputSizeOption = Annotated[
-    str, typer.Option(help="Channels, height and width, for a model's name.")
+    str,
+    typer.Option(
+        help="Channels, height and width, or the side of a square colour image, such as 64; of a "
+        "network that is no recipe's."
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 ThreadsOption = Annotated[
@@ -94,38 +128,90 @@ def walk(
     until: str,
     *,
     start_from: Path | None = None,
+    allow_code: bool = False,
 ) -> "Context":
     """Carry out a recipe's stages up to ``until``, as far as they are not done."""
-    from depthopt.pipeline.recipe import load_recipe  # noqa: PLC0415 - torch takes seconds
-    from depthopt.pipeline.run import run  # noqa: PLC0415 - as above
+    loaded, folder = loaded_recipe(recipe, overrides, run_dir)
+    with loading():
+        from depthopt.pipeline.run import run  # noqa: PLC0415 - torch takes seconds
 
-    loaded = load_recipe(recipe, overrides or [])
     with ConsoleReporter(err) as reporter:
         return run(
             loaded,
-            run_dir or Path("runs") / recipe.stem,
+            folder,
             until=until,
             reporter=reporter,
             start_from=start_from,
+            allow_code=allow_code,
         )
 
 
-def chain_of(model: str, input_size: InputSize) -> "Chain":
-    """The chain of a model by name."""
+def loaded_recipe(
+    recipe: Path, overrides: list[str] | None, run_dir: Path | None
+) -> "tuple[Recipe, Path]":
+    """A recipe whose files are there, and the folder of its run; without torch.
+
+    Raises:
+        RecipeError: it does not follow its schema.
+        UsageError: a file that it names does not exist.
+    """
+    from depthopt.pipeline.named_files import require_files  # noqa: PLC0415 - help needs none of it
+    from depthopt.pipeline.recipe import load_recipe  # noqa: PLC0415 - as above
+
+    loaded, folder = load_recipe(recipe, overrides or []), run_dir or Path("runs") / recipe.stem
+    require_files(loaded, folder)
+    return loaded, folder
+
+
+@contextlib.contextmanager
+def loading() -> Iterator[None]:
+    """Say on a terminal that torch is loaded, for as long as what is imported inside takes."""
+    if "torch" in sys.modules or not err.is_terminal:
+        yield
+        return
+    with err.status("loading torch ..."):
+        yield
+
+
+def network_of(model: str, input_size: InputSize, checkpoint: Path | None = None) -> "nn.Module":
+    """A network as the command line names it, in evaluation mode; what it loads is told.
+
+    It has as many outputs as the checkpoint, if there is one.
+    """
+    with loading():
+        from depthopt.models.checkpoints import load_checkpoint  # noqa: PLC0415 - torch takes seconds
+        from depthopt.models.registry import create_model, model_arguments  # noqa: PLC0415
+
+    def made(outputs: int | None = None) -> "nn.Module":
+        # It was named on the command line, and in no file that somebody else may have written.
+        return create_model(model, model_arguments(model, input_size, outputs), allow_code=True)
+
+    network = made()
+    if checkpoint is not None:
+        loaded = load_checkpoint(network, checkpoint, name=model)
+        if loaded.head_outputs is not None:
+            network = made(loaded.head_outputs)
+            loaded = load_checkpoint(network, checkpoint, name=model)
+        err.print(loaded.said, highlight=False, markup=False)
+    return network.eval()
+
+
+def name_of(model: str) -> str:
+    """What tables and chains call a network that the command line names."""
+    from depthopt.models.names import digest_of_code, told_as  # noqa: PLC0415 - as above
+
+    return told_as(model, digest_of_code(model))
+
+
+def chain_of(model: str, input_size: InputSize, checkpoint: Path | None = None) -> "Chain":
+    """The chain of a network as the command line names it."""
     from depthopt.extraction.extract import extract  # noqa: PLC0415 - torch takes seconds
-    from depthopt.models.registry import create_model, model_arguments  # noqa: PLC0415 - as above
 
-    network = create_model(model, model_arguments(model, input_size))
-    return extract(network, input_size, name=model)
-
-
-def is_recipe(model: str) -> bool:
-    """Whether an argument names a recipe and not a timm model."""
-    return model.endswith((".yaml", ".yml"))
+    return extract(network_of(model, input_size, checkpoint), input_size, name=name_of(model))
 
 
 def input_size_of(text: str) -> InputSize:
-    """(channels, height, width) from ``C,H,W`` or ``CxHxW``, or named inputs."""
+    """(channels, height, width) from ``SIDE``, ``C,H,W`` or ``CxHxW``, or named inputs."""
     if "=" in text:
         try:
             return InputSpec.parse(text)
@@ -133,16 +219,31 @@ def input_size_of(text: str) -> InputSize:
             raise UsageError(f"input size: {error}") from None
     sides = [numbers.whole(part) for part in text.replace("x", ",").split(",")]
     match sides:
+        case [int(side)] if side:
+            channels, height, width = 3, side, side
         case [int(channels), int(height), int(width)] if all(sides):
             pass
         case _:
             raise UsageError(
-                f"input size {clipped(text)} is not of the form C,H,W, such as 3,224,224"
+                f"input size {clipped(text)} is neither one side, such as 64, nor of the form "
+                "C,H,W, such as 3,224,224"
             )
     try:
         return fitting((channels, height, width))
     except ValueError as error:
         raise UsageError(f"input size: {error}") from None
+
+
+def require_no_checkpoint(checkpoint: Path | None) -> None:
+    """Refuse a checkpoint beside a recipe, which names its own.
+
+    Raises:
+        UsageError: there is one.
+    """
+    if checkpoint is not None:
+        raise UsageError(
+            f"--checkpoint is of a network's name; of a recipe write model.checkpoint={checkpoint}"
+        )
 
 
 def require_own(model: str, overrides: list[str] | None, run_dir: Path | None) -> None:

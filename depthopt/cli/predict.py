@@ -7,9 +7,10 @@ from typing import Annotated
 
 import typer
 
-from depthopt.cli.options import AsJson, console, within
+from depthopt.cli.options import AsJson, console, loading, within
 from depthopt.cli.show import show_predictions
 from depthopt.core import numbers
+from depthopt.errors import DataError
 
 
 def predict(
@@ -26,7 +27,11 @@ def predict(
 
     Images are resized, cropped and normalised as those were that the network was trained on.
     """
-    from depthopt.report.predict import predict  # noqa: PLC0415 - torch takes seconds
+    for path in (folder / "model.json", *images):
+        if not path.exists():
+            raise DataError(f"{path} does not exist")
+    with loading():
+        from depthopt.report.predict import predict  # noqa: PLC0415 - torch takes seconds
 
     found = predict(folder, images, top=top)
     if as_json:

@@ -11,31 +11,40 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from depthopt.cli.options import (
+    AllowCode,
     AsJson,
     BatchOption,
+    CheckpointOption,
+    InputSizeOption,
+    ModelArgument,
     Overrides,
     RunDir,
     ThreadsOption,
     console,
     err,
     input_size_of,
-    is_recipe,
+    loading,
+    name_of,
+    network_of,
+    require_no_checkpoint,
     require_own,
     walk,
     within,
 )
-from depthopt.cli.progress import ConsoleReporter
 from depthopt.cli.show import show_layers, show_validation
 from depthopt.core import numbers
 from depthopt.core.artefacts import save_json, to_plain
 from depthopt.core.clipped import clipped
 from depthopt.core.counted import counted
+from depthopt.core.extras import require_extra
 from depthopt.core.inputs import InputSize
+from depthopt.core.shipped import is_recipe
 from depthopt.core.writing import write_bytes
 from depthopt.errors import TableError, UsageError
 from depthopt.tables.latency import LatencyTable, NetworkKey
 from depthopt.tables.store import store, stored, table_path
 from depthopt.tables.validation import Validation
+from depthopt.workflow.progress import ConsoleReporter
 
 if TYPE_CHECKING:  # torch takes seconds to import, and a full table needs none of it
     from torch import nn
@@ -46,10 +55,12 @@ if TYPE_CHECKING:  # torch takes seconds to import, and a full table needs none 
 
 
 def profile(
-    model: Annotated[str, typer.Argument(help="A timm model's name, or a recipe (.yaml).")],
+    model: ModelArgument,
     overrides: Overrides = None,
     run_dir: RunDir = None,
-    input_size: Annotated[str, typer.Option(help="Channels, height and width.")] = "3,224,224",
+    input_size: InputSizeOption = "3,224,224",
+    checkpoint: CheckpointOption = None,
+    allow_code: AllowCode = False,
     runtime: Annotated[
         str, typer.Option(help="onnxruntime, openvino, tensorrt, torch or torch_compiled.")
     ] = "onnxruntime",
@@ -105,9 +116,12 @@ def profile(
     """
     if plot is not None and not validate:
         raise UsageError("--plot draws what --validate N measures; give both")
+    if plot is not None:
+        require_extra("matplotlib", "--plot")
     if is_recipe(model):
-        context = walk(Path(model), overrides, run_dir, "profile")
-        job = _Job(context.recipe.model.name, context.recipe.model.input_size, context.runtime)
+        require_no_checkpoint(checkpoint)
+        context = walk(Path(model), overrides, run_dir, "profile", allow_code=allow_code)
+        job = _Job(context.recipe.network_name, context.recipe.model.input_size, context.runtime)
         job.known = (context.teacher, context.chain, context.candidates)
         table, path = context.latency, context.path("latency.json")
     else:
@@ -123,6 +137,7 @@ def profile(
             tuple(kinds.split(",")),
             tuple(_whole(size) for size in kernel_sizes.split(",")),
             max_length,
+            checkpoint,
         )
         conditions = job.runtime.conditions(batch)
         path = tables if tables.suffix == ".json" else table_path(tables, conditions)
@@ -159,15 +174,17 @@ class _Job:
         kinds: Sequence[str] = (),
         kernel_sizes: Sequence[int] = (),
         max_length: int | None = None,
+        checkpoint: Path | None = None,
     ) -> None:
         self.name, self.input_size, self.runtime = name, input_size, runtime
+        self.checkpoint = checkpoint
         self.kinds, self.kernel_sizes, self.max_length = kinds, kernel_sizes, max_length
         self.known: tuple[nn.Module, Chain, tuple[Candidate, ...]] | None = None
 
     @property
     def key(self) -> NetworkKey:
         """The network's key in tables."""
-        return NetworkKey(self.name, self.input_size)
+        return NetworkKey(name_of(self.name), self.input_size)
 
     @property
     def covers(self) -> str:
@@ -181,12 +198,12 @@ class _Job:
     def network(self) -> "tuple[nn.Module, Chain, tuple[Candidate, ...]]":
         """The network, its chain and its candidates."""
         if self.known is None:
-            from depthopt.extraction.extract import extract  # noqa: PLC0415
-            from depthopt.kinds.candidates import candidates  # noqa: PLC0415
-            from depthopt.models.registry import create_model, model_arguments  # noqa: PLC0415
+            with loading():
+                from depthopt.extraction.extract import extract  # noqa: PLC0415
+                from depthopt.kinds.candidates import candidates  # noqa: PLC0415
 
-            model = create_model(self.name, model_arguments(self.name, self.input_size))
-            chain = extract(model.eval(), self.input_size, name=self.name)
+            model = network_of(self.name, self.input_size, self.checkpoint)
+            chain = extract(model, self.input_size, name=name_of(self.name))
             found = candidates(
                 chain,
                 kinds=self.kinds,
@@ -220,7 +237,8 @@ def _filled(
     job: _Job, table: LatencyTable, path: Path, batch: int, entry_seconds: float
 ) -> LatencyTable:
     """The table with all of the job's entries, stored as they come."""
-    from depthopt.latency.profile import profile as measure  # noqa: PLC0415 - torch takes seconds
+    with loading():
+        from depthopt.latency.profile import profile as measure  # noqa: PLC0415 - torch takes seconds
 
     def keep(so_far: LatencyTable) -> None:
         store(path, so_far)

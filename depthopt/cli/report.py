@@ -9,8 +9,7 @@ from rich.table import Table
 
 from depthopt.cli.options import AsJson, console
 from depthopt.core.artefacts import to_json
-from depthopt.core.clipped import printable
-from depthopt.core.writing import write_bytes, write_text
+from depthopt.core.writing import write_text
 
 if TYPE_CHECKING:  # the reader's kin, matplotlib among them, take a second to import
     from depthopt.report.compare import Comparison
@@ -31,16 +30,18 @@ def report(
 ) -> None:
     """Show what a run found, and what another budget would give.
 
-    Written are report.html, one file that opens from disk without a network, and plots
-    as PNG and SVG. The figures are printed too. Of a run that is not finished, what
-    there is is shown.
+    Written are report.html, one file that opens from disk without a network, and, where
+    matplotlib is installed, plots as PNG and SVG. The figures are printed too. Of a run that
+    is not finished, what there is is shown.
     """
     from depthopt.report.reading import read_run  # noqa: PLC0415 - see above
 
     run = read_run(run_dir)
     _show_run(run)
     if not summary:
-        for path in _write(run, out or run_dir / "report"):
+        from depthopt.report.written import write_report  # noqa: PLC0415 - see above
+
+        for path in write_report(run, out or run_dir / "report"):
             print(path)
 
 
@@ -66,20 +67,6 @@ def compare(
     print(out)
 
 
-def _write(run: "RunArtefacts", folder: Path) -> list[Path]:
-    from depthopt.report.figures import png, svg  # noqa: PLC0415 - see above
-    from depthopt.report.page import report_page  # noqa: PLC0415 - see above
-    from depthopt.report.plots import run_figures  # noqa: PLC0415 - see above
-
-    files = {"report.html": printable(report_page(run)).encode()}
-    for name, draw in run_figures(run).items():
-        figure = draw()
-        files |= {f"{name}.svg": svg(figure), f"{name}.png": png(figure)}
-    for name, content in files.items():
-        write_bytes(folder / name, content)
-    return [folder / name for name in files]
-
-
 def _show_run(run: "RunArtefacts") -> None:
     from depthopt.report import facts  # noqa: PLC0415 - see above
 
@@ -87,6 +74,8 @@ def _show_run(run: "RunArtefacts") -> None:
     if run.result is not None:
         rows = [(row.label, row.original, row.compressed) for row in facts.result_rows(run.result)]
         _table(("", "original", "compressed"), rows)
+        for name, said in facts.caution_rows(run.result):
+            _say(f"{name}: {said}")
         _say(facts.prediction_sentence(run.result))
     for validation in run.validations:
         _say(facts.validation_sentence(validation))
@@ -107,16 +96,24 @@ def _show_run(run: "RunArtefacts") -> None:
 
 def _show_frontier(run: "RunArtefacts") -> None:
     from depthopt.report import facts  # noqa: PLC0415 - see above
+    from depthopt.report.accuracy import point_text, run_accuracy  # noqa: PLC0415 - see above
     from depthopt.report.explorer import explorer  # noqa: PLC0415 - see above
 
     if run.frontier is not None:
         points, original = run.frontier.points, run.frontier.original_ms
+        known = run_accuracy(run)
         rows = [
-            (f"{p.latency_ms:.3f}", f"{original / p.latency_ms:.2f}x", f"{p.cost:.4g}")
+            (
+                f"{p.latency_ms:.3f}",
+                f"{original / p.latency_ms:.2f}x",
+                f"{p.cost:.4g}",
+                *(() if known is None else (point_text(known, run.frontier, p),)),
+            )
             for p in _spread(points, 8)
         ]
         _say(f"{facts.frontier_sentence(run.frontier, run.result)} Some of them:")
-        _table(("latency, ms", "speed-up", "cost"), rows)
+        expected = () if known is None else (f"{known.metric.name} to expect",)
+        _table(("latency, ms", "speed-up", "cost", *expected), rows)
     if run.trials is not None:
         _table(facts.trial_headings(run), facts.trial_rows(run))
     if run.plan is not None:

@@ -5,7 +5,16 @@ from typing import Annotated
 
 import typer
 
-from depthopt.cli.options import AsJson, Overrides, RecipeArgument, RunDir, console, walk
+from depthopt.cli.options import (
+    AllowCode,
+    AsJson,
+    Overrides,
+    RecipeArgument,
+    RunDir,
+    console,
+    loading,
+    walk,
+)
 from depthopt.cli.show import show_dry_run, show_result
 from depthopt.core.artefacts import load_json, to_json
 from depthopt.pipeline.result import Result
@@ -24,6 +33,7 @@ def run(
             show_default=False,
         ),
     ] = None,
+    allow_code: AllowCode = False,
     as_json: AsJson = False,
     dry_run: Annotated[
         bool,
@@ -44,18 +54,25 @@ def run(
         folder = run_dir or Path("runs") / recipe.stem
         if start_from is not None and not folder.exists():
             folder = start_from  # what is done there will be here
-        _dry_run(recipe, overrides or [], folder, as_json=as_json)
+        _dry_run(recipe, overrides or [], folder, allow_code=allow_code, as_json=as_json)
         return
-    context = walk(recipe, overrides, run_dir, "result", start_from=start_from)
+    context = walk(
+        recipe, overrides, run_dir, "result", start_from=start_from, allow_code=allow_code
+    )
     result = load_json(Result, context.path("result.json"))
     print(to_json(result)) if as_json else show_result(console, result)
 
 
-def _dry_run(recipe: Path, overrides: list[str], run_dir: Path, *, as_json: bool) -> None:
-    from depthopt.pipeline.dry_run import dry_run  # noqa: PLC0415 - torch takes seconds
-    from depthopt.pipeline.recipe import load_recipe  # noqa: PLC0415 - as above
+def _dry_run(
+    recipe: Path, overrides: list[str], run_dir: Path, *, allow_code: bool, as_json: bool
+) -> None:
+    from depthopt.pipeline.recipe import load_recipe  # noqa: PLC0415 - help needs none of it
 
-    found = dry_run(load_recipe(recipe, overrides), run_dir)
+    loaded = load_recipe(recipe, overrides)  # its files are looked for with all else
+    with loading():
+        from depthopt.pipeline.dry_run import dry_run  # noqa: PLC0415 - torch takes seconds
+
+    found = dry_run(loaded, run_dir, allow_code=allow_code)
     print(to_json(found)) if as_json else show_dry_run(console, found)
     if found.problems:
         raise typer.Exit(1)

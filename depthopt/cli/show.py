@@ -130,25 +130,44 @@ def show_result(console: Console, result: Result) -> None:
     console.print(table)
     images = counted(result.test_images, "test image")
     console.print(f"{result.conditions.text}; {images}", highlight=False)
+    if result.inputs:
+        console.print(result.inputs, highlight=False, markup=False)
+    for warning in result.warnings:
+        console.print(f"warning: {warning}", style="yellow", highlight=False, markup=False)
     console.print(f"fused model: {result.fused}\nONNX file:   {result.onnx}", highlight=False)
 
 
 def show_dry_run(console: Console, found: "DryRun") -> None:
     """Print what a recipe needs and will take, and what would stop it."""
-    images = ", ".join(f"{count:,} {split}" for split, count in found.images.items())
     kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(found.candidates.items()))
     blocks = counted(found.blocks, "block")
     console.print(f"{found.model}: {blocks}; candidates: {kinds}", highlight=False)
-    if images:
-        console.print(f"data: {found.outputs or 'any'} outputs; images: {images}", highlight=False)
+    if found.images:
+        outputs = found.outputs or "any"
+        console.print(f"data: {found.contents}", highlight=False, markup=False)
+        console.print(f"{found.inputs}; {outputs} outputs", highlight=False, markup=False)
+    show_forecast(console, found)
+    for problem in found.problems:
+        console.print(f"problem: {problem}", style="red", highlight=False)
+
+
+def show_forecast(console: Console, found: "DryRun") -> None:
+    """Print how good the original is, what each stage will take, and what to be warned of."""
+    if found.original is not None:
+        original, metric = found.original, found.metric
+        console.print(
+            f"the original: {metric.name} {original.text(metric)} on {original.images} held-out "
+            "images",
+            highlight=False,
+        )
     table = Table("stage", "time", "memory, GB", "what", title="estimated on this machine")
     for stage in found.stages:
         duration = "" if stage.seconds is None else _duration(stage.seconds)
         memory = "" if stage.memory_gb is None else f"{stage.memory_gb:.1f}"
         table.add_row(stage.stage, "done" if stage.done else duration, memory, stage.what)
     console.print(table)
-    for problem in found.problems:
-        console.print(f"problem: {problem}", style="red", highlight=False)
+    for warning in found.warnings:
+        console.print(f"warning: {warning}", style="yellow", highlight=False, markup=False)
 
 
 def _duration(seconds: float) -> str:

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from depthopt.cli.options import (
+    AllowCode,
     AsJson,
     BudgetOption,
     Overrides,
@@ -23,6 +24,7 @@ def solve(
     recipe: RecipeArgument,
     overrides: Overrides = None,
     run_dir: RunDir = None,
+    allow_code: AllowCode = False,
     budget_ms: BudgetOption = None,
     speedup: SpeedupOption = None,
     csv: Annotated[
@@ -37,7 +39,7 @@ def solve(
     picked by the recipe's budget; --budget-ms and --speedup show what another would give, without
     changing the run. Table files are solved by `depthopt frontier`.
     """
-    context = walk(recipe, overrides, run_dir, "solve")
+    context = walk(recipe, overrides, run_dir, "solve", allow_code=allow_code)
     plan, found = context.plan, context.frontier
     if budget_ms is not None or speedup is not None:
         plan = found.pick(budget_ms=budget_ms, speedup=speedup)
@@ -45,4 +47,13 @@ def solve(
         show_frontier(found, csv)
     if out is not None:
         save_json(plan, out)
-    print(to_json(plan)) if as_json else show_plan(console, plan, context.chain)
+    if as_json:
+        print(to_json(plan))
+        return
+    show_plan(console, plan, context.chain)
+    from depthopt.report.accuracy import run_accuracy  # noqa: PLC0415 - of a run that is there
+    from depthopt.report.facts import expected_sentence  # noqa: PLC0415 - as above
+    from depthopt.report.reading import read_run  # noqa: PLC0415 - as above
+
+    said = expected_sentence(run_accuracy(read_run(context.folder.path)), plan)
+    console.print(said, highlight=False, markup=False)

@@ -2,46 +2,51 @@
 
 import json
 
-from depthopt.cli.options import AsJson, Overrides, RecipeArgument, RunDir, walk
+from depthopt.cli.options import AllowCode, AsJson, Overrides, RecipeArgument, RunDir, walk
 
 
 def apply(
     recipe: RecipeArgument,
     overrides: Overrides = None,
     run_dir: RunDir = None,
+    allow_code: AllowCode = False,
     as_json: AsJson = False,
 ) -> None:
     """Carry out the plan: the shallow network, its new convolutions fitted on data.
 
     The stages before it are carried out first, as far as they are not done.
     """
-    _up_to("apply", "applied", recipe, overrides, run_dir, as_json=as_json)
+    _up_to("apply", "applied", recipe, overrides, run_dir, allow_code=allow_code, as_json=as_json)
 
 
 def finetune(
     recipe: RecipeArgument,
     overrides: Overrides = None,
     run_dir: RunDir = None,
+    allow_code: AllowCode = False,
     as_json: AsJson = False,
 ) -> None:
     """Train the shallow network, with the original as its teacher.
 
     The stages before it are carried out first, as far as they are not done.
     """
-    _up_to("finetune", "finetuned", recipe, overrides, run_dir, as_json=as_json)
+    _up_to(
+        "finetune", "finetuned", recipe, overrides, run_dir, allow_code=allow_code, as_json=as_json
+    )
 
 
 def fuse(
     recipe: RecipeArgument,
     overrides: Overrides = None,
     run_dir: RunDir = None,
+    allow_code: AllowCode = False,
     as_json: AsJson = False,
 ) -> None:
     """Fold norms, compose what was trained expanded, and check that the logits stay the same.
 
     The stages before it are carried out first, as far as they are not done.
     """
-    _up_to("fuse", "fused", recipe, overrides, run_dir, as_json=as_json)
+    _up_to("fuse", "fused", recipe, overrides, run_dir, allow_code=allow_code, as_json=as_json)
 
 
 def _up_to(
@@ -51,9 +56,10 @@ def _up_to(
     overrides: Overrides,
     run_dir: RunDir,
     *,
+    allow_code: bool,
     as_json: bool,
 ) -> None:
     """Carry out the stages up to one that saves a network in ``folder``."""
-    context = walk(recipe, overrides, run_dir, stage)
+    context = walk(recipe, overrides, run_dir, stage, allow_code=allow_code)
     paths = [str(context.path(f"{folder}/{name}")) for name in ("model.json", "model.safetensors")]
     print(json.dumps({"stage": stage, "artefacts": paths}) if as_json else "\n".join(paths))

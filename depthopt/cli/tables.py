@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
+from depthopt.cli.loudness import with_loudness
 from depthopt.cli.options import chain_of, input_size_of, within
-from depthopt.core import numbers
+from depthopt.core import numbers, shipped
 from depthopt.core.artefacts import save_json
 from depthopt.core.clipped import clipped
 from depthopt.errors import UsageError
@@ -18,12 +19,20 @@ from depthopt.tables.latency import MeasurementConditions
 app = typer.Typer(help="Latency and importance tables as files.", no_args_is_help=True)
 
 
-@app.callback()
-def _tables() -> None:
-    """Keeps ``import`` a command of its own although it is the only one."""
+@app.command("list")
+@with_loudness
+def list_() -> None:
+    """List the latency tables that come with depthopt.
+
+    Such a name will do wherever a table is read: latency.table=amd-epyc in a recipe, which takes
+    the one of the conditions at hand, or depthopt check --against NAME MODEL.
+    """
+    for name in shipped.tables():
+        print(name)
 
 
 @app.command("import")
+@with_loudness
 def import_(
     model: Annotated[str, typer.Argument(help="The timm model that was measured.")],
     latency: Annotated[
@@ -79,6 +88,8 @@ def import_(
             f"{taken[0]} is there already; choose another folder with --out, or give --force to "
             "write over it"
         )
+    rows = read_latencies(latency)
+    scores = () if importance is None else read_importances(importance)
     conditions = MeasurementConditions(
         device=_asked("device", device),
         runtime=_asked("runtime", runtime),
@@ -88,8 +99,6 @@ def import_(
         batch=batch if batch is not None else _whole(_asked("batch", None)),
         date=datetime.now(UTC).date().isoformat(),
     )
-    rows = read_latencies(latency)
-    scores = () if importance is None else read_importances(importance)
     chain = chain_of(model, input_size_of(input_size))
     tables = import_tables(
         chain, conditions, rows, scores, original_ms=original_ms, first_block=first_block

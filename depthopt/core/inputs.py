@@ -235,6 +235,18 @@ def first(inputs: Inputs, examples: int) -> Inputs:
     return inputs[:examples]
 
 
+def at_least(inputs: Inputs, examples: int) -> Inputs:
+    """A batch of so many examples or more: where there are fewer, they are gone through again."""
+    if isinstance(inputs, Mapping):
+        return {name: _repeated(tensor, examples) for name, tensor in inputs.items()}
+    return _repeated(inputs, examples)
+
+
+def _repeated(tensor: "Tensor", examples: int) -> "Tensor":
+    times = -(-examples // len(tensor))
+    return tensor if times <= 1 else tensor.repeat(times, *[1] * (tensor.dim() - 1))[:examples]
+
+
 def whole_batches(inputs: Inputs, batch: int) -> list[Inputs]:
     """Examples in whole batches; a last, incomplete one is left out."""
     if isinstance(inputs, Mapping):

@@ -104,6 +104,13 @@ IDX_BYTES = 256 << 20
 WEIGHTS_HEAD_BYTES = 100 << 20
 """Bytes of a file of weights beyond eight for each number of its network."""
 
+CHECKPOINT_COPIES = 6
+"""Times as large as its network's weights a checkpoint may be: it holds averages and an optimiser's
+state too."""
+
+CODE_BYTES = 4 << 20
+"""Bytes of a file of Python that makes a network."""
+
 ONNX_BYTES = 2 << 30
 """Bytes of an ONNX file, less the weights beside it: what protobuf takes."""
 

@@ -32,6 +32,13 @@ class Metric:
         """Whether a value is as good as a target."""
         return self.gain(target, value) >= 0
 
+    def noise(self, value: float, examples: int) -> float:
+        """The standard error of a share of so many examples; 0 of what is no share."""
+        share = value / self.scale
+        if self.unit != "%" or not 0 <= share <= 1:
+            return 0.0
+        return float(self.scale * (share * (1 - share) / examples) ** 0.5)
+
     def figure(self, value: float, digits: int = 2) -> str:
         """A value: points of 100 to so many digits, others to four that count."""
         return f"{value:.{digits}f}" if self.unit == "%" else f"{value:.4g}"

@@ -55,6 +55,13 @@ _RECIPE_KEYS = {
 }
 """Keys in recipes, by section."""
 
+_SAID_NOTHING: dict[tuple[str, str], Any] = {("data", "calibration_images"): 512}
+"""What a key of a recipe held where nothing was said, and holds no more: None stands for it."""
+
+
+_LATER: dict[tuple[str, str], object] = {("model", "sha256"): None}
+"""Keys that recipes had not at first, by section, and their defaults, which change nothing."""
+
 
 def read_recipe(content: Content) -> Content:
     """A recipe's content, not yet validated, in new words."""
@@ -95,12 +102,18 @@ def as_first_said(sections: Content) -> Content:
     What is digested is put so: no stage is done again for being called otherwise.
     """
     sections = {k: v for k, v in sections.items() if (k, v) != ("task", TASK)}
+    for (section, key), default in _LATER.items():
+        if isinstance(inner := sections.get(section), dict) and inner.get(key) == default:
+            sections = sections | {section: {k: v for k, v in inner.items() if k != key}}
     for (section, key), words in _VALUES.items():
         if (inner := sections.get(section)) is not None:
             first = _reversed(words).get(inner[key], inner[key])
             sections = sections | {section: inner | {key: first}}
     for path, words in _RECIPE_KEYS.items():
         sections = _inside(sections, path, _reversed(words), "")
+    for (section, key), first in _SAID_NOTHING.items():
+        if (inner := sections.get(section)) is not None and inner[key] is None:
+            sections = sections | {section: inner | {key: first}}
     return sections
 
 

@@ -28,6 +28,19 @@ class EpochRecord:
     waited_s: numbers.NonNegative = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a network does on held-out images.
+
+    Attributes:
+        metric: the task's.
+        loss: the task's, a mean.
+    """
+
+    metric: float
+    loss: float
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class TrainResult:
     """What a training was like.
@@ -36,11 +49,17 @@ class TrainResult:
         history: one record per epoch.
         steps: in all.
         metric: what its metrics are.
+        before: how the network did before it; None if that was not asked.
+        after: how it did after it, likewise.
+        undone: whether it was worse after it, so that the network before it was kept.
     """
 
     history: tuple[EpochRecord, ...]
     steps: numbers.CountOrZero
     metric: Metric
+    before: Standing | None = None
+    after: Standing | None = None
+    undone: bool = False
 
     def __repr__(self) -> str:
         epochs = counted(len(self.history), "epoch")

@@ -10,7 +10,7 @@ from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from depthopt.core.inputs import ImageSize, image_size
 from depthopt.data import builtin
 from depthopt.data.check import without_damaged
-from depthopt.data.dataset import Dataset, Preprocessing, stratified
+from depthopt.data.dataset import Dataset, Preprocessing, calibration_split
 from depthopt.data.decode import Oddity
 from depthopt.data.hub import index_hugging_face, index_torchvision
 from depthopt.data.images import ImageSplit
@@ -127,15 +127,11 @@ def _in_memory(
 
 def _split(request: Request, class_names: tuple[str, ...], images: _S, test: _S) -> Dataset:
     """Divide ``images`` into those to calibrate on and those to train on."""
-    number, name = request.calibration_images, request.source
-    if not 0 < number < len(images):
-        raise DataError(
-            f"calibration_images is {number}; {name} has {len(images)} training images, "
-            f"of which 1 to {len(images) - 1} can be held out"
-        )
-    calibration, train = stratified(images.targets, number, seed=request.seed)
+    calibration, train = calibration_split(
+        images.targets, request.calibration_images, seed=request.seed, name=request.source
+    )
     return Dataset(
-        name,
+        request.source,
         class_names,
         images.preprocessing,
         images.subset(train),

@@ -3,22 +3,26 @@
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Literal, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
 from depthopt.core.inputs import ImageSize, Inputs, InputSize, size_text
+from depthopt.core.interpolation import Interpolation
+from depthopt.errors import DataError
 
 T = TypeVar("T")
+
+MOST_HELD_OUT = 512
+"""Calibration examples where no number of them is said, if there are enough."""
+
+_HELD_OUT_SHARE = 5
+"""One in so many is held out where there are fewer."""
 
 Batch = tuple[Inputs, Tensor | None]
 """Inputs, such as images ``(n, channels, height, width)`` float32, normalised; and targets
 ``(n, ...)``, such as labels ``(n,)`` int64, or None where there are none."""
-
-
-Interpolation = Literal["bilinear", "bicubic"]
-"""How images are resized."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,13 +168,50 @@ def batch_indices(
     return [order[i : i + batch_size][rank::number] for i in starts]
 
 
-def stratified(targets: Tensor, images: int, *, seed: int) -> tuple[Tensor, Tensor]:
+def calibration_split(
+    targets: Tensor, images: int | None, *, seed: int, name: str
+) -> tuple[Tensor, Tensor]:
+    """Divide what could be trained on into calibration examples and those to train on.
+
+    Args:
+        targets: ``(n, ...)``; classes are ``(n,)`` int64.
+        images: number to hold out; None holds out ``MOST_HELD_OUT``, or a fifth where that is
+            less, each class once if possible.
+        seed: of the choice.
+        name: of the data set, for the message.
+
+    Returns:
+        Indices held out and the others, each ascending.
+
+    Raises:
+        DataError: none would be left, or none held out.
+    """
+    total = len(targets)
+    if images is None and total // _HELD_OUT_SHARE >= MOST_HELD_OUT:
+        images = MOST_HELD_OUT
+    if images is None and total >= 2:
+        fifth = max(1, total // _HELD_OUT_SHARE)
+        if targets.dim() == 1 and targets.dtype == torch.int64:
+            fifth = max(fifth, min(len(set(targets.tolist())), total // 2))
+        return stratified(targets, fifth, seed=seed, each=True)
+    if not 0 < (images or 0) < total:
+        raise DataError(
+            f"calibration_images is {images or 0}; {name} has {total} training images, "
+            f"of which 1 to {total - 1} can be held out"
+        )
+    return stratified(targets, images or 0, seed=seed)
+
+
+def stratified(
+    targets: Tensor, images: int, *, seed: int, each: bool = False
+) -> tuple[Tensor, Tensor]:
     """Hold out ``images`` indices; of classes each in proportion, of other targets at random.
 
     Args:
         targets: ``(n, ...)``; classes are ``(n,)`` int64.
         images: number to hold out, at most n.
         seed: of the choice.
+        each: of every class of two or more hold out one first, however few it has.
 
     Returns:
         Indices held out and the others, each ascending.
@@ -182,6 +223,8 @@ def stratified(targets: Tensor, images: int, *, seed: int) -> tuple[Tensor, Tens
             members = order[targets[order] == label]
             count = len(members)
             quantile[members] = (torch.arange(count, dtype=torch.float64) + 0.5) / count
+            if each and count > 1:
+                quantile[members[0]] = 0
         # The lowest quantiles of all classes together hold each class in proportion.
         order = order[quantile[order].argsort(stable=True)]
     return order[:images].sort().values, order[images:].sort().values

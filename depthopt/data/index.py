@@ -4,10 +4,11 @@ import os
 import posixpath
 import tarfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from depthopt.data.flat import LAYOUTS, require_classes, tested, wrapping
 from depthopt.data.images import ImageFile, StoredImage
 from depthopt.data.names import (
     LeftOut,
@@ -52,7 +53,7 @@ class _Folder:
     """What lies in one folder of a split, subfolders apart.
 
     Attributes:
-        split: ``train``, ``val`` or ``test``.
+        split: ``train``, ``val`` or ``test``; empty where the data set has none of them.
         below: folders from the split's down to this one; the first is of a class.
         files: each by the whole name that orders it.
         broken: whole names of links that lead nowhere.
@@ -67,18 +68,80 @@ class _Folder:
 def index_folder(path: Path) -> Index:
     """Index ``path``, a folder or tar with ``train/CLASS/`` and ``val/CLASS/`` or ``test/CLASS/``.
 
-    Files in folders below a class's are of that class, as torchvision has it.
+    Files in folders below a class's are of that class, as torchvision has it. Where there is
+    neither ``val/`` nor ``test/``, a part of each class is tested on, always the same; where there
+    is no ``train/`` either, the folders of the classes are those at the top.
 
     Raises:
-        DataError: there is no such folder or tar, or it holds no images for a split.
+        DataError: there is no such folder or tar, or its folders tell no classes, or they hold too
+            little to divide.
     """
     if path.is_dir():
-        folders = [folder for split in SPLITS for folder in _in_folder(path, split)]
+        split = [folder for split in SPLITS for folder in _in_folder(path / split, split)]
+        folders = split or list(_in_folder(path, ""))
     elif path.is_file():
         folders = _in_tar(path)
     else:
         raise DataError(f"{path} does not exist; name a folder or a tar of train/CLASS/IMAGE")
-    return _index(folders)
+    remark = ""
+    if not any(folder.split for folder in folders):
+        folders, remark = _with_splits(folders, str(path))
+    index = _index(folders)
+    if {folder.split for folder in folders} == {"train"}:
+        index = _divided(index, folders, str(path))
+    return replace(index, remarks=(*index.remarks, remark)) if remark else index
+
+
+def _with_splits(folders: Sequence[_Folder], where: str) -> tuple[list[_Folder], str]:
+    """The folders of a data set without splits at the top, as of ``train/`` or of those further in.
+
+    Also a remark, where folders are around all others.
+    """
+    holding = {folder.below for folder in folders if _holds_images(folder)}
+    around = wrapping(holding)
+    deep, where_inside = len(around), "/".join(around)
+    inner = [replace(f, below=f.below[deep:]) for f in folders if f.below[:deep] == around]
+    own = [
+        replace(folder, split=folder.below[0], below=folder.below[1:])
+        for folder in inner
+        if around and folder.below and folder.below[0] in SPLITS
+    ]
+    if own:
+        return own, f"its splits are the folders in {where_inside}/"
+    require_classes({below[deep:] for below in holding}, where)
+    remark = f"its classes are the folders in {where_inside}/" if around else ""
+    return [replace(folder, split="train") for folder in inner], remark
+
+
+def _holds_images(folder: _Folder) -> bool:
+    """Whether there are images in a folder itself, were it one of a class."""
+    names = (whole.rpartition("/")[2] for whole in folder.files)
+    below = folder.below or ("",)
+    return any(why_left_out(below, name) is None for name in names if not is_litter(name))
+
+
+def _divided(index: Index, folders: Sequence[_Folder], where: str) -> Index:
+    """The images of ``train``, some of them for ``test``.
+
+    Args:
+        index: of the folders.
+        folders: all of one split.
+        where: the data set, for messages.
+    """
+    images = index.images.get("train", ())
+    if not images:
+        said = f" ({'; '.join(index.remarks)})" if index.remarks else ""
+        raise DataError(f"{where} holds no images in a class's folder{said}; {LAYOUTS}")
+    inside = {whole: "/".join(folder.below) for folder in folders for whole in folder.files}
+    paths = [
+        f"{inside[image.name]}/{image.name.rpartition('/')[2]}" for _, image in images
+    ]  # from the folder of the classes on
+    labels = [index.classes[label] for label, _ in images]
+    chosen, remark = tested(list(zip(labels, paths, strict=True)), index.classes, where)
+    parts: dict[str, list[tuple[int, StoredImage]]] = {"train": [], "test": []}
+    for image, path in zip(images, paths, strict=True):
+        parts["test" if path in chosen else "train"].append(image)
+    return Index(index.classes, parts, (*index.remarks, remark))
 
 
 def _index(folders: Sequence[_Folder]) -> Index:
@@ -166,7 +229,7 @@ def checked(index: Index, where: str) -> str:
     return held_out
 
 
-def _in_folder(path: Path, split: str) -> Iterator[_Folder]:
+def _in_folder(root: Path, split: str) -> Iterator[_Folder]:
     """The folders of a split, links followed, but not to a folder that one is in."""
 
     def walk(folder: str, below: tuple[str, ...], above: tuple[Any, ...]) -> Iterator[_Folder]:
@@ -186,7 +249,6 @@ def _in_folder(path: Path, split: str) -> Iterator[_Folder]:
                 broken.append(whole)
         yield _Folder(split, below, files, broken)
 
-    root = path / split
     return walk(str(root), (), ()) if root.is_dir() else iter(())
 
 
@@ -199,16 +261,20 @@ def _listed(folder: str) -> list[os.DirEntry[str]]:
 
 
 def _in_tar(path: Path) -> list[_Folder]:
-    """Offsets into an uncompressed tar, so that workers read it at random."""
+    """Offsets into an uncompressed tar, so that workers read it at random.
+
+    Where no folder is of a split, all are given.
+    """
     within_it = {posixpath.normpath(member.name): member for member, _ in members(path)}
     folders: dict[tuple[str, tuple[str, ...]], tuple[dict[str, ImageFile], list[str]]] = {}
     for name, member in within_it.items():
         parts = PurePosixPath(name).parts
         within = parts if member.isdir() else parts[:-1]
         at = next((i for i, part in enumerate(within) if part in SPLITS), None)
-        if at is None or any(is_hidden(part) for part in parts[:at]):
+        if at is not None and any(is_hidden(part) for part in parts[:at]):
             continue
-        files, broken = folders.setdefault((parts[at], within[at + 1 :]), ({}, []))
+        place = ("", within) if at is None else (parts[at], within[at + 1 :])
+        files, broken = folders.setdefault(place, ({}, []))
         if member.isdir():
             continue
         target = _target(member, within_it)
@@ -217,7 +283,8 @@ def _in_tar(path: Path) -> list[_Folder]:
             continue
         where = f"{path}:{name}"
         files[where] = ImageFile(where, str(path), target.offset_data, target.size)
-    return [_Folder(split, below, *found) for (split, below), found in folders.items()]
+    every = [_Folder(split, below, *found) for (split, below), found in folders.items()]
+    return [folder for folder in every if folder.split] or every
 
 
 def _target(

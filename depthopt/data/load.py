@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 from depthopt.core.inputs import InputSize
+from depthopt.core.interpolation import Interpolation
 from depthopt.core.numbers import (
     CountOrZero,
     Finite,
@@ -15,7 +16,7 @@ from depthopt.core.numbers import (
     require,
 )
 from depthopt.core.progress import Progress, silent
-from depthopt.data.dataset import Dataset, Interpolation
+from depthopt.data.dataset import MOST_HELD_OUT, Dataset
 from depthopt.data.source import DataSource, Request
 from depthopt.errors import DataError
 from depthopt.plugins import Plugins
@@ -42,8 +43,8 @@ def load_dataset(
     source: str,
     *,
     input_size: InputSize,
-    calibration_images: int,
-    seed: int,
+    calibration_images: int | None = None,
+    seed: int = 0,
     root: Path | None = None,
     mean: tuple[float, ...] | None = None,
     std: tuple[float, ...] | None = None,
@@ -59,13 +60,15 @@ def load_dataset(
     Args:
         source: ``digits`` (scikit-learn), ``fashion_mnist`` (Debian's package or
             torchvision's files), ``folder:PATH``, a folder or uncompressed tar of
-            ``train/CLASS/IMAGE`` and ``val/CLASS/IMAGE`` (or ``test/``), ``wds/PATH``, a
+            ``train/CLASS/IMAGE`` and ``val/CLASS/IMAGE`` (or ``test/``), or of ``CLASS/IMAGE``
+            alone (``docs/data.md``), ``wds/PATH``, a
             folder of webdataset's shards, or, as timm names them, ``hfds/NAME`` of Hugging
             Face's hub and ``torch/NAME`` of torchvision; or what another package brings
             (``docs/extending.md``).
         input_size: (channels, height, width); 1 channel is grey, 3 are RGB. Of a source for
             several inputs, these.
-        calibration_images: held out from train, each class in proportion.
+        calibration_images: held out from train, each class in proportion; None holds out 512, or
+            a fifth where that is less.
         seed: of the choice of calibration images. The test split never depends on it.
         root: where files are searched first, what a path is relative to, and where the hub's
             downloads are kept.
@@ -84,7 +87,8 @@ def load_dataset(
         DataError: the data set is unknown, missing, empty or damaged, its classes differ
             between splits, or it has too few images.
     """
-    require(CountOrZero, "calibration_images", calibration_images)
+    if calibration_images is not None:
+        require(CountOrZero, "calibration_images", calibration_images)
     require(Seed, "seed", seed)
     require(ShareAboveZero, "crop_pct", crop_pct)
     require(ThreadsOrZero, "workers", workers)
@@ -93,11 +97,13 @@ def load_dataset(
         for value in values or ():
             require(kind, each, value)
     name = re.split("[:/]", source, maxsplit=1)[0]
-    separator, path = source[len(name) :][:1], source[len(name) + 1 :]
-    if name not in DATA.names or not _is_form(name, separator, path):
-        near = difflib.get_close_matches(source, forms := _forms(), n=1)
+    path = source[len(name) + 1 :]
+    if not is_source(source):
+        near = difflib.get_close_matches(source, forms := known_forms(), n=1)
         hint = f"did you mean {near[0]}? " if near else ""
         raise DataError(f"unknown data set {source!r}; {hint}known: {', '.join(forms)}")
+    if calibration_images is None and name not in _FORMS:
+        calibration_images = MOST_HELD_OUT
     found: DataSource = DATA.get(name)
     return found.load(
         Request(
@@ -119,12 +125,17 @@ def load_dataset(
     )
 
 
-def _forms() -> list[str]:
+def known_forms() -> list[str]:
+    """What data sets are called, by source; of those of other packages the source's name."""
     return [_FORMS.get(name, name) for name in DATA.names]
 
 
-def _is_form(name: str, separator: str, path: str) -> bool:
-    """Whether the name of a data set is of its source's form; of foreign ones any is."""
+def is_source(text: str) -> bool:
+    """Whether a text is a data set's name of the form of its source; of foreign ones any is."""
+    name = re.split("[:/]", text, maxsplit=1)[0]
+    separator, path = text[len(name) :][:1], text[len(name) + 1 :]
+    if name not in DATA.names:
+        return False
     if name not in _FORMS:
         return True
     form = _FORMS[name]

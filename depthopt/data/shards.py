@@ -37,8 +37,7 @@ def index_shards(folder: Path) -> Index:
     images: dict[str, list[tuple[int, StoredImage]]] = {}
     left = LeftOut()
     for name in natural(path.name for path in folder.iterdir() if path.is_file()):
-        split = _split_of(name) if extension(name) == ".tar" else None
-        if split is not None:
+        if is_shard(name) and (split := _split_of(name)) is not None:
             images.setdefault(split, []).extend(_in_shard(folder / name, left))
         elif name not in _CLASSES and not is_litter(name):
             left.add(_why_no_shard(name), name)
@@ -46,6 +45,11 @@ def index_shards(folder: Path) -> Index:
         raise DataError(f"{folder} holds no tar with train, val or test in its name")
     most = max(label for found in images.values() for label, _ in found)
     return Index(_class_names(folder, most + 1), images, tuple(left.remarks()))
+
+
+def is_shard(name: str) -> bool:
+    """Whether a file is called as a shard is, with its split in its name."""
+    return extension(name) == ".tar" and _split_of(name) is not None
 
 
 def _why_no_shard(name: str) -> str:

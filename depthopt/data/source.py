@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from depthopt.core.inputs import InputSize
+from depthopt.core.interpolation import Interpolation
 from depthopt.core.progress import Progress, silent
-from depthopt.data.dataset import Dataset, Interpolation
+from depthopt.data.dataset import Dataset
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,7 +18,8 @@ class Request:
         source: the data set's whole name, such as ``folder:photos``.
         path: what stands behind the source's own name, such as ``photos``; empty if nothing does.
         input_size: (channels, height, width), or the network's named inputs.
-        calibration_images: number of examples to hold out from those to train on.
+        calibration_images: number of examples to hold out from those to train on; None, which
+            other packages' sources are never given, leaves it to ``calibration_split``.
         seed: of the choice of these.
         root: where files are searched first.
         mean: per channel, of pixels in 0..1.
@@ -33,7 +35,7 @@ class Request:
     source: str
     path: str
     input_size: InputSize
-    calibration_images: int
+    calibration_images: int | None
     seed: int
     root: Path | None = None
     mean: tuple[float, ...] | None = None

@@ -7,12 +7,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from torch import nn
+
 from depthopt.core import digests, numbers
 from depthopt.core.artefacts import load_json, save_json
+from depthopt.core.clipped import clipped
 from depthopt.core.inputs import Inputs, InputSize, InputSpec
+from depthopt.core.interpolation import Interpolation
 from depthopt.core.plan import Plan
 from depthopt.core.writing import remove_left_overs, write_bytes
-from depthopt.data.dataset import Interpolation
 from depthopt.errors import ArtefactError, ModelError, UsageError
 from depthopt.export.noted import NOTE, note
 from depthopt.export.onnx import export_onnx
@@ -21,7 +24,10 @@ from depthopt.graph.examples import batch_like
 from depthopt.graph.network import TracedNetwork
 from depthopt.graph.verify import difference, evaluating
 from depthopt.kinds.registry import KINDS
-from depthopt.models.registry import MODELS, create_model, model_arguments, source_of
+from depthopt.models.code import given_arguments
+from depthopt.models.memory import Original, made_from, memory_name
+from depthopt.models.names import MODELS, is_given, source_of
+from depthopt.models.registry import create_model, model_arguments
 from depthopt.models.source import Argument
 from depthopt.models.weights import dtype_of_weights, load_weights, save_weights
 from depthopt.rewrite.options import Form
@@ -54,7 +60,7 @@ class SavedModel:
     """Everything but the weights that is needed to make a compressed network again.
 
     Attributes:
-        name: the original's, of timm or ``SOURCE:NAME``.
+        name: the original's, of timm or ``SOURCE:NAME``; or what ``load`` asks for.
         arguments: what the original is made with, beside its name.
         plan: what was replaced.
         class_names: in the order of a classifier's outputs; empty if unknown.
@@ -124,6 +130,7 @@ def save(
     interpolation: Interpolation = "bilinear",
     crop_pct: float = 1.0,
     images: Inputs | None = None,
+    model: Original | None = None,
 ) -> SavedModel:
     """Write ``model.json`` and ``model.safetensors`` into ``folder``.
 
@@ -142,15 +149,21 @@ def save(
         crop_pct: share of the resized image's side that is kept.
         images: 8 or more real images (N, C, H, W), or named inputs; with them ``model.onnx`` is
             written too, for any batch, and checked on them.
+        model: the original, or the callable that makes it, where the plan's name is no source's;
+            ``load`` then asks for it too.
 
     Raises:
+        UsageError: the original is made by code or was given in memory, and ``model`` is not.
         ModelError: ``load`` would not make this very network of the folder.
         DataError, ModelError, CheckFailed: as ``export_onnx``. Nothing is written then.
     """
-    folder = Path(folder)
+    folder, name, given = Path(folder), plan.model, dict(arguments or {})
+    if model is not None and not is_given(name):
+        given = {**given_arguments(plan.input_size, None), **given}
+        name = memory_name(made_from(model, given))
     saved = SavedModel(
-        name=plan.model,
-        arguments=dict(arguments or {}) | _new_head(network, plan),
+        name=name,
+        arguments=given | _new_head(network, plan, name),
         plan=plan,
         class_names=class_names,
         mean=mean,
@@ -162,7 +175,7 @@ def save(
         packages=_packages(plan, task),
         task=task,
     )
-    _check_can_be_loaded(network, saved)
+    _check_can_be_loaded(network, saved, model)
     with tempfile.TemporaryDirectory() as scratch:
         exported = None
         if images is not None:
@@ -211,43 +224,75 @@ def _packages(plan: Plan, task: str) -> dict[str, str]:
     return {name: package for name, package in found.items() if package is not None}
 
 
-def _new_head(network: TracedNetwork, plan: Plan) -> dict[str, Argument]:
+def _new_head(network: TracedNetwork, plan: Plan, name: str) -> dict[str, Argument]:
     """What makes the original with as many outputs as a last layer that was put in."""
     if "outputs" not in network.meta:
         return {}
-    return model_arguments(plan.model, plan.input_size, network.meta["outputs"])
+    return model_arguments(name, plan.input_size, network.meta["outputs"])
 
 
-def load(folder: str | Path) -> TracedNetwork:
+def load(folder: str | Path, model: Original | None = None) -> TracedNetwork:
     """The network that ``save`` wrote, in evaluation mode.
 
+    Nothing is imported because the folder says so: where the original is made by code, or was given
+    in memory, it must be given again.
+
+    Args:
+        folder: what ``save`` wrote.
+        model: the callable that makes the original, such as ``my_model.build``, or the original
+            itself, whose weights do not matter; only where no source makes it by name.
+
     Raises:
+        UsageError: the original must be given, or is made by its name.
         ArtefactError: a file is missing, damaged, was changed, or does not fit the other; or a
             weight is not finite.
         ModelError: its source does not know the model.
     """
     folder = Path(folder)
     saved, path = load_saved(folder), folder / _WEIGHTS
-    network = _made(saved).to(dtype_of_weights(path))
+    network = _made(saved, model, str(folder)).to(dtype_of_weights(path))
     load_weights(network, path, own=True, sha256=saved.weights, instead=_AGAIN)
     return network.eval()
 
 
-def _made(saved: SavedModel) -> TracedNetwork:
+def _made(saved: SavedModel, given: Original | None, where: str) -> TracedNetwork:
     """The network that was saved, but for its weights."""
     for kind in sorted({choice.kind for choice in saved.plan.choices}):
         KINDS.get(kind, package=saved.packages.get(kind))
-    package = saved.packages.get(source_of(saved.name))
-    model = create_model(saved.name, {**saved.arguments, "pretrained": False}, package=package)
-    chain = extract(model, saved.plan.input_size, name=saved.name)
+    model = _original(saved, given, where)
+    chain = extract(model, saved.plan.input_size, name=saved.plan.model)
     network, _ = build(model, chain, saved.plan, saved.form)
     return fuse(network) if saved.fused else network
 
 
-def _check_can_be_loaded(network: TracedNetwork, saved: SavedModel) -> None:
+def _original(saved: SavedModel, given: Original | None, where: str) -> nn.Module:
+    package = saved.packages.get(source_of(saved.name))
+    arguments = {**saved.arguments, "pretrained": False}
+    if package is not None or not is_given(saved.name):
+        if given is not None:
+            raise UsageError(
+                f"{where} holds a network of {saved.name}, made by its name; leave model out"
+            )
+        return create_model(saved.name, arguments, package=package)
+    if given is None:
+        made = "was given in memory" if source_of(saved.name) == "memory" else "is made by code"
+        raise UsageError(
+            f"{where} holds a network of {clipped(saved.name)}, which {made}, and no file's word "
+            "runs code: in Python give what makes it, depthopt.load(FOLDER, model=build); an ONNX "
+            "file that lies there needs none"
+        )
+    return made_from(given, arguments)
+
+
+def _check_can_be_loaded(network: TracedNetwork, saved: SavedModel, model: Original | None) -> None:
     """Refuse a network that the folder would not say how to make again."""
+    if model is None and is_given(saved.name):
+        raise UsageError(
+            f"{clipped(saved.name)} is made by code, or was given in memory: give what makes it, "
+            "save(..., model=build)"
+        )
     try:
-        made = _made(saved)
+        made = _made(saved, model, saved.name)
     except UsageError as error:
         raise ModelError(f"{saved.name} could not be loaded again: {error}") from error
     made.to(next(network.parameters()))

@@ -1,8 +1,9 @@
 """Independent parts of a table: one after another here, on processes here, or on a Ray cluster.
 
 A worker has one core. One that dies takes nothing with it but the parts that were under way,
-which are done again. On this machine workers are loky's (https://loky.readthedocs.io), which
-keeps to the machine; a cluster is reached through Ray (https://docs.ray.io), the extra ``ray``.
+which are done again. On this machine workers are loky's (https://loky.readthedocs.io, the extra
+``workers``), which keeps to the machine; a cluster is reached through Ray (https://docs.ray.io,
+the extra ``ray``).
 """
 
 import contextlib
@@ -11,6 +12,7 @@ from concurrent.futures import as_completed
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from depthopt.core.extras import require_extra
 from depthopt.core.numbers import Threads, require
 from depthopt.errors import DepthoptError, RuntimeUnavailable, UsageError
 
@@ -57,23 +59,28 @@ class Workers:
         """Every part with what became of it, in the order in which they are done.
 
         Raises:
+            UsageError: loky is asked for and not installed.
             RuntimeUnavailable: Ray is asked for and not installed, or cannot be reached.
             DepthoptError: what ``work`` raised, or a part's workers died time and again.
         """
         if self.count is None:
             yield from ((part, work(part)) for part in parts)
-        elif self.address is None:
-            yield from _on_processes(work, parts, self.count)
+            return
+        from depthopt.models.sent import with_code  # noqa: PLC0415 - as for loky
+
+        if self.address is None:
+            yield from _on_processes(with_code(work), parts, self.count)
         elif parts:
             ray = _ray()
             with _session(ray, self.address):
-                yield from _on_ray(ray, work, parts, self.count)
+                yield from _on_ray(ray, with_code(work), parts, self.count)
 
 
 def _on_processes(
     work: Callable[[Part], Entries], parts: Sequence[Part], count: int
 ) -> Iterator[tuple[Part, Entries]]:
     """On so many processes of this machine, begun and ended here."""
+    require_extra("loky", "importance.workers")
     from loky import ProcessPoolExecutor  # noqa: PLC0415 - most work needs no processes
     from loky.process_executor import TerminatedWorkerError  # noqa: PLC0415 - as above
 

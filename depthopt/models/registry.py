@@ -1,4 +1,4 @@
-"""Networks by name: of timm, or ``SOURCE:NAME`` of another source."""
+"""Networks by name: of timm, ``SOURCE:NAME`` of another source, or what a callable makes."""
 
 from collections.abc import Mapping
 
@@ -6,35 +6,35 @@ from torch import nn
 
 from depthopt.core.clipped import clipped, one_line
 from depthopt.core.inputs import InputSize
+from depthopt.data.dataset import Preprocessing
 from depthopt.errors import DepthoptError, ModelError
+from depthopt.models.code import SOURCE as CODE
+from depthopt.models.names import MODELS, require_allowed, runs_code, source_of
 from depthopt.models.source import Argument, ModelSource
-from depthopt.plugins import Plugins
-
-MODELS = Plugins(
-    "depthopt.models",
-    "source of models",
-    {
-        "timm": "depthopt.models.timm:SOURCE",
-        "torchvision": "depthopt.models.torchvision:SOURCE",
-    },
-)
-"""Where networks come from: depthopt's own sources, and those of other packages."""
 
 
 def create_model(
-    name: str, arguments: Mapping[str, Argument], *, package: str | None = None
+    name: str,
+    arguments: Mapping[str, Argument],
+    *,
+    package: str | None = None,
+    allow_code: bool = False,
 ) -> nn.Module:
     """A network by name, in evaluation mode.
 
     Args:
-        name: timm's, or ``SOURCE:NAME``, such as ``torchvision:resnet18``.
+        name: timm's, ``SOURCE:NAME`` such as ``torchvision:resnet18``, ``FILE.py:CALLABLE``, or
+            ``package.module:CALLABLE``.
         arguments: what the source takes beside the name.
         package: that is known to have brought the source, for a message.
+        allow_code: whether a file may be run, or a module imported, because the name says so.
 
     Raises:
-        UsageError: the source is not known.
+        UsageError: the source is not known, or it would run code and may not.
         ModelError: the source does not know the name, or refuses the arguments.
     """
+    if package is None:
+        require_allowed(name, allow_code=allow_code)
     source, own = _split(name, package)
     try:
         return source.create(own, arguments)
@@ -52,7 +52,7 @@ def model_arguments(
     """The arguments of a network for inputs of some size, and for so many outputs.
 
     Args:
-        name: as ``create_model`` takes it.
+        name: as ``create_model`` takes it; nothing is run for it.
         input_size: (channels, height, width), or the named inputs.
         outputs: numbers for an example, such as one a class; None leaves them as they are.
 
@@ -63,17 +63,19 @@ def model_arguments(
 
 
 def trained_for(name: str) -> int | None:
-    """How many outputs a network's trained weights are for; None where there are none."""
+    """How many outputs a network's trained weights are for; None if none are, or nobody knows."""
     source, own = _split(name)
     return source.trained_for(own)
 
 
-def source_of(name: str) -> str:
-    """The name of the source that a network's name begins with."""
-    source, colon, _ = name.partition(":")
-    return source if colon else "timm"
+def preprocessing_of(name: str) -> Preprocessing | None:
+    """What a network's trained weights expect of images; None where its source does not say."""
+    source, own = _split(name)
+    return source.preprocessing(own)
 
 
 def _split(name: str, package: str | None = None) -> tuple[ModelSource, str]:
+    if package is None and runs_code(name):
+        return CODE, name
     source: ModelSource = MODELS.get(source_of(name), package=package)
     return source, name.partition(":")[2] or name

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from depthopt.core.inputs import InputSize
+from depthopt.data.dataset import Preprocessing
 
 Argument = bool | int | float | str | None
 """What a network is made with, beside its name: what a JSON file can hold."""
@@ -23,9 +24,11 @@ class ModelSource:
         arguments: (input_size, outputs): the arguments for inputs of this size, and for so many
             outputs; None leaves those as they are.
         trained_for: (name): how many outputs its trained weights are for.
+        preprocessing: (name): what its trained weights expect of images; None where nothing says.
     """
 
     name: str
     create: Callable[[str, Mapping[str, Argument]], nn.Module]
     arguments: Callable[[InputSize, int | None], dict[str, Argument]]
     trained_for: Callable[[str], int | None]
+    preprocessing: Callable[[str], Preprocessing | None] = lambda _: None

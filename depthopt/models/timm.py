@@ -7,6 +7,8 @@ from torch import nn
 
 from depthopt.core.clipped import shortened
 from depthopt.core.inputs import InputSize, InputSpec
+from depthopt.core.interpolation import Interpolation
+from depthopt.data.dataset import Preprocessing
 from depthopt.errors import ModelError
 from depthopt.models.source import Argument, ModelSource
 
@@ -47,6 +49,18 @@ def _trained_for(name: str) -> int | None:
     return None if config is None else int(config.num_classes)
 
 
+def _preprocessing(name: str) -> Preprocessing | None:
+    config = timm.get_pretrained_cfg(name) if timm.is_model(name) else None
+    if config is None:
+        return None
+    interpolation: Interpolation = "bilinear" if config.interpolation == "bilinear" else "bicubic"
+    return Preprocessing(config.input_size, config.mean, config.std, interpolation, config.crop_pct)
+
+
 SOURCE = ModelSource(
-    name="timm", create=create_timm_model, arguments=_arguments, trained_for=_trained_for
+    name="timm",
+    create=create_timm_model,
+    arguments=_arguments,
+    trained_for=_trained_for,
+    preprocessing=_preprocessing,
 )

@@ -8,6 +8,8 @@ from torchvision import models
 
 from depthopt.core.clipped import shortened
 from depthopt.core.inputs import InputSize, InputSpec
+from depthopt.core.interpolation import Interpolation
+from depthopt.data.dataset import Preprocessing
 from depthopt.errors import ModelError
 from depthopt.models.source import Argument, ModelSource
 
@@ -54,9 +56,26 @@ def _trained_for(name: str) -> int | None:
     return len(models.get_model_weights(name)["DEFAULT"].meta["categories"])
 
 
+def _preprocessing(name: str) -> Preprocessing | None:
+    if name not in models.list_models():
+        return None
+    # What is not for images of one size, such as a detector's, says none.
+    look = models.get_model_weights(name)["DEFAULT"].transforms()
+    if not hasattr(look, "crop_size"):
+        return None
+    crop, resized = look.crop_size[0], look.resize_size[0]
+    interpolation: Interpolation = (
+        "bicubic" if look.interpolation.value == "bicubic" else "bilinear"
+    )
+    return Preprocessing(
+        (3, crop, crop), tuple(look.mean), tuple(look.std), interpolation, crop / resized
+    )
+
+
 SOURCE = ModelSource(
     name="torchvision",
     create=create_torchvision_model,
     arguments=_arguments,
     trained_for=_trained_for,
+    preprocessing=_preprocessing,
 )

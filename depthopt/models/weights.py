@@ -67,21 +67,10 @@ def load_weights(
         ArtefactError: the file is missing, damaged, changed after it was written, or of another
             model; or a weight is not finite.
     """
-    try:
-        numbers = sum(tensor.numel() for tensor in model.state_dict().values())
-        content = read_bytes(path, limits.WEIGHTS_HEAD_BYTES + 8 * numbers)
-    except FileNotFoundError:
-        raise ArtefactError(f"{path} does not exist") from None
-    except (OSError, ValueError) as error:
-        raise ArtefactError(f"{path} is not whole safetensors ({one_line(error)})") from None
-    try:
-        tensors: dict[str, Tensor] = load_tensors(content)
-    except SafetensorError as error:
-        what = f"; {instead}" if instead else ""
-        raise ArtefactError(f"{path} is not whole safetensors ({one_line(error)}){what}") from None
     instead = instead or _INSTEAD
-    digests.check_tensors(content, path, own=own and not sha256, instead=instead)
-    _check(model, tensors, path, instead)
+    most = limits.WEIGHTS_HEAD_BYTES + 8 * numbers_of(model)
+    content, tensors = read_safetensors(path, most, own=own and not sha256, instead=instead)
+    check_numbers(model, tensors, path, instead)
     try:
         # In the order of their names, which is also that of a message.
         model.load_state_dict({name: tensors[name] for name in sorted(tensors)})
@@ -92,8 +81,48 @@ def load_weights(
         raise ArtefactError(f"{path} is not the file that was written here; {instead}")
 
 
-def _check(model: nn.Module, tensors: Mapping[str, Tensor], path: Path, instead: str) -> None:
-    """Refuse what torch would take: numbers that are none, and whole ones for real ones."""
+def numbers_of(model: nn.Module) -> int:
+    """How many numbers a network's state holds."""
+    return sum(tensor.numel() for tensor in model.state_dict().values())
+
+
+def read_safetensors(
+    path: Path, most: int, *, own: bool = False, instead: str = _INSTEAD
+) -> tuple[bytes, dict[str, Tensor]]:
+    """A safetensors file: its bytes, and the tensors in it by name.
+
+    Args:
+        path: the file.
+        most: bytes that it may have.
+        own: whether depthopt wrote it: then a line of the log says so where it has no digest.
+        instead: what to do about a file that is refused.
+
+    Raises:
+        ArtefactError: it is missing, damaged, or was changed after it was written.
+    """
+    try:
+        content = read_bytes(path, most)
+    except FileNotFoundError:
+        raise ArtefactError(f"{path} does not exist") from None
+    except (OSError, ValueError) as error:
+        raise ArtefactError(f"{path} is not whole safetensors ({one_line(error)})") from None
+    try:
+        tensors: dict[str, Tensor] = load_tensors(content)
+    except SafetensorError as error:
+        what = f"; {instead}" if instead != _INSTEAD else ""
+        raise ArtefactError(f"{path} is not whole safetensors ({one_line(error)}){what}") from None
+    digests.check_tensors(content, path, own=own, instead=instead)
+    return content, tensors
+
+
+def check_numbers(
+    model: nn.Module, tensors: Mapping[str, Tensor], path: Path, instead: str = _INSTEAD
+) -> None:
+    """Refuse what torch would take: numbers that are none, and whole ones for real ones.
+
+    Raises:
+        ArtefactError: a tensor that the model has by the same name is no weight.
+    """
     parameters = {name for name, _ in model.named_parameters(remove_duplicate=False)}
     for name, wanted in model.state_dict().items():
         tensor = tensors.get(name)

@@ -21,10 +21,14 @@ from depthopt.data.dataset import (
     stratified,
     training_steps,
 )
+from depthopt.data.given import IN_MEMORY, require_given
 from depthopt.data.load import load_dataset
 from depthopt.export.saved import load
 from depthopt.graph.network import TracedNetwork
 from depthopt.latency.worthwhile import worthwhile
+from depthopt.models.code import callable_named
+from depthopt.models.memory import Original, copy_of
+from depthopt.models.names import runs_code
 from depthopt.models.registry import create_model, model_arguments
 from depthopt.models.source import Argument
 from depthopt.models.weights import load_weights
@@ -68,12 +72,25 @@ class CandidateList:
 
 @dataclass(frozen=True)
 class Context:
-    """One run. Artefacts are read when first asked for, after their stages are done."""
+    """One run. Artefacts are read when first asked for, after their stages are done.
+
+    Attributes:
+        recipe: what to do.
+        folder: where artefacts are.
+        reporter: is told what happens.
+        processes: that take part.
+        allow_code: whether the recipe's code may run.
+        model: the original, where it was given in memory.
+        given: the data set, where the recipe's ``data.source`` is one in memory.
+    """
 
     recipe: Recipe
     folder: RunFolder
     reporter: Reporter
     processes: Processes
+    allow_code: bool = False
+    model: nn.Module | None = None
+    given: Dataset | None = None
 
     def path(self, name: str) -> Path:
         """The path of an artefact."""
@@ -88,7 +105,7 @@ class Context:
     def arguments(self) -> dict[str, Argument]:
         """What the original is made with, beside its name."""
         model = self.recipe.model
-        own = model_arguments(model.name, model.input_size, self.task.width(self.data))
+        own = model_arguments(self.recipe.network, model.input_size, self.task.width(self.data))
         return {**own, **model.arguments}
 
     @cached_property
@@ -115,6 +132,8 @@ class Context:
     def data(self) -> Dataset:
         """The data set, checked."""
         data, model = self.recipe.data, self.recipe.model
+        if data.source.startswith(IN_MEMORY):
+            return require_given(self.given, data.source, model.input_size)
         skips = data.damaged == "skip"  # then all processes must leave out the same
         return load_dataset(
             data.source,
@@ -133,11 +152,17 @@ class Context:
         )
 
     def new_model(self, *, pretrained: bool = False) -> nn.Module:
-        """The original network with fresh weights, initialised from the recipe's seed."""
+        """The original network with fresh weights, initialised from the recipe's seed.
+
+        One that was given in memory has the weights that it was given with.
+        """
         with torch.random.fork_rng():
             torch.manual_seed(self.recipe.seed)
+            if self.model is not None:
+                return copy_of(self.model, self.arguments)
             extra = {"pretrained": True} if pretrained else {}
-            return create_model(self.recipe.model.name, {**self.arguments, **extra})
+            arguments = {**self.arguments, **extra}
+            return create_model(self.recipe.network, arguments, allow_code=self.allow_code)
 
     @cached_property
     def teacher(self) -> nn.Module:
@@ -185,7 +210,14 @@ class Context:
 
     def network(self, folder: str) -> TracedNetwork:
         """A saved network: ``applied``, ``finetuned`` or ``fused``."""
-        return load(self.path(folder))
+        return load(self.path(folder), model=self.original)
+
+    @cached_property
+    def original(self) -> Original | None:
+        """The original, or what makes it, where its name alone makes none."""
+        if self.model is not None or not runs_code(self.recipe.network):
+            return self.model
+        return callable_named(self.recipe.network, allow_code=self.allow_code)
 
     def train_config(self, config: TrainConfig) -> TrainConfig:
         """A training section with the recipe's seed."""
@@ -200,20 +232,28 @@ class Context:
         chosen, _ = stratified(targets, images, seed=self.recipe.seed)
         return replace(self.data, train=split.subset(chosen))
 
-    def train_batches(self, images: int) -> Repeated[Batch]:
-        """Batches of training examples, not augmented, the same every time."""
+    def train_batches(self, images: int, *, least: int = 1) -> Repeated[Batch]:
+        """Batches of training examples, not augmented, the same every time.
+
+        Args:
+            images: number of examples, rounded up to whole batches.
+            least: number of batches; they are smaller where the examples make fewer.
+        """
         split = self.data.train
-        count = min(-(-images // BATCH), training_steps(len(split), BATCH))
-        order = batch_indices(
-            len(split), BATCH, shuffle_seed=self.recipe.seed, skip=0, part=(0, 1)
-        )[:count]
+        size = max(1, min(BATCH, images // least, len(split) // least))
+        if min(-(-images // BATCH), training_steps(len(split), BATCH)) >= least:
+            size = BATCH
+        count = min(-(-images // size), training_steps(len(split), size))
+        order = batch_indices(len(split), size, shuffle_seed=self.recipe.seed, skip=0, part=(0, 1))[
+            :count
+        ]
         # A pass that is gone through to its end leaves no worker process at its work.
         chosen = split.subset(torch.cat(list(order)))
-        return Repeated(partial(chosen.batches, BATCH), count)
+        return Repeated(partial(chosen.batches, size), count)
 
-    def train_inputs(self, images: int) -> Repeated[Inputs]:
+    def train_inputs(self, images: int, *, least: int = 1) -> Repeated[Inputs]:
         """The inputs alone of the same batches."""
-        batches = self.train_batches(images)
+        batches = self.train_batches(images, least=least)
         return Repeated(lambda: (inputs for inputs, _ in batches), len(batches))
 
     def held_out(self) -> Repeated[Batch]:

@@ -1,12 +1,9 @@
 """A recipe looked through before hours are spent on it: what it needs and what it will take.
 
 Nothing is written into the run folder. What a stage's work is, the modules say that do it
-(``core.workload``); how fast this machine is, short measurements say: of a forward pass, a training
-step, and a matrix product in float64.
+(``core.workload``); how fast this machine is, ``pipeline.speed`` measures.
 """
 
-import functools
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -14,36 +11,39 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-import torch
 from torch import nn
 
 from depthopt.core.candidate import Candidate, replacing
 from depthopt.core.chain import Chain
-from depthopt.core.inputs import InputSize, called, moved
+from depthopt.core.metric import Metric
 from depthopt.core.workload import Workload
+from depthopt.data.dataset import Dataset
+from depthopt.data.described import contents, described
 from depthopt.errors import DepthoptError
 from depthopt.extraction.extract import extract
-from depthopt.graph.examples import made_up
 from depthopt.importance.estimate import estimate_workload
 from depthopt.kinds.candidates import candidates
 from depthopt.kinds.latency_keys import latency_keys
 from depthopt.latency.profile import profile_workload
+from depthopt.models.memory import copy_of
+from depthopt.models.names import require_allowed
 from depthopt.models.registry import create_model, model_arguments
 from depthopt.pipeline.context import Context
 from depthopt.pipeline.folder import RunFolder
+from depthopt.pipeline.given import named
 from depthopt.pipeline.measure import result_workload
 from depthopt.pipeline.processes import Processes
 from depthopt.pipeline.recipe import Recipe
+from depthopt.pipeline.requirements import shortcomings
 from depthopt.pipeline.run import Silent
+from depthopt.pipeline.sanity import Judged, glance
+from depthopt.pipeline.speed import Speed, measured_speed
 from depthopt.pipeline.stages import STAGES
 from depthopt.pipeline.trials import MOST_TRIED
-from depthopt.pipeline.work import starting_table, teacher_is_trained
+from depthopt.pipeline.work import Start, start, starting_table, teacher_is_trained
 from depthopt.shallow.apply import apply_workload
 from depthopt.train.config import TrainConfig
 from depthopt.train.finetune import steps_of, training_workload
-
-_SIDE = 1024
-"""Of the matrices that are multiplied to see how fast that is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +79,12 @@ class DryRun:
         entries: latency entries to measure; None where the runtime is not available.
         stages: in order.
         problems: what would stop the run, one line each.
+        contents: the data set in words: how many examples of what.
+        inputs: the same of what a network is given: size and normalisation.
+        original: how good the network is on some held-out images, where it need not be trained
+            first; None else.
+        metric: what its figure is.
+        warnings: what would not stop the run, and may make its figures mean little.
     """
 
     model: str
@@ -89,69 +95,72 @@ class DryRun:
     entries: int | None
     stages: tuple[StageForecast, ...]
     problems: tuple[str, ...]
+    contents: str
+    inputs: str
+    original: Judged | None
+    metric: Metric
+    warnings: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Speed:
-    """What this machine does with the original network, measured.
-
-    Attributes:
-        forward_s: of one image, in a batch.
-        step_s: the same, forward and backward.
-        step_bytes: kept for the backward pass, per image.
-        macs64: multiply-accumulates a second, in float64.
-    """
-
-    forward_s: float
-    step_s: float
-    step_bytes: float
-    macs64: float
-
-    def of(self, work: Workload) -> tuple[float, float | None]:
-        """Seconds and gigabytes that some work takes here."""
-        seconds = work.forward_images * self.forward_s + work.trained_images * self.step_s
-        seconds += work.macs64 / self.macs64 + work.clock_s
-        return seconds, (work.memory_bytes + work.kept_images * self.step_bytes) / 1e9 or None
-
-
-def dry_run(recipe: Recipe, folder: Path, *, batch: int = 8) -> DryRun:
+def dry_run(
+    recipe: Recipe,
+    folder: Path,
+    *,
+    batch: int = 8,
+    allow_code: bool = False,
+    model: nn.Module | None = None,
+    data: Dataset | None = None,
+) -> DryRun:
     """Load everything that a recipe names, and estimate what each stage will take.
+
+    A network that need not be trained first is evaluated on some held-out images.
 
     Args:
         recipe: to look through.
         folder: of the run, which need not exist.
         batch: images that speeds are measured on.
+        allow_code: whether code may run that the recipe says makes the network.
+        model: the original in memory, as ``run`` takes it.
+        data: in memory, as ``run`` takes it.
 
     Raises:
         DepthoptError: the network itself cannot be used.
     """
+    recipe = named(recipe, model)
+    require_allowed(recipe.network, allow_code=allow_code)
     unchecked = recipe.model_copy(
         update={"data": recipe.data.model_copy(update={"check": False, "workers": 0})}
     )
-    run = Context(unchecked, RunFolder(folder), Silent(), Processes())
-    problems = _problems(run)
-    images = {}
+    run = Context(unchecked, RunFolder(folder), Silent(), Processes(), allow_code, model, data)
+    problems, images = _problems(run), dict[str, int]()
     with suppress(DepthoptError):
         images = {s: len(getattr(run.data, s)) for s in ("train", "calibration", "test")}
     outputs = run.task.width(run.data) if images else None
-    model = _untrained(run, outputs)
-    chain = extract(model, recipe.model.input_size, name=recipe.model.name)
+    original, known, problem = _original(run, outputs, sound=bool(images) and not problems)
+    warnings = [] if known is None else [known.warning(run.task.metric, "held-out images")]
+    warnings += [run.task.unseen(run.data)] if images else []
+    chain = extract(original, recipe.model.input_size, name=recipe.network_name)
     found = candidates(chain, **dict(recipe.candidates))
     entries = None
     with suppress(DepthoptError):
         keys = {key for c in found for key in latency_keys(chain, c)}
         entries = len(starting_table(run).missing(keys))
-    speed = _measured(model, recipe.model.input_size, batch)
+    speed = measured_speed(original, recipe.model.input_size, batch)
     forecast = _Forecast(run, chain, found, images, entries, speed)
     return DryRun(
-        recipe.model.name,
+        recipe.network_name,
         images,
         outputs,
         len(chain.blocks),
         dict(Counter(c.kind for c in found)),
         entries,
         tuple(forecast.stages()),
-        problems,
+        (*problems, *([] if problem is None else [problem])),
+        contents(run.data) if images else "",
+        described(run.data) if images else "",
+        known,
+        run.task.metric,
+        tuple(filter(None, warnings)),
     )
 
 
@@ -168,64 +177,47 @@ def _problems(run: Context) -> tuple[str, ...]:
             check()
         except DepthoptError as error:
             found.append(str(error))
-    checkpoint = run.recipe.model.checkpoint
-    if checkpoint is not None and not checkpoint.is_file():
-        found.append(f"model.checkpoint {checkpoint} does not exist")
+    with suppress(DepthoptError):  # of data that cannot be read, which is told
+        found += shortcomings(run)
     return tuple(dict.fromkeys(found))
+
+
+def _original(
+    run: Context, outputs: int | None, *, sound: bool
+) -> tuple[nn.Module, Judged | None, str | None]:
+    """The original network, how good it is if that can be said yet, and what is wrong with it.
+
+    Args:
+        run: with its recipe.
+        outputs: that it gives for an example, if the data say so.
+        sound: whether there is nothing wrong with the data.
+    """
+    first, checkpoint = STAGES[0], run.recipe.checkpoint
+    made_from = run.folder.digest(first.settings(run.recipe), first.inputs)
+    done = run.folder.is_done(first.name, made_from, first.outputs)
+    if not sound:
+        gone = checkpoint is not None and not checkpoint.is_file()
+        told = f"model.checkpoint {checkpoint} does not exist" if gone else None
+        return _untrained(run, outputs), None, told
+    if not done and checkpoint is None and teacher_is_trained(run):
+        return _untrained(run, outputs), None, None
+    try:
+        begun = Start(run.teacher, trained=False) if done else start(run)
+        if begun.trained:
+            return begun.model, None, None
+        return begun.model, glance(run.task, begun.model, run.data.calibration), None
+    except DepthoptError as error:
+        what = "the original" if checkpoint is None else "model.checkpoint"
+        return _untrained(run, outputs), None, f"{what} {error}"
 
 
 def _untrained(run: Context, outputs: int | None) -> nn.Module:
     """The original network; without data, of as many outputs as it is made with."""
-    section = run.recipe.model
-    own = model_arguments(section.name, section.input_size, outputs)
-    return create_model(section.name, {**own, **section.arguments})
-
-
-def _measured(model: nn.Module, size: InputSize, batch: int) -> Speed:
-    device = torch.device("cpu")
-    if torch.accelerator.is_available():
-        device = torch.accelerator.current_accelerator() or device
-    model = model.to(device).to(memory_format=torch.channels_last)
-    inputs = moved(made_up(size, batch), next(model.parameters()), torch.channels_last)
-    kept: dict[int, int] = {}
-
-    def keep(tensor: torch.Tensor) -> torch.Tensor:
-        kept[tensor.data_ptr()] = tensor.nbytes
-        return tensor
-
-    def forward() -> None:
-        with torch.no_grad():
-            called(model.eval(), inputs)
-
-    def step() -> None:
-        kept.clear()
-        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-            called(model.train(), inputs).square().mean().backward()
-
-    weights = {p.data_ptr() for p in model.parameters()}
-    forward_s, step_s = _seconds(forward) / batch, _seconds(step) / batch
-    saved = sum(size for pointer, size in kept.items() if pointer not in weights)
-    model.zero_grad()
-    return Speed(forward_s, step_s, saved / batch, _macs64(device))
-
-
-@functools.cache
-def _macs64(device: torch.device) -> float:
-    """Multiply-accumulates of a second in float64."""
-    matrix = torch.randn(_SIDE, _SIDE, dtype=torch.float64, device=device)
-    return _SIDE**3 / _seconds(lambda: matrix @ matrix)
-
-
-def _seconds(work: Callable[[], object]) -> float:
-    """Of the fastest of four runs."""
-    times = []
-    for _ in range(4):
-        begin = time.perf_counter()
-        work()
-        if torch.accelerator.is_available():
-            torch.accelerator.synchronize()
-        times.append(time.perf_counter() - begin)
-    return min(times)
+    name, section = run.recipe.network, run.recipe.model
+    arguments = {**model_arguments(name, section.input_size, outputs), **section.arguments}
+    if run.model is not None:
+        return copy_of(run.model, arguments)
+    return create_model(name, arguments, allow_code=run.allow_code)
 
 
 _Known = tuple[Workload | None, str]

@@ -3,17 +3,21 @@
 import torch
 from torch import fx, nn
 
-from depthopt.core.inputs import called
+from depthopt.core.inputs import at_least, called
+from depthopt.core.training import TrainResult
 from depthopt.core.workload import Workload
+from depthopt.data.described import described
 from depthopt.export.onnx import onnx_difference, relative_difference
 from depthopt.graph.activations import node_activation
 from depthopt.graph.trace import trace
 from depthopt.latency.measure import ready, time_in_turn
 from depthopt.pipeline.context import BATCH, Context
+from depthopt.pipeline.kept import read_kept
 from depthopt.pipeline.result import NetworkFigures, Result
+from depthopt.pipeline.sanity import judged, warnings_of
 from depthopt.shallow.fuse import fuse
 from depthopt.tables.latency import LatencySummary
-from depthopt.tasks.evaluate import evaluate
+from depthopt.tasks.evaluate import Evaluation, evaluate
 
 TESTED = ("original", "applied", "fused")
 """The networks whose metric on test images is part of the result."""
@@ -27,19 +31,19 @@ def measure(run: Context) -> Result:
     """
     fused, batch = run.network("fused"), run.recipe.latency.batch
     latency = _latencies(run)
-    metrics = {}
+    found: dict[str, Evaluation] = {}
     networks = zip(TESTED, (run.teacher, run.network("applied"), fused), strict=True)
     for done, (name, network) in enumerate(networks, start=1):
         run.reporter.progress(done, 4, f"testing {name}")
         batches = run.data.test.batches(BATCH)
-        metrics[name] = evaluate(network, batches, task=run.task).metric
+        found[name] = evaluate(network, batches, task=run.task)
     original = fuse(trace(run.teacher, run.recipe.model.input_size))
     return Result(
-        model=run.recipe.model.name,
+        model=run.recipe.network_name,
         data=run.recipe.data.source,
-        original=_figures(original, metrics["original"], latency["original"]),
-        compressed=_figures(fused, metrics["fused"], latency["fused"]),
-        untrained_metric=metrics["applied"],
+        original=_figures(original, found["original"].metric, latency["original"]),
+        compressed=_figures(fused, found["fused"].metric, latency["fused"]),
+        untrained_metric=found["applied"].metric,
         test_images=len(run.data.test),
         speedup=latency["original"].median_ms / latency["fused"].median_ms,
         predicted_ms=run.plan.latency_ms,
@@ -50,6 +54,16 @@ def measure(run: Context) -> Result:
         fused=str(run.path("fused")),
         onnx=str(run.path("fused.onnx")),
         metric=run.task.metric,
+        inputs=described(run.data),
+        warnings=tuple(
+            warnings_of(
+                judged(run.task, found["original"], run.data.test),
+                run.task.metric,
+                read_kept(TrainResult, run.path("finetuned/history.json"), None),
+                latency["original"],
+                latency["fused"],
+            )
+        ),
     )
 
 
@@ -78,6 +92,7 @@ def _latencies(run: Context) -> dict[str, LatencySummary]:
 def _onnx_difference(run: Context, fused: nn.Module) -> float:
     batch = run.recipe.latency.batch
     inputs, _ = next(run.data.calibration.batches(max(batch, 16)))
+    inputs = at_least(inputs, batch)
     wanted = called(fused, inputs)
     return onnx_difference(run.runtime, run.path("fused.onnx"), inputs, wanted, batch)
 

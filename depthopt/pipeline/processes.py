@@ -28,6 +28,11 @@ class Processes:
         """Whether this one writes and reports."""
         return self._state is None or self._state.is_main_process
 
+    @property
+    def number(self) -> int:
+        """How many there are."""
+        return 1 if self._state is None else self._state.num_processes
+
     def require_one(self, stage: str, what: str) -> None:
         """Refuse work of the main process alone that would wait for the others.
 

@@ -1,7 +1,10 @@
 """What a recipe may say: the schema of the YAML files, and overrides of it."""
 
 import difflib
-from collections.abc import Sequence
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -13,6 +16,7 @@ from pydantic import (
     ConfigDict,
     Field,
     GetPydanticSchema,
+    PrivateAttr,
     ValidationError,
     model_validator,
 )
@@ -20,16 +24,20 @@ from pydantic import (
 from depthopt.core import limits, numbers
 from depthopt.core.clipped import clipped, one_line
 from depthopt.core.inputs import ImageSize, InputSpec, fitting, size_schema
-from depthopt.core.old_words import read_recipe
+from depthopt.core.interpolation import Interpolation
+from depthopt.core.old_words import as_first_said, read_recipe
 from depthopt.core.reading import parse_yaml, read_text
-from depthopt.data.dataset import Interpolation
+from depthopt.core.shipped import recipe_file
 from depthopt.errors import RecipeError
 from depthopt.kinds.registry import KINDS
+from depthopt.models.names import callable_of, digest_of_code, told_as
 from depthopt.rewrite.options import Form, Start
 from depthopt.rewrite.ridges import FIT_RIDGES
 from depthopt.runtimes.tensorrt.options import BuildOptions
 from depthopt.tasks.registry import DEFAULT, TASKS
 from depthopt.train.config import TrainConfig
+
+logger = logging.getLogger(__name__)
 
 
 def _known_kind(name: str) -> str:
@@ -65,7 +73,10 @@ class _Section(BaseModel):
 class ModelSection(_Section):
     """The network to make shallower."""
 
-    name: str = Field(description="timm's name, or SOURCE:NAME such as torchvision:resnet18")
+    name: str = Field(
+        description="timm's name, SOURCE:NAME such as torchvision:resnet18, or what makes it: "
+        "FILE.py:CALLABLE or package.module:CALLABLE, which run with --allow-code only"
+    )
     input_size: Size = Field(
         description="channels, height, width; or several inputs by name, such as "
         "image=3x32x32,step=scalar:int64[0..999]"
@@ -80,7 +91,12 @@ class ModelSection(_Section):
         "asks for another number of outputs",
     )
     checkpoint: Path | None = Field(
-        None, description="safetensors of the trained network; without it the teacher is trained"
+        None,
+        description="weights of the trained network, in .safetensors, .pth, .pt, .ckpt or .tar; "
+        "without it the teacher is trained",
+    )
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = Field(
+        None, description="of the file that name says; a changed file redoes all stages"
     )
 
 
@@ -92,8 +108,10 @@ class DataSection(_Section):
         "what another package brings"
     )
     root: Path | None = Field(None, description="where files are searched first")
-    calibration_images: numbers.Count = Field(
-        512, description="held out from training, to score candidates on"
+    calibration_images: numbers.Count | None = Field(
+        None,
+        description="held out from training, to score candidates on; left out, 512, or a fifth "
+        "of the training images where that is less",
     )
     mean: Annotated[tuple[numbers.Finite, ...], MinLen(1)] | None = Field(
         None, description="per channel, of pixels in 0..1"
@@ -143,8 +161,8 @@ class LatencySection(_Section):
     batch: numbers.Batch = Field(1, description="images per inference")
     table: Path | None = Field(
         None,
-        description="a latency table to start from, or a folder of them such as latency_tables; "
-        "only what it lacks is measured",
+        description="a latency table to start from, or a folder of them, or the name of one that "
+        "comes with depthopt, such as amd-epyc; only what it lacks is measured",
     )
 
 
@@ -237,6 +255,83 @@ class Recipe(_Section):
     finetune: TrainConfig = TrainConfig()
     seed: numbers.Seed = Field(0, description="of initialisation, order and augmentation")
 
+    _beside: dict[str, str] = PrivateAttr(default_factory=dict)
+    """Paths that lie in the recipe's own folder, as it says them and as they are reached."""
+
+    @property
+    def network(self) -> str:
+        """What ``create_model`` takes: ``model.name``, its file as it is reached."""
+        found = callable_of(self.model.name)
+        if found is None or not found.is_file:
+            return self.model.name
+        return f"{self._beside.get(found.place, found.place)}:{found.name}"
+
+    @property
+    def network_name(self) -> str:
+        """What artefacts call the network."""
+        return told_as(self.model.name, self.model.sha256)
+
+    @property
+    def checkpoint(self) -> Path | None:
+        """Where ``model.checkpoint`` is reached."""
+        given = self.model.checkpoint
+        return None if given is None else Path(self._beside.get(str(given), given))
+
+    def beside(self, folder: Path) -> "Recipe":
+        """This recipe, its files found in its own folder where they are there.
+
+        Files are searched there first, and then in the working directory. The digest of the file
+        that ``model.name`` says is taken; where it is another than the recipe's, a line of the log
+        says so.
+        """
+        code = callable_of(self.model.name)
+        given = [] if self.model.checkpoint is None else [str(self.model.checkpoint)]
+        given += [code.place] if code is not None and code.is_file else []
+        found = {each: str(folder / each) for each in given if (folder / each).is_file()}
+        recipe = self.model_copy()
+        others = {each: path for each, path in found.items() if path != each}
+        recipe._beside = others  # noqa: SLF001 - of its own class
+        digest = digest_of_code(recipe.network)
+        if digest is None or digest == self.model.sha256:
+            return recipe
+        if self.model.sha256 is not None:
+            logger.warning(
+                "%s is not the file that the recipe was written for (model.sha256): all stages are "
+                "done again",
+                recipe.network.rpartition(":")[0],
+            )
+        return recipe.of_model(sha256=digest)
+
+    def moved_to(self, folder: Path) -> "Recipe":
+        """This recipe as a file in another folder has it, which finds the same files."""
+        given, code = self.model.checkpoint, callable_of(self.model.name)
+        changed: dict[str, object] = {}
+        if given is not None and self._is_beside(str(given)):
+            changed["checkpoint"] = Path(os.path.relpath(self._beside[str(given)], folder))
+        if code is not None and Path(place := self._beside.get(code.place, code.place)).is_file():
+            changed["name"] = f"{os.path.relpath(place, folder)}:{code.name}"
+        return self.of_model(**changed)
+
+    def settings(self, sections: AbstractSet[str], without: Mapping[str, set[str]]) -> Any:
+        """Sections as they are digested: wherever the files lie that are beside the recipe."""
+        found = self.model_dump(mode="json", include=set(sections), exclude=dict(without))
+        if (section := found.get("model")) is not None:
+            section["name"] = told_as(self.model.name)
+            given = self.model.checkpoint
+            if given is not None and self._is_beside(str(given)):
+                section["checkpoint"] = given.name
+        return as_first_said(found)
+
+    def _is_beside(self, path: str) -> bool:
+        """Whether a file is found beside the recipe, and not from the working directory."""
+        there = self._beside.get(path)
+        return there is not None and Path(there).resolve() != Path(path).resolve()
+
+    def of_model(self, **changed: object) -> "Recipe":
+        """This recipe with another model section."""
+        section = self.model.model_copy(update=changed)
+        return self.model_copy(update={"model": section})
+
     @model_validator(mode="after")
     def _trials_are_timed(self) -> "Recipe":
         if self.trials.steps and (self.budget.cost is not None or not self.budget.measured):
@@ -250,24 +345,45 @@ class Recipe(_Section):
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     """Read a recipe and apply ``key.path=value`` overrides, whose values are YAML.
 
+    Args:
+        path: of the file; or a name without a suffix, of a recipe that comes with depthopt.
+        overrides: changes to it.
+
     Raises:
         RecipeError: the file is missing or no YAML, a key is unknown (the nearest known
             one is named), or a value is not of its kind.
     """
+    file = recipe_file(path)
     try:
-        content = parse_yaml(read_text(path, limits.RECIPE_BYTES))
+        content = parse_yaml(read_text(file, limits.RECIPE_BYTES))
     except FileNotFoundError:
         raise RecipeError(f"recipe {path} does not exist") from None
     except (OSError, ValueError) as error:
         raise RecipeError(f"recipe {path} cannot be read: {one_line(error)}") from None
     if not isinstance(content, dict):
         raise RecipeError(f"recipe {path} holds no mapping; it needs model, data and budget")
+    return make_recipe(content, overrides, where=str(path)).beside(file.parent)
+
+
+def make_recipe(
+    content: dict[str, Any], overrides: Sequence[str] = (), *, where: str = "recipe"
+) -> Recipe:
+    """The recipe of a file's content, with ``key.path=value`` overrides, whose values are YAML.
+
+    Args:
+        content: sections by name; overrides are written into it.
+        overrides: applied in order.
+        where: it is from, for messages.
+
+    Raises:
+        RecipeError: a key is unknown, or a value is not of its kind.
+    """
     for override in overrides:
         _override(content, override)
     try:
         return Recipe.model_validate(read_recipe(content))
     except ValidationError as error:
-        raise RecipeError(f"{path}: {_explain(error)}") from None
+        raise RecipeError(f"{where}: {_explain(error)}") from None
 
 
 def recipe_yaml(recipe: Recipe) -> str:

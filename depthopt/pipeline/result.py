@@ -53,6 +53,8 @@ class Result:
         fused: folder of the fused model, for ``depthopt.load``.
         onnx: path of its ONNX file.
         metric: what the metrics are.
+        inputs: what the networks are given, in words: size and normalisation.
+        warnings: why the figures may not be what they seem, a sentence each.
     """
 
     model: str
@@ -70,6 +72,8 @@ class Result:
     fused: str
     onnx: str
     metric: Metric
+    inputs: str = ""
+    warnings: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         said = self.metric.text

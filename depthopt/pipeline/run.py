@@ -5,16 +5,22 @@ import logging
 import time
 from pathlib import Path
 
+from torch import nn
+
 from depthopt.core import digests
 from depthopt.core.artefacts import load_json
 from depthopt.core.writing import remove_left_overs, write_bytes
+from depthopt.data.dataset import Dataset
 from depthopt.errors import ArtefactError
+from depthopt.models.names import require_allowed
 from depthopt.pipeline.context import Context, Reporter
 from depthopt.pipeline.folder import RunFolder
+from depthopt.pipeline.given import named, require_same
 from depthopt.pipeline.kept import say_left_out
 from depthopt.pipeline.lock import lock
 from depthopt.pipeline.processes import Processes
 from depthopt.pipeline.recipe import Recipe, recipe_yaml
+from depthopt.pipeline.requirements import WITHOUT_DATA, require_enough
 from depthopt.pipeline.result import Result
 from depthopt.pipeline.share import share
 from depthopt.pipeline.stages import STAGES, Stage
@@ -48,6 +54,9 @@ def run(
     until: str = "result",
     reporter: Reporter | None = None,
     start_from: Path | None = None,
+    allow_code: bool = False,
+    model: nn.Module | None = None,
+    data: Dataset | None = None,
 ) -> Context:
     """Carry a recipe out up to one stage, in a folder that remembers what is done.
 
@@ -63,14 +72,22 @@ def run(
         reporter: is told what happens.
         start_from: another run's folder, of which what still holds is taken over first: the
             original's weights, its chain, and the tables; it stays as it is.
+        allow_code: whether code may run that the recipe says makes the network.
+        model: the original in memory, trained; the recipe's name is then ``memory``, or what
+            ``memory_name`` calls it, and a run that goes on must be given the same.
+        data: of ``given_dataset``, where the recipe's ``data.source`` is its name.
 
     Returns:
         The run's context, whose properties read the artefacts.
 
     Raises:
-        UsageError: another run is at work in a folder, or ``start_from`` is none of a run.
+        UsageError: another run is at work in a folder; ``start_from`` is not a run's; code may not
+            run; or the network or the data in memory are missing, or others.
         DepthoptError: whatever a stage could not do.
     """
+    recipe = named(recipe, model)
+    require_allowed(recipe.network, allow_code=allow_code)
+    require_same(recipe, folder)
     processes = Processes()
     reporter = reporter if reporter and processes.is_main else Silent()
     with lock(folder) if processes.is_main else contextlib.nullcontext():
@@ -82,14 +99,14 @@ def run(
                 logger.info("taken over from %s: %s", start_from, ", ".join(taken) or "nothing")
         if start_from is not None:
             processes.wait()
-        return _run(recipe, folder, until, reporter, processes)
+        context = Context(recipe, RunFolder(folder), reporter, processes, allow_code, model, data)
+        return _walked(context, until)
 
 
-def _run(
-    recipe: Recipe, folder: Path, until: str, reporter: Reporter, processes: Processes
-) -> Context:
-    context = Context(recipe, RunFolder(folder), reporter, processes)
+def _walked(context: Context, until: str) -> Context:
+    recipe, reporter, processes = context.recipe, context.reporter, context.processes
     context.require_runtime()
+    looked_through = False
     for stage in STAGES[: STAGE_NAMES.index(until) + 1]:
         with processes.together() if stage.shared else processes.main_first():
             context.folder.reload()
@@ -97,15 +114,18 @@ def _run(
             if context.folder.is_done(stage.name, made_from, stage.outputs):
                 reporter.skipped(stage.name)
             else:
+                reporter.started(stage.name)
+                if not looked_through and stage.name not in WITHOUT_DATA:
+                    require_enough(context, until)
+                    looked_through = True
                 _carry_out(stage, context, made_from)
             if stage is STAGES[0] and processes.is_main:  # its network and data are there
-                text = digests.signed(recipe_yaml(recipe))
+                text = digests.signed(recipe_yaml(recipe.moved_to(context.folder.path)))
                 write_bytes(context.path("recipe.yaml"), text.encode())
     return context
 
 
 def _carry_out(stage: Stage, context: Context, made_from: str) -> None:
-    context.reporter.started(stage.name)
     main = context.processes.is_main
     if main:
         context.folder.discard_changed(stage.name, stage.outputs)

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from depthopt.core.old_words import as_first_said
 from depthopt.pipeline import work
 from depthopt.pipeline.context import Context
 from depthopt.pipeline.recipe import Recipe
@@ -47,9 +46,7 @@ _WITHOUT_EFFECT = {
 
 
 def _of(*sections: str) -> Callable[[Recipe], Any]:
-    return lambda recipe: as_first_said(
-        recipe.model_dump(mode="json", include={*sections, "seed", "task"}, exclude=_WITHOUT_EFFECT)
-    )
+    return lambda recipe: recipe.settings({*sections, "seed", "task"}, _WITHOUT_EFFECT)
 
 
 _DATA = ("model", "data")

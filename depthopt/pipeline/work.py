@@ -2,16 +2,20 @@
 
 import logging
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from torch import nn
 
 from depthopt.core.artefacts import load_json, save_json
+from depthopt.core.inputs import at_least
 from depthopt.core.plan import Frontier, Plan
+from depthopt.core.shipped import table_file
+from depthopt.core.training import Standing, TrainResult
 from depthopt.core.trials import Trial, Trials
 from depthopt.data.dataset import Preprocessing
-from depthopt.errors import CheckFailed
+from depthopt.data.described import described
+from depthopt.errors import CheckFailed, UsageError
 from depthopt.export.noted import note
 from depthopt.export.onnx import export_onnx
 from depthopt.export.saved import load_saved, save
@@ -25,12 +29,18 @@ from depthopt.kinds.latency_keys import latency_keys
 from depthopt.latency.pick import EFFORT, asked_speedup, pick_measured
 from depthopt.latency.profile import profile
 from depthopt.latency.timing import plan_timer
+from depthopt.models.checkpoints import load_checkpoint
+from depthopt.models.head import new_head
+from depthopt.models.names import runs_code
 from depthopt.models.registry import trained_for
-from depthopt.models.weights import load_weights, save_weights
+from depthopt.models.weights import save_weights
 from depthopt.pipeline.context import BATCH, CandidateList, Context
 from depthopt.pipeline.kept import read_kept
 from depthopt.pipeline.measure import fused_difference, measure
+from depthopt.pipeline.sanity import is_worse, judged, undone, warn
 from depthopt.pipeline.trials import contenders, tried
+from depthopt.rewrite.inserted import come_into_their_own
+from depthopt.rewrite.side_by_side import HELD_OUT_EVERY
 from depthopt.shallow.apply import apply
 from depthopt.shallow.fuse import fuse
 from depthopt.shallow.segment_ends import segment_ends
@@ -51,29 +61,68 @@ FUSED_TOLERANCE = 1e-4
 """Largest relative difference of outputs between the fused and the trained network."""
 
 
+@dataclass(frozen=True, slots=True)
+class Start:
+    """The original before the first stage.
+
+    Attributes:
+        model: with the weights that it has by then.
+        trained: whether it is trained in the run, and not merely loaded.
+        said: what was done to it, in words; empty if nothing was.
+    """
+
+    model: nn.Module
+    trained: bool
+    said: str = ""
+
+
+def start(run: Context) -> Start:
+    """Make the original, and load the weights that the recipe names.
+
+    A source's weights, a checkpoint's and those of a network in memory are trained on, too, where
+    the last layer is a new one.
+
+    Raises:
+        DepthoptError: it cannot be made, or the checkpoint is not its own.
+    """
+    recipe, section = run.recipe, run.recipe.model
+    name, path = recipe.network, recipe.checkpoint
+    pretrained = section.pretrained and path is None
+    model = run.new_model(pretrained=pretrained)
+    if path is not None:
+        loaded = load_checkpoint(model, path, name=name)
+        return Start(model, loaded.head_replaced is not None, loaded.said)
+    replaced = new_head(model)
+    if run.model is not None or (pretrained and runs_code(name)):
+        return Start(model, replaced is not None, replaced or "")
+    trained = not pretrained or trained_for(name) != run.task.width(run.data)
+    return Start(model, trained, replaced or "")
+
+
 def teacher_is_trained(run: Context) -> bool:
     """Whether the original is trained in the run, and not merely loaded.
 
-    A source's weights are trained on too, where they are for another number of outputs.
+    A checkpoint that cannot be read counts as loaded: reading it says what is wrong.
     """
-    section = run.recipe.model
-    if section.checkpoint is not None:
+    recipe, name = run.recipe, run.recipe.network
+    if recipe.checkpoint is None and run.model is None:
+        if not recipe.model.pretrained:
+            return True
+        if not runs_code(name):  # which needs no download to be told
+            return trained_for(name) != run.task.width(run.data)
+    try:
+        return start(run).trained
+    except UsageError:
         return False
-    if not section.pretrained:
-        return True
-    return trained_for(section.name) != run.task.width(run.data)
 
 
 def run_teacher(run: Context) -> str:
     """Load or train the original network."""
-    section = run.recipe.model
-    model = run.new_model(pretrained=section.pretrained and section.checkpoint is None)
-    trained = teacher_is_trained(run)
-    if section.checkpoint is not None:
-        load_weights(model, section.checkpoint)
+    section, begun = run.recipe.model, start(run)
+    model = begun.model
     # Refuses, before any training, the networks that later stages would refuse.
-    extract(model, section.input_size, name=section.name)
-    if trained:
+    extract(model, section.input_size, name=run.recipe.network_name)
+    if begun.trained:
         finetune(
             model,
             run.data,
@@ -88,12 +137,19 @@ def run_teacher(run: Context) -> str:
         return ""
     save_weights(model, run.path("teacher.safetensors"))
     run.path(TEACHER_CHECKPOINT).unlink(missing_ok=True)
-    return f"{'trained' if trained else 'loaded'}, {_held_out_metric(run, model)}"
+    found = evaluate(model, run.data.calibration.batches(BATCH), task=run.task)
+    known = judged(run.task, found, run.data.calibration)
+    warn(known.warning(run.task.metric, "held-out images"))
+    said = f"{begun.said}; " if begun.said else ""
+    return (
+        f"{said}{'trained' if begun.trained else 'loaded'}, {known.text(run.task.metric)} on "
+        f"held-out images; {described(run.data)}"
+    )
 
 
 def run_extract(run: Context) -> str:
     """Extract the chain and list its candidates."""
-    chain = extract(run.teacher, run.recipe.model.input_size, name=run.recipe.model.name)
+    chain = extract(run.teacher, run.recipe.model.input_size, name=run.recipe.network_name)
     found = candidates(chain, **dict(run.recipe.candidates))
     save_json(chain, run.path("chain.json"))
     save_json(CandidateList(found), run.path("candidates.json"))
@@ -109,8 +165,9 @@ def starting_table(run: Context) -> LatencyTable:
     conditions = run.runtime.conditions(section.batch)
     table = LatencyTable(conditions)
     if section.table is not None:
-        folder = section.table.is_dir()
-        given = table_path(section.table, conditions) if folder else section.table
+        named = table_file(section.table)
+        folder = named.is_dir()
+        given = table_path(named, conditions) if folder else named
         if given.exists() or not folder:
             table = table.combined(load_json(LatencyTable, given))
     earlier = read_kept(LatencyTable, path, run.folder.begun("profile"))
@@ -151,6 +208,7 @@ def _export(
     metadata: Mapping[str, str] | None = None,
 ) -> float:
     images, _ = next(run.data.calibration.batches(max(batch or 0, 16)))
+    images = at_least(images, max(batch or 0, 2))
     difference = export_onnx(
         network, run.path(name), images=images, batch=batch, task=run.task, metadata=metadata
     )
@@ -164,6 +222,8 @@ def run_estimate(run: Context) -> str:
     if section.estimator == "finetune":
         run.processes.require_one("estimate", "importance.estimator finetune")
     config, data = run.train_config(section.train), run.train_data(section.train_images)
+    # Of each candidate a network is made and regressed, as ``apply`` does.
+    regressed = HELD_OUT_EVERY if section.estimator == "finetune" else 1
     if (unseen := run.task.unseen(run.data)) is not None:
         logger.warning("%s", unseen)
     made_from = run.folder.made_from("estimate")
@@ -173,7 +233,7 @@ def run_estimate(run: Context) -> str:
         run.chain,
         run.worthwhile,
         estimator=section.estimator,
-        fitting=run.train_inputs(section.images),
+        fitting=run.train_inputs(section.images, least=regressed),
         held_out=run.held_out(),
         task=run.task,
         ridges=section.ridges,
@@ -262,7 +322,7 @@ def _tried(run: Context, frontier: Frontier) -> tuple[Trial, int]:
     )
 
     def attempt(plan: Plan) -> Evaluation:
-        network = _applied(run, plan)
+        network = carried_out(run, plan)
         finetune(
             network,
             run.data,
@@ -281,13 +341,14 @@ def _tried(run: Context, frontier: Frontier) -> tuple[Trial, int]:
     return trials.best, len(trials.trials)
 
 
-def _applied(run: Context, plan: Plan) -> TracedNetwork:
+def carried_out(run: Context, plan: Plan) -> TracedNetwork:
+    """A plan's network with no training, as the recipe's ``apply`` says."""
     section = run.recipe.apply
     network = apply(
         run.teacher,
         run.chain,
         plan,
-        fitting=run.train_inputs(section.images),
+        fitting=run.train_inputs(section.images, least=HELD_OUT_EVERY),
         form=section.form,
         ridges=run.recipe.importance.ridges,
         compensated=section.compensate,
@@ -314,6 +375,7 @@ def _save(run: Context, network: TracedNetwork, folder: str) -> None:
         arguments=run.arguments,
         task=run.task.name,
         class_names=run.data.class_names,
+        model=run.original,
         **told,
     )
 
@@ -326,13 +388,16 @@ def _held_out_metric(run: Context, network: nn.Module) -> str:
 
 def run_apply(run: Context) -> str:
     """Carry the plan out: the shallow network, not yet trained."""
-    network = _applied(run, run.plan)
+    network = carried_out(run, run.plan)
     _save(run, network, "applied")
     return f"{_held_out_metric(run, network)} with no training"
 
 
 def run_finetune(run: Context) -> str:
-    """Finetune the shallow network, with the original as its teacher."""
+    """Finetune the shallow network, with the original as its teacher.
+
+    Where that makes it worse on held-out images, the network before it is kept.
+    """
     network = run.network("applied")
     result = finetune(
         network,
@@ -348,10 +413,37 @@ def run_finetune(run: Context) -> str:
     )
     if not run.processes.is_main:
         return ""
+    network, result = _better(run, network, result)
     _save(run, network, "finetuned")
     save_json(result, run.path("finetuned/history.json"))
     run.path(FINETUNE_CHECKPOINT).unlink(missing_ok=True)
-    return _held_out_metric(run, network)
+    warn(undone(result))
+    kept = "; worse than before, which is kept" if result.undone else ""
+    after, before = (_figure(run, found) for found in (result.after, result.before))
+    return f"{after} on held-out images, {before} before it{kept}"
+
+
+def _better(
+    run: Context, trained: TracedNetwork, result: TrainResult
+) -> tuple[TracedNetwork, TrainResult]:
+    """The network to go on with, and how both do: the trained one, or if that is worse the other.
+
+    What was not trained has its inserted activations in place too, as the fused network will.
+    """
+    untrained = run.network("applied")
+    come_into_their_own(untrained, 1.0)
+    before, after = (
+        evaluate(network, run.data.calibration.batches(BATCH), task=run.task)
+        for network in (untrained, trained)
+    )
+    known = (Standing(before.metric, before.loss), Standing(after.metric, after.loss))
+    worse = is_worse(run.task.metric, *known, before.images)
+    result = replace(result, before=known[0], after=known[1], undone=worse)
+    return (untrained if worse else trained), result
+
+
+def _figure(run: Context, found: Standing | None) -> str:
+    return "unknown" if found is None else run.task.metric.text(found.metric, 1)
 
 
 def run_fuse(run: Context) -> str:

@@ -6,13 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import get_args
 
+from depthopt.core.accuracy import Accuracy
 from depthopt.core.candidate import KEPT, Candidate, kept_blocks
 from depthopt.core.chain import Chain
-from depthopt.core.plan import Frontier, Plan
+from depthopt.core.plan import Frontier, FrontierPoint, Plan
 from depthopt.errors import UsageError
 from depthopt.kinds.kind import Kind, Pattern
 from depthopt.kinds.latency_keys import candidate_ms, parameters
 from depthopt.kinds.registry import KINDS
+from depthopt.report.accuracy import point_range, run_accuracy
 from depthopt.report.reading import RunArtefacts
 from depthopt.tables.importance import ImportanceTable
 from depthopt.tables.latency import LatencyTable
@@ -92,12 +94,14 @@ class PlanPoint:
         cost: importance cost.
         budget: the ``budget.ms``, as text, that picks just this plan.
         replaced: indices of its replacements.
+        expected: (worst, best) of the metric after a whole finetune; None: not measured.
     """
 
     ms: float
     cost: float
     budget: str
     replaced: tuple[int, ...]
+    expected: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +121,7 @@ class Explorer:
         picked: which of them the run took; None where that is unknown.
         command: makes a plan in a new run's folder, but for its budget, which stands between the
             parts: at the end of the folder's name, and in the recipe.
+        accuracy: what plans that were carried out say; None where none was.
     """
 
     original_ms: float
@@ -130,6 +135,7 @@ class Explorer:
     points: tuple[PlanPoint, ...]
     picked: int | None
     command: tuple[str, ...]
+    accuracy: Accuracy | None = None
 
 
 def explorer(run: RunArtefacts) -> Explorer | None:
@@ -145,6 +151,7 @@ def explorer(run: RunArtefacts) -> Explorer | None:
     taken = [i for i in used if frontier.candidates[i].replaces]
     kinds = {KEPT, *(frontier.candidates[i].kind for i in taken)}
     place = {index: place for place, index in enumerate(taken)}
+    accuracy = run_accuracy(run)
     untried = "" if run.trials is None else " trials.steps=0"
     return Explorer(
         original_ms=frontier.original_ms,
@@ -163,16 +170,25 @@ def explorer(run: RunArtefacts) -> Explorer | None:
                 point.cost,
                 budget,
                 tuple(place[i] for i in point.choices if i in place),
+                _expected(accuracy, frontier, point),
             )
             for point, budget in zip(frontier.points, budgets(frontier), strict=True)
         ),
         picked=_picked(frontier, run.plan),
+        accuracy=accuracy,
         command=(
             f"depthopt run {run.elsewhere}",
             "ms 'budget={ms: ",
             f", measured: false}}'{untried}",
         ),
     )
+
+
+def _expected(
+    known: Accuracy | None, frontier: Frontier, point: FrontierPoint
+) -> tuple[float, float] | None:
+    found = None if known is None else point_range(known, frontier, point)
+    return None if found is None else (found.worst, found.best)
 
 
 def budgets(frontier: Frontier) -> list[str]:

@@ -4,6 +4,7 @@ import math
 from collections import Counter
 from dataclasses import dataclass
 
+from depthopt.core.accuracy import Accuracy
 from depthopt.core.chain import Chain
 from depthopt.core.counted import counted
 from depthopt.core.plan import Frontier, Plan
@@ -49,6 +50,12 @@ def result_rows(result: Result) -> tuple[Row, ...]:
         Row("fused against trained outputs", "", f"within {result.fused_difference:.1e}"),
         Row("ONNX against fused outputs", "", f"within {result.onnx_difference:.1e}"),
     )
+
+
+def caution_rows(result: Result) -> tuple[tuple[str, str], ...]:
+    """What the networks were given, and why the figures may not be what they seem."""
+    inputs = (("networks were given", result.inputs),) if result.inputs else ()
+    return (*inputs, *(("warning", warning) for warning in result.warnings))
 
 
 def segment_rows(found: Explorer, index: int) -> tuple[tuple[str, ...], ...]:
@@ -176,6 +183,36 @@ def frontier_sentence(frontier: Frontier, result: Result | None) -> str:
         f"{text} Measured: the original at {before.latency.median_ms:.3f} ms and "
         f"{said(before.metric)}; the run's plan at {after.latency.median_ms:.3f} ms and "
         f"{said(result.untrained_metric)} before, {said(after.metric)} after finetuning."
+    )
+
+
+def expected_sentence(known: Accuracy | None, plan: Plan) -> str:
+    """What to expect of a plan's network after a whole finetune."""
+    if known is None:
+        return "metric to expect: not measured; depthopt explore carries a few plans out"
+    name, said = known.metric.name, known.metric.text(known.original.metric)
+    if not plan.replaced:
+        return f"{name}: the original's, {said}"
+    found = known.at(plan.cost)
+    text = (
+        "not measured: no plan of such a cost was tried"
+        if found is None
+        else (f"{found.text(known.metric)} after a whole finetune")
+    )
+    return f"{name} to expect: {text}; the original has {said}"
+
+
+def accuracy_sentence(known: Accuracy) -> str:
+    """What the band of the metric over the frontier was made from, and how far it reaches."""
+    metric, plans = known.metric, len({point.cost for point in known.points})
+    said = metric.text(known.original.metric)
+    text = f"{metric.name[0].upper()}{metric.name[1:]}: {said} of the original, at cost 0."
+    if not known.knots:
+        return f"{text} No plan was finetuned."
+    return (
+        f"{text} The band is what to expect of plans after a whole finetune, nine times in ten; it "
+        f"was made from {plans} plans that were carried out. Beyond cost "
+        f"{known.knots[-1][0]:.4g} nothing was measured."
     )
 
 

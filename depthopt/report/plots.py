@@ -57,6 +57,10 @@ def frontier_figure(frontier: Frontier, plan: Plan | None, result: Result | None
         label=f"{len(costs)} predicted plans",
     )
     below.plot(frontier.original_ms, least, "s", color=_EDGE, label="original", clip_on=False)
+    below.annotate(
+        "cost 0", (frontier.original_ms, least), xytext=(-6, 6), textcoords="offset points",
+        ha="right", fontsize="small",
+    )  # fmt: skip
     if plan is not None:
         at = max(plan.cost, least)
         below.plot(plan.latency_ms, at, "o", mfc="none", mec="black", ms=10, label="the plan")

@@ -8,6 +8,7 @@ from typing import TypeVar
 from depthopt.core import digests, limits
 from depthopt.core.artefacts import load_json
 from depthopt.core.chain import Chain
+from depthopt.core.explored import Explored
 from depthopt.core.plan import Frontier, Plan
 from depthopt.core.reading import read_text
 from depthopt.core.training import TrainResult
@@ -21,6 +22,8 @@ from depthopt.tables.latency import LatencyTable, NetworkKey
 from depthopt.tables.validation import Validation
 
 T = TypeVar("T")
+
+EXPLORED = "explored.json"
 
 WRITTEN_BY = {
     "chain.json": "extract",
@@ -48,6 +51,7 @@ class RunArtefacts:
         frontier: every Pareto-optimal plan.
         plan: the picked one.
         trials: plans that were finetuned a little before it was picked, if any were.
+        explored: plans that were carried out to see how accurate they get, if any were.
         training: the shallow network's finetuning.
         result: what was measured in the end.
         validations: random plans' predictions against measurements, if any were made.
@@ -63,6 +67,7 @@ class RunArtefacts:
     frontier: Frontier | None
     plan: Plan | None
     trials: Trials | None
+    explored: Explored | None
     training: TrainResult | None
     result: Result | None
     validations: tuple[Validation, ...]
@@ -138,6 +143,10 @@ def read_run(path: Path) -> RunArtefacts:
             "left out; start the run again"
         )
         result = None
+    explored = read_kept(Explored, path / EXPLORED, None)
+    if explored and explored.teacher != digests.of_file(path / "teacher.safetensors"):
+        notes.append(f"{EXPLORED} is of another original, and is left out; explore again")
+        explored = None
     recipe = _text(path / "recipe.yaml")
     if recipe is not None and digests.is_as_signed(recipe) is False:
         notes.append("recipe.yaml was changed after the run wrote it; start the run again")
@@ -154,6 +163,7 @@ def read_run(path: Path) -> RunArtefacts:
         frontier=frontier,
         plan=plan,
         trials=read_kept(Trials, path / "trials.json", manifest.begun.get("solve")),
+        explored=explored,
         training=_read(TrainResult, path / "finetuned/history.json"),
         result=result,
         validations=tuple(

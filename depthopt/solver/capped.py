@@ -14,7 +14,6 @@ from depthopt.solver.kernels import (
     Floats,
     Ints,
     Ways,
-    copy_labels,
     grown,
     least_to_end,
     trace,
@@ -92,58 +91,74 @@ def solve_capped(
     return measured(latency, cost, fixed, offsets, order[choices])
 
 
-@jit
 def _capped_sweep(
     ways: Ways, used: Floats, most: Floats, least: Floats, greatest: Floats, max_labels: int
 ) -> tuple[Ints, Ints]:
     """Labels as in ``kernels.sweep``, with a column per resource; their offset and how."""
-    nodes, resources = ways.first.size - 1, most.size
+    nodes = ways.first.size - 1
     offset = np.zeros(nodes + 1, np.int64)
-    value, how = np.zeros((512, 2 + resources)), np.full((512, 3), -1, np.int64)
+    value, how = np.zeros((512, 2 + most.size)), np.full((512, 3), -1, np.int64)
     how[0, 0] = 0
     offset[1] = 1
     for node in range(1, nodes):
-        room = 0
-        for k in range(ways.first[node], ways.first[node + 1]):
-            room += offset[ways.start[k] + 1] - offset[ways.start[k]]
+        options = slice(ways.first[node], ways.first[node + 1])
+        before = ways.start[options]
+        room, top = int((offset[before + 1] - offset[before]).sum()), int(offset[node])
         if room > max_labels:
             offset[nodes] = OVERFLOW
             return offset, how[:0]
-        new_value, new_how = np.empty((room, 2 + resources)), np.empty((room, 3), np.int64)
-        count = 0
-        for k in range(ways.first[node], ways.first[node + 1]):
-            for j in range(offset[ways.start[k]], offset[ways.start[k] + 1]):
-                fits = True
-                for r in range(resources):
-                    total = value[j, 2 + r] + used[k, r]
-                    fits &= total + least[node, r] <= most[r]
-                    new_value[count, 2 + r] = max(total, most[r] - greatest[node, r])
-                if fits:
-                    new_value[count, 0] = value[j, 0] + ways.latency[k]
-                    new_value[count, 1] = value[j, 1] + ways.cost[k]
-                    new_how[count, 0] = how[j, 0] + ways.touched[k]
-                    new_how[count, 1], new_how[count, 2] = k, j
-                    count += 1
-        kept = _undominated(new_value[:count], new_how[:count])
-        top = offset[node]
+        new_value, new_how = np.empty((room, 2 + most.size)), np.empty((room, 3), np.int64)
+        count = _extended(
+            ways, node, offset, value, how, used, most, least, greatest, new_value, new_how
+        )
+        new_value, new_how = new_value[:count], new_how[:count]
+        # NumPy's sort: compiled ones take seconds to compile.
+        order = np.lexsort((new_how[:, 0], *new_value[:, :0:-1].T, new_value[:, 0]))
+        kept = _undominated(new_value, order)
         if top + kept.size > max_labels:
             offset[nodes] = OVERFLOW
             return offset, how[:0]
         value, how = grown(value, how, top + kept.size)
-        for i in range(kept.size):
-            copy_labels(new_value, new_how, kept[i], kept[i] + 1, value, how, top + i)
         offset[node + 1] = top + kept.size
+        value[top : offset[node + 1]], how[top : offset[node + 1]] = new_value[kept], new_how[kept]
     return offset, how[: offset[nodes]]
 
 
 @jit
-def _undominated(value: Floats, how: Ints) -> Ints:
-    """Indices of labels that no other is as good as, by latency, then cost, then touched."""
-    order = np.arange(value.shape[0])
-    order = order[np.argsort(how[order, 0], kind="mergesort")]
-    for column in range(value.shape[1] - 1, 0, -1):
-        order = order[np.argsort(value[order, column], kind="mergesort")]
-    order = order[np.argsort(value[order, 0], kind="mergesort")]
+def _extended(
+    ways: Ways,
+    node: int,
+    offset: Ints,
+    value: Floats,
+    how: Ints,
+    used: Floats,
+    most: Floats,
+    least: Floats,
+    greatest: Floats,
+    new_value: Floats,
+    new_how: Ints,
+) -> int:
+    """The labels of ``node`` that keep within the caps, dominated or not; return how many."""
+    count = 0
+    for k in range(ways.first[node], ways.first[node + 1]):
+        for j in range(offset[ways.start[k]], offset[ways.start[k] + 1]):
+            fits = True
+            for r in range(most.size):
+                total = value[j, 2 + r] + used[k, r]
+                fits &= total + least[node, r] <= most[r]
+                new_value[count, 2 + r] = max(total, most[r] - greatest[node, r])
+            if fits:
+                new_value[count, 0] = value[j, 0] + ways.latency[k]
+                new_value[count, 1] = value[j, 1] + ways.cost[k]
+                new_how[count, 0] = how[j, 0] + ways.touched[k]
+                new_how[count, 1], new_how[count, 2] = k, j
+                count += 1
+    return count
+
+
+@jit
+def _undominated(value: Floats, order: Ints) -> Ints:
+    """Indices of labels that none before in ``order`` is as good as."""
     kept = np.empty(order.size, np.int64)
     count = 0
     for i in order:

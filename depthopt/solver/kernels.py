@@ -142,7 +142,7 @@ def _hull(value: Floats, how: Ints, count: int) -> int:
 
 
 @jit
-def sweep(ways: Ways, limits: Limits, hull: bool, max_labels: int) -> Labels:
+def sweep(ways: Ways, limits: Limits, hull: bool | np.bool_, max_labels: int) -> Labels:
     """Stage 2: the Pareto labels of every node within the limits, or of those the hull.
 
     ``F[e] = pareto(union of F[s] + option over the options from s to e)``. Of equal
@@ -156,8 +156,9 @@ def sweep(ways: Ways, limits: Limits, hull: bool, max_labels: int) -> Labels:
     how[0, 0] = 0
     new_value, new_how = np.empty((512, 2)), np.empty((512, 3), np.int64)
     old_value, old_how = np.empty((512, 2)), np.empty((512, 3), np.int64)
+    nought = offset[0]  # a literal 0 would compile what it is given to once more
     for node in range(1, nodes):
-        top, count = offset[node], 0
+        top, count = offset[node], nought
         for k in range(ways.first[node], ways.first[node + 1]):
             j, stop = offset[ways.start[k]], offset[ways.start[k] + 1]
             if limits.alive[k] and j < stop:
@@ -172,7 +173,7 @@ def sweep(ways: Ways, limits: Limits, hull: bool, max_labels: int) -> Labels:
             offset[nodes] = OVERFLOW
             return offset, value[:0], how[:0]
         value, how = grown(value, how, top + count)
-        copy_labels(new_value, new_how, 0, count, value, how, top)
+        copy_labels(new_value, new_how, nought, count, value, how, top)
         offset[node + 1] = top + count
     return offset, value[: offset[nodes]], how[: offset[nodes]]
 

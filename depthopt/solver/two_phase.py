@@ -108,11 +108,12 @@ def _triangle(
     lowest = before[1] + multiplier * before[0]
     corner = before[1] - gap + multiplier * after[0]
     limit = lowest + FIRST_LOOK * (corner - lowest)
+    whole = np.bool_(False)  # a literal would compile the sweep once more
     while True:
         value = limit + tolerance - ahead
         alive = _alive(ways, weight, behind, value)
         limits = Limits(alive, after[0] - fastest, before[1] - gap - cheapest, multiplier, value)
-        labels = sweep(ways, limits, False, max_labels)
+        labels = sweep(ways, limits, whole, max_labels)
         if labels[0][nodes] == OVERFLOW:
             return labels
         needed = _worst_corner(labels[1][labels[0][nodes - 1] :], before, after, multiplier, gap)

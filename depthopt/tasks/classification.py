@@ -8,7 +8,7 @@ from depthopt.core.metric import Metric
 from depthopt.data.dataset import Dataset
 from depthopt.errors import DataError
 from depthopt.tasks.classifier import regress_classifier
-from depthopt.tasks.task import Mixer, Settings, Task
+from depthopt.tasks.task import Chance, Mixer, Settings, Task
 
 
 def training_loss(
@@ -92,6 +92,13 @@ def _unseen(data: Dataset) -> str | None:
     )
 
 
+def _chance(labels: Tensor) -> Chance:
+    """The commonest class's share, by two standard errors or a twentieth of what is above it."""
+    share = float(labels.bincount().max()) / len(labels)
+    noise = 2 * (share * (1 - share) / len(labels)) ** 0.5
+    return Chance(100 * share, 100 * max(noise, (1 - share) / 20))
+
+
 def _mixer(settings: Settings, data: Dataset) -> Mixer | None:
     if not (settings.mixup or settings.cutmix):
         return None
@@ -116,6 +123,7 @@ TASK = Task(
     why_unfit=_why_unfit,
     check_targets=_check_labels,
     unseen=_unseen,
+    chance=_chance,
     mixer=_mixer,
     regress_head=lambda network, fitting, held_out, settings: regress_classifier(
         network, fitting, held_out, label_smoothing=settings.label_smoothing

@@ -50,6 +50,19 @@ RegressHead = Callable[[fx.GraphModule, Iterable[Batch], Iterable[Batch], Settin
 """(network, fitting, held_out, settings): changes a network's last layer in place."""
 
 
+@dataclass(frozen=True, slots=True)
+class Chance:
+    """What a network is worth that does not look at its inputs.
+
+    Attributes:
+        metric: of the best such one.
+        margin: what is better by no more than this is as good as chance.
+    """
+
+    metric: float
+    margin: float
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
     """What a network is for, and how its outputs are judged.
@@ -75,6 +88,7 @@ class Task:
             can be judged by.
         unseen: (data): what of the task the calibration examples do not show, for a warning; None
             if they show everything.
+        chance: (targets): see ``Chance``; None where nothing is known of it.
         mixer: (settings, data): what mixes the batches of a training; None if nothing does.
         regress_head: see ``RegressHead``; None if there is no such regression.
     """
@@ -90,6 +104,7 @@ class Task:
     why_unfit: Callable[[Tensor, Dataset], tuple[str, str] | None] = lambda *_: None
     check_targets: Callable[[Tensor, Tensor], None] = lambda *_: None
     unseen: Callable[[Dataset], str | None] = lambda _: None
+    chance: Callable[[Tensor], Chance | None] = lambda _: None
     mixer: Callable[[Settings, Dataset], Mixer | None] = lambda *_: None
     regress_head: RegressHead | None = None
 

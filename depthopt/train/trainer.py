@@ -183,7 +183,7 @@ def make_trainer(
         UsageError: the machine cannot do what a setting asks for.
     """
     accelerator = _accelerator(config, log_dir)
-    _check(config, accelerator)
+    require_trainable(config, accelerator.num_processes)
     _place(model.train(), accelerator, config)
     optimizer = create_optimizer_v2(
         model,
@@ -282,9 +282,17 @@ def _folded(teacher: nn.Module, input_size: InputSize) -> nn.Module:
     return network
 
 
-def _check(config: TrainConfig, accelerator: Accelerator) -> None:
-    """Refuse what the processes or the machine cannot do."""
-    number = accelerator.num_processes
+def require_trainable(config: TrainConfig, number: int, *, images: int | None = None) -> None:
+    """Refuse what the processes or the machine cannot do.
+
+    Args:
+        config: of the training.
+        number: of processes.
+        images: in the train split; a batch holds no more.
+
+    Raises:
+        UsageError: a setting does not fit.
+    """
     if config.batch_size % number:
         raise UsageError(
             f"batch_size {config.batch_size} cannot be shared by {number} processes; "
@@ -295,16 +303,21 @@ def _check(config: TrainConfig, accelerator: Accelerator) -> None:
         raise UsageError(
             f"accumulation {config.accumulation} is more than the {share} images of a batch"
         )
-    if (config.mixup or config.cutmix) and share % 2:
-        raise UsageError(f"mixup and cutmix pair images; make {share} per process an even number")
+    paired = min(config.batch_size, images or config.batch_size) // number
+    if (config.mixup or config.cutmix) and paired % 2:
+        raise UsageError(f"mixup and cutmix pair images; make {paired} per process an even number")
     compilers = (os.environ.get("CXX", "g++"), "clang++", "cl")
-    on_cpu = accelerator.device.type == "cpu"
+    on_cpu = not torch.accelerator.is_available()
     if config.compile and on_cpu and not any(map(shutil.which, compilers)):
         raise UsageError("compile needs a C++ compiler and finds none; run: apt-get install g++")
 
 
-def _accelerator(config: TrainConfig, log_dir: Path | None) -> Accelerator:
-    trackers = config.trackers if log_dir else ()
+def require_trackers(trackers: Sequence[str]) -> None:
+    """Refuse trackers that accelerate does not know, or that are not installed.
+
+    Raises:
+        UsageError: one is such.
+    """
     available = [str(tracker) for tracker in get_available_trackers()]
     for tracker in trackers:
         if tracker not in available:
@@ -312,6 +325,11 @@ def _accelerator(config: TrainConfig, log_dir: Path | None) -> Accelerator:
                 f"tracker {tracker!r} is unknown or not installed; there are: "
                 f"{', '.join(available) or 'none'}; run: pip install {tracker}"
             )
+
+
+def _accelerator(config: TrainConfig, log_dir: Path | None) -> Accelerator:
+    trackers = config.trackers if log_dir else ()
+    require_trackers(trackers)
     # accelerate keeps the first precision for the whole process; a run may use several.
     AcceleratorState._reset_state()  # noqa: SLF001 - there is no public way
     try:

@@ -29,7 +29,6 @@ from contest.rivals import CHANNELS, DEPTH, fewer_blocks, narrower
 from rich.console import Console
 from torch import nn
 
-from depthopt.cli.progress import ConsoleReporter
 from depthopt.core.artefacts import load_json, save_json
 from depthopt.core.writing import write_bytes
 from depthopt.errors import UsageError
@@ -39,6 +38,7 @@ from depthopt.models.weights import load_weights, save_weights
 from depthopt.pipeline.context import BATCH, Context
 from depthopt.pipeline.run import run
 from depthopt.tasks.evaluate import evaluate
+from depthopt.workflow.progress import ConsoleReporter
 
 REGRESSED = f"{ORIGINAL}, classifier regressed"
 FAILED = "failed: "

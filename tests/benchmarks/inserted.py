@@ -14,11 +14,11 @@ from pathlib import Path
 
 from rich.console import Console
 
-from depthopt.cli.progress import ConsoleReporter
 from depthopt.pipeline.context import BATCH
 from depthopt.pipeline.recipe import Recipe, load_recipe
 from depthopt.pipeline.run import run
 from depthopt.tasks.evaluate import evaluate
+from depthopt.workflow.progress import ConsoleReporter
 
 WAYS = {
     "none": (None, "annealed"),

@@ -20,7 +20,6 @@ from photographs import photographs
 from rich.console import Console
 from scipy.stats import spearmanr
 
-from depthopt.cli.progress import ConsoleReporter
 from depthopt.core.artefacts import load_json, save_json
 from depthopt.core.plan import Plan
 from depthopt.errors import InfeasibleBudget
@@ -35,6 +34,7 @@ from depthopt.tables.importance import Importance
 from depthopt.tasks.evaluate import evaluate
 from depthopt.train.config import TrainConfig
 from depthopt.train.finetune import finetune
+from depthopt.workflow.progress import ConsoleReporter
 
 Number = Callable[[Importance], float]
 

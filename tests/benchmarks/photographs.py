@@ -26,7 +26,6 @@ from rich.console import Console
 from timm.data import ImageNetInfo
 from torch import nn
 
-from depthopt.cli.progress import ConsoleReporter
 from depthopt.export.onnx import export_onnx
 from depthopt.latency.measure import time_in_turn
 from depthopt.models.weights import save_weights
@@ -36,6 +35,7 @@ from depthopt.pipeline.run import run
 from depthopt.runtimes.base import random_inputs
 from depthopt.shallow.fuse import fuse
 from depthopt.tasks.evaluate import evaluate
+from depthopt.workflow.progress import ConsoleReporter
 
 SIZE = (3, 96, 96)
 

@@ -22,7 +22,6 @@ from photographs import photographs
 from rich.console import Console
 from scipy.stats import spearmanr
 
-from depthopt.cli.progress import ConsoleReporter
 from depthopt.core.artefacts import load_json, save_json
 from depthopt.core.candidate import Candidate
 from depthopt.data.dataset import Repeated
@@ -33,6 +32,7 @@ from depthopt.pipeline.run import run
 from depthopt.tables.importance import ImportanceTable
 from depthopt.train.config import TrainConfig
 from depthopt.train.finetune import finetune
+from depthopt.workflow.progress import ConsoleReporter
 
 KINDS = ("drop", "fit", "merge")
 

@@ -20,3 +20,10 @@ def test_figures_bear_their_unit_if_there_is_one() -> None:
     assert (ACCURACY.label, ERROR.label) == ("accuracy, %", "mean squared error")
     assert (ACCURACY.text(98), ERROR.text(0.00123456)) == ("98.00 %", "0.001235")
     assert (ACCURACY.figure(97.25, 1), ERROR.figure(12.0)) == ("97.2", "12")
+
+
+def test_the_noise_of_a_share_falls_with_the_number_of_examples() -> None:
+    assert ACCURACY.noise(50, 100) == pytest.approx(5)
+    assert ACCURACY.noise(50, 400) == pytest.approx(2.5)
+    assert ACCURACY.noise(100, 9) == 0
+    assert ERROR.noise(0.5, 100) == 0

@@ -253,3 +253,10 @@ def test_python_takes_new_words_alone() -> None:
     ):
         with pytest.raises(UsageError, match="is unknown; known: "):
             call()
+
+
+@pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.name)
+def test_a_run_that_says_nothing_of_held_out_images_is_as_one_that_said_512(stage: Any) -> None:
+    said = {**RECIPE, "data": {"source": "digits", "calibration_images": 512}}
+    settings = [stage.settings(Recipe.model_validate(each)) for each in (RECIPE, said)]
+    assert settings[0] == settings[1]

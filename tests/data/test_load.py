@@ -242,7 +242,8 @@ def bad_folder(tmp_path, case):
         return tmp_path / "nothing"
     if case == "empty":
         return tmp_path
-    if case == "no_split":
+    if case == "empty_split":
+        (tmp_path / "val").mkdir()
         return make_folder(tmp_path, ("train",))
     if case == "classes_differ":
         make_folder(tmp_path, ("train",))
@@ -256,8 +257,8 @@ def bad_folder(tmp_path, case):
     ("case", "message"),
     [
         ("missing", "does not exist"),
-        ("empty", "no images under train/; expected train/CLASS/IMAGE"),
-        ("no_split", "no images under val/"),
+        ("empty", "no images in a class's folder; expected CLASS/IMAGE, or train/CLASS"),
+        ("empty_split", "no images under val/"),
         ("classes_differ", r"1 only in train/ \(dog\); 1 only in val/ \(cow\)"),
         ("no_tar", "not a whole, uncompressed tar"),
     ],

@@ -207,7 +207,7 @@ def commands() -> dict[str, Attempt]:
     """Commands with bad arguments."""
     given = {
         "extract an unknown model": ("extract", "resnet181"),
-        "extract at a bad size": ("extract", "resnet18", "--input-size", "64"),
+        "extract at a bad size": ("extract", "resnet18", "--input-size", "64,64"),
         "extract at size nought": ("extract", "resnet18", "--input-size", "3,0,64"),
         "report of nothing": ("report", "nowhere"),
         "report of no run": ("report", "artefacts"),

@@ -145,10 +145,11 @@ def plain_frontier(frontier: Frontier, keys: Sequence[str]) -> dict[str, Any]:
     which choices are gone and which are new.
     """
     place = {key: index for index, key in enumerate(keys)}
+    place_of = {id(candidate): place[candidate.key] for candidate in frontier.candidates}
     points, before = list[Any](), list[int]()
     for index in range(len(frontier.points)):
         plan = frontier.plan(index)
-        after = [place[choice.key] for choice in plan.choices]
+        after = [place_of[id(choice)] for choice in plan.choices]
         gone = [choice for choice in before if choice not in after]
         new = [choice for choice in after if choice not in before]
         points.append([plan.latency_ms, plan.cost, len(after), gone, new])
@@ -157,7 +158,7 @@ def plain_frontier(frontier: Frontier, keys: Sequence[str]) -> dict[str, Any]:
         "model": frontier.model,
         "input_size": list(frontier.input_size),
         "original_ms": frontier.original_ms,
-        "candidates": [place[candidate.key] for candidate in frontier.candidates],
+        "candidates": [place_of[id(candidate)] for candidate in frontier.candidates],
         "points": points,
     }
 

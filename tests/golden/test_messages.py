@@ -62,11 +62,18 @@ REWORDED = {
     "override candidates.kinds=[drop, shrink]": "'shrink' is unknown; known: keep, drop, fit,",
     "solve: no wish": "--csv FILE alone writes all",
     "solve: a frontier and a plan without a wish": "--csv FILE alone writes all",
+    "command: extract at a bad size": "input size '64,64' is neither one side, such as 64, nor of",
+    "run model.checkpoint=fused/model.safetensors": "fused/model.safetensors does not fit ",
     "solve: a table without its budget": "is not parameters=N, memory=BYTES or TABLE.json=MS",
+    "run model.checkpoint=none.safetensors": "model.checkpoint none.safetensors does not exist",
+    "run data.source=folder:nowhere": "data.source folder:nowhere: nowhere does not exist",
+    "run data.source=wds/nowhere": "data.source wds/nowhere: nowhere does not exist",
 }
 """Of operators as text, each of which names itself; of a candidate that is not text, or of no
 segment; of schemas that are no numbers; of numbers that are refused where they are read; of kinds
-that other packages may bring; of options that bear other names; how a baseline is recorded."""
+that other packages may bring; of options that bear other names; how a baseline is recorded; of a
+size where one side is enough; of another network's weights; of files that a recipe names, which
+are looked for before anything is loaded."""
 
 RENAMED = {
     "override importance.estimator=guess": ("'fit'", "'regression'"),

@@ -1,6 +1,7 @@
 """A shallow network still answers as its timm model."""
 
 import copy
+import functools
 import pickle
 from pathlib import Path
 
@@ -20,10 +21,11 @@ from depthopt.shallow.fuse import fuse
 from tests.networks import Residual, randomised
 from tests.plans import plan_of
 
-SIZE = (3, 64, 64)
+SIZE = (3, 32, 32)
 NAMES = ["mobilenetv2_035", "resnet10t", "repvgg_a0", "tf_mobilenetv3_small_minimal_100"]
 
 
+@functools.cache
 def shallow(name: str) -> tuple[nn.Module, TracedNetwork]:
     """A model, and it with the last segment that few weights replace merged, its norms folded."""
     torch.manual_seed(0)
@@ -50,7 +52,7 @@ def test_features_and_head_make_up_the_network(name: str) -> None:
 
 
 def test_features_carry_gradients() -> None:
-    _, network = shallow("mobilenetv2_035")
+    network = copy.deepcopy(shallow("mobilenetv2_035")[1])
     network.forward_features(torch.randn(1, *SIZE)).sum().backward()
     assert all(p.grad is not None for n, p in network.named_parameters() if "classifier" not in n)
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from depthopt.core.artefacts import save_json
+from depthopt.core.chain import Chain
 from depthopt.extraction.extract import extract
 from depthopt.kinds.candidates import candidates
 from depthopt.kinds.latency_keys import candidate_ms, latency_keys
@@ -55,19 +56,23 @@ class Log:
 
 
 def write_recipe(folder: Path) -> Path:
-    """Write a recipe and its table: a microsecond per layer, a nanosecond per 100 MACs."""
+    """Write a recipe and its table."""
     model = create_model(NAME, model_arguments(NAME, SIZE, 10))
-    chain = extract(model, SIZE, name=NAME)
+    write_table(extract(model, SIZE, name=NAME), folder / "table.json")
+    recipe = folder / "small.yaml"
+    recipe.write_text(RECIPE.format(name=NAME, table=folder / "table.json"))
+    return recipe
+
+
+def write_table(chain: Chain, path: Path) -> None:
+    """Write a network's latencies: a microsecond per layer, a nanosecond per 100 MACs."""
     found = candidates(chain, kernel_sizes=(1, 3), max_length=6)
     entries = {key: _summary(_ms(key)) for c in found for key in latency_keys(chain, c)}
     table = LatencyTable(get_runtime("onnxruntime").conditions(1), entries)
     total = sum(candidate_ms(chain, c, table) for c in found if c.kind == "keep")
     network = NetworkLatency(_summary(total + 0.01), 0.01)
     table = LatencyTable(table.conditions, entries, {NetworkKey.of(chain): network})
-    save_json(table, folder / "table.json")
-    recipe = folder / "small.yaml"
-    recipe.write_text(RECIPE.format(name=NAME, table=folder / "table.json"))
-    return recipe
+    save_json(table, path)
 
 
 def _ms(key: LatencyKey) -> float:

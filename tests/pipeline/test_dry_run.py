@@ -7,12 +7,17 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
 from depthopt.cli.main import main
+from depthopt.cli.options import console
+from depthopt.cli.show import show_dry_run
 from depthopt.core.workload import Workload
+from depthopt.models.registry import create_model, model_arguments
+from depthopt.models.weights import save_weights
 from depthopt.pipeline.dry_run import Speed, dry_run
 from depthopt.pipeline.recipe import load_recipe
-from tests.pipeline.small_run import write_recipe
+from tests.pipeline.small_run import NAME, SIZE, write_recipe
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 IMAGENET = sorted(RECIPES.glob("*_imagenet_*.yaml"))
@@ -115,3 +120,40 @@ def test_the_command_prints_it_and_its_exit_code_tells(
     assert json.loads(capsys.readouterr().out)["outputs"] == 10
     assert call(recipe, "model.checkpoint=gone.safetensors") == 1
     assert "problem: model.checkpoint gone.safetensors does not exist" in capsys.readouterr().out
+
+
+def test_a_checkpoint_is_loaded_judged_and_refused_where_it_does_not_fit(
+    finished: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe, folder = finished
+    weights = folder / "teacher.safetensors"
+    found = dry_run(load_recipe(recipe, [f"model.checkpoint={weights}"]), tmp_path / "new", batch=2)
+    assert found.problems == ()
+    assert found.original is not None
+    assert found.original.images == 128
+    assert found.original.chance == pytest.approx(10.2, abs=0.5)
+    assert found.contents.startswith("10 classes (0, 1, 2, 3, ...); 1,220 images to train on, 128")
+    assert found.inputs == ("input 1x32x32, bilinear; normalised by mean 0.305 and std 0.376")
+    show_dry_run(console, found)
+    shown = " ".join(capsys.readouterr().out.split())
+    assert found.inputs in shown
+    assert f"accuracy {found.original.text(found.metric)} on 128 held-out images" in shown
+    save_weights(nn.Linear(3, 3), tmp_path / "other.safetensors")
+    other = f"model.checkpoint={tmp_path / 'other.safetensors'}"
+    (problem,) = dry_run(load_recipe(recipe, [other]), tmp_path / "new", batch=2).problems
+    assert "other.safetensors does not fit" in problem
+    assert found.original == dry_run(load_recipe(recipe, []), folder, batch=2).original
+
+
+def test_a_network_that_knows_nothing_is_warned_of(
+    finished: tuple[Path, Path], tmp_path: Path
+) -> None:
+    model = create_model(NAME, model_arguments(NAME, SIZE, 10))
+    save_weights(model, tmp_path / "fresh.safetensors")
+    overrides = [f"model.checkpoint={tmp_path / 'fresh.safetensors'}"]
+    found = dry_run(load_recipe(finished[0], overrides), tmp_path / "new", batch=2)
+    assert found.original is not None
+    assert found.original.near_chance
+    (warning,) = found.warnings
+    assert warning.startswith("the original is no better than chance: ")
+    assert found.problems == ()

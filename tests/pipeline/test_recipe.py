@@ -24,7 +24,7 @@ def test_there_are_recipes() -> None:
 def test_every_recipe_follows_the_schema_and_says_how_to_run_it(path: Path) -> None:
     load_recipe(path)
     head = [line for line in path.read_text().splitlines() if line.startswith("#")]
-    assert any(f"depthopt run recipes/{path.name}" in line for line in head)
+    assert any(f"depthopt run {path.stem}" in line for line in head)
     assert any(line.startswith("# Prerequisites:") for line in head)
     if "imagenet" in path.stem:
         assert any(line.startswith("# Time:") for line in head)

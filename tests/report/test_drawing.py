@@ -2,7 +2,8 @@ import pydot
 
 from depthopt.core.chain import Barrier, Block, Chain, Layout, Skip
 from depthopt.core.operators import Activation, Convolution
-from depthopt.report.drawing import chain_dot, chain_svg
+from depthopt.report.dot import chain_dot
+from depthopt.report.drawing import chain_svg
 
 
 def chain() -> Chain:

@@ -20,7 +20,7 @@ CLASSES = 4
 @cache
 def traced() -> fx.GraphModule:
     torch.manual_seed(0)
-    model = timm.create_model("resnet18", num_classes=CLASSES)
+    model = timm.create_model("resnet18", num_classes=CLASSES, channels=(64, 64, 64, 256))
     return trace(model.double().eval(), SIZE)
 
 

@@ -28,7 +28,22 @@ function planText(point) {
 
 function spoken(point) {
   return `${ms(point.ms)} milliseconds, ${speedup(point)} times as fast, `
-    + `importance cost ${significant(point.cost)}`;
+    + `importance cost ${significant(point.cost)}`
+    + (EXPLORER.accuracy ? `, ${EXPLORER.accuracy.metric.name} ${expected(point)}` : "");
+}
+
+// A value of the metric: points of 100 to one digit, others to four that count.
+function figure(value) {
+  return EXPLORER.accuracy.metric.unit === "%" ? value.toFixed(1) : significant(value);
+}
+
+// What to expect of a plan after a whole finetune; of the original, what it has.
+function expected(point) {
+  if (!point.expected) return "not measured";
+  const [low, high] = [...point.expected].sort((a, b) => a - b);
+  const unit = EXPLORER.accuracy.metric.unit ? ` ${EXPLORER.accuracy.metric.unit}` : "";
+  if (!point.replaced.length) return `${figure(low)}${unit}, the original's`;
+  return `${figure(low)} to ${figure(high)}${unit}`;
 }
 
 function speedup(point) { return (EXPLORER.original_ms / point.ms).toFixed(2); }
@@ -44,6 +59,7 @@ function show(index) {
   byId("f-ms").textContent = `${ms(point.ms)} ms of ${ms(EXPLORER.original_ms)} ms`;
   byId("f-speedup").textContent = `${speedup(point)}x`;
   byId("f-cost").textContent = significant(point.cost);
+  if (EXPLORER.accuracy) byId("f-expected").textContent = expected(point);
   byId("f-parameters").textContent =
     `${whole(count(runs))} of ${whole(count(EXPLORER.blocks))}`;
   byId("summary").textContent =

@@ -69,12 +69,17 @@ function drawFrontier() {
     name: "the slider's plan", x: [null], y: [null], mode: "markers", hoverinfo: "skip",
     marker: { symbol: "circle-open", size: 16, color: colour("text"), line: { width: 2.5 } },
   });
-  Plotly.react(holder, [...traces, ...metrics(measured, mark, x)], layout({
+  const above = measured || EXPLORER.accuracy;
+  Plotly.react(holder, [...traces, ...band(x), ...metrics(measured, mark, x)], layout({
     xaxis: fast ? axis("speed-up, faster to the left", { anchor: "y", autorange: "reversed" })
       : axis("latency, ms", { anchor: "y", rangemode: "tozero" }),
-    yaxis: costAxis(log, points.map((point) => y(point.cost)), measured ? [0, 0.62] : [0, 1]),
+    yaxis: {
+      ...costAxis(log, points.map((point) => y(point.cost)), above ? [0, 0.55] : [0, 1]),
+      ...(log ? zeroMarked(points.map((point) => point.cost)) : {}),
+    },
     shapes: ring(),
-    ...(measured ? { yaxis2: axis(label(measured.metric), { domain: [0.7, 1] }) } : {}),
+    annotations: beyond(x),
+    ...(above ? { yaxis2: axis(label(above.metric), { domain: [0.63, 1] }) } : {}),
   }), CONFIG);
   if (!holder.listening) {
     holder.listening = true;
@@ -85,6 +90,74 @@ function drawFrontier() {
 }
 
 const label = ({ name, unit }) => plain(unit ? `${name}, ${unit}` : name);
+
+// Ticks of a logarithmic axis on whose edge lies what costs nothing: the original.
+function zeroMarked(costs) {
+  const most = Math.max(...costs, LEAST), powers = [];
+  for (let k = Math.floor(Math.log10(LEAST)); k <= Math.log10(most); k += 1) powers.push(k);
+  const steps = powers.length > 3 ? [1] : [1, 2, 5];
+  const ticks = powers.flatMap((k) => steps.map((step) => step * 10 ** k))
+    .filter((value) => value > 1.3 * LEAST && value <= 1.1 * most);
+  return {
+    tickmode: "array", tickvals: [LEAST, ...ticks],
+    ticktext: ["0, original", ...ticks.map((value) => significant(value))],
+  };
+}
+
+// What plans may be expected to reach, and what those reached that were carried out.
+function band(x) {
+  const known = EXPLORER.accuracy;
+  if (!known) return [];
+  const at = (ms) => x(ms, EXPLORER.original_ms);
+  const held = EXPLORER.points.filter((point) => point.expected && point.replaced.length);
+  const around = [...held.map((p) => [p, p.expected[1]]),
+    ...held.map((p) => [p, p.expected[0]]).reverse()];
+  const traces = [{
+    name: `${plain(known.metric.name)} to expect`, x: around.map(([p]) => at(p.ms)),
+    y: around.map(([, value]) => value), yaxis: "y2", mode: "lines", fill: "toself",
+    fillcolor: `${colour("green")}33`, line: { color: colour("green"), width: 1 }, hoverinfo: "skip",
+  }];
+  const one = (name, symbol, colourName, chosenPoints) => {
+    if (chosenPoints.length) {
+      traces.push({
+        name, x: chosenPoints.map((p) => at(EXPLORER.original_ms / p.speedup)),
+        y: chosenPoints.map((p) => p.found.metric), yaxis: "y2", mode: "markers", cliponaxis: false,
+        marker: { symbol, size: 8, color: colour(colourName),
+          line: { color: colour(colourName), width: 1.5 } },
+        hovertemplate: `${name}: %{y:.4~g} ${plain(known.metric.unit)} at %{x:.4~g}<extra></extra>`,
+      });
+    }
+  };
+  const others = known.points.filter((p) => !DATA.measured || ![DATA.measured.untrained[1],
+    DATA.measured.finetuned[1]].includes(p.found.metric));
+  one("tried untrained", "triangle-down-open", "blue", others.filter((p) => p.share === 0));
+  one("tried, finetuned a little", "diamond-open", "green",
+    others.filter((p) => p.share > 0 && p.share < 1));
+  one("tried, finetuned", "star", "green", others.filter((p) => p.share >= 1));
+  if (!DATA.measured) {
+    traces.push({
+      name: "original", x: [at(EXPLORER.original_ms)], y: [known.original.metric], yaxis: "y2",
+      mode: "markers", showlegend: false, cliponaxis: false,
+      marker: { symbol: "square", size: 11, color: colour("grey"),
+        line: { color: colour("text"), width: 1 } },
+      hovertemplate: `original: %{y:.4~g} ${plain(known.metric.unit)}<extra></extra>`,
+    });
+  }
+  return traces;
+}
+
+// Where plans are faster than any that was carried out, nothing is known of them.
+function beyond(x) {
+  const known = EXPLORER.accuracy;
+  if (!known) return [];
+  const unknown = EXPLORER.points.filter((point) => !point.expected);
+  if (!unknown.length) return [];
+  const middle = unknown[Math.floor(unknown.length / 2)];
+  return [{
+    x: x(middle.ms, EXPLORER.original_ms), y: 0.66, yref: "paper", text: "not measured",
+    showarrow: false, font: { color: colour("quiet") }, yanchor: "bottom",
+  }];
+}
 
 // What was measured in the end, above the frontier on the same axis.
 function metrics(measured, mark, x) {

@@ -1,5 +1,7 @@
-"""A run's progress on the terminal: one line a stage, a bar while it works."""
+"""A run's progress: one line a stage, and a bar on a terminal, or a line each ten seconds."""
 
+import threading
+import time
 from types import TracebackType
 from typing import Self
 
@@ -13,12 +15,20 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+LINE_S = 10.0
+"""Seconds between lines where there is no terminal for a bar."""
+
 
 class ConsoleReporter:
-    """Shows stages and bars on a console; bars only where it is a terminal."""
+    """Shows stages and how far they are on a console.
 
-    def __init__(self, console: Console) -> None:
-        self._console = console
+    Args:
+        console: to print on.
+        line_s: seconds between lines where it is no terminal.
+    """
+
+    def __init__(self, console: Console, line_s: float = LINE_S) -> None:
+        self._console, self._line_s = console, line_s
         self._bars = Progress(
             TextColumn("{task.description:<34}"),
             BarColumn(),
@@ -29,10 +39,16 @@ class ConsoleReporter:
             transient=True,
         )
         self._task = self._bars.add_task("", visible=False)
-        self._stage = ""
+        self._stage, self._begin, self._at = "", 0.0, ""
+        self._ended = threading.Event()
+        self._lines: threading.Thread | None = None
 
     def __enter__(self) -> Self:
-        self._bars.start()
+        if self._console.is_terminal:
+            self._bars.start()
+        else:
+            self._lines = threading.Thread(target=self._tell, name="progress", daemon=True)
+            self._lines.start()
         return self
 
     def __exit__(
@@ -41,23 +57,38 @@ class ConsoleReporter:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._bars.stop()
+        if self._lines is None:
+            self._bars.stop()
+        else:
+            self._ended.set()
+            self._lines.join()
+
+    def _tell(self) -> None:
+        """Print a line now and then on what is under way."""
+        while not self._ended.wait(self._line_s):
+            if stage := self._stage:
+                seconds = time.monotonic() - self._begin
+                self._console.print(
+                    f"{stage:<9} {seconds:6.0f} s  {self._at or '...'}", highlight=False
+                )
 
     def started(self, stage: str) -> None:
         """Show a new bar."""
-        self._stage = stage
+        self._stage, self._begin, self._at = stage, time.monotonic(), ""
         self._bars.reset(self._task, total=None, description=stage, visible=True)
         if not self._console.is_terminal:
             self._console.print(f"{stage} ...")
 
     def progress(self, done: int, total: int, what: str) -> None:
         """Move the bar."""
+        self._at = f"{what} {done}/{total}"
         self._bars.update(
             self._task, completed=done, total=total, description=f"{self._stage}: {what}"
         )
 
     def finished(self, stage: str, seconds: float, summary: str) -> None:
         """Print the stage's line."""
+        self._stage = ""
         self._bars.update(self._task, visible=False)
         self._console.print(f"{stage:<9} {seconds:6.1f} s  {summary}", highlight=False)
 

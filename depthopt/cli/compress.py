@@ -1,0 +1,128 @@
+"""``depthopt compress`` and ``depthopt init``: a recipe for a network and data, and its run."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from depthopt.cli.options import AsJson, CheckpointOption, console, err
+from depthopt.cli.show import show_forecast, show_result
+from depthopt.cli.wishes import (
+    Asked,
+    Changes,
+    DataOption,
+    EpochsOption,
+    NetworkArgument,
+    PretrainedOption,
+    SeedOption,
+    SideOption,
+    SpeedupAsked,
+    set_up,
+)
+from depthopt.core.artefacts import to_json
+from depthopt.core.writing import write_text
+from depthopt.errors import UsageError
+from depthopt.workflow.progress import ConsoleReporter
+
+if TYPE_CHECKING:  # torch takes seconds to import; --help needs none of it
+    from depthopt.workflow.setup import Setup, Wish
+
+
+def compress(
+    model: NetworkArgument,
+    data: DataOption,
+    changes: Changes = None,
+    speedup: SpeedupAsked = None,
+    input_size: SideOption = None,
+    checkpoint: CheckpointOption = None,
+    pretrained: PretrainedOption = False,
+    epochs: EpochsOption = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of the run; runs/MODEL-DATA by default. A run that was stopped goes on "
+            "from there.",
+            show_default=False,
+        ),
+    ] = None,
+    seed: SeedOption = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Make a network faster on this machine, and say how fast and how accurate it is.
+
+    What is not asked for is chosen by the network, its checkpoint and the data, and printed.
+    Without --checkpoint and --pretrained the original is trained first. The run folder holds the
+    faster network as fused.onnx, a report, and the whole recipe, which `depthopt run` goes on from.
+    """
+    asked = Asked(
+        model=model,
+        data=data,
+        changes=changes,
+        speedup=speedup,
+        input_size=input_size,
+        checkpoint=checkpoint,
+        pretrained=pretrained,
+        epochs=epochs,
+        seed=seed,
+    )
+    wish, setup = set_up(asked)
+    from depthopt.workflow.compress import carry_out  # noqa: PLC0415 - torch takes seconds
+
+    folder = out or Path("runs") / asked.name
+    _foresee(wish, setup, folder)
+    with ConsoleReporter(err) as reporter:
+        done = carry_out(wish, setup, folder, reporter=reporter)
+    if as_json:
+        print(to_json(done.result))
+        return
+    show_result(console, done.result)
+    console.print(f"report:      {folder / 'report' / 'report.html'}", highlight=False)
+
+
+def init(
+    model: NetworkArgument,
+    data: DataOption,
+    changes: Changes = None,
+    speedup: SpeedupAsked = None,
+    input_size: SideOption = None,
+    checkpoint: CheckpointOption = None,
+    pretrained: PretrainedOption = False,
+    epochs: EpochsOption = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="File to write; MODEL-DATA.yaml by default.", show_default=False),
+    ] = None,
+    seed: SeedOption = 0,
+) -> None:
+    """Write the recipe that `depthopt compress` would carry out, with a comment on every key."""
+    asked = Asked(
+        model=model,
+        data=data,
+        changes=changes,
+        speedup=speedup,
+        input_size=input_size,
+        checkpoint=checkpoint,
+        pretrained=pretrained,
+        epochs=epochs,
+        seed=seed,
+    )
+    path = out or Path(f"{asked.name}.yaml")
+    if path.exists():
+        raise UsageError(f"{path} exists; name another file with --out, or remove it")
+    _, setup = set_up(asked)
+    from depthopt.workflow.commented import commented  # noqa: PLC0415 - torch takes seconds
+
+    runs_code = " --allow-code" if setup.runs_code else ""
+    recipe = setup.recipe.moved_to(path.parent)
+    write_text(path, commented(recipe, command=f"depthopt run {path.name}{runs_code}"))
+    print(path)
+
+
+def _foresee(wish: "Wish", setup: "Setup", folder: Path) -> None:
+    """Print how long the stages will take; stop where something is in the way."""
+    from depthopt.pipeline.dry_run import dry_run  # noqa: PLC0415 - torch takes seconds
+
+    found = dry_run(setup.recipe, folder, allow_code=wish.allow_code)
+    show_forecast(err, found)
+    if found.problems:
+        raise UsageError(f"{found.problems[0]} (nothing was begun)")

@@ -1,0 +1,139 @@
+"""What a user asks for on the command line: a network, data, and how fast."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from depthopt.cli.options import err, input_size_of, loading, within
+from depthopt.core import numbers
+from depthopt.errors import UsageError
+
+if TYPE_CHECKING:  # torch takes seconds to import; --help needs none of it
+    from depthopt.workflow.setup import Setup, Wish
+
+NetworkArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL",
+        help="A network: timm's name, torchvision:NAME, FILE.py:CALLABLE or "
+        "package.module:CALLABLE, whose code is run.",
+    ),
+]
+DataOption = Annotated[
+    str,
+    typer.Option(
+        help="digits; a folder or tar of train/CLASS/IMAGE and val/CLASS/IMAGE; a folder of "
+        "CLASS/IMAGE, which is split; wds/PATH, hfds/NAME or torch/NAME."
+    ),
+]
+SpeedupAsked = Annotated[
+    float | None,
+    typer.Option(
+        help="At least so many times as fast, measured.",
+        callback=within(numbers.Positive),
+        show_default=False,
+    ),
+]
+SideOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Side of the images, such as 64, or channels, height and width, such as 3,64,64.",
+        show_default=False,
+    ),
+]
+PretrainedOption = Annotated[
+    bool,
+    typer.Option(
+        "--pretrained", help="Take the weights of the network's source; they may be downloaded."
+    ),
+]
+EpochsOption = Annotated[
+    int | None,
+    typer.Option(
+        help="Passes over the training images in the finetune.",
+        callback=within(numbers.Count),
+        show_default=False,
+    ),
+]
+SeedOption = Annotated[
+    int, typer.Option(help="Of initialisation and order.", callback=within(numbers.Seed))
+]
+Changes = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[KEY.PATH=VALUE]...",
+        help="Other keys of the recipe, such as latency.runtime=openvino finetune.batch_size=64.",
+        show_default=False,
+    ),
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """The command line, as it was read.
+
+    Attributes:
+        model: name of the network.
+        data: name or path of the data set.
+        changes: of the recipe.
+        speedup: over the original.
+        input_size: as it was written.
+        checkpoint: file of weights.
+        pretrained: take the source's weights.
+        epochs: of the finetune.
+        seed: of initialisation and order.
+    """
+
+    model: str
+    data: str
+    changes: list[str] | None = None
+    speedup: float | None = None
+    input_size: str | None = None
+    checkpoint: Path | None = None
+    pretrained: bool = False
+    epochs: int | None = None
+    seed: int = 0
+
+    @property
+    def name(self) -> str:
+        """A name for a folder or file: letters, digits, ``_``, ``-`` and dots of both."""
+        place, _, callable_name = self.model.rpartition(":")
+        model = f"{Path(place).stem}-{callable_name}" if place else self.model
+        ends = model, Path(self.data).name
+        return "-".join(re.sub(r"[^\w.-]+", "-", end).strip("-.") for end in ends)
+
+
+def set_up(asked: Asked) -> "tuple[Wish, Setup]":
+    """The recipe for what was asked; what was chosen is printed.
+
+    Raises:
+        DepthoptError: it cannot be done.
+    """
+    checkpoint, size = asked.checkpoint, None
+    if checkpoint is not None and not checkpoint.is_file():  # told before torch is loaded
+        raise UsageError(f"--checkpoint {checkpoint} does not exist, or is not a file")
+    if asked.input_size is not None:
+        side = numbers.whole(asked.input_size)
+        size = side if side else input_size_of(asked.input_size)
+    with loading():
+        from depthopt.workflow import setup  # noqa: PLC0415 - torch takes seconds
+
+        wish = setup.Wish(
+            model=asked.model,
+            data=asked.data,
+            speedup=asked.speedup,
+            input_size=size,
+            checkpoint=checkpoint,
+            pretrained=asked.pretrained,
+            epochs=asked.epochs,
+            seed=asked.seed,
+            overrides=asked.changes or (),
+            allow_code=True,  # it was named on the command line
+        )
+    found = setup.set_up(wish)
+    for what, choice in found.remarks:
+        err.print(f"{what:<8} {choice}", highlight=False, markup=False)
+    return wish, found

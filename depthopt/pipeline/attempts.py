@@ -1,0 +1,355 @@
+"""Plans carried out within a time, to see how accurate they get: what ``explore`` does at last."""
+
+import copy
+import logging
+import math
+import statistics
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+
+import torch
+
+from depthopt.core import digests
+from depthopt.core.accuracy import error_of
+from depthopt.core.artefacts import save_json
+from depthopt.core.explored import Asked, Attempt, Explored, Finetuned, Found
+from depthopt.core.plan import Frontier, Plan
+from depthopt.core.progress import Progress, silent
+from depthopt.core.training import EpochRecord
+from depthopt.data.dataset import Split, stratified
+from depthopt.frontier.solve import solve
+from depthopt.graph.network import TracedNetwork
+from depthopt.latency.measure import Effort
+from depthopt.latency.search import mildest_index
+from depthopt.latency.timing import plan_timer
+from depthopt.pipeline.context import BATCH, Context
+from depthopt.pipeline.kept import read_kept
+from depthopt.pipeline.pace import Lengths, lengths
+from depthopt.pipeline.recommend import recommended
+from depthopt.pipeline.speed import Speed
+from depthopt.pipeline.work import carried_out
+from depthopt.shallow.segment_ends import segment_ends
+from depthopt.tasks.evaluate import Evaluation, evaluate
+from depthopt.train.finetune import TrainingDiverged, finetune, steps_of
+
+logger = logging.getLogger(__name__)
+
+EXPLORED = "explored.json"
+"""What is known so far, in a run's folder."""
+
+EFFORT = Effort(seconds=1.5, tolerance=0.02, warmup_s=0.2)
+"""Per plan that is timed, the original's share included."""
+
+_TIMING_SHARE = 0.2
+"""Of the time, after which only plans that are taken are timed."""
+
+_STEP = 1.03
+"""Plans of speed-ups nearer to each other than this are not told apart."""
+
+_JUDGING_SHARE = 0.12
+"""Of the time, that evaluations may take."""
+
+_LEAST_JUDGED, _MOST_JUDGED = 256, 2000
+"""Held-out images that networks are evaluated on, where there are as many."""
+
+_PACING_STEPS = 6
+"""Of a training that shows how long one step takes."""
+
+_SLACK = 0.9
+"""Of the time that is left, which is planned with."""
+
+_WORTH_GOING_ON = 0.1
+"""Of the time, that must be left for any plan to be finetuned for another length."""
+
+_ANCHOR = 2.0
+"""The speed-up whose plan is finetuned longer than the others before any other is."""
+
+
+@dataclass(slots=True)
+class Clock:
+    """How much of the time is gone.
+
+    Attributes:
+        seconds: to take in all.
+        before: that earlier starts took.
+        begin: when this one was, by the monotonic clock.
+    """
+
+    seconds: float
+    before: float = 0.0
+    begin: float = field(default_factory=time.monotonic)
+
+    @property
+    def gone(self) -> float:
+        """Seconds that were taken, earlier starts included."""
+        return self.before + time.monotonic() - self.begin
+
+    @property
+    def left(self) -> float:
+        """Seconds that are left."""
+        return self.seconds - self.gone
+
+
+def part_of(split: Split, images: int, seed: int) -> Split:
+    """So many examples of a split, each class in proportion."""
+    if images >= len(split):
+        return split
+    targets = torch.arange(len(split)).double() if split.targets is None else split.targets
+    return split.subset(stratified(targets, images, seed=seed)[0])
+
+
+def teacher_digest(run: Context) -> str:
+    """What tells one original from another."""
+    return digests.of_file(run.path("teacher.safetensors"))
+
+
+class Attempts:
+    """Plans from mild to fast, carried out one after another; what is known is kept after each."""
+
+    def __init__(
+        self,
+        run: Context,
+        speed: Speed,
+        clock: Clock,
+        speedups: tuple[float, ...],
+        *,
+        reduction: int,
+    ) -> None:
+        """Begin, or go on.
+
+        Args:
+            run: whose tables are there.
+            speed: of this machine.
+            clock: runs already.
+            speedups: to look for, rising.
+            reduction: which it is, of the recipe.
+        """
+        self._run, self._clock, self._wishes = run, clock, speedups
+        self._networks: dict[int, TracedNetwork] = {}
+        self._made_from = self._digest()
+        images = _JUDGING_SHARE * clock.seconds / (speed.forward_s * (2 * len(speedups) + 4))
+        judged = int(min(max(images, _LEAST_JUDGED), _MOST_JUDGED))
+        self._judged = part_of(run.data.calibration, judged, run.recipe.seed)
+        self._config = replace(
+            run.train_config(run.recipe.finetune),
+            evaluate_epochs=False,
+            target_metric=None,
+            trackers=(),
+        )
+        kept = read_kept(Explored, run.path(EXPLORED), (self._made_from,))
+        if kept is not None:
+            clock.before = kept.seconds
+        self._known = kept or Explored(
+            model=run.chain.model,
+            data=run.recipe.data.source,
+            metric=run.task.metric,
+            original=self._judge(run.teacher),
+            test_images=len(run.data.test),
+            steps=steps_of(self._config, len(run.data.train)),
+            reduction=reduction,
+            teacher=teacher_digest(run),
+        )
+
+    def explored(self) -> Explored:
+        """Do what fits into the time, and say which speed-up is worth asking for."""
+        self._run.reporter.started("explore")
+        frontier = self._frontier()
+        if {asked.speedup for asked in self._known.asked} != set(self._wishes):
+            self._time(frontier)
+        for index in self._order():
+            if self._known.attempts[index].untrained is None:
+                found = self._judge(self._network(index))
+                self._keep(index, untrained=found)
+        if self._known.attempts:
+            self._finetune_all()
+        best = recommended(self._known)
+        self._save(replace(self._known, recommended=best.speedup, reason=best.reason))
+        asked = len(self._known.asked)
+        summary = f"{len(self._known.attempts)} plans carried out for {asked} speed-ups"
+        said = "none" if best.speedup is None else f"{best.speedup:g}x"
+        self._run.reporter.finished(
+            "explore", self._clock.gone, f"{summary}; {said} is recommended"
+        )
+        return self._known
+
+    def _digest(self) -> str:
+        recipe = self._run.recipe
+        sections = recipe.model_dump(
+            mode="json",
+            include={"model", "data", "task", "apply", "finetune", "latency", "seed"},
+            exclude={"data": {"workers", "check"}, "finetune": {"trackers", "checkpoint_every_s"}},
+        )
+        tables = ("chain.json", "candidates.json", "latency.json", "importance.json")
+        return self._run.folder.digest(sections, ("teacher.safetensors", *tables))
+
+    def _save(self, known: Explored) -> None:
+        self._known = replace(known, seconds=self._clock.gone)
+        save_json(self._known, self._run.path(EXPLORED), made_from=self._made_from)
+
+    def _keep(self, index: int, **found: object) -> None:
+        attempts = list(self._known.attempts)
+        attempts[index] = replace(attempts[index], **found)  # type: ignore[arg-type] # its fields
+        self._save(replace(self._known, attempts=tuple(attempts)))
+
+    def _frontier(self) -> Frontier:
+        """Every good plan; kept for the report, unless the run has its own."""
+        run = self._run
+        frontier = solve(run.chain, run.worthwhile, run.latency, run.importance)
+        if "solve" not in run.folder.manifest.stages:
+            save_json(frontier, run.path("frontier.json"))
+        return frontier
+
+    def _time(self, frontier: Frontier) -> None:
+        """Find the mildest plan for each speed-up, by measuring."""
+        run, indices = self._run, _thinned(frontier)
+        predicted = [frontier.original_ms / frontier.points[i].latency_ms for i in indices]
+        begin, limit = self._clock.gone, _TIMING_SHARE * self._clock.seconds
+        timed: dict[int, float] = {}
+        found: dict[int, float] = {}
+        with plan_timer(
+            run.teacher,
+            run.chain,
+            runtime=run.runtime,
+            batch=run.recipe.latency.batch,
+            effort=EFFORT,
+        ) as timer:
+
+            def measured(index: int) -> float:
+                if index not in timed:
+                    plan = frontier.plan(indices[index])
+                    timed[index] = timer(plan) if plan.replaced else 1.0
+                    run.reporter.progress(len(timed), len(indices), "plans timed")
+                return timed[index]
+
+            def measure(index: int) -> float:
+                if self._clock.gone - begin < limit:
+                    return measured(index)
+                ratios = [timed[i] / predicted[i] for i in timed]
+                return predicted[index] * statistics.median(ratios or [1.0])
+
+            chosen = {
+                wish: mildest_index(predicted, measure, wish, known=found) for wish in self._wishes
+            }
+            attempts = [
+                (index, Attempt(frontier.plan(indices[index]), measured(index)))
+                for index in sorted({index for index in chosen.values() if index is not None})
+            ]
+        place = {index: i for i, (index, _) in enumerate(attempts)}
+        self._save(
+            replace(
+                self._known,
+                attempts=tuple(attempt for _, attempt in attempts),
+                asked=tuple(Asked(w, None if i is None else place[i]) for w, i in chosen.items()),
+                fastest=max([predicted[-1], *timed.values()]),
+            )
+        )
+
+    def _network(self, index: int) -> TracedNetwork:
+        """A plan's network with no training."""
+        if index not in self._networks:
+            self._networks[index] = carried_out(self._run, self._known.attempts[index].plan)
+        return self._networks[index]
+
+    def _judge(self, network: torch.nn.Module) -> Found:
+        """How a network does on held-out images."""
+        task, batches = self._run.task, list(self._judged.batches(BATCH))
+        parts = [evaluate(network, [batch], task=task) for batch in batches]
+        images = sum(part.images for part in parts)
+        metric = sum(part.metric * part.images for part in parts) / images
+        error = error_of(task.metric, metric, images)
+        return Found(metric, _error(parts) if error is None else error, images)
+
+    def _order(self) -> list[int]:
+        """The attempts, nearest to the anchor's speed-up first."""
+        attempts = self._known.attempts
+        return sorted(
+            range(len(attempts)), key=lambda i: abs(math.log(attempts[i].speedup / _ANCHOR))
+        )
+
+    def _finetune_all(self) -> None:
+        """Finetune every plan shortly, and those first in order longer, as far as time allows."""
+        known = self._known
+        shorts = [one.finetuned[0].steps for one in known.attempts if one.finetuned]
+        done = {(i, each.steps) for i, one in enumerate(known.attempts) for each in one.finetuned}
+        order = self._order()
+        lacking = any(not one.finetuned and one.failure is None for one in known.attempts)
+        if not lacking and self._clock.left < _WORTH_GOING_ON * self._clock.seconds:
+            return
+        second = self._seconds_a_step(order[0])
+        plan = lengths(
+            known.steps,
+            len(order),
+            max(0.0, _SLACK * self._clock.left) / second + sum(steps for _, steps in done),
+            short=min(shorts, default=None),
+        )
+        logger.info("%.3f s a step, %.0f s left: %s", second, self._clock.left, plan)
+        total = len(order) * plan.short + plan.longs * plan.long
+        before = 0
+        for index, steps in _row(order, plan):
+            if (index, steps) not in done:
+                self._finetune(index, steps, before, total)
+            before += steps
+
+    def _seconds_a_step(self, index: int) -> float:
+        """How long a step of a finetune takes, by a few."""
+        attempt = self._known.attempts[index]
+        _, records = self._trained(index, attempt.plan, _PACING_STEPS, silent)
+        return max(sum(record.seconds for record in records) / _PACING_STEPS, 1e-6)
+
+    def _trained(
+        self, index: int, plan: Plan, steps: int, progress: Progress
+    ) -> tuple[TracedNetwork, tuple[EpochRecord, ...]]:
+        network = copy.deepcopy(self._network(index))
+        result = finetune(
+            network,
+            self._run.data,
+            task=self._run.task,
+            teacher=self._run.teacher,
+            matched=segment_ends(self._run.chain, plan),
+            config=replace(self._config, steps=steps),
+            progress=progress,
+        )
+        return network, result.history
+
+    def _finetune(self, index: int, steps: int, before: int, total: int) -> None:
+        """Finetune one plan for so many steps, and keep how it does then."""
+        attempt = self._known.attempts[index]
+
+        def progress(done: int, _total: int, what: str) -> None:
+            self._run.reporter.progress(before + done, total, f"{attempt.speedup:.2f}x, {what}")
+
+        try:
+            network, _ = self._trained(index, attempt.plan, steps, progress)
+        except TrainingDiverged as error:
+            self._keep(index, failure=str(error))
+            return
+        found = Finetuned(steps, self._judge(network))
+        finetuned = sorted((*attempt.finetuned, found), key=lambda each: each.steps)
+        self._keep(index, finetuned=tuple(finetuned))
+        logger.info("%.2fx: %s", attempt.speedup, found)
+
+
+def _row(order: list[int], plan: Lengths) -> Iterator[tuple[int, int]]:
+    """(attempt, steps) of every finetune: first the short ones."""
+    for index in order:
+        yield index, plan.short
+    for index in order[: plan.longs]:
+        yield index, plan.long
+
+
+def _thinned(frontier: Frontier) -> list[int]:
+    """Indices of plans, mildest first, each ``_STEP`` times as fast as the one before or more."""
+    found: list[int] = []
+    for index in reversed(range(len(frontier.points))):
+        ms = frontier.points[index].latency_ms
+        if not found or ms * _STEP <= frontier.points[found[-1]].latency_ms:
+            found.append(index)
+    return found if found[-1] == 0 else [*found, 0]
+
+
+def _error(parts: list[Evaluation]) -> float:
+    """The standard error of a metric's mean, by how batches differ."""
+    if len(parts) < 2:
+        return 0.0
+    return statistics.stdev(part.metric for part in parts) / math.sqrt(len(parts))

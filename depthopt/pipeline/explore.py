@@ -1,0 +1,152 @@
+"""Is it worth it? A few plans from mild to fast, timed, carried out and finetuned a little.
+
+What a whole run would give is then known well enough to choose a budget, long before one is
+finished. All that is learned stays in the run's folder: the run goes on from it.
+"""
+
+import copy
+import logging
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from depthopt.core import numbers
+from depthopt.core.artefacts import save_json
+from depthopt.core.explored import Explored
+from depthopt.errors import UsageError
+from depthopt.importance.estimate import estimate
+from depthopt.pipeline.attempts import EXPLORED, Attempts, Clock, part_of, teacher_digest
+from depthopt.pipeline.context import BATCH, Context, Reporter
+from depthopt.pipeline.folder import RunFolder
+from depthopt.pipeline.kept import read_kept
+from depthopt.pipeline.lock import lock
+from depthopt.pipeline.pace import REDUCTIONS, Reduction, reduction_for
+from depthopt.pipeline.processes import Processes
+from depthopt.pipeline.recipe import Recipe
+from depthopt.pipeline.run import Silent, run
+from depthopt.pipeline.speed import Speed, measured_speed
+from depthopt.pipeline.stages import STAGES
+from depthopt.pipeline.work import teacher_is_trained
+from depthopt.tables.importance import ImportanceTable
+from depthopt.train.finetune import steps_of, training_workload
+
+logger = logging.getLogger(__name__)
+
+SPEEDUPS = (1.25, 1.5, 2.0, 2.5, 3.0, 4.0)
+"""That are looked for."""
+
+MINUTES = 5.0
+"""That exploring takes, where nobody says."""
+
+_TABLES_SHARE = 0.4
+"""Of the time, that tables and carrying plans out may take."""
+
+
+def explore(
+    recipe: Recipe,
+    folder: Path,
+    *,
+    minutes: float = MINUTES,
+    speedups: Sequence[float] = SPEEDUPS,
+    reporter: Reporter | None = None,
+    say: Callable[[str], None] | None = None,
+) -> Explored:
+    """Find out how fast a recipe's network can get, and what that costs in accuracy.
+
+    For each speed-up the mildest plan that is measured as fast is carried out, evaluated, and
+    finetuned for a part of the recipe's steps; a few are finetuned longer. Stopped and started
+    again, it goes on.
+
+    Args:
+        recipe: its budget does not matter.
+        folder: of the run, which goes on from what is learned here.
+        minutes: to take; the original's training comes on top.
+        speedups: to look for.
+        reporter: is told what happens.
+        say: is told what to know beforehand, such as how long the original's training will take.
+
+    Raises:
+        UsageError: another run is at work in the folder, or the minutes or speed-ups are none.
+        DepthoptError: whatever a stage could not do.
+    """
+    numbers.require(numbers.Positive, "minutes", minutes)
+    if not speedups:
+        raise UsageError("explore looks for one speed-up or more, got none")
+    for speedup in speedups:
+        numbers.require(numbers.Positive, "speedup", speedup)
+    reporter, say = reporter or Silent(), say or logger.info
+    first = Context(recipe, RunFolder(folder), reporter, Processes())
+    first.processes.require_one("explore", "explore")
+    first.require_runtime()
+    _say_before(first, say)
+    run(recipe, folder, until="teacher", reporter=reporter)
+    clock = Clock(60 * minutes)
+    context = run(recipe, folder, until="extract", reporter=reporter)
+    speed = measured_speed(copy.deepcopy(context.teacher), recipe.model.input_size)
+    index = _reduction(context, speed, clock.seconds, len(speedups))
+    if (reduction := REDUCTIONS[index]) is None:
+        context = run(recipe, folder, until="estimate", reporter=reporter)
+    else:
+        say(f"to fit into {minutes:g} minutes, less is tried than the recipe says: {reduction}")
+        context = run(reduction.of(recipe), folder, until="profile", reporter=reporter)
+        run(recipe, folder, until="teacher")  # recipe.yaml is the whole one again
+    with lock(folder):
+        if reduction is not None:
+            _estimate(context, reduction)
+        wishes = tuple(sorted(set(speedups)))
+        return Attempts(context, speed, clock, wishes, reduction=index).explored()
+
+
+def _say_before(context: Context, say: Callable[[str], None]) -> None:
+    """Say how long the original's training will take, if there is to be one."""
+    teacher, folder = STAGES[0], context.folder
+    made_from = folder.digest(teacher.settings(context.recipe), teacher.inputs)
+    if folder.is_done(teacher.name, made_from, teacher.outputs):
+        return
+    if not teacher_is_trained(context):
+        return
+    model = context.new_model()
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    speed = measured_speed(model, context.recipe.model.input_size)
+    config, images = context.recipe.teacher, len(context.data.train)
+    work = training_workload(config, images=images, parameters=parameters, distilled=False)
+    say(
+        f"the original is trained first: {steps_of(config, images)} steps, about "
+        f"{speed.of(work)[0] / 60:.1f} minutes, which do not count"
+    )
+
+
+def _reduction(context: Context, speed: Speed, seconds: float, plans: int) -> int:
+    """Which of ``REDUCTIONS`` fits into the time; of what is explored already, the same."""
+    kept = read_kept(Explored, context.path(EXPLORED), None)
+    if kept is not None and kept.teacher == teacher_digest(context):
+        return min(kept.reduction, len(REDUCTIONS) - 1)
+    return reduction_for(context, speed, _TABLES_SHARE * seconds, plans)
+
+
+def _estimate(context: Context, reduction: Reduction) -> None:
+    """The importance table of what is left of the recipe, as far as it is not known."""
+    section, path = context.recipe.importance, context.path("importance.json")
+    made_from = context.folder.digest(
+        [section.model_dump(mode="json"), reduction.held_out],
+        ("teacher.safetensors", "chain.json", "candidates.json", "latency.json"),
+    )
+    held_out = part_of(context.data.calibration, reduction.held_out, context.recipe.seed)
+    context.reporter.started("estimate")
+    begin = time.monotonic()
+    table = estimate(
+        context.teacher,
+        context.chain,
+        context.worthwhile,
+        fitting=context.train_inputs(section.images),
+        held_out=held_out.batches(BATCH),
+        task=context.task,
+        ridges=section.ridges,
+        form=context.recipe.apply.form,
+        table=read_kept(ImportanceTable, path, (made_from,)),
+        on_update=lambda partial: save_json(partial, path, made_from=made_from),
+        progress=context.reporter.progress,
+    )
+    save_json(table, path, made_from=made_from)
+    scored = f"{len(table.entries)} of {len(context.candidates)} candidates are faster and scored"
+    context.reporter.finished("estimate", time.monotonic() - begin, scored)

@@ -1,0 +1,147 @@
+"""Whether what is worked on makes sense: a network that knows something, figures that mean it.
+
+Nothing here stops a run; what is found is said in the log, in a stage's line, and with the result.
+"""
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from depthopt.core.metric import Metric
+from depthopt.core.training import Standing, TrainResult
+from depthopt.data.dataset import Split, stratified
+from depthopt.tables.latency import LatencySummary
+from depthopt.tasks.evaluate import Evaluation, evaluate
+from depthopt.tasks.task import Task
+
+logger = logging.getLogger(__name__)
+
+GLANCE = 200
+"""Images that a network is judged on where nothing is done with it yet."""
+
+_BATCH = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """How good a network is, beside one that does not look.
+
+    Attributes:
+        metric: the task's.
+        chance: of the best answer that does not depend on the input; None where that is unknown.
+        near_chance: whether the network is no better than that.
+        images: number of examples.
+    """
+
+    metric: float
+    chance: float | None
+    near_chance: bool
+    images: int
+
+    def text(self, metric: Metric, digits: int = 1) -> str:
+        """In words, such as ``91.0 % (chance 25.0 %)``."""
+        beside = "" if self.chance is None else f" (chance {metric.text(self.chance, digits)})"
+        near = ", near chance" if self.near_chance else ""
+        return f"{metric.text(self.metric, digits)}{beside}{near}"
+
+    def warning(self, metric: Metric, what: str) -> str | None:
+        """What to say of a network near chance; None if it is not.
+
+        Args:
+            metric: what the figures are.
+            what: the images, such as ``test images``.
+        """
+        if not self.near_chance or self.chance is None:
+            return None
+        return (
+            f"the original is no better than chance: {metric.text(self.metric)} on {self.images} "
+            f"{what}, where one answer for all reaches {metric.text(self.chance)}; check its "
+            "weights, the normalisation and the order of the outputs"
+        )
+
+
+def judged(task: Task, found: Evaluation, split: Split) -> Judged:
+    """What an evaluation on a whole split says."""
+    targets = split.targets
+    chance = None if targets is None or not len(targets) else task.chance(targets)
+    if chance is None:
+        return Judged(found.metric, None, near_chance=False, images=found.images)
+    near = task.metric.gain(chance.metric, found.metric) <= chance.margin
+    return Judged(found.metric, chance.metric, near_chance=near, images=found.images)
+
+
+def glance(task: Task, network: nn.Module, split: Split) -> Judged:
+    """How a network does on some examples of a split, of classes each in proportion."""
+    if len(split) > GLANCE:
+        targets = torch.arange(len(split)).double() if split.targets is None else split.targets
+        split = split.subset(stratified(targets, GLANCE, seed=0)[0])
+    return judged(task, evaluate(network, split.batches(_BATCH), task=task), split)
+
+
+def is_worse(metric: Metric, before: Standing, after: Standing, images: int) -> bool:
+    """Whether a training did harm: a metric that fell, and a loss that does not contradict it.
+
+    A metric that falls by more than two standard errors counts whatever the loss does.
+    """
+    gain = metric.gain(before.metric, after.metric)
+    noise = 2 * metric.noise(before.metric, images)
+    return gain < 0 and (not after.loss < before.loss or -gain > noise)
+
+
+def warnings_of(
+    original: Judged,
+    metric: Metric,
+    training: TrainResult | None,
+    before: LatencySummary,
+    after: LatencySummary,
+) -> Iterator[str]:
+    """Why the figures of a finished run may not be what they seem, a sentence each.
+
+    Args:
+        original: how the original does on test images.
+        metric: what the metrics are.
+        training: the finetuning, if it is known.
+        before: latency of the original.
+        after: latency of the compressed network.
+    """
+    if (near := original.warning(metric, "test images")) is not None:
+        yield near
+    if training is not None and (said := undone(training)) is not None:
+        yield said
+    if (said := within_noise(before, after)) is not None:
+        yield said
+
+
+def undone(training: TrainResult) -> str | None:
+    """What to say of a training that made a network worse; None if it did not."""
+    before, after, metric = training.before, training.after, training.metric
+    if not training.undone or before is None or after is None:
+        return None
+    return (
+        f"finetuning made the network worse on held-out images, {metric.text(before.metric)} to "
+        f"{metric.text(after.metric)}; the network before it is kept (lower "
+        "finetune.learning_rate, or train for longer)"
+    )
+
+
+def within_noise(before: LatencySummary, after: LatencySummary) -> str | None:
+    """What to say of a speed-up that the measurements do not support; None if they do."""
+    speedup = before.median_ms / after.median_ms
+    if speedup <= 1:
+        return f"the compressed network is no faster than the original: {speedup:.2f}x"
+    if after.q3_ms < before.q1_ms:
+        return None
+    return (
+        f"the speed-up of {speedup:.2f}x is within the noise: a quarter of the original's "
+        f"measurements took {before.q1_ms:.3f} ms or less, a quarter of the compressed network's "
+        f"{after.q3_ms:.3f} ms or more; measure on a quieter machine"
+    )
+
+
+def warn(said: str | None) -> None:
+    """Say it in the log, if there is something to say."""
+    if said is not None:
+        logger.warning("%s", said)

@@ -1,0 +1,91 @@
+"""What a run knows of accuracy: of plans that it carried out, and so of others."""
+
+from typing import Any
+
+from depthopt.core.accuracy import Accuracy, Point, Range, accuracy, error_of, points_of
+from depthopt.core.explored import Found
+from depthopt.core.metric import Metric
+from depthopt.core.plan import Frontier, FrontierPoint
+from depthopt.core.reading import parse_yaml
+from depthopt.core.trials import Trials
+from depthopt.report.reading import RunArtefacts
+
+NOT_MEASURED = "not measured"
+"""What is said beyond the dearest plan that was carried out."""
+
+_HELD_OUT = ("data", "calibration_images")
+
+
+def run_accuracy(run: RunArtefacts) -> Accuracy | None:
+    """What exploring, trials and the run's own result say; None where nothing was carried out.
+
+    Of a metric that is no share, only what was explored counts: how sure the others are is not
+    known.
+    """
+    explored, result, trials = run.explored, run.result, run.trials
+    metric: Metric | None = None
+    original: Found | None = None
+    points: list[Point] = []
+    steps = None if run.training is None else run.training.steps
+    if explored is not None:
+        metric, original, steps = explored.metric, explored.original, explored.steps
+        points += points_of(explored)
+    if result is not None and run.plan is not None:
+        metric = metric or result.metric
+        original = original or _found(metric, result.original.metric, result.test_images)
+        for value, share in ((result.untrained_metric, 0.0), (result.compressed.metric, 1.0)):
+            found = _found(metric, value, result.test_images)
+            if found is not None and result.metric == metric:
+                points.append(Point(run.plan.cost, result.speedup, found, share))
+    if trials is not None and metric == trials.metric and steps is not None:
+        points += _tried(run, trials, steps)
+    if metric is None or original is None or not points:
+        return None
+    images = explored.test_images if explored is not None else original.images
+    return accuracy(metric, original, points, test_images=images)
+
+
+def point_range(known: Accuracy, frontier: Frontier, point: FrontierPoint) -> Range | None:
+    """What to expect of a plan; of the original as it is, what was measured."""
+    if not any(frontier.candidates[i].replaces for i in point.choices):
+        return Range(known.original.metric, known.original.metric)
+    return known.at(point.cost)
+
+
+def point_text(known: Accuracy, frontier: Frontier, point: FrontierPoint) -> str:
+    """The same in words."""
+    found = point_range(known, frontier, point)
+    if found is None:
+        return NOT_MEASURED
+    return found.text(known.metric) if found.width else known.metric.text(found.best, 1)
+
+
+def _found(metric: Metric, value: float, images: int | None) -> Found | None:
+    """A metric with its error; None of one that is no share, or of no images."""
+    error = error_of(metric, value, images) if images else None
+    return None if error is None or not images else Found(value, error, images)
+
+
+def _tried(run: RunArtefacts, trials: Trials, whole: int) -> list[Point]:
+    """The trials' plans, each finetuned for a part of so many steps."""
+    steps, images = (_recipe(run, *key) for key in (("trials", "steps"), _HELD_OUT))
+    points = []
+    for trial in trials.trials:
+        found = None if trial.metric is None else _found(trials.metric, trial.metric, images)
+        if found is not None and steps is not None:
+            share = min(1.0, steps / whole)
+            points.append(Point(trial.plan.cost, trial.speedup, found, share))
+    return points
+
+
+def _recipe(run: RunArtefacts, section: str, key: str) -> int | None:
+    """A whole number of the run's recipe, if it says it."""
+    if run.recipe is None:
+        return None
+    try:
+        content: Any = parse_yaml(run.recipe)
+    except ValueError:
+        return None
+    for name in (section, key):
+        content = content.get(name) if isinstance(content, dict) else None
+    return content if isinstance(content, int) and content > 0 else None

@@ -1,0 +1,119 @@
+"""What exploring found, as rows, sentences and a plot of text."""
+
+from collections.abc import Sequence
+
+from depthopt.core.accuracy import Accuracy, Range
+from depthopt.core.explored import Attempt, Explored, Found
+from depthopt.pipeline.recommend import band
+from depthopt.report.accuracy import NOT_MEASURED
+
+_COLUMN, _ROWS = 9, 12
+"""Of the plot, in characters."""
+
+
+def headings(explored: Explored) -> tuple[str, ...]:
+    """Of the rows that ``rows`` gives."""
+    metric = explored.metric
+    return (
+        "asked", "measured", "predicted", "cost",
+        f"untrained, {metric.unit}" if metric.unit else "untrained",
+        "finetuned a little", f"{metric.name} to expect",
+    )  # fmt: skip
+
+
+def rows(explored: Explored) -> tuple[tuple[str, ...], ...]:
+    """The original, and what was found for each speed-up, under ``headings``."""
+    metric, known = explored.metric, band(explored)
+    original = metric.text(explored.original.metric, 1)
+    found = [("original", "1.00x", "", "0", "", "", f"{original} now")]
+    for asked in explored.asked:
+        if asked.attempt is None:
+            fastest = "" if explored.fastest is None else f"{explored.fastest:.2f}x at most"
+            found.append((f"{asked.speedup:g}x", "no plan is as fast", fastest, "", "", "", ""))
+            continue
+        attempt = explored.attempts[asked.attempt]
+        found.append(
+            (
+                f"{asked.speedup:g}x",
+                f"{attempt.speedup:.2f}x",
+                f"{attempt.plan.speedup:.2f}x",
+                f"{attempt.plan.cost:.3g}",
+                "" if attempt.untrained is None else metric.figure(attempt.untrained.metric, 1),
+                _shortly(explored, attempt),
+                said(known, known.at(attempt.plan.cost)),
+            )
+        )
+    return tuple(found)
+
+
+def said(known: Accuracy, found: Range | None) -> str:
+    """A range in words."""
+    return NOT_MEASURED if found is None else found.text(known.metric)
+
+
+def expectation(explored: Explored) -> str:
+    """What the ranges mean."""
+    shares = sorted({one.steps for each in explored.attempts for one in each.finetuned})
+    lengths = ", ".join(str(steps) for steps in shares) or "no"
+    return (
+        f"To expect after the whole finetune of {explored.steps} steps, nine times in ten, on "
+        f"{explored.test_images:,} test images: from finetunes of {lengths} steps, judged on "
+        f"{explored.original.images:,} held-out images."
+    )
+
+
+def recommendation(explored: Explored) -> str:
+    """Which speed-up to ask for, and why."""
+    if explored.recommended is None:
+        return f"Nothing is recommended: {explored.reason or 'exploring is not finished'}."
+    return f"Recommended: {explored.recommended:g}x. It is {explored.reason}."
+
+
+def _shortly(explored: Explored, attempt: Attempt) -> str:
+    if attempt.failure is not None and not attempt.finetuned:
+        return "failed"
+    return ", ".join(
+        f"{explored.metric.figure(one.found.metric, 1)} ({100 * one.steps / explored.steps:.0f} %)"
+        for one in attempt.finetuned
+    )
+
+
+def plot(explored: Explored) -> str:
+    """Ranges over speed-ups in characters: ``=`` a range, ``o`` untrained, ``-`` the original."""
+    known, metric = band(explored), explored.metric
+    columns: list[tuple[str, Range | None, Found | None]] = []
+    for asked in explored.asked:
+        if asked.attempt is not None:
+            one = explored.attempts[asked.attempt]
+            columns.append((f"{one.speedup:.2f}x", known.at(one.plan.cost), one.untrained))
+    ranges = [found for _, found, _ in columns if found is not None]
+    if not ranges:
+        return ""
+    ends = [explored.original.metric, *(end for r in ranges for end in (r.worst, r.best))]
+    low, high = min(ends), max(ends)
+    step = (high - low) / (_ROWS - 2) or 1.0
+
+    def row(value: float) -> int:
+        return max(0, min(_ROWS - 1, round((high - value) / step)))
+
+    cells = [[" "] * (_COLUMN * len(columns)) for _ in range(_ROWS)]
+    cells[row(explored.original.metric)] = ["-"] * (_COLUMN * len(columns))
+    for i, (_, found, untrained) in enumerate(columns):
+        middle = i * _COLUMN + _COLUMN // 2
+        if found is not None:
+            for j in range(
+                row(max(found.worst, found.best)), row(min(found.worst, found.best)) + 1
+            ):
+                cells[j][middle - 1 : middle + 2] = "==="
+        if untrained is not None and low - step <= untrained.metric <= high:
+            cells[row(untrained.metric)][middle] = "o"
+    return "\n".join(_lines(cells, [name for name, *_ in columns], high, step, metric.unit))
+
+
+def _lines(
+    cells: Sequence[Sequence[str]], names: Sequence[str], high: float, step: float, unit: str
+) -> list[str]:
+    lines = [
+        f"{high - i * step:8.1f} {unit:<2}|{''.join(row)}".rstrip() for i, row in enumerate(cells)
+    ]
+    return [*lines, " " * 11 + "+" + "".join(f"{name:^{_COLUMN}}" for name in names).rstrip()]

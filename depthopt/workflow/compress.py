@@ -1,0 +1,194 @@
+"""From a network and data to a faster network, in one call."""
+
+import html
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from torch import nn
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
+
+from depthopt.core import digests
+from depthopt.core.artefacts import load_json
+from depthopt.core.plan import Plan
+from depthopt.core.writing import write_bytes
+from depthopt.data.given import given_dataset
+from depthopt.export.saved import load
+from depthopt.models.memory import memory_name
+from depthopt.pipeline.context import Reporter
+from depthopt.pipeline.recipe import recipe_yaml
+from depthopt.pipeline.result import Result
+from depthopt.pipeline.run import result, run
+from depthopt.report.facts import result_rows
+from depthopt.report.reading import read_run
+from depthopt.report.written import write_report
+from depthopt.workflow.progress import ConsoleReporter
+from depthopt.workflow.setup import Setup, Wish, set_up
+
+TorchData = TorchDataset[Any] | DataLoader[Any] | tuple[Any, Any]
+"""Torch's data set or loader of (image, label), or a pair of them, to train and to test on."""
+
+
+@dataclass(frozen=True, repr=False)
+class Compressed:
+    """A finished compression.
+
+    Attributes:
+        folder: of the run, with all that it made.
+        result: its figures, before and after.
+        original: the network in memory that it began with; None where it goes by a name.
+    """
+
+    folder: Path
+    result: Result
+    original: nn.Module | None = None
+
+    @cached_property
+    def network(self) -> nn.Module:
+        """The fused network, in evaluation mode."""
+        return load(self.folder / "fused", model=self.original)
+
+    @cached_property
+    def plan(self) -> Plan:
+        """What was replaced."""
+        return load_json(Plan, self.folder / "plan.json")
+
+    @property
+    def accuracy(self) -> float:
+        """The task's metric of the fused network on test examples, such as points of 100."""
+        return self.result.compressed.metric
+
+    @property
+    def original_accuracy(self) -> float:
+        """The same of the original."""
+        return self.result.original.metric
+
+    @property
+    def speedup(self) -> float:
+        """Measured, over the original."""
+        return self.result.speedup
+
+    @property
+    def onnx(self) -> Path:
+        """The exported network."""
+        return Path(self.result.onnx)
+
+    def report(self) -> Path:
+        """Write the run's report; the page's path."""
+        return write_report(read_run(self.folder), self.folder / "report")[0]
+
+    def __repr__(self) -> str:
+        metric = self.result.metric
+        return (
+            f"{self.result.model} on {self.result.data}: {self.speedup:.2f}x as fast, "
+            f"{metric.name} {metric.figure(self.original_accuracy)} to "
+            f"{metric.text(self.accuracy)}, in {self.folder}"
+        )
+
+    def _repr_html_(self) -> str:
+        """A table, for notebooks."""
+        rows = "".join(
+            f"<tr><th>{html.escape(row.label)}</th><td>{html.escape(row.original)}</td>"
+            f"<td>{html.escape(row.compressed)}</td></tr>"
+            for row in result_rows(self.result)
+        )
+        head = "<tr><th></th><th>original</th><th>compressed</th></tr>"
+        return f"<p>{html.escape(repr(self))}</p><table>{head}{rows}</table>"
+
+
+def compress(
+    model: nn.Module | str,
+    data: TorchData | str | Path,
+    speedup: float = 2.0,
+    *,
+    run_dir: str | Path,
+    test: TorchData | None = None,
+    input_size: int | tuple[int, int, int] | None = None,
+    checkpoint: str | Path | None = None,
+    pretrained: bool = False,
+    epochs: int | None = None,
+    seed: int = 0,
+    overrides: Sequence[str] = (),
+    reporter: Reporter | None = None,
+) -> Compressed:
+    """Make a network faster on this machine, and say how fast and how accurate it is.
+
+    Every stage's artefact is kept in ``run_dir``: the same call goes on from where it was stopped,
+    and changed arguments redo what they affect.
+
+    Args:
+        model: a trained network from images (N, C, H, W) to logits (N, classes), which is not
+            changed; or a name, such as ``torchvision:resnet18``, ``FILE.py:CALLABLE``, whose
+            code is run, or a timm network's.
+        data: a data set's name or path, or torch's ``Dataset`` or ``DataLoader`` of (image,
+            label), with images as the network takes them.
+        speedup: at least so many times as fast, measured.
+        run_dir: folder of the run; made if it does not exist.
+        test: what the final figures are measured on, where ``data`` is torch's; without it a part
+            of ``data`` is held out.
+        input_size: a side in pixels, or (channels, height, width); by default of the data.
+        checkpoint: file of trained weights, where ``model`` is a name.
+        pretrained: take the weights of the network's source, where ``model`` is a name.
+        epochs: of the finetune.
+        seed: of initialisation, order and augmentation.
+        overrides: ``key.path=value`` of the recipe (``recipes/README.md``).
+        reporter: is told what happens; by default lines on the standard error.
+
+    Raises:
+        DepthoptError: what was asked for cannot be done; the message says why.
+    """
+    given = None if isinstance(model, str) else model
+    examples = None if isinstance(data, str | Path) else given_dataset(data, test, seed=seed)
+    wish = Wish(
+        model=model if isinstance(model, str) else memory_name(model),
+        data=str(data) if examples is None else examples.name,
+        speedup=speedup,
+        input_size=input_size,
+        checkpoint=None if checkpoint is None else Path(checkpoint),
+        pretrained=pretrained,
+        epochs=epochs,
+        seed=seed,
+        overrides=overrides,
+        allow_code=True,
+        given=given,
+        given_data=examples,
+    )
+    setup, folder = set_up(wish), Path(run_dir)
+    if reporter is not None:
+        return carry_out(wish, setup, folder, reporter=reporter)
+    console = Console(stderr=True)
+    for what, choice in setup.remarks:
+        console.print(f"{what:<8} {choice}", highlight=False, markup=False)
+    with ConsoleReporter(console) as own:
+        return carry_out(wish, setup, folder, reporter=own)
+
+
+def carry_out(
+    wish: Wish, setup: Setup, folder: Path, *, reporter: Reporter | None = None
+) -> Compressed:
+    """Carry out what a user asked for, and write its report.
+
+    Args:
+        wish: what was asked for.
+        setup: the recipe for it.
+        folder: of the run, which keeps the recipe too.
+        reporter: is told what happens.
+    """
+    path = folder / "recipe.yaml"
+    if not path.exists():  # a run that was begun has one, which says what it was begun with
+        text = recipe_yaml(setup.recipe.moved_to(folder))
+        write_bytes(path, digests.signed(text).encode())
+    run(
+        setup.recipe,
+        folder,
+        reporter=reporter,
+        allow_code=wish.allow_code,
+        model=wish.given,
+        data=wish.given_data,
+    )
+    write_report(read_run(folder), folder / "report")
+    return Compressed(folder, result(folder), wish.given)

@@ -1,0 +1,296 @@
+"""A whole recipe for a network and data, as a user names them.
+
+What is not asked for is taken from the checkpoint, the data and the network's own configuration,
+and each such choice is said in a remark.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from depthopt.core.counted import counted
+from depthopt.core.inputs import InputSize, InputSpec
+from depthopt.data.dataset import Dataset, Preprocessing
+from depthopt.data.described import contents, described
+from depthopt.data.load import is_source, load_dataset
+from depthopt.data.resolve import source_of_path
+from depthopt.data.sides import stored_size
+from depthopt.errors import DepthoptError, UsageError
+from depthopt.models.checkpoints import Loaded, load_checkpoint
+from depthopt.models.names import runs_code
+from depthopt.models.registry import create_model, model_arguments, preprocessing_of, trained_for
+from depthopt.pipeline.recipe import Recipe, make_recipe
+
+SPEEDUP = 2.0
+"""Times as fast, where nothing else is asked for."""
+
+GRID = 32
+"""What a chosen side is a multiple of: networks halve their images five times."""
+
+LARGEST = 224
+"""Longest side of images for networks whose source names none."""
+
+STEPS = 600
+"""Of a finetune at least, in as many epochs as that takes."""
+
+EPOCHS = 6, 30
+"""Fewest and most epochs of a finetune."""
+
+SMALL = 4_000
+"""Training images below which a step takes 32 of them, and not 64."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """What a user asks for.
+
+    Attributes:
+        model: as ``create_model`` takes it, or what ``given`` is called.
+        data: the name of a data set, or a path (``source_of_path``), or what ``given_data`` is
+            called.
+        speedup: over the original; None takes ``SPEEDUP``.
+        input_size: a side, or (channels, height, width), or named inputs.
+        checkpoint: file of trained weights.
+        pretrained: take the weights of the network's source.
+        epochs: of the finetune.
+        seed: of initialisation, order and augmentation.
+        overrides: ``key.path=value`` of the recipe, applied last.
+        allow_code: whether a network of a file or module may be imported.
+        given: a trained network that is in memory.
+        given_data: a data set that is in memory.
+    """
+
+    model: str
+    data: str
+    speedup: float | None = None
+    input_size: int | InputSize | None = None
+    checkpoint: Path | None = None
+    pretrained: bool = False
+    epochs: int | None = None
+    seed: int = 0
+    overrides: Sequence[str] = ()
+    allow_code: bool = False
+    given: nn.Module | None = None
+    given_data: Dataset | None = None
+
+    @property
+    def has_weights(self) -> bool:
+        """Whether some trained weights are named, or there."""
+        return self.given is not None or self.checkpoint is not None or self.pretrained
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """A recipe, and what was chosen for it.
+
+    Attributes:
+        recipe: complete.
+        remarks: (what, which) in words.
+    """
+
+    recipe: Recipe
+    remarks: tuple[tuple[str, str], ...]
+
+    @property
+    def runs_code(self) -> bool:
+        """Whether a command that is given the recipe needs ``--allow-code``."""
+        return runs_code(self.recipe.model.name)
+
+
+@dataclass(frozen=True, slots=True)
+class _Fit:
+    """A network that was made for the data, to see that it can be.
+
+    Attributes:
+        size: of its inputs.
+        loaded: what was read from the checkpoint, if there is one.
+        new_head: why its last layer must be trained, in words; empty if it need not be.
+    """
+
+    size: InputSize
+    loaded: Loaded | None
+    new_head: str
+
+
+def set_up(wish: Wish) -> Setup:
+    """A recipe for what a user asks for.
+
+    Raises:
+        UsageError: both a checkpoint and ``pretrained`` are given.
+        DataError: the data set is missing or has too few images.
+        ModelError: the network cannot be made for the data.
+        ArtefactError: the checkpoint cannot be read, or is of another network.
+        RecipeError: an override is wrong.
+    """
+    if wish.checkpoint is not None and wish.pretrained:
+        raise UsageError("a checkpoint and pretrained weights are given; leave out one of the two")
+    source = wish.data if wish.given_data is not None else _source(wish.data)
+    data = wish.given_data or _examples(wish, source)
+    own = None if wish.given is not None else preprocessing_of(wish.model)
+    fit = _fitted(wish, data, own)
+    content: dict[str, Any] = {
+        "model": {
+            "name": wish.model,
+            "input_size": _plain(fit.size),
+            "pretrained": wish.pretrained,
+            "checkpoint": None if wish.checkpoint is None else str(wish.checkpoint.resolve()),
+        },
+        "data": {"source": source, **_look(wish, own, fit.size)},
+        "budget": {"speedup": wish.speedup or SPEEDUP},
+        "teacher": _training(len(data.train), None, longer=1 if wish.has_weights else 2),
+        "finetune": _training(len(data.train), wish.epochs) | {"learning_rate": 1e-3},
+        "seed": wish.seed,
+    }
+    if wish.has_weights:
+        content["teacher"]["learning_rate"] = 5e-4
+    recipe = make_recipe(content, wish.overrides, where="the recipe for this command")
+    return Setup(recipe.beside(Path()), tuple(_remarks(wish, recipe, data, fit)))
+
+
+def _source(data: str) -> str:
+    """The name of a data set; of a path, the one that it has from everywhere."""
+    path = Path(data).expanduser()
+    return source_of_path(data if is_source(data) or not path.exists() else str(path.resolve()))
+
+
+def _plain(size: InputSize) -> Any:
+    return str(size) if isinstance(size, InputSpec) else list(size)
+
+
+def _examples(wish: Wish, source: str) -> Dataset:
+    """The data set, for its classes and the sizes of its images."""
+    size = wish.input_size
+    return load_dataset(
+        source,
+        input_size=(3, GRID, GRID) if size is None or isinstance(size, int) else size,
+        calibration_images=None,
+        seed=wish.seed,
+        workers=0,
+        check=False,
+    )
+
+
+def _fitted(wish: Wish, data: Dataset, own: Preprocessing | None) -> _Fit:
+    """The network for the data: of as many channels as its images have, if it can be so made."""
+    if isinstance(wish.input_size, InputSpec | tuple):
+        return _made(wish, data, wish.input_size)
+    if wish.given_data is not None and wish.input_size is None:
+        return _made(wish, data, data.input_size)
+    channels, side = _stored(data)
+    if wish.input_size is not None:
+        side = wish.input_size
+    elif own is not None and wish.pretrained:
+        side = own.input_size[1]
+    else:
+        side = min(-(-side // GRID) * GRID, LARGEST if own is None else own.input_size[1])
+    refused: DepthoptError | None = None
+    for number in dict.fromkeys((channels, 3, 1)):
+        try:
+            return _made(wish, data, (number, side, side))
+        except DepthoptError as error:
+            refused = refused or error
+    assert refused is not None  # noqa: S101 - narrows: the loop has run
+    raise refused
+
+
+def _stored(data: Dataset) -> tuple[int, int]:
+    """(channels, side) of the images as they are stored, or as they are given."""
+    stored = stored_size(data)
+    if stored is not None:
+        return stored
+    size = data.input_size
+    if isinstance(size, InputSpec):
+        raise UsageError(f"the inputs of {data.name} are {size}; give them as the input size too")
+    return size[0], min(size[1:])
+
+
+def _made(wish: Wish, data: Dataset, size: InputSize) -> _Fit:
+    """See that the network can be made for inputs of a size, and takes the weights.
+
+    Raises:
+        DepthoptError: it cannot, or does not.
+    """
+    if wish.given is not None:
+        return _Fit(_of_first_convolution(wish.given, size), None, "")
+    outputs = len(data.class_names) or None
+    network = create_model(
+        wish.model, model_arguments(wish.model, size, outputs), allow_code=wish.allow_code
+    )
+    size = _of_first_convolution(network, size)
+    if wish.checkpoint is not None:
+        loaded = load_checkpoint(network, wish.checkpoint, name=wish.model)
+        return _Fit(size, loaded, loaded.head_replaced or "")
+    known = trained_for(wish.model) if wish.pretrained else None
+    if wish.pretrained and known != outputs:
+        return _Fit(size, None, f"its weights are for {known} classes, the data has {outputs}")
+    return _Fit(size, None, "")
+
+
+def _of_first_convolution(network: nn.Module, size: InputSize) -> InputSize:
+    """The size with the channels that a network takes, whatever it was made for."""
+    if isinstance(size, InputSpec):
+        return size
+    convolutions = (layer for layer in network.modules() if isinstance(layer, nn.Conv2d))
+    first = next(convolutions, None)
+    return size if first is None else (first.in_channels, *size[1:])
+
+
+def _look(wish: Wish, own: Preprocessing | None, size: InputSize) -> dict[str, Any]:
+    """What images are to look like, as the network's weights expect it."""
+    if own is None or isinstance(size, InputSpec) or size[0] != len(own.mean):
+        return {}
+    if wish.pretrained:
+        look = {"interpolation": own.interpolation, "crop_pct": own.crop_pct}
+        return {"mean": list(own.mean), "std": list(own.std), **look}
+    if wish.checkpoint is not None:
+        return {"mean": list(own.mean), "std": list(own.std)}
+    return {}
+
+
+def _training(images: int, epochs: int | None, *, longer: int = 1) -> dict[str, Any]:
+    """How a network is trained on so many images, ``longer`` times as long as a finetune is."""
+    batch = 32 if images < SMALL else 64
+    fewest, most = EPOCHS
+    chosen = min(max(-(-STEPS * batch // max(images, 1)), fewest), most)
+    return {"epochs": epochs or longer * chosen, "batch_size": batch}
+
+
+def _remarks(wish: Wish, recipe: Recipe, data: Dataset, fit: _Fit) -> Iterator[tuple[str, str]]:
+    yield "network", f"{wish.model}, {_budget(recipe)}"
+    yield "weights", _weights(wish, fit)
+    yield "data", contents(data)
+    yield "images", described(replace(data, preprocessing=_preprocessing(recipe, data)))
+    where = recipe.latency
+    threads = counted(where.threads, "thread")
+    device = f"{where.runtime} on {where.device}, {where.dtype}, batch {where.batch}, {threads}"
+    yield "device", device
+
+
+def _budget(recipe: Recipe) -> str:
+    budget = recipe.budget
+    if budget.speedup is not None:
+        return f"at least {budget.speedup:g} times as fast"
+    return f"at most {budget.ms:g} ms" if budget.ms is not None else f"cost {budget.cost:g} at most"
+
+
+def _preprocessing(recipe: Recipe, data: Dataset) -> Preprocessing | InputSize:
+    size, look, own = recipe.model.input_size, data.preprocessing, recipe.data
+    if isinstance(size, InputSpec) or not isinstance(look, Preprocessing):
+        return size
+    mean, std = (own.mean or look.mean)[: size[0]], (own.std or look.std)[: size[0]]
+    return Preprocessing(size, mean, std, own.interpolation, own.crop_pct)
+
+
+def _weights(wish: Wish, fit: _Fit) -> str:
+    if wish.given is not None:
+        return "as they are in memory"
+    if fit.loaded is not None:
+        said = fit.loaded.said
+    elif wish.pretrained:
+        said = "of the network's source, downloaded where they are not there yet"
+    else:
+        return "none are given: the original is trained first"
+    return f"{said}; a new head is trained first: {fit.new_head}" if fit.new_head else said

@@ -1,0 +1,114 @@
+"""Ctrl-C: a command ends within seconds and says how to go on, whatever it is at."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+LIBRARY = "hashlib.pbkdf2_hmac('sha256', b'', b'', 300_000_000)"
+"""A call that returns after minutes, and that no signal ends; other threads run meanwhile."""
+
+AT = {
+    "Python": "while True: time.sleep(0.01)",
+    "a library": LIBRARY,
+    "what takes long to clean up": "try:\n    time.sleep(30)\nfinally:\n    time.sleep(30)",
+    "the end of Python": "atexit.register(time.sleep, 30); time.sleep(30)",
+    "the solver": "kernel(4_000_000_000)",
+    "workers": f"subprocess.Popen(['sleep', '37.25']); {LIBRARY}",
+}
+"""What a command may be at, in Python."""
+
+COMMAND = """
+import atexit, hashlib, subprocess, sys, time
+import depthopt.cli.main as cli
+{before}
+def busy(**_):
+    print("at it", flush=True)
+    {at}
+cli.app = busy
+sys.argv = ["depthopt", "run", "x.yaml"]
+cli.main()
+"""
+
+KERNEL = """
+from depthopt.solver.jit import jit
+@jit
+def kernel(n):
+    total = 0.0
+    for i in range(n):
+        total += (i * 0.5) % 3.0
+    return total
+kernel(10)
+"""
+
+
+def stop(script: str, cwd: Path, *, times: int = 1) -> tuple[float, int, str]:
+    """The seconds from Ctrl-C to the end, the status, and what was said."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", script],
+        cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    assert process.stdout.readline() == "at it\n"
+    time.sleep(0.2)
+    begin = time.monotonic()
+    for _ in range(times):
+        os.killpg(process.pid, signal.SIGINT)
+        time.sleep(0.2)
+    _, said = process.communicate(timeout=60)
+    return time.monotonic() - begin, process.returncode, said
+
+
+def script(at: str) -> str:
+    before = KERNEL if "kernel" in at else ""
+    return COMMAND.format(before=before, at=at.replace("\n", "\n    "))
+
+
+def test_a_call_into_a_library_is_not_waited_for_after_a_second_ctrl_c(tmp_path: Path) -> None:
+    seconds, status, said = stop(script(LIBRARY), tmp_path, times=2)
+    assert status == 130
+    assert said == "stopped; start the same command again to go on\n"
+    assert seconds < 20  # of minutes; nothing is timed here
+
+
+@pytest.mark.slow
+@pytest.mark.timed
+@pytest.mark.parametrize("where", AT)
+def test_it_ends_within_three_seconds(where: str, tmp_path: Path) -> None:
+    seconds, status, said = stop(script(AT[where]), tmp_path)
+    assert status == 130
+    assert said.splitlines()[-1] == "stopped; start the same command again to go on"
+    assert seconds < 3
+    running = [process.info["cmdline"] for process in psutil.process_iter(["cmdline"])]
+    assert ["sleep", "37.25"] not in running
+
+
+RECIPE = """
+model: {name: mobilenetv2_035, input_size: [1, 32, 32]}
+data: {source: digits, calibration_images: 64}
+teacher: {epochs: 40}
+budget: {speedup: 1.5}
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.timed
+@pytest.mark.parametrize("after_s", [0.3, 4, 12])
+def test_a_run_ends_within_three_seconds(after_s: float, tmp_path: Path) -> None:
+    (tmp_path / "r.yaml").write_text(RECIPE)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "depthopt", "run", "r.yaml"],
+        cwd=tmp_path, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    time.sleep(after_s)
+    begin = time.monotonic()
+    os.killpg(process.pid, signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert time.monotonic() - begin < 3
+    assert process.returncode == 130
+    assert said.splitlines()[-1] == "stopped; start the same command again to go on"

@@ -1,0 +1,82 @@
+"""A network in memory and torch's data to a faster network, in one call."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils.data import TensorDataset
+
+import depthopt
+from depthopt.core.artefacts import load_json
+from depthopt.errors import UsageError
+from depthopt.extraction.extract import extract
+from depthopt.latency.measure import Effort, time_in_turn
+from depthopt.models.memory import memory_name
+from depthopt.pipeline import measure
+from depthopt.pipeline.folder import Manifest
+from depthopt.pipeline.run import STAGE_NAMES
+from depthopt.workflow.compress import compress
+from tests.networks import Residual
+from tests.pipeline.small_run import Log, write_table
+
+FAST = [
+    "budget={cost: 1000}",
+    "candidates={kernel_sizes: [1, 3], max_length: 6}",
+    "importance.images=64",
+    "apply.images=64",
+    "finetune.steps=2",
+]
+
+
+@pytest.fixture(autouse=True)
+def _hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    short = Effort(seconds=0.1, warmup_s=0.02)
+    monkeypatch.setattr(measure, "time_in_turn", partial(time_in_turn, effort=short))
+
+
+def images(count: int) -> TensorDataset:
+    generator = torch.Generator().manual_seed(count)
+    labels = torch.arange(count) % 3
+    pixels = torch.randn(count, 2, 12, 12, generator=generator) + labels.view(-1, 1, 1, 1)
+    return TensorDataset(pixels, labels)
+
+
+def called(folder: Path, model: nn.Module, **options: Any) -> tuple[depthopt.Compressed, Log]:
+    log = Log()
+    data, table = (images(96), images(30)), folder.with_suffix(".json")
+    write_table(extract(model, (2, 12, 12), name=memory_name(model)), table)
+    changes = [*FAST, f"latency.table={table}"]
+    return compress(model, data, run_dir=folder, overrides=changes, reporter=log, **options), log
+
+
+def test_a_network_in_memory_is_compressed_and_gone_on_with(tmp_path: Path) -> None:
+    model = Residual()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    done, log = called(tmp_path, model)
+    assert tuple(log.done) == STAGE_NAMES
+
+    assert done.speedup == done.result.speedup > 0
+    assert 0 <= done.accuracy <= 100
+    assert 0 <= done.original_accuracy <= 100
+    assert done.onnx.is_file()
+    assert (tmp_path / "recipe.yaml").is_file()
+    assert done.plan.replaced
+    x: Tensor = images(5).tensors[0]
+    assert done.network(x).shape == (5, 3)
+    assert done.report().is_file()
+    assert "\n" not in repr(done)
+    assert "Residual" in repr(done)
+    assert "<table>" in done._repr_html_()
+    assert all(torch.equal(before[name], t) for name, t in model.state_dict().items())
+
+    again, log = called(tmp_path, model)
+    assert log.skipped_stages == list(STAGE_NAMES)
+    assert again.result == done.result
+
+    with pytest.raises(UsageError, match="name another folder"):
+        called(tmp_path, Residual(seed=1))
+    stages = load_json(Manifest, tmp_path / "manifest.json").stages
+    assert tuple(stages) == STAGE_NAMES, "what was there is as it was"
