@@ -1,5 +1,6 @@
 """Bad input on the command line: one line that says what to do, exit code 2, nothing written."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -88,7 +89,9 @@ def test_weights_that_are_a_pickle_are_not_read(
     code = call("run", str(recipe), "model.checkpoint=weights.pth", monkeypatch=monkeypatch)
     assert code == 2
     last = capsys.readouterr().err.splitlines()[-1]
-    assert re.search(r"weights\.pth is (a pickle that holds a Python object|no whole checkpoint)", last)
+    assert re.search(
+        r"weights\.pth is (a pickle that holds a Python object|no whole checkpoint)", last
+    )
     assert not (tmp_path / "mark").exists()
 
 
