@@ -53,7 +53,6 @@ if TYPE_CHECKING:
     from depthopt.latency.profile import profile
     from depthopt.latency.validate import validate
     from depthopt.models.weights import load_weights, save_weights
-    from depthopt.pipeline.explore import explore
     from depthopt.report.diagnosis import diagnose
     from depthopt.runtimes.registry import get_runtime
     from depthopt.shallow.apply import apply
@@ -67,6 +66,7 @@ if TYPE_CHECKING:
     from depthopt.train.config import TrainConfig
     from depthopt.train.finetune import finetune
     from depthopt.workflow.compress import Compressed, compress
+    from depthopt.workflow.explore import explore
 
     __version__: str
 
@@ -214,7 +214,6 @@ _HOMES = {
         "load_weights",
         "save_weights",
     ),
-    "pipeline.explore": ("explore",),
     "report.diagnosis": ("diagnose",),
     "runtimes.registry": ("get_runtime",),
     "shallow.apply": ("apply",),
@@ -242,6 +241,7 @@ _HOMES = {
         "Compressed",
         "compress",
     ),
+    "workflow.explore": ("explore",),
 }
 """Which module each public name comes from."""
 

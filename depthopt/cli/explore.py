@@ -1,26 +1,76 @@
 """``depthopt explore``: is it worth it, and how much of it?"""
 
 import shlex
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from depthopt.cli.options import AsJson, Overrides, RunDir, console, err, within
+from depthopt.cli.options import (
+    AllowCode,
+    AsJson,
+    CheckpointOption,
+    ModelArgument,
+    Overrides,
+    console,
+    err,
+    loaded_recipe,
+    loading,
+    require_no_checkpoint,
+    within,
+)
+from depthopt.cli.wishes import (
+    Asked,
+    EpochsOption,
+    PretrainedOption,
+    SeedOption,
+    SideOption,
+    set_up,
+)
 from depthopt.core import numbers
 from depthopt.core.artefacts import to_json
-from depthopt.core.clipped import clipped
 from depthopt.core.shipped import is_recipe
 from depthopt.errors import UsageError
 from depthopt.workflow.progress import ConsoleReporter
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # torch takes seconds to import; --help needs none of it
     from depthopt.core.explored import Explored
+    from depthopt.pipeline.recipe import Recipe
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What to explore.
+
+    Attributes:
+        recipe: of the run.
+        folder: of it.
+        command: that makes a network, less its speed-up and its folder.
+        speedup: how that command takes a speed-up.
+        place: how it takes the folder.
+        allow_code: whether the recipe's code may run.
+    """
+
+    recipe: "Recipe"
+    folder: Path
+    command: tuple[str, ...]
+    speedup: str
+    place: str
+    allow_code: bool
 
 
 def explore(
-    recipe: Annotated[Path, typer.Argument(help="The recipe, a YAML file.")],
+    model: ModelArgument,
     overrides: Overrides = None,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            help="Of a network's name: digits; a folder or tar of images; wds/PATH, hfds/NAME or "
+            "torch/NAME.",
+            show_default=False,
+        ),
+    ] = None,
     minutes: Annotated[
         float,
         typer.Option(
@@ -28,7 +78,22 @@ def explore(
             callback=within(numbers.Positive),
         ),
     ] = 5.0,
-    run_dir: RunDir = None,
+    input_size: SideOption = None,
+    checkpoint: CheckpointOption = None,
+    pretrained: PretrainedOption = False,
+    epochs: EpochsOption = None,
+    run_dir: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            "--run-dir",
+            help="Folder of the run; runs/RECIPE or runs/MODEL-DATA by default. The run goes on "
+            "from what is learned.",
+            show_default=False,
+        ),
+    ] = None,
+    seed: SeedOption = 0,
+    allow_code: AllowCode = False,
     as_json: AsJson = False,
 ) -> None:
     """Find out in minutes how fast a network can get, and what that costs in accuracy.
@@ -37,32 +102,80 @@ def explore(
     whole finetunes would make them is told as a range. What is learned stays in the run's folder,
     and the run goes on from it. Stopped and started again, exploring goes on.
     """
-    if not is_recipe(str(recipe)):
-        raise UsageError(f"explore takes a recipe, a .yaml file; got {clipped(str(recipe))}")
-    from depthopt.pipeline.explore import explore as explored  # noqa: PLC0415 - torch takes seconds
-    from depthopt.pipeline.recipe import load_recipe  # noqa: PLC0415 - as above
+    if is_recipe(model):
+        require_no_checkpoint(checkpoint)
+        given = {"--data": data, "--input-size": input_size, "--epochs": epochs}
+        _refuse({**given, "--pretrained": pretrained or None, "--seed": seed or None}, model)
+        recipe, folder = loaded_recipe(Path(model), overrides, run_dir)
+        code = ("--allow-code",) if allow_code else ()
+        command = ("depthopt", "run", model, *(overrides or []), *code)
+        work = _Work(recipe, folder, command, "budget={{speedup: {}}}", "--run-dir", allow_code)
+    elif data is None:
+        raise UsageError(f"say what {model} is trained on: --data digits, or a folder of images")
+    else:
+        asked = Asked(
+            model=model,
+            data=data,
+            changes=overrides,
+            input_size=input_size,
+            checkpoint=checkpoint,
+            pretrained=pretrained,
+            epochs=epochs,
+            seed=seed,
+        )
+        _, setup = set_up(asked)
+        folder = run_dir or Path("runs") / asked.name
+        work = _Work(setup.recipe, folder, _compressing(asked), "--speedup={}", "--out", True)
+    found = _explored(work, minutes)
+    if as_json:
+        print(to_json(found))
+        return
+    show_explored(found)
+    if found.recommended is not None:
+        budget = work.speedup.format(f"{found.recommended:g}")
+        words = (*work.command, budget, work.place, str(work.folder))
+        print(f"To make it: {shlex.join(words)}")
 
-    folder = run_dir or Path("runs") / recipe.stem
+
+def _refuse(given: dict[str, object], recipe: str) -> None:
+    for option, value in given.items():
+        if value is not None:
+            raise UsageError(
+                f"{option} is of a network's name; {recipe} is a recipe, which says it"
+            )
+
+
+def _compressing(asked: Asked) -> tuple[str, ...]:
+    """The command that compresses what was asked for, less its speed-up and folder."""
+    options = {
+        "--data": asked.data,
+        "--input-size": asked.input_size,
+        "--checkpoint": asked.checkpoint,
+        "--epochs": asked.epochs,
+        "--seed": asked.seed or None,
+    }
+    words = [word for k, v in options.items() if v is not None for word in (k, str(v))]
+    loaded = ("--pretrained",) if asked.pretrained else ()
+    return ("depthopt", "compress", asked.model, *(asked.changes or []), *words, *loaded)
+
+
+def _explored(work: _Work, minutes: float) -> "Explored":
+    with loading():
+        from depthopt.pipeline.explore import explore as explored  # noqa: PLC0415 - torch takes seconds
+
     with ConsoleReporter(err) as reporter:
-        found = explored(
-            load_recipe(recipe, overrides or []),
-            folder,
+        return explored(
+            work.recipe,
+            work.folder,
             minutes=minutes,
             reporter=reporter,
             say=lambda text: err.print(text, highlight=False, markup=False),
+            allow_code=work.allow_code,
         )
-    words = [shlex.quote(word) for word in (str(recipe), *(overrides or []))]
-    command = f"depthopt run {' '.join(words)} --run-dir {shlex.quote(str(folder))}"
-    print(to_json(found)) if as_json else show_explored(found, command)
 
 
-def show_explored(found: "Explored", command: str) -> None:
-    """Print what exploring found, which speed-up is recommended, and how to make it.
-
-    Args:
-        found: by ``depthopt.explore``.
-        command: that carries the recipe out, less its budget.
-    """
+def show_explored(found: "Explored") -> None:
+    """Print what exploring found, and which speed-up is recommended."""
     from rich.table import Table  # noqa: PLC0415 - help needs none of it
 
     from depthopt.report import explored as shown  # noqa: PLC0415 - as above
@@ -77,6 +190,3 @@ def show_explored(found: "Explored", command: str) -> None:
         console.print(said, highlight=False, markup=False)
     for text in (shown.expectation(found), shown.recommendation(found)):
         console.print(text, highlight=False, markup=False)
-    if found.recommended is not None:
-        budget = shlex.quote(f"budget={{speedup: {found.recommended:g}}}")
-        console.print(f"To make it: {command} {budget}", highlight=False, markup=False)

@@ -8,16 +8,22 @@ import copy
 import logging
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+
+from torch import nn
 
 from depthopt.core import numbers
 from depthopt.core.artefacts import save_json
 from depthopt.core.explored import Explored
+from depthopt.data.dataset import Dataset
 from depthopt.errors import UsageError
 from depthopt.importance.estimate import estimate
+from depthopt.models.names import require_allowed
 from depthopt.pipeline.attempts import EXPLORED, Attempts, Clock, part_of, teacher_digest
 from depthopt.pipeline.context import BATCH, Context, Reporter
 from depthopt.pipeline.folder import RunFolder
+from depthopt.pipeline.given import named, require_same
 from depthopt.pipeline.kept import read_kept
 from depthopt.pipeline.lock import lock
 from depthopt.pipeline.pace import REDUCTIONS, Reduction, reduction_for
@@ -38,7 +44,7 @@ SPEEDUPS = (1.25, 1.5, 2.0, 2.5, 3.0, 4.0)
 MINUTES = 5.0
 """That exploring takes, where nobody says."""
 
-_TABLES_SHARE = 0.4
+_TABLES_SHARE = 0.5
 """Of the time, that tables and carrying plans out may take."""
 
 
@@ -50,6 +56,9 @@ def explore(
     speedups: Sequence[float] = SPEEDUPS,
     reporter: Reporter | None = None,
     say: Callable[[str], None] | None = None,
+    allow_code: bool = False,
+    model: nn.Module | None = None,
+    data: Dataset | None = None,
 ) -> Explored:
     """Find out how fast a recipe's network can get, and what that costs in accuracy.
 
@@ -64,6 +73,9 @@ def explore(
         speedups: to look for.
         reporter: is told what happens.
         say: is told what to know beforehand, such as how long the original's training will take.
+        allow_code: whether code may run that the recipe says makes the network.
+        model: the original in memory, as ``run`` takes it.
+        data: a data set in memory, as ``run`` takes it.
 
     Raises:
         UsageError: another run is at work in the folder, or the minutes or speed-ups are none.
@@ -75,21 +87,25 @@ def explore(
     for speedup in speedups:
         numbers.require(numbers.Positive, "speedup", speedup)
     reporter, say = reporter or Silent(), say or logger.info
-    first = Context(recipe, RunFolder(folder), reporter, Processes())
+    recipe = named(recipe, model)
+    require_allowed(recipe.network, allow_code=allow_code)
+    require_same(recipe, folder)
+    walk = partial(run, folder=folder, allow_code=allow_code, model=model, data=data)
+    first = Context(recipe, RunFolder(folder), reporter, Processes(), allow_code, model, data)
     first.processes.require_one("explore", "explore")
     first.require_runtime()
     _say_before(first, say)
-    run(recipe, folder, until="teacher", reporter=reporter)
+    walk(recipe, until="teacher", reporter=reporter)
     clock = Clock(60 * minutes)
-    context = run(recipe, folder, until="extract", reporter=reporter)
+    context = walk(recipe, until="extract", reporter=reporter)
     speed = measured_speed(copy.deepcopy(context.teacher), recipe.model.input_size)
     index = _reduction(context, speed, clock.seconds, len(speedups))
     if (reduction := REDUCTIONS[index]) is None:
-        context = run(recipe, folder, until="estimate", reporter=reporter)
+        context = walk(recipe, until="estimate", reporter=reporter)
     else:
         say(f"to fit into {minutes:g} minutes, less is tried than the recipe says: {reduction}")
-        context = run(reduction.of(recipe), folder, until="profile", reporter=reporter)
-        run(recipe, folder, until="teacher")  # recipe.yaml is the whole one again
+        context = walk(reduction.of(recipe), until="profile", reporter=reporter)
+        walk(recipe, until="teacher")  # recipe.yaml is the whole one again
     with lock(folder):
         if reduction is not None:
             _estimate(context, reduction)

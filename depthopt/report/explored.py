@@ -17,7 +17,7 @@ def headings(explored: Explored) -> tuple[str, ...]:
     return (
         "asked", "measured", "predicted", "cost",
         f"untrained, {metric.unit}" if metric.unit else "untrained",
-        "finetuned a little", f"{metric.name} to expect",
+        "finetuned (steps)", f"{metric.name} to expect",
     )  # fmt: skip
 
 
@@ -29,7 +29,7 @@ def rows(explored: Explored) -> tuple[tuple[str, ...], ...]:
     for asked in explored.asked:
         if asked.attempt is None:
             fastest = "" if explored.fastest is None else f"{explored.fastest:.2f}x at most"
-            found.append((f"{asked.speedup:g}x", "no plan is as fast", fastest, "", "", "", ""))
+            found.append((f"{asked.speedup:g}x", _none(explored), fastest, "", "", "", ""))
             continue
         attempt = explored.attempts[asked.attempt]
         found.append(
@@ -44,6 +44,10 @@ def rows(explored: Explored) -> tuple[tuple[str, ...], ...]:
             )
         )
     return tuple(found)
+
+
+def _none(explored: Explored) -> str:
+    return "none tried is as fast" if explored.reduction else "no plan is as fast"
 
 
 def said(known: Accuracy, found: Range | None) -> str:
@@ -73,8 +77,7 @@ def _shortly(explored: Explored, attempt: Attempt) -> str:
     if attempt.failure is not None and not attempt.finetuned:
         return "failed"
     return ", ".join(
-        f"{explored.metric.figure(one.found.metric, 1)} ({100 * one.steps / explored.steps:.0f} %)"
-        for one in attempt.finetuned
+        f"{explored.metric.figure(one.found.metric, 1)} ({one.steps})" for one in attempt.finetuned
     )
 
 

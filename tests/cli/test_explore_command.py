@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -40,18 +41,53 @@ def test_what_was_explored_is_printed_with_the_command_that_goes_on(
     printed = capsys.readouterr().out
     for text in ("1.25x", "no plan is as fast", "accuracy to expect", "Recommended: 1.25x", "==="):
         assert text in printed
-    command = f"depthopt run '{recipe}' seed=1 --run-dir {tmp_path}/out 'budget={{speedup: 1.25}}'"
-    assert command in printed.replace("\n", "")
+    command = f"depthopt run '{recipe}' seed=1 'budget={{speedup: 1.25}}' --run-dir {tmp_path}/out"
+    assert f"To make it: {command}\n" in printed
     assert depthopt(*asked, "--json", monkeypatch=monkeypatch) == 0
     assert json.loads(capsys.readouterr().out)["recommended"] == 1.25
 
 
-def test_no_minutes_and_what_is_no_recipe_are_refused(
+def test_a_network_by_name_is_explored_on_the_data_that_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    asked = ("explore", tmp_path / "a.yaml", "--minutes", "0")
-    assert depthopt(*asked, monkeypatch=monkeypatch) == 2
-    assert "--minutes is 0" in capsys.readouterr().err
+    found = explored_of(write_run(tmp_path))
+
+    def explore(recipe: Any, folder: Path, **options: object) -> object:
+        assert recipe.model.name == "mobilenetv2_050"
+        assert recipe.data.source == "digits"
+        assert recipe.finetune.epochs == 3
+        assert folder == Path("runs/mobilenetv2_050-digits")
+        assert options["allow_code"] is True
+        return found
+
+    monkeypatch.setattr(exploring, "explore", explore)
+    asked = ("explore", "mobilenetv2_050", "--data", "digits", "--input-size", "32", "--epochs", 3)
+    assert depthopt(*asked, monkeypatch=monkeypatch) == 0
+    printed = capsys.readouterr().out
+    assert (
+        "To make it: depthopt compress mobilenetv2_050 --data digits --input-size 32 --epochs 3 "
+        "--speedup=1.25 --out runs/mobilenetv2_050-digits\n" in printed
+    )
+
+
+@pytest.mark.parametrize(
+    ("asked", "says"),
+    [
+        (("a.yaml", "--minutes", "0"), "--minutes is 0"),
+        (("a.yaml",), "a.yaml does not exist"),
+        (("quickstart", "--data", "digits"), "--data is of a network's name; quickstart is a"),
+        (("quickstart", "--pretrained"), "--pretrained is of a network's name"),
+        (("resnet18",), "say what resnet18 is trained on: --data digits"),
+    ],
+)
+def test_what_cannot_be_explored_is_told_in_a_line(
+    asked: tuple[str, ...],
+    says: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert depthopt("explore", *asked, monkeypatch=monkeypatch) in {1, 2}
+    assert says in capsys.readouterr().err
 
 
 def test_a_report_on_the_terminal_says_what_to_expect(

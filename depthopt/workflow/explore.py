@@ -1,0 +1,100 @@
+"""``depthopt.explore``: is it worth it, for a network and data as a user has them?"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from torch import nn
+
+from depthopt.core.explored import Explored
+from depthopt.data.given import given_dataset
+from depthopt.models.memory import memory_name
+from depthopt.pipeline.context import Reporter
+from depthopt.pipeline.explore import MINUTES, SPEEDUPS
+from depthopt.pipeline.explore import explore as explore_recipe
+from depthopt.workflow.compress import TorchData
+from depthopt.workflow.progress import ConsoleReporter
+from depthopt.workflow.setup import Wish, set_up
+
+
+def explore(
+    model: nn.Module | str,
+    data: TorchData | str | Path,
+    minutes: float = MINUTES,
+    *,
+    run_dir: str | Path,
+    test: TorchData | None = None,
+    speedups: Sequence[float] = SPEEDUPS,
+    input_size: int | tuple[int, int, int] | None = None,
+    checkpoint: str | Path | None = None,
+    pretrained: bool = False,
+    epochs: int | None = None,
+    seed: int = 0,
+    overrides: Sequence[str] = (),
+    reporter: Reporter | None = None,
+) -> Explored:
+    """Find out in minutes how fast a network can get on this machine, and what that costs.
+
+    For each speed-up a plan is timed, carried out and finetuned a little; what a whole finetune
+    makes of it is told as a range. ``depthopt.compress`` with the same ``run_dir`` goes on from
+    what is learned here.
+
+    Args:
+        model: as ``depthopt.compress`` takes it.
+        data: likewise.
+        minutes: to take; the original's training, if there is one, comes on top.
+        run_dir: folder of the run; made if it does not exist.
+        test: as ``depthopt.compress`` takes it, and so are those that are not told of here.
+        speedups: to look for.
+        input_size: a side in pixels, or (channels, height, width); by default of the data.
+        checkpoint: file of trained weights, where ``model`` is a name.
+        pretrained: take the weights of the network's source, where ``model`` is a name.
+        epochs: of the finetune.
+        seed: of initialisation, order and augmentation.
+        overrides: ``key.path=value`` of the recipe.
+        reporter: is told what happens; by default lines on the standard error.
+
+    Raises:
+        DepthoptError: what was asked for cannot be done; the message says why.
+    """
+    given = None if isinstance(model, str) else model
+    examples = None if isinstance(data, str | Path) else given_dataset(data, test, seed=seed)
+    wish = Wish(
+        model=model if isinstance(model, str) else memory_name(model),
+        data=str(data) if examples is None else examples.name,
+        input_size=input_size,
+        checkpoint=None if checkpoint is None else Path(checkpoint),
+        pretrained=pretrained,
+        epochs=epochs,
+        seed=seed,
+        overrides=overrides,
+        allow_code=True,
+        given=given,
+        given_data=examples,
+    )
+    setup = set_up(wish)
+    console = Console(stderr=True, quiet=reporter is not None)
+
+    def say(text: str) -> None:
+        console.print(text, highlight=False, markup=False)
+
+    for what, choice in setup.remarks:
+        say(f"{what:<8} {choice}")
+
+    def explored(told: Reporter) -> Explored:
+        return explore_recipe(
+            setup.recipe,
+            Path(run_dir),
+            minutes=minutes,
+            speedups=speedups,
+            reporter=told,
+            say=say,
+            allow_code=wish.allow_code,
+            model=wish.given,
+            data=wish.given_data,
+        )
+
+    if reporter is not None:
+        return explored(reporter)
+    with ConsoleReporter(console) as own:
+        return explored(own)
