@@ -28,13 +28,10 @@ SURE = 1.645
 
 FACTOR, FACTOR_ERROR = 0.15, 0.15
 """What is taken for the logarithm by which the lack falls when the steps are doubled, and how
-uncertain that is, where no plan was finetuned for two lengths."""
+uncertain that is, before any plan was finetuned for two lengths."""
 
-LEARNED = 0.5
-"""How uncertain the learned logarithm is for another plan, over itself."""
-
-LEAST = 0.03
-"""The least uncertainty of it."""
+OTHERS = 0.35
+"""By how much that logarithm differs from plan to plan, over itself."""
 
 SCATTER = 0.15
 """By how much plans of like cost differ, over what they lose against the best."""
@@ -197,11 +194,11 @@ def accuracy(
         tested = slope * math.sqrt(factor * last.images / test_images) * last.error
         extrapolated = slope * lack * math.sinh(min(unsure * doublings, 5.0))
         middles.append(at)
-        parts.append((SURE * math.hypot(judged, tested), extrapolated))
+        parts.append((judged, tested, extrapolated))
     smooth = _rising(middles, [1 / max(math.hypot(*each), 1e-9) ** 2 for each in parts])
     rows = []
     for middle, each in zip(smooth, parts, strict=True):
-        half = math.hypot(*each, SURE * SCATTER * (middle - smooth[0]))
+        half = SURE * math.hypot(*each, SCATTER * (middle - smooth[0]))
         rows.append((scale.back(middle + half), scale.back(middle - half)))
     return Accuracy(metric, original, tuple(known), _knots(plans, rows, metric, perfect))
 
@@ -255,18 +252,25 @@ def _within(value: float, metric: Metric) -> float:
 
 
 def _learned(plans: Iterable[Sequence[Point]], scale: _Scale) -> tuple[float, float]:
-    """The logarithm by which the lack falls per doubling of the steps, and its uncertainty."""
-    falls, doublings = [FACTOR], [1.0]
+    """The logarithm by which the lack falls per doubling of the steps, and its uncertainty.
+
+    The first is a mean of what plans that were finetuned for two lengths say and of ``FACTOR``,
+    each by how well it is known; the second is that of a plan that was finetuned for one.
+    """
+    means, precisions = [FACTOR], [FACTOR_ERROR**-2]
     for trained in plans:
         first, last = trained[0], trained[-1]
         if first.share >= last.share:
             continue
-        falls.append(math.log(scale.lack(first.found) / scale.lack(last.found)))
-        doublings.append(math.log2(last.share / first.share))
-    if len(falls) == 1:
-        return FACTOR, FACTOR_ERROR
-    fall = max(0.0, (sum(falls) / sum(doublings)))
-    return fall, max(LEAST, LEARNED * fall)
+        doublings = math.log2(last.share / first.share)
+        ends = [(scale.lack(each.found), each.found.error) for each in (first, last)]
+        mean = math.log(ends[0][0] / ends[1][0]) / doublings
+        error = math.hypot(*(error / lack for lack, error in ends)) / doublings
+        means.append(mean)
+        precisions.append(1 / (error**2 + (OTHERS * mean) ** 2 + 1e-6))
+    known = sum(precisions)
+    fall = max(0.0, sum(m * p for m, p in zip(means, precisions, strict=True)) / known)
+    return fall, math.hypot(known**-0.5, OTHERS * fall)
 
 
 def _rising(values: Sequence[float], weights: Sequence[float]) -> list[float]:

@@ -124,7 +124,7 @@ def test_the_plot_has_a_column_a_plan_and_the_originals_line(folder: Path) -> No
     found = load_json(Explored, folder / "explored.json")
     lines = plot(found).splitlines()
     assert len({line.index("|") for line in lines[:-1]}) == 1
-    assert any(line.endswith("-" * 5) for line in lines)
+    assert any("-" * 5 in line for line in lines)
     assert sum(line.count("===") for line in lines) >= 3
     speedups = [f"{one.speedup:.2f}x" for one in found.attempts]
     assert lines[-1].split() == ["+" + speedups[0], *speedups[1:]] or all(
