@@ -32,7 +32,6 @@ from depthopt.shallow.fuse import fuse
 from depthopt.train.config import TrainConfig
 from depthopt.train.finetune import TrainingDiverged
 
-
 NARROW = {"channels": (64, 24, 32, 48)}
 
 
