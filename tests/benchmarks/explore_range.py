@@ -3,10 +3,10 @@
     python tests/benchmarks/explore_range.py recipes/quickstart.yaml --run-dir runs/explore
     python tests/benchmarks/explore_range.py --photographs tiny_imagenet_20.tar --run-dir runs/photo
 
-A network is explored; then the recipe is carried out at 1.5x and 2x in copies of the folder, and
-other plans, spread over the frontier between the cheapest and the dearest that exploring carried
-out, are finetuned wholly. What comes is accuracy on test images. Stopped and started again, it goes
-on. The figures are kept in ``ranges.json`` of the run's folder.
+A network is explored; then the recipe is carried out at 1.5x and 2x in copies of the folder. The
+plans that exploring found for these are finetuned wholly, and others, spread over the frontier
+between the cheapest and the dearest that it carried out. What comes is accuracy on test images.
+Stopped and started again, it goes on. The figures are kept in ``ranges.json`` of the run's folder.
 """
 
 import argparse
@@ -80,7 +80,7 @@ def others(explored: Explored, frontier: Frontier, count: int) -> list[Plan]:
         wish = low + (high - low) * (i + 0.5) / count
         left = [plan for plan in plans if plan not in chosen]
         chosen.append(min(left, key=lambda plan: abs(math.log(plan.speedup) - wish)))
-    return chosen
+    return sorted(chosen, key=lambda plan: 0.618 * chosen.index(plan) % 1)  # wherever it is stopped
 
 
 def finetuned(context: Context, plan: Plan, reporter: ConsoleReporter) -> dict[str, float]:
@@ -139,18 +139,21 @@ def show(known: Accuracy, explored: Explored, runs: dict[str, Any], plans: dict[
     print("| predicted | cost | untrained | range | width | wholly finetuned | inside |")
     print("|---|---|---|---|---|---|---|")
     held, widths = 0, []
-    for one in plans.values():
+    for one in sorted(plans.values(), key=lambda one: one["cost"]):
         expected = known.at(one["cost"])
         inside = expected.holds(one["metric"])
-        held += inside
-        widths.append(expected.width)
+        if not one["own"]:
+            held += inside
+            widths.append(expected.width)
+        own = " (explored)" if one["own"] else ""
         print(
-            f"| {one['speedup']:.2f}x | {one['cost']:.3g} | {one['untrained']:.1f} | "
+            f"| {one['speedup']:.2f}x{own} | {one['cost']:.3g} | {one['untrained']:.1f} | "
             f"{expected.text(known.metric)} | {expected.width:.1f} | {one['metric']:.2f} | "
             f"{'yes' if inside else 'NO'} |"
         )
     if widths:
-        print(f"{held} of {len(plans)} inside, mean width {statistics.mean(widths):.2f} points")
+        mean = statistics.mean(widths)
+        print(f"of the others {held} of {len(widths)} inside, mean width {mean:.2f} points")
 
 
 def main() -> None:
@@ -183,11 +186,16 @@ def main() -> None:
         if options.until in {"plans", "runs"}:
             context = run(tried, folder, until="profile")
             frontier = load_json(Frontier, folder / "frontier.json")
-            for plan in others(explored, frontier, options.plans):
+            own = [
+                explored.attempts[asked.attempt].plan
+                for asked in explored.asked
+                if asked.speedup in SPEEDUPS and asked.attempt is not None
+            ]
+            for plan in (*own, *others(explored, frontier, options.plans)):
                 key = f"{plan.cost!r}"
                 if key in found["plans"]:
                     continue
-                figures = {"cost": plan.cost, "speedup": plan.speedup}
+                figures = {"cost": plan.cost, "speedup": plan.speedup, "own": plan in own}
                 found["plans"][key] = figures | finetuned(context, plan, reporter)
                 kept.write_text(json.dumps(found, indent=1))
                 print(f"{plan.speedup:.2f}x: {found['plans'][key]}", flush=True)

@@ -79,7 +79,8 @@ function drawFrontier() {
     },
     shapes: ring(),
     annotations: beyond(x),
-    ...(above ? { yaxis2: axis(label(above.metric), { domain: [0.63, 1] }) } : {}),
+    ...(above ? { yaxis2: axis(label(above.metric),
+      { domain: [0.63, 1], ...(SPAN ? { range: SPAN } : {}) }) } : {}),
   }), CONFIG);
   if (!holder.listening) {
     holder.listening = true;
@@ -104,6 +105,22 @@ function zeroMarked(costs) {
   };
 }
 
+// The axis of the metric shows the band and what was finetuned; networks with no training may be so
+// much worse that they would flatten it, and lie on its edge.
+function metricSpan() {
+  const known = EXPLORER.accuracy;
+  if (!known || !known.knots.length) return null;
+  const shown = [known.original.metric,
+    ...EXPLORER.points.flatMap((point) => point.expected || []),
+    ...known.points.filter((point) => point.share > 0).map((point) => point.found.metric)];
+  const low = Math.min(...shown), high = Math.max(...shown), more = 0.12 * (high - low) || 1;
+  return [low - more, high + more];
+}
+
+const SPAN = EXPLORER ? metricSpan() : null;
+
+function onSpan(value) { return SPAN ? Math.min(Math.max(value, SPAN[0]), SPAN[1]) : value; }
+
 // What plans may be expected to reach, and what those reached that were carried out.
 function band(x) {
   const known = EXPLORER.accuracy;
@@ -121,10 +138,11 @@ function band(x) {
     if (chosenPoints.length) {
       traces.push({
         name, x: chosenPoints.map((p) => at(EXPLORER.original_ms / p.speedup)),
-        y: chosenPoints.map((p) => p.found.metric), yaxis: "y2", mode: "markers", cliponaxis: false,
+        y: chosenPoints.map((p) => onSpan(p.found.metric)), yaxis: "y2", mode: "markers",
+        text: chosenPoints.map((p) => figure(p.found.metric)), cliponaxis: false,
         marker: { symbol, size: 8, color: colour(colourName),
           line: { color: colour(colourName), width: 1.5 } },
-        hovertemplate: `${name}: %{y:.4~g} ${plain(known.metric.unit)} at %{x:.4~g}<extra></extra>`,
+        hovertemplate: `${name}: %{text} ${plain(known.metric.unit)} at %{x:.4~g}<extra></extra>`,
       });
     }
   };
@@ -163,8 +181,8 @@ function beyond(x) {
 function metrics(measured, mark, x) {
   if (!measured) return [];
   const one = (name, [time, metric], marker) => ({
-    name, x: [x(time, measured.original[0])], y: [metric], yaxis: "y2", mode: "markers", marker, showlegend: name !== "original",
-    cliponaxis: false, hovertemplate: `${name}: %{y:.4~g} ${plain(measured.metric.unit)} at ${ms(time)} ms<extra></extra>`,
+    name, x: [x(time, measured.original[0])], y: [onSpan(metric)], yaxis: "y2", mode: "markers", marker, showlegend: name !== "original",
+    cliponaxis: false, hovertemplate: `${name}: ${significant(metric)} ${plain(measured.metric.unit)} at ${ms(time)} ms<extra></extra>`,
   });
   return [
     one("original", measured.original, mark("square", 11, "grey")),
