@@ -61,11 +61,11 @@ if TYPE_CHECKING:
     from depthopt.tables.importance import Importance, ImportanceTable
     from depthopt.tables.latency import LatencyKey, LatencyTable, NetworkKey
     from depthopt.tasks.classifier import regress_classifier
-    from depthopt.tasks.evaluate import evaluate
     from depthopt.tasks.task import Task
     from depthopt.train.config import TrainConfig
     from depthopt.train.finetune import finetune
     from depthopt.workflow.compress import Compressed, compress
+    from depthopt.workflow.evaluate import evaluate
     from depthopt.workflow.explore import explore
 
     __version__: str
@@ -233,7 +233,6 @@ _HOMES = {
         "NetworkKey",
     ),
     "tasks.classifier": ("regress_classifier",),
-    "tasks.evaluate": ("evaluate",),
     "tasks.task": ("Task",),
     "train.config": ("TrainConfig",),
     "train.finetune": ("finetune",),
@@ -241,6 +240,7 @@ _HOMES = {
         "Compressed",
         "compress",
     ),
+    "workflow.evaluate": ("evaluate",),
     "workflow.explore": ("explore",),
 }
 """Which module each public name comes from."""

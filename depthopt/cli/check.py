@@ -136,6 +136,7 @@ def check(
         "data": (data, None),
         "task": (task, "classification"),
     }
+    against = None if against is None else table_file(against)
     require_sides(models, against, record, network, given(options))
     if history_plot is not None:
         require_extra("matplotlib", "--history-plot")
@@ -207,7 +208,7 @@ def _checked(
 
         if against is not None:
             return check_against(
-                table_file(against),
+                against,
                 models[0],
                 runtime=runtime,
                 batch=batch,

@@ -25,7 +25,8 @@ from depthopt.errors import UsageError
 from depthopt.workflow.progress import ConsoleReporter
 
 if TYPE_CHECKING:  # torch takes seconds to import; --help needs none of it
-    from depthopt.workflow.setup import Setup, Wish
+    from depthopt.workflow.setup import Setup
+    from depthopt.workflow.wish import Wish
 
 
 def compress(
@@ -51,8 +52,9 @@ def compress(
     """Make a network faster on this machine, and say how fast and how accurate it is.
 
     What is not asked for is chosen by the network, its checkpoint and the data, and printed.
-    Without --checkpoint and --pretrained the original is trained first. The run folder holds the
-    faster network as fused.onnx, a report, and the whole recipe, which `depthopt run` goes on from.
+    Without --checkpoint and --pretrained the original is trained first. Without --speedup some
+    minutes are spent on finding out which is worth it, as `depthopt explore` does. The run folder
+    holds the faster network as fused.onnx, a report, and the whole recipe.
     """
     asked = Asked(
         model=model,
@@ -66,11 +68,12 @@ def compress(
         seed=seed,
     )
     wish, setup = set_up(asked)
-    from depthopt.workflow.compress import carry_out  # noqa: PLC0415 - torch takes seconds
+    from depthopt.workflow.compress import carry_out, with_budget  # noqa: PLC0415 - torch takes seconds
 
     folder = out or Path("runs") / asked.name
     _foresee(wish, setup, folder)
     with ConsoleReporter(err) as reporter:
+        setup = with_budget(wish, setup, folder, reporter=reporter, say=_say)
         done = carry_out(wish, setup, folder, reporter=reporter)
     if as_json:
         print(to_json(done.result))
@@ -116,6 +119,10 @@ def init(
     recipe = setup.recipe.moved_to(path.parent)
     write_text(path, commented(recipe, command=f"depthopt run {path.name}{runs_code}"))
     print(path)
+
+
+def _say(text: str) -> None:
+    err.print(text, highlight=False, markup=False)
 
 
 def _foresee(wish: "Wish", setup: "Setup", folder: Path) -> None:

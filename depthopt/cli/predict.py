@@ -21,6 +21,14 @@ def predict(
     top: Annotated[
         int, typer.Option(help="Classes per image.", callback=within(numbers.Count))
     ] = 5,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="FILE.py:CALLABLE or package.module:CALLABLE of the original, whose code is run, "
+            "where the folder's network is made by one.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Print the likeliest classes of images.
@@ -31,9 +39,12 @@ def predict(
         if not path.exists():
             raise DataError(f"{path} does not exist")
     with loading():
-        from depthopt.report.predict import predict  # noqa: PLC0415 - torch takes seconds
+        from depthopt.models.code import callable_named  # noqa: PLC0415 - torch takes seconds
+        from depthopt.report.predict import predict  # noqa: PLC0415 - as above
 
-    found = predict(folder, images, top=top)
+    # It was named on the command line, and in no file that somebody else may have written.
+    original = None if model is None else callable_named(model, allow_code=True)
+    found = predict(folder, images, top=top, model=original)
     if as_json:
         print(json.dumps([asdict(prediction) for prediction in found], indent=2, allow_nan=False))
     else:

@@ -30,7 +30,7 @@ def show_recipes(
         purpose, needs = _head(read_text(path, limits.RECIPE_BYTES))
         console.print(known, style="bold", highlight=False)
         for line in (purpose, f"needs: {needs}"):
-            console.print(Padding(Text(line), (0, 0, 0, 4)))
+            console.print(Padding(Text(line), (0, 0, 0, 4), expand=False))
 
 
 def _head(text: str) -> tuple[str, str]:

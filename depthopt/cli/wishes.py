@@ -12,7 +12,8 @@ from depthopt.core import numbers
 from depthopt.errors import UsageError
 
 if TYPE_CHECKING:  # torch takes seconds to import; --help needs none of it
-    from depthopt.workflow.setup import Setup, Wish
+    from depthopt.workflow.setup import Setup
+    from depthopt.workflow.wish import Wish
 
 NetworkArgument = Annotated[
     str,
@@ -119,9 +120,10 @@ def set_up(asked: Asked) -> "tuple[Wish, Setup]":
         side = numbers.whole(asked.input_size)
         size = side if side else input_size_of(asked.input_size)
     with loading():
-        from depthopt.workflow import setup  # noqa: PLC0415 - torch takes seconds
+        from depthopt.workflow.setup import set_up as found_for  # noqa: PLC0415 - torch takes seconds
+        from depthopt.workflow.wish import Wish  # noqa: PLC0415 - as above
 
-        wish = setup.Wish(
+        wish = Wish(
             model=asked.model,
             data=asked.data,
             speedup=asked.speedup,
@@ -133,7 +135,7 @@ def set_up(asked: Asked) -> "tuple[Wish, Setup]":
             overrides=asked.changes or (),
             allow_code=True,  # it was named on the command line
         )
-    found = setup.set_up(wish)
+    found = found_for(wish)
     for what, choice in found.remarks:
         err.print(f"{what:<8} {choice}", highlight=False, markup=False)
     return wish, found

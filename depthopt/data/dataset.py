@@ -8,7 +8,6 @@ from typing import Protocol, TypeVar
 import torch
 from torch import Tensor
 
-from depthopt.core.counted import counted
 from depthopt.core.inputs import ImageSize, Inputs, InputSize, size_text
 from depthopt.core.interpolation import Interpolation
 from depthopt.errors import DataError
@@ -137,9 +136,7 @@ class Dataset:
     def __repr__(self) -> str:
         splits = {"train": self.train, "calibration": self.calibration, "test": self.test}
         counts = ", ".join(f"{len(split):,} {name}" for name, split in splits.items())
-        classes = f", {counted(len(self.class_names), 'class', 'classes')}"
-        size = size_text(self.input_size)
-        return f"Dataset {self.name} @{size}: {counts}{classes if self.class_names else ''}"
+        return f"Dataset {self.name} @{size_text(self.input_size)}: {counts}"
 
     @property
     def input_size(self) -> InputSize:

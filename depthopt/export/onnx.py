@@ -26,6 +26,7 @@ from depthopt.export.noted import check_noted, note_again
 from depthopt.export.older import TooOld, older
 from depthopt.export.read_once import read_once
 from depthopt.export.simplify import simplify
+from depthopt.export.undecomposed import undecomposed
 from depthopt.graph.original import deepcopied
 from depthopt.graph.verify import evaluating, one_tensor, typed_like
 from depthopt.runtimes.base import Array, Runtime, Session
@@ -203,7 +204,7 @@ def _translated(
     else:
         own, args, kwargs, shapes = [names[0]], (inputs.contiguous(),), {}, (batch,)
     try:
-        with _quiet(), read_once(), torch.no_grad():
+        with _quiet(), read_once(), undecomposed(), torch.no_grad():
             program = torch.onnx.export(
                 copied, args, kwargs=kwargs, dynamo=True, verbose=False, opset_version=OPSET,
                 input_names=own, output_names=names[1:],

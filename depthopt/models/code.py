@@ -15,7 +15,7 @@ from torch import nn
 
 from depthopt.core.clipped import clipped
 from depthopt.core.inputs import InputSize, image_size, parse_size, size_text
-from depthopt.errors import DepthoptError, ModelError
+from depthopt.errors import DepthoptError, ModelError, UsageError
 from depthopt.models.head import with_outputs
 from depthopt.models.importing import folder_of, load_callable, refuse, running
 from depthopt.models.names import Code, callable_of, require_allowed
@@ -107,9 +107,11 @@ def callable_named(name: str, *, allow_code: bool) -> Named:
     """What makes a network, by name.
 
     Raises:
-        UsageError: it may not run.
+        UsageError: it may not run, or is a source's name.
     """
     require_allowed(name, allow_code=allow_code)
+    if callable_of(name) is None:
+        raise UsageError(f"{clipped(name)} is no callable, such as my_model.py:build")
     return Named(name)
 
 

@@ -259,7 +259,12 @@ class _Forecast:
             start = "timm's weights (downloaded)" if section.pretrained else "scratch"
             work, what = self._training(self.run.recipe.teacher, distilled=False)
             return work, f"{what}, from {start}"
-        what = str(section.checkpoint or "timm's weights (downloaded)")
+        if self.run.model is not None:
+            what = "as given in memory"
+        elif section.checkpoint is not None or section.pretrained:
+            what = str(section.checkpoint or "timm's weights (downloaded)")
+        else:
+            return None, "trained from scratch; unknown without data"
         return Workload(forward_images=self.images.get("calibration", 0)), what
 
     def _training(self, config: TrainConfig, *, distilled: bool) -> _Known:
@@ -268,7 +273,7 @@ class _Forecast:
         images = self.images["train"]
         parameters = sum(block.operator.parameters for block in self.chain.blocks)
         work = training_workload(config, images=images, parameters=parameters, distilled=distilled)
-        what = f"{steps_of(config, images)} steps of {config.batch_size} images"
+        what = f"{steps_of(config, images)} steps of {min(config.batch_size, images)} images"
         if distilled:
             what += ", as of the original: a shallower network is faster"
         return work, what
@@ -288,7 +293,7 @@ class _Forecast:
             self.chain,
             scored,
             estimator=section.estimator,
-            images=section.images,
+            images=self._seen(section.images),
             held_out=self.images.get("calibration", 0),
             ridges=section.ridges,
             training=self._training(section.train, distilled=True)[0],
@@ -296,6 +301,10 @@ class _Forecast:
             workers=section.workers,
         )
         return work, f"at most {len(scored)} candidates by {section.estimator}"
+
+    def _seen(self, images: int) -> int:
+        """Of so many training images, those that there are."""
+        return min(images, self.images.get("train", images))
 
     def _solve(self) -> _Known:
         budget = self.run.recipe.budget
@@ -311,7 +320,7 @@ class _Forecast:
         return tried, what
 
     def _apply(self) -> tuple[Workload, str]:
-        recipe, images = self.run.recipe, self.run.recipe.apply.images
+        recipe, images = self.run.recipe, self._seen(self.run.recipe.apply.images)
         work = apply_workload(
             self.chain, images, ridges=recipe.importance.ridges, compensated=recipe.apply.compensate
         )

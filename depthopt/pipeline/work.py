@@ -95,8 +95,13 @@ def start(run: Context) -> Start:
     replaced = new_head(model)
     if run.model is not None or (pretrained and runs_code(name)):
         return Start(model, replaced is not None, replaced or "")
-    trained = not pretrained or trained_for(name) != run.task.width(run.data)
-    return Start(model, trained, replaced or "")
+    return Start(model, _is_trained_by_name(run), replaced or "")
+
+
+def _is_trained_by_name(run: Context) -> bool:
+    """Whether what a source makes is trained: that is known without making it."""
+    trained = trained_for(run.recipe.network)
+    return not run.recipe.model.pretrained or trained != run.task.width(run.data)
 
 
 def teacher_is_trained(run: Context) -> bool:
@@ -104,12 +109,11 @@ def teacher_is_trained(run: Context) -> bool:
 
     A checkpoint that cannot be read counts as loaded: reading it says what is wrong.
     """
-    recipe, name = run.recipe, run.recipe.network
+    recipe = run.recipe
     if recipe.checkpoint is None and run.model is None:
-        if not recipe.model.pretrained:
-            return True
-        if not runs_code(name):  # which needs no download to be told
-            return trained_for(name) != run.task.width(run.data)
+        own_weights = recipe.model.pretrained and runs_code(recipe.network)
+        if not own_weights:
+            return _is_trained_by_name(run)
     try:
         return start(run).trained
     except UsageError:

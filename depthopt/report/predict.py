@@ -14,6 +14,7 @@ from depthopt.data.images import ImageFile, ImageSplit
 from depthopt.data.names import LeftOut, is_litter, why_left_out
 from depthopt.errors import ArtefactError, DataError
 from depthopt.export.saved import SavedModel, load, load_saved
+from depthopt.models.memory import Original
 
 logger = logging.getLogger(__name__)
 
@@ -35,13 +36,16 @@ class Prediction:
     probabilities: tuple[float, ...]
 
 
-def predict(folder: Path, images: Sequence[Path], *, top: int = 5) -> tuple[Prediction, ...]:
+def predict(
+    folder: Path, images: Sequence[Path], *, top: int = 5, model: Original | None = None
+) -> tuple[Prediction, ...]:
     """Classify images with the preprocessing that the network was saved with.
 
     Args:
         folder: what ``save`` wrote.
         images: files, and folders, of which every image is taken, sorted by path.
         top: classes per image, at most as many as there are.
+        model: the original, or what makes it, as ``load`` takes it.
 
     Raises:
         ArtefactError: the folder is damaged, or does not say how images are normalised; or its
@@ -56,7 +60,7 @@ def predict(folder: Path, images: Sequence[Path], *, top: int = 5) -> tuple[Pred
         _preprocessing(saved, folder),
         workers=0,
     )
-    network = load(folder)
+    network = load(folder, model)
     with torch.no_grad():
         logits = torch.cat([called(network, pixels) for pixels, _ in split.batches(_BATCH)])
     for path, row in zip(files, logits, strict=True):

@@ -14,6 +14,7 @@ from depthopt.core.reading import read_text
 from depthopt.core.training import TrainResult
 from depthopt.core.trials import Trials
 from depthopt.errors import ArtefactError, UsageError
+from depthopt.models.names import runs_code
 from depthopt.pipeline.folder import Manifest, RunFolder
 from depthopt.pipeline.kept import read_kept
 from depthopt.pipeline.result import Result
@@ -100,7 +101,8 @@ class RunArtefacts:
 
     @property
     def _recipe(self) -> str:
-        return "RECIPE" if self.recipe is None else shlex.quote(str(self.path / "recipe.yaml"))
+        path = "RECIPE" if self.recipe is None else shlex.quote(str(self.path / "recipe.yaml"))
+        return f"{path} --allow-code" if runs_code(self.model) else path
 
     @property
     def original_ms(self) -> float | None:

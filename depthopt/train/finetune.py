@@ -138,13 +138,14 @@ def training_workload(
 
     The weights are held with their gradient, moments and average, and the teacher's.
     """
-    seen = steps_of(config, images) * config.batch_size
+    batch = min(config.batch_size, images)
+    seen = steps_of(config, images) * batch
     copies = 2 + _MOMENTS[config.optimizer] + (config.ema_decay is not None) + distilled
     return Workload(
         forward_images=seen if distilled else 0,
         trained_images=seen,
         memory_bytes=4 * parameters * copies,
-        kept_images=-(-config.batch_size // config.accumulation),
+        kept_images=-(-batch // config.accumulation),
     )
 
 

@@ -1,36 +1,32 @@
 """From a network and data to a faster network, in one call."""
 
+import contextlib
 import html
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from torch import nn
-from torch.utils.data import DataLoader
-from torch.utils.data import Dataset as TorchDataset
 
 from depthopt.core import digests
 from depthopt.core.artefacts import load_json
 from depthopt.core.plan import Plan
 from depthopt.core.writing import write_bytes
-from depthopt.data.given import given_dataset
+from depthopt.errors import UsageError
 from depthopt.export.saved import load
-from depthopt.models.memory import memory_name
 from depthopt.pipeline.context import Reporter
-from depthopt.pipeline.recipe import recipe_yaml
+from depthopt.pipeline.explore import explore as explored
+from depthopt.pipeline.recipe import BudgetSection, recipe_yaml
 from depthopt.pipeline.result import Result
 from depthopt.pipeline.run import result, run
 from depthopt.report.facts import result_rows
 from depthopt.report.reading import read_run
 from depthopt.report.written import write_report
 from depthopt.workflow.progress import ConsoleReporter
-from depthopt.workflow.setup import Setup, Wish, set_up
-
-TorchData = TorchDataset[Any] | DataLoader[Any] | tuple[Any, Any]
-"""Torch's data set or loader of (image, label), or a pair of them, to train and to test on."""
+from depthopt.workflow.setup import Setup, set_up
+from depthopt.workflow.wish import TorchData, Wish, wish_of
 
 
 @dataclass(frozen=True, repr=False)
@@ -103,7 +99,7 @@ class Compressed:
 def compress(
     model: nn.Module | str,
     data: TorchData | str | Path,
-    speedup: float = 2.0,
+    speedup: float | None = 2.0,
     *,
     run_dir: str | Path,
     test: TorchData | None = None,
@@ -126,7 +122,8 @@ def compress(
             code is run, or a timm network's.
         data: a data set's name or path, or torch's ``Dataset`` or ``DataLoader`` of (image,
             label), with images as the network takes them.
-        speedup: at least so many times as fast, measured.
+        speedup: at least so many times as fast, measured; None explores first, for some minutes,
+            and takes what is recommended.
         run_dir: folder of the run; made if it does not exist.
         test: what the final figures are measured on, where ``data`` is torch's; without it a part
             of ``data`` is held out.
@@ -141,30 +138,68 @@ def compress(
     Raises:
         DepthoptError: what was asked for cannot be done; the message says why.
     """
-    given = None if isinstance(model, str) else model
-    examples = None if isinstance(data, str | Path) else given_dataset(data, test, seed=seed)
-    wish = Wish(
-        model=model if isinstance(model, str) else memory_name(model),
-        data=str(data) if examples is None else examples.name,
+    wish = wish_of(
+        model,
+        data,
+        test,
         speedup=speedup,
         input_size=input_size,
-        checkpoint=None if checkpoint is None else Path(checkpoint),
+        checkpoint=checkpoint,
         pretrained=pretrained,
         epochs=epochs,
         seed=seed,
         overrides=overrides,
-        allow_code=True,
-        given=given,
-        given_data=examples,
     )
     setup, folder = set_up(wish), Path(run_dir)
-    if reporter is not None:
-        return carry_out(wish, setup, folder, reporter=reporter)
-    console = Console(stderr=True)
+    console = Console(stderr=True, quiet=reporter is not None)
+
+    def say(text: str) -> None:
+        console.print(text, highlight=False, markup=False)
+
     for what, choice in setup.remarks:
-        console.print(f"{what:<8} {choice}", highlight=False, markup=False)
-    with ConsoleReporter(console) as own:
-        return carry_out(wish, setup, folder, reporter=own)
+        say(f"{what:<8} {choice}")
+    with contextlib.nullcontext(reporter) if reporter else ConsoleReporter(console) as told:
+        setup = with_budget(wish, setup, folder, reporter=told, say=say)
+        return carry_out(wish, setup, folder, reporter=told)
+
+
+def with_budget(
+    wish: Wish,
+    setup: Setup,
+    folder: Path,
+    *,
+    reporter: Reporter | None = None,
+    say: Callable[[str], None] | None = None,
+) -> Setup:
+    """The recipe with a budget: the one that is asked for, or the one that exploring recommends.
+
+    Args:
+        wish: what was asked for.
+        setup: the recipe for it.
+        folder: of the run, where what exploring learns is kept.
+        reporter: is told what happens.
+        say: is told what is found, a line each.
+
+    Raises:
+        UsageError: no budget is asked for, and none is worth it.
+    """
+    if wish.names_budget:
+        return setup
+    found = explored(
+        setup.recipe,
+        folder,
+        reporter=reporter,
+        say=say,
+        allow_code=wish.allow_code,
+        model=wish.given,
+        data=wish.given_data,
+    )
+    if found.recommended is None:
+        raise UsageError(f"no speed-up is recommended: {found.reason}; name one to have it anyway")
+    if say is not None:
+        say(f"{found.recommended:g} times as fast is recommended: {found.reason}")
+    budget = BudgetSection(speedup=found.recommended)
+    return replace(setup, recipe=setup.recipe.model_copy(update={"budget": budget}))
 
 
 def carry_out(

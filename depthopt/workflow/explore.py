@@ -7,14 +7,12 @@ from rich.console import Console
 from torch import nn
 
 from depthopt.core.explored import Explored
-from depthopt.data.given import given_dataset
-from depthopt.models.memory import memory_name
 from depthopt.pipeline.context import Reporter
 from depthopt.pipeline.explore import MINUTES, SPEEDUPS
 from depthopt.pipeline.explore import explore as explore_recipe
-from depthopt.workflow.compress import TorchData
 from depthopt.workflow.progress import ConsoleReporter
-from depthopt.workflow.setup import Wish, set_up
+from depthopt.workflow.setup import set_up
+from depthopt.workflow.wish import TorchData, wish_of
 
 
 def explore(
@@ -57,20 +55,16 @@ def explore(
     Raises:
         DepthoptError: what was asked for cannot be done; the message says why.
     """
-    given = None if isinstance(model, str) else model
-    examples = None if isinstance(data, str | Path) else given_dataset(data, test, seed=seed)
-    wish = Wish(
-        model=model if isinstance(model, str) else memory_name(model),
-        data=str(data) if examples is None else examples.name,
+    wish = wish_of(
+        model,
+        data,
+        test,
         input_size=input_size,
-        checkpoint=None if checkpoint is None else Path(checkpoint),
+        checkpoint=checkpoint,
         pretrained=pretrained,
         epochs=epochs,
         seed=seed,
         overrides=overrides,
-        allow_code=True,
-        given=given,
-        given_data=examples,
     )
     setup = set_up(wish)
     console = Console(stderr=True, quiet=reporter is not None)

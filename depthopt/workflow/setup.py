@@ -4,7 +4,7 @@ What is not asked for is taken from the checkpoint, the data and the network's o
 and each such choice is said in a remark.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from depthopt.models.checkpoints import Loaded, load_checkpoint
 from depthopt.models.names import runs_code
 from depthopt.models.registry import create_model, model_arguments, preprocessing_of, trained_for
 from depthopt.pipeline.recipe import Recipe, make_recipe
+from depthopt.workflow.wish import Wish
 
 SPEEDUP = 2.0
 """Times as fast, where nothing else is asked for."""
@@ -41,45 +42,6 @@ EPOCHS = 6, 30
 
 SMALL = 4_000
 """Training images below which a step takes 32 of them, and not 64."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wish:
-    """What a user asks for.
-
-    Attributes:
-        model: as ``create_model`` takes it, or what ``given`` is called.
-        data: the name of a data set, or a path (``source_of_path``), or what ``given_data`` is
-            called.
-        speedup: over the original; None takes ``SPEEDUP``.
-        input_size: a side, or (channels, height, width), or named inputs.
-        checkpoint: file of trained weights.
-        pretrained: take the weights of the network's source.
-        epochs: of the finetune.
-        seed: of initialisation, order and augmentation.
-        overrides: ``key.path=value`` of the recipe, applied last.
-        allow_code: whether a network of a file or module may be imported.
-        given: a trained network that is in memory.
-        given_data: a data set that is in memory.
-    """
-
-    model: str
-    data: str
-    speedup: float | None = None
-    input_size: int | InputSize | None = None
-    checkpoint: Path | None = None
-    pretrained: bool = False
-    epochs: int | None = None
-    seed: int = 0
-    overrides: Sequence[str] = ()
-    allow_code: bool = False
-    given: nn.Module | None = None
-    given_data: Dataset | None = None
-
-    @property
-    def has_weights(self) -> bool:
-        """Whether some trained weights are named, or there."""
-        return self.given is not None or self.checkpoint is not None or self.pretrained
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,7 +221,7 @@ def _training(images: int, epochs: int | None, *, longer: int = 1) -> dict[str, 
 
 
 def _remarks(wish: Wish, recipe: Recipe, data: Dataset, fit: _Fit) -> Iterator[tuple[str, str]]:
-    yield "network", f"{wish.model}, {_budget(recipe)}"
+    yield "network", f"{wish.model}, {_budget(recipe)}" if wish.names_budget else wish.model
     yield "weights", _weights(wish, fit)
     yield "data", contents(data)
     yield "images", described(replace(data, preprocessing=_preprocessing(recipe, data)))

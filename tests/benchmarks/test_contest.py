@@ -32,11 +32,15 @@ from depthopt.shallow.fuse import fuse
 from depthopt.train.config import TrainConfig
 from depthopt.train.finetune import TrainingDiverged
 
+NARROW = {"channels": (64, 24, 32, 48)}
 
-@pytest.mark.parametrize("name", ["mobilenetv2_035", "resnet18"])
-def test_merges_of_subsets_are_the_same_function_in_either_form(name: str) -> None:
+
+@pytest.mark.parametrize(("name", "arguments"), [("mobilenetv2_035", {}), ("resnet18", NARROW)])
+def test_merges_of_subsets_are_the_same_function_in_either_form(
+    name: str, arguments: dict[str, Any]
+) -> None:
     torch.manual_seed(0)
-    model = timm.create_model(name, num_classes=4).eval()
+    model = timm.create_model(name, num_classes=4, **arguments).eval()
     chain = extract(model, (3, 32, 32), name=name)
     listed = subset_merges(model, chain, max_length=6, inserted=None)
     assert listed
@@ -54,7 +58,7 @@ def test_merges_of_subsets_are_the_same_function_in_either_form(name: str) -> No
 
 
 def test_of_equal_merges_the_one_with_the_largest_weights_is_listed() -> None:
-    model = timm.create_model("resnet18", num_classes=4).eval()
+    model = timm.create_model("resnet18", num_classes=4, **NARROW).eval()
     chain = extract(model, (3, 32, 32), name="resnet18")
     first, second = chain.blocks[1:3]
     with torch.no_grad():
@@ -70,7 +74,7 @@ def test_of_equal_merges_the_one_with_the_largest_weights_is_listed() -> None:
 def test_a_race_goes_on_where_it_was_stopped_and_teaches_only_who_has_tensors_to_match(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    data = load_dataset("digits", input_size=(1, 32, 32), calibration_images=64, seed=0)
+    data = load_dataset("digits", input_size=(1, 16, 16), calibration_images=64, seed=0)
     teacher = timm.create_model("mobilenetv2_035", in_chans=1, num_classes=10)
     context = SimpleNamespace(data=data, teacher=teacher)
     contestants = [

@@ -242,7 +242,8 @@ def test_a_recorded_baseline_is_checked_against(call, small, large, tmp_path):
     code, _, err = call("--against", baseline, other, *QUICK)
     assert code == 2
     assert "only networks of equal inputs compare" in err
-    code, out, _ = call("--against", baseline, large, *QUICK, "--tolerance", "100%", "--json")
+    code, out, err = call("--against", baseline, large, *QUICK, "--tolerance", "100%", "--json")
+    assert out, err
     report = json.loads(out)
     assert report["latency"]["clock"] == "yardsticks"
     assert report["latency"]["change"]["estimate"] > 1

@@ -144,5 +144,5 @@ def test_help_and_extract(
     assert call(*arguments, monkeypatch=monkeypatch) == 0
     assert {path.name for path in tmp_path.iterdir()} == {"chain.dot", "chain.svg"}
     assert "61 legal segments" in capsys.readouterr().out
-    assert call("extract", "resnet18", "--input-size", "64", monkeypatch=monkeypatch) == 2
+    assert call("extract", "resnet18", "--input-size", "64,64", monkeypatch=monkeypatch) == 2
     assert call("extract", "resnet18", "--no-such-option", monkeypatch=monkeypatch) == 2

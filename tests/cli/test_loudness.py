@@ -77,3 +77,14 @@ def test_the_version_is_the_metadatas(monkeypatch, capsys) -> None:
     assert call(monkeypatch, "--version") == 0
     assert capsys.readouterr().out == f"depthopt {version('depthopt')}\n"
     assert depthopt.__version__ == version("depthopt")
+
+
+def test_recipes_are_listed_with_purpose_and_needs(monkeypatch, capsys) -> None:
+    assert call(monkeypatch, "recipes") == 0
+    lines = capsys.readouterr().out.splitlines()
+    at = lines.index("quickstart")
+    assert lines[at + 1].startswith("    Quickstart: MobileNetV2-1.0 on ")
+    assert lines[at + 2].startswith("    needs: none; nothing is downloaded.")
+    assert all(line == line.rstrip() for line in lines)
+    assert call(monkeypatch, "recipes", "quickstart") == 0
+    assert capsys.readouterr().out.startswith("# Quickstart: MobileNetV2-1.0")

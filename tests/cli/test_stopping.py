@@ -1,5 +1,6 @@
 """Ctrl-C: a command ends within seconds and says how to go on, whatever it is at."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -19,7 +20,18 @@ AT = {
     "what takes long to clean up": "try:\n    time.sleep(30)\nfinally:\n    time.sleep(30)",
     "the end of Python": "atexit.register(time.sleep, 30); time.sleep(30)",
     "the solver": "kernel(4_000_000_000)",
-    "workers": f"subprocess.Popen(['sleep', '37.25']); {LIBRARY}",
+    "a program": f"subprocess.Popen(['sleep', '60']); {LIBRARY}",
+    "workers that regress": (
+        "from depthopt.importance.workers import Workers\n"
+        "list(Workers(2).each(time.sleep, [60, 60]))"
+    ),
+    "workers that read images": (
+        "from torch.utils.data import DataLoader, Dataset\n"
+        "class Slow(Dataset):\n"
+        "    __len__ = lambda _: 8\n"
+        "    __getitem__ = lambda *_: time.sleep(60)\n"
+        "list(DataLoader(Slow(), num_workers=2))"
+    ),
 }
 """What a command may be at, in Python."""
 
@@ -47,7 +59,9 @@ kernel(10)
 """
 
 
-def stop(script: str, cwd: Path, *, times: int = 1) -> tuple[float, int, str]:
+def stop(
+    script: str, cwd: Path, *, times: int = 1, settle_s: float = 0.2
+) -> tuple[float, int, str]:
     """The seconds from Ctrl-C to the end, the status, and what was said."""
     process = subprocess.Popen(
         [sys.executable, "-c", script],
@@ -55,13 +69,28 @@ def stop(script: str, cwd: Path, *, times: int = 1) -> tuple[float, int, str]:
     )  # fmt: skip
     assert process.stdout is not None
     assert process.stdout.readline() == "at it\n"
-    time.sleep(0.2)
+    time.sleep(settle_s)
     begin = time.monotonic()
     for _ in range(times):
         os.killpg(process.pid, signal.SIGINT)
         time.sleep(0.2)
     _, said = process.communicate(timeout=60)
-    return time.monotonic() - begin, process.returncode, said
+    seconds = time.monotonic() - begin
+    end = time.monotonic() + 5
+    while (left := others(process.pid)) and time.monotonic() < end:
+        time.sleep(0.1)
+    assert not left
+    return seconds, process.returncode, said
+
+
+def others(session: int) -> list[int]:
+    """The processes of a session that are still there."""
+    found = []
+    for pid in psutil.pids():
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            if os.getsid(pid) == session:
+                found.append(pid)
+    return found
 
 
 def script(at: str) -> str:
@@ -80,12 +109,12 @@ def test_a_call_into_a_library_is_not_waited_for_after_a_second_ctrl_c(tmp_path:
 @pytest.mark.timed
 @pytest.mark.parametrize("where", AT)
 def test_it_ends_within_three_seconds(where: str, tmp_path: Path) -> None:
-    seconds, status, said = stop(script(AT[where]), tmp_path)
+    seconds, status, said = stop(
+        script(AT[where]), tmp_path, settle_s=6 if "workers" in where else 0.2
+    )
     assert status == 130
     assert said.splitlines()[-1] == "stopped; start the same command again to go on"
     assert seconds < 3
-    running = [process.info["cmdline"] for process in psutil.process_iter(["cmdline"])]
-    assert ["sleep", "37.25"] not in running
 
 
 RECIPE = """
@@ -98,7 +127,7 @@ budget: {speedup: 1.5}
 
 @pytest.mark.slow
 @pytest.mark.timed
-@pytest.mark.parametrize("after_s", [0.3, 4, 12])
+@pytest.mark.parametrize("after_s", [1, 4, 12])
 def test_a_run_ends_within_three_seconds(after_s: float, tmp_path: Path) -> None:
     (tmp_path / "r.yaml").write_text(RECIPE)
     process = subprocess.Popen(

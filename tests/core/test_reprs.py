@@ -91,7 +91,7 @@ def test_a_result_and_a_data_set_are_shown_as_one_line(tmp_path):
     assert repr(found.compressed).startswith("NetworkFigures: metric 97.38, ")
     split = TensorSplit(torch.zeros(3, 1, 8, 8), torch.zeros(3, dtype=torch.long))
     data = Dataset("digits", ("0", "1"), (1, 8, 8), split, split, split)
-    assert repr(data) == "Dataset digits @1x8x8: 3 train, 3 calibration, 3 test, 2 classes"
+    assert repr(data) == "Dataset digits @1x8x8: 3 train, 3 calibration, 3 test"
 
 
 def test_what_files_and_messages_hold_is_unchanged():

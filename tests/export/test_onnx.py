@@ -1,3 +1,5 @@
+import contextlib
+import importlib
 from collections import Counter
 from pathlib import Path
 
@@ -36,6 +38,48 @@ def test_what_torch_keeps_private_is_as_it_was_after_an_export() -> None:
     with read_once():
         assert not {id(vars(owner)[name]) for owner, name, _ in _kept()} & set(map(id, before))
     assert [vars(owner)[name] for owner, name, _ in _kept()] == before
+
+
+class InPlace(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        y = x + 1
+        y *= 2
+        return y.flatten(1)
+
+
+@pytest.mark.parametrize(
+    ("layers", "whole", "batch"),
+    [
+        ((nn.Conv2d(1, 4, 3), nn.ReLU6(), nn.AdaptiveAvgPool2d(1), nn.Flatten()), True, None),
+        ((nn.Conv2d(1, 4, 3), nn.AvgPool2d(2), nn.Flatten(), nn.Linear(16, 2)), True, 2),
+        ((nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Flatten()), False, 2),
+        ((nn.Conv2d(1, 4, 3), nn.AdaptiveAvgPool2d(2), InPlace()), False, 2),
+    ],
+)
+def test_what_torch_need_not_take_apart_is_exported_the_same(
+    layers: tuple[nn.Module, ...],
+    whole: bool,
+    batch: int | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    network, images = nn.Sequential(*layers).eval(), crops(4, (1, 6, 6))
+    passes = importlib.import_module("torch.onnx._internal.exporter._fx_passes")
+    own, taken = passes.decompose_with_registry, []
+    with monkeypatch.context() as patch:
+        patch.setattr(passes, "decompose_with_registry", lambda *a: (taken.append(1), own(*a))[1])
+        export_onnx(network, tmp_path / "now.onnx", images=images, batch=batch)
+        assert taken == ([] if whole else [1])
+        patch.setattr("depthopt.export.onnx.undecomposed", contextlib.nullcontext)
+        export_onnx(network, tmp_path / "torch.onnx", images=images, batch=batch)
+        assert len(taken) == 1 + (not whole)
+    assert passes.decompose_with_registry is own
+    now, torchs = (load_onnx(tmp_path / f"{name}.onnx").graph for name in ("now", "torch"))
+    assert [(n.op_type, list(n.attribute)) for n in now.node] == [
+        (n.op_type, list(n.attribute)) for n in torchs.node
+    ]
+    assert [t.raw_data for t in now.initializer] == [t.raw_data for t in torchs.initializer]
+    assert (now.input, now.output) == (torchs.input, torchs.output)
 
 
 @pytest.mark.parametrize("opset", [14, 17, 18, 22])

@@ -74,14 +74,14 @@ def test_a_saved_network_loads_with_the_same_logits(compressed, tmp_path: Path) 
 def test_it_loads_in_a_process_that_never_saw_the_original_by_timm_too(
     of_timm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By ``depthopt.load``, and as the README says that timm makes it."""
+    """By ``depthopt.load``, and as docs/stages.md says that timm makes it."""
     network, plan = of_timm
     fused = fuse(network)
     save(fused, tmp_path / "resnet18-2x", plan, arguments=TIMM_ARGUMENTS)
     torch.manual_seed(0)
     images = torch.randn(2, *SIZE)
     save_weights(_Holder(images), tmp_path / "images.safetensors")
-    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    readme = (Path(__file__).parents[2] / "docs" / "stages.md").read_text()
     (example,) = [
         code for code in re.findall(r"```python\n(.*?)```", readme, re.DOTALL) if "register" in code
     ]

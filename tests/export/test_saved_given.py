@@ -1,11 +1,13 @@
 """Saved networks that no name makes: the original is given again, and nothing is imported."""
 
+import json
 import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from depthopt.check.network_files import side_of
@@ -18,10 +20,12 @@ from depthopt.extraction.extract import extract
 from depthopt.graph.network import TracedNetwork
 from depthopt.kinds.candidates import candidates
 from depthopt.models.memory import memory_name
+from depthopt.models.registry import create_model
 from depthopt.runtimes.registry import get_runtime
 from depthopt.shallow.apply import apply
 from tests.networks import Residual, randomised
 from tests.plans import random_plan
+from tests.user_models import write_model
 
 SIZE = (2, 16, 16)
 EVIL = ("evil.py:build", "evil:build", "os:system", "evil.inner:build", "../evil.py:build")
@@ -95,6 +99,27 @@ def test_predict_imports_nothing(
     assert end.value.code == 2
     assert "no file's word runs code" in capsys.readouterr().err
     assert not (evil / "mark").exists()
+
+
+def test_predict_takes_what_makes_the_original(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_model(tmp_path)
+    model = randomised(create_model("my_model.py:build", {}, allow_code=True))
+    chain = extract(model, (1, 16, 16), name="my_model.py:build")
+    plan = random_plan(chain, candidates(chain, kinds=("merge",)), seed=1)
+    save(apply(model, chain, plan), "saved", plan, model=model, mean=(0.5,), std=(0.5,))
+    Image.new("L", (16, 16), 90).save("a.png")
+    for given, code in (("my_model.py:build", 0), ("resnet18", 2)):
+        words = ["depthopt", "predict", "saved", "a.png", "--json", "--model", given]
+        monkeypatch.setattr(sys, "argv", words)
+        with pytest.raises(SystemExit) as end:
+            main()
+        assert (end.value.code or 0) == code
+    found = capsys.readouterr()
+    assert len(json.loads(found.out)[0]["classes"]) == 5
+    assert "'resnet18' is no callable" in found.err
 
 
 def test_a_package_that_brought_the_source_is_named(tmp_path: Path) -> None:

@@ -299,5 +299,5 @@ def imports() -> dict[str, Attempt]:
     }
     for name, content in scores.items():
         found[f"import: scores with {name}"] = lambda content=content: attempt(_LATENCIES, content)
-    found["import: another size"] = lambda: attempt(_LATENCIES, None, "--input-size=64")
+    found["import: another size"] = lambda: attempt(_LATENCIES, None, "--input-size=64,64")
     return found

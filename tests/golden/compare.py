@@ -104,14 +104,17 @@ def table_in_new_words(content: dict[str, Any]) -> dict[str, Any]:
 
 
 def summary_in_new_words(summary: str) -> str:
-    """A golden report with the names that estimators and stages have now."""
+    """A golden report with the names that estimators and stages have now, and its command."""
     for old, new in ESTIMATORS.items():
         summary = summary.replace(f"scored by {old} on", f"scored by {new} on")
     for line in ("fused against trained", "ONNX against fused"):
         summary = summary.replace(f"{line} logits ", f"{line} outputs")
     for old, new in STAGES.items():
         summary = summary.replace(f"│ {old.ljust(8)} │", f"│ {new.ljust(8)} │")
-    return summary
+    # Another plan is a new run, in a folder of its own.
+    return summary.replace(
+        "--run-dir out 'budget={ms: MS", "--from out --run-dir out-MSms 'budget={ms: MS"
+    )
 
 
 def text(value: Any, depth: int = 2) -> str:

@@ -63,6 +63,8 @@ REWORDED = {
     "solve: no wish": "--csv FILE alone writes all",
     "solve: a frontier and a plan without a wish": "--csv FILE alone writes all",
     "command: extract at a bad size": "input size '64,64' is neither one side, such as 64, nor of",
+    "command: extract at size nought": "'3,0,64' is neither one side, such as 64, nor of the form",
+    "import: another size": "input size '64,64' is neither one side, such as 64, nor of the form",
     "run model.checkpoint=fused/model.safetensors": "fused/model.safetensors does not fit ",
     "solve: a table without its budget": "is not parameters=N, memory=BYTES or TABLE.json=MS",
     "run model.checkpoint=none.safetensors": "model.checkpoint none.safetensors does not exist",

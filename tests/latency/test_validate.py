@@ -37,7 +37,6 @@ def table(**changes):
     return LatencyTable(replace(RUNTIME.conditions(1), **changes), entries, networks)
 
 
-@pytest.mark.timed
 def test_a_prediction_is_the_sum_of_the_entries_and_the_fixed_part():
     progress = []
     found = validate(
@@ -74,7 +73,6 @@ def test_plans_are_legal_differ_and_come_from_the_seed():
         assert ends[-1] == len(CHAIN.blocks)
 
 
-@pytest.mark.timed
 def test_the_model_is_left_as_it_was():
     before = {key: value.clone() for key, value in MODEL.state_dict().items()}
     validate(MODEL, CHAIN, FOUND, table(), runtime=RUNTIME, plans=1, effort=QUICK)

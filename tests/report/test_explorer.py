@@ -12,7 +12,7 @@ from depthopt.core.plan import Frontier, FrontierPoint
 from depthopt.report.explorer import budgets, explorer
 from depthopt.report.facts import segment_rows
 from depthopt.report.reading import read_run
-from tests.report.run_folder import write_run
+from tests.report.run_folder import small_chain, write_run
 
 
 def test_every_budget_picks_its_own_plan(tmp_path: Path) -> None:
@@ -84,6 +84,13 @@ def test_the_command_quotes_what_a_shell_would_read(tmp_path: Path) -> None:
     )
     words = shlex.split("0.35".join(found.command))
     assert words[words.index("--run-dir") + 1] == f"{folder}-0.35ms"
+
+
+def test_the_command_allows_the_code_that_the_user_named(tmp_path: Path) -> None:
+    write_run(tmp_path, small_chain("my_model.py:build-0123456789ab"))
+    found = explorer(read_run(tmp_path))
+    assert found is not None
+    assert found.command[0].startswith(f"depthopt run {tmp_path}/recipe.yaml --allow-code --from ")
 
 
 def test_a_run_named_by_a_dot_has_its_new_ones_beside_it(

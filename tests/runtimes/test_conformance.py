@@ -177,7 +177,6 @@ def test_inputs_that_do_not_fit_are_refused(runtime):
         session.run({"x": np.zeros((1, 5, 3, 3), dtype=np.float32)})
 
 
-@pytest.mark.timed
 def test_layers_are_named_timed_and_in_order(runtime):
     model = entry_graphs(LatencyKey(Convolution(16, 32, (3, 3)), (12, 12), RELU), copies=3).full
     inputs = random_inputs(runtime.compile(model), 1)

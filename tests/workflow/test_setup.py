@@ -8,7 +8,8 @@ from torch import nn
 
 from depthopt.errors import DepthoptError, RecipeError, UsageError
 from depthopt.models.memory import memory_name
-from depthopt.workflow.setup import EPOCHS, Setup, Wish, set_up
+from depthopt.workflow.setup import EPOCHS, Setup, set_up
+from depthopt.workflow.wish import Wish
 
 CODE = """
 from torch import nn

@@ -1,0 +1,93 @@
+"""What a user asks for: a network, data, and how fast."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
+
+from depthopt.core.inputs import InputSize
+from depthopt.data.dataset import Dataset
+from depthopt.data.given import given_dataset
+from depthopt.models.memory import memory_name
+
+TorchData = TorchDataset[Any] | DataLoader[Any] | tuple[Any, Any]
+"""Torch's data set or loader of (image, label), or a pair of them, to train and to test on."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """What a user asks for.
+
+    Attributes:
+        model: as ``create_model`` takes it, or what ``given`` is called.
+        data: the name of a data set, or a path (``source_of_path``), or what ``given_data`` is
+            called.
+        speedup: over the original; None takes ``SPEEDUP``.
+        input_size: a side, or (channels, height, width), or named inputs.
+        checkpoint: file of trained weights.
+        pretrained: take the weights of the network's source.
+        epochs: of the finetune.
+        seed: of initialisation, order and augmentation.
+        overrides: ``key.path=value`` of the recipe, applied last.
+        allow_code: whether a network of a file or module may be imported.
+        given: a trained network that is in memory.
+        given_data: a data set that is in memory.
+    """
+
+    model: str
+    data: str
+    speedup: float | None = None
+    input_size: int | InputSize | None = None
+    checkpoint: Path | None = None
+    pretrained: bool = False
+    epochs: int | None = None
+    seed: int = 0
+    overrides: Sequence[str] = ()
+    allow_code: bool = False
+    given: nn.Module | None = None
+    given_data: Dataset | None = None
+
+    @property
+    def has_weights(self) -> bool:
+        """Whether some trained weights are named, or there."""
+        return self.given is not None or self.checkpoint is not None or self.pretrained
+
+    @property
+    def names_budget(self) -> bool:
+        """Whether it says how fast the network shall be."""
+        keys = [change.partition("=")[0].partition(".")[0] for change in self.overrides]
+        return self.speedup is not None or "budget" in keys
+
+
+def wish_of(
+    model: nn.Module | str, data: TorchData | str | Path, test: TorchData | None, **options: Any
+) -> Wish:
+    """What a caller in Python asks for, whose network and data may be in memory.
+
+    Args:
+        model: a trained network, or a name, whose code may run.
+        data: torch's data, or a data set's name or path.
+        test: what is tested on, where ``data`` is torch's.
+        options: the other attributes of ``Wish``.
+
+    Raises:
+        DepthoptError: the data in memory are none that can be used.
+    """
+    given = None if isinstance(model, str) else model
+    examples = None
+    if not isinstance(data, str | Path):
+        examples = given_dataset(data, test, seed=options.get("seed", 0))
+    checkpoint = options.pop("checkpoint", None)
+    return Wish(
+        model=model if isinstance(model, str) else memory_name(model),
+        data=str(data) if examples is None else examples.name,
+        checkpoint=None if checkpoint is None else Path(checkpoint),
+        allow_code=True,
+        given=given,
+        given_data=examples,
+        **options,
+    )
