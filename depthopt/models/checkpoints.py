@@ -13,7 +13,7 @@ import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 import numpy as np
 import torch
@@ -43,7 +43,7 @@ _SHOWN = 3
 _COUNTERS = "num_batches_tracked"
 """Buffers that checkpoints before torch 0.4.1 lack, and no evaluation reads."""
 
-_SCALAR = np.float64(0).__reduce__()[0]
+_SCALAR = cast("Callable[..., Any]", np.float64(0).__reduce__()[0])
 """What NumPy's scalars are pickled by; it makes numbers of bytes."""
 
 _NUMBERS = "?bhilqBHILQefd"
