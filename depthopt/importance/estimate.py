@@ -162,7 +162,7 @@ class _Steps:
 
     def __call__(self, steps: int) -> None:
         self._done += steps
-        self._progress(self._done, self.total, "candidates")
+        self._progress(self._done, self.total, "steps")
 
 
 def _known(

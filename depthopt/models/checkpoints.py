@@ -10,11 +10,12 @@ import argparse
 import re
 import warnings
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -41,6 +42,21 @@ _SHOWN = 3
 
 _COUNTERS = "num_batches_tracked"
 """Buffers that checkpoints before torch 0.4.1 lack, and no evaluation reads."""
+
+_SCALAR = cast("Callable[..., Any]", np.float64(0).__reduce__()[0])
+"""What NumPy's scalars are pickled by; it makes numbers of bytes."""
+
+_NUMBERS = "?bhilqBHILQefd"
+"""NumPy's types of numbers."""
+
+_HARMLESS: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
+    argparse.Namespace,
+    np.dtype,
+    *{type(np.dtype(letter)) for letter in _NUMBERS},
+    *((_SCALAR, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),
+]
+"""What checkpoints hold beside tensors and plain values: options, and figures such as the best
+accuracy."""
 
 _SAVE = "torch.save(model.state_dict(), 'weights.pth')"
 
@@ -145,7 +161,7 @@ def _of_torch(path: Path, most: int) -> object:
             f"{path} has more than {most:,} bytes; save the network's weights alone: {_SAVE}"
         )
     try:
-        with warnings.catch_warnings(), torch.serialization.safe_globals([argparse.Namespace]):
+        with warnings.catch_warnings(), torch.serialization.safe_globals(_HARMLESS):
             warnings.simplefilter("ignore")  # of old formats, which are read all the same
             return torch.load(path, "cpu", weights_only=True, mmap=stored)
     except Exception as error:  # of bytes that anybody may have written

@@ -1,4 +1,4 @@
-"""What a recipe may say: the schema of the YAML files, and overrides of it."""
+"""A recipe: its sections together, read from a YAML file, with overrides of it."""
 
 import difflib
 import logging
@@ -6,240 +6,37 @@ import os
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import yaml
-from annotated_types import MinLen
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    GetPydanticSchema,
-    PrivateAttr,
-    ValidationError,
-    model_validator,
-)
+from pydantic import Field, PrivateAttr, ValidationError, model_validator
 
 from depthopt.core import limits, numbers
 from depthopt.core.clipped import clipped, one_line
-from depthopt.core.inputs import ImageSize, InputSpec, fitting, size_schema
-from depthopt.core.interpolation import Interpolation
 from depthopt.core.old_words import as_first_said, read_recipe
 from depthopt.core.reading import parse_yaml, read_text
 from depthopt.core.shipped import recipe_file
 from depthopt.errors import RecipeError
-from depthopt.kinds.registry import KINDS
 from depthopt.models.names import callable_of, digest_of_code, told_as
-from depthopt.rewrite.options import Form, Start
-from depthopt.rewrite.ridges import FIT_RIDGES
-from depthopt.runtimes.tensorrt.options import BuildOptions
-from depthopt.tasks.registry import DEFAULT, TASKS
+from depthopt.pipeline.sections import (
+    ApplySection,
+    BudgetSection,
+    CandidatesSection,
+    DataSection,
+    ImportanceSection,
+    LatencySection,
+    ModelSection,
+    Section,
+    TaskName,
+    TrialsSection,
+)
+from depthopt.tasks.registry import DEFAULT
 from depthopt.train.config import TrainConfig
 
 logger = logging.getLogger(__name__)
 
 
-def _known_kind(name: str) -> str:
-    if name not in KINDS.names:
-        raise ValueError(f"candidate kind {name!r} is unknown; known: {', '.join(KINDS.names)}")
-    return name
-
-
-KindName = Annotated[str, AfterValidator(_known_kind)]
-
-
-def _known_task(name: str) -> str:
-    if name not in TASKS.names:
-        raise ValueError(f"task {name!r} is unknown; known: {', '.join(TASKS.names)}")
-    return name
-
-
-TaskName = Annotated[str, AfterValidator(_known_task)]
-
-Size = Annotated[
-    ImageSize | InputSpec,
-    GetPydanticSchema(
-        lambda _, handler: size_schema(tuple[numbers.Size, numbers.Size, numbers.Size], handler)
-    ),
-    AfterValidator(fitting),
-]
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class ModelSection(_Section):
-    """The network to make shallower."""
-
-    name: str = Field(
-        description="timm's name, SOURCE:NAME such as torchvision:resnet18, or what makes it: "
-        "FILE.py:CALLABLE or package.module:CALLABLE, which run with --allow-code only"
-    )
-    input_size: Size = Field(
-        description="channels, height, width; or several inputs by name, such as "
-        "image=3x32x32,step=scalar:int64[0..999]"
-    )
-    arguments: dict[str, bool | int | numbers.Finite | str | None] = Field(
-        default_factory=dict,
-        description="what it is made with beside the name, and the channels and outputs",
-    )
-    pretrained: bool = Field(
-        False,
-        description="start from the source's weights (downloads them), and train where the data "
-        "asks for another number of outputs",
-    )
-    checkpoint: Path | None = Field(
-        None,
-        description="weights of the trained network, in .safetensors, .pth, .pt, .ckpt or .tar; "
-        "without it the teacher is trained",
-    )
-    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = Field(
-        None, description="of the file that name says; a changed file redoes all stages"
-    )
-
-
-class DataSection(_Section):
-    """The examples, with or without targets."""
-
-    source: str = Field(
-        description="digits, fashion_mnist, folder:PATH, wds/PATH, hfds/NAME or torch/NAME, or "
-        "what another package brings"
-    )
-    root: Path | None = Field(None, description="where files are searched first")
-    calibration_images: numbers.Count | None = Field(
-        None,
-        description="held out from training, to score candidates on; left out, 512, or a fifth "
-        "of the training images where that is less",
-    )
-    mean: Annotated[tuple[numbers.Finite, ...], MinLen(1)] | None = Field(
-        None, description="per channel, of pixels in 0..1"
-    )
-    std: Annotated[tuple[numbers.Positive, ...], MinLen(1)] | None = Field(
-        None, description="per channel, of pixels in 0..1"
-    )
-    interpolation: Interpolation = Field(
-        "bilinear", description="how images in folders are resized"
-    )
-    crop_pct: numbers.ShareAboveZero = Field(
-        1.0, description="share of a resized image's side that evaluation keeps"
-    )
-    workers: numbers.ThreadsOrZero = Field(2, description="processes that decode images")
-    check: bool = Field(True, description="decode every image once before work begins")
-    damaged: Literal["fail", "skip"] = Field(
-        "fail", description="what to do about an image that cannot be read"
-    )
-
-
-class CandidatesSection(_Section):
-    """What segments may become, by the names that ``extraction.candidates`` takes them by."""
-
-    kinds: tuple[KindName, ...] = Field(
-        ("drop", "fit"), description="drop, fit, merge, or what another package brings"
-    )
-    kernel_sizes: tuple[numbers.Size, ...] = Field((1, 3, 5), description="that fit tries")
-    max_length: numbers.Count | None = Field(12, description="longest segment, in blocks")
-    inserted: str | None = Field(
-        None, description="activation behind what replaces several blocks and has none"
-    )
-
-
-class LatencySection(_Section):
-    """The device's runtime."""
-
-    runtime: str = Field(
-        "onnxruntime", description="onnxruntime, openvino, tensorrt, torch or torch_compiled"
-    )
-    device: Literal["cpu", "cuda"] = Field("cpu", description="cpu, or cuda where it can")
-    dtype: str = Field(
-        "float32",
-        description="what it computes in; openvino has bfloat16 too, tensorrt tf32 and float16",
-    )
-    build: BuildOptions = Field(BuildOptions(), description="how tensorrt builds its engines")
-    threads: numbers.Threads = Field(1, description="intra-operator threads, on a cpu")
-    batch: numbers.Batch = Field(1, description="images per inference")
-    table: Path | None = Field(
-        None,
-        description="a latency table to start from, or a folder of them, or the name of one that "
-        "comes with depthopt, such as amd-epyc; only what it lacks is measured",
-    )
-
-
-class ImportanceSection(_Section):
-    """How the candidates' cost in accuracy is estimated."""
-
-    estimator: Literal["regression", "finetune", "magnitude"] = Field(
-        "regression", description="regression, finetune (the papers': slow) or magnitude"
-    )
-    images: numbers.Count = Field(1024, description="training images that are regressed on")
-    ridges: Annotated[tuple[numbers.Positive, ...], MinLen(1)] = Field(
-        FIT_RIDGES, description="regularisations to try"
-    )
-    train: TrainConfig = Field(
-        TrainConfig(epochs=1, learning_rate=5e-4, warmup=0.0),
-        description="the short training per candidate of finetune",
-    )
-    train_images: numbers.Count | None = Field(
-        None, description="training images that finetune trains on; all of them if left out"
-    )
-    workers: numbers.Threads | None = Field(
-        None,
-        description="processes of one core to spread the work over; none works in this process",
-    )
-    address: str | None = Field(
-        None, description="of a Ray cluster; without it workers run on this machine"
-    )
-
-
-class BudgetSection(_Section):
-    """How fast the network shall be; exactly one of the three."""
-
-    speedup: numbers.Positive | None = Field(None, description="at least so many times as fast")
-    ms: numbers.PositiveMilliseconds | None = Field(
-        None, description="at most so many milliseconds"
-    )
-    cost: numbers.Positive | None = Field(None, description="at most this importance cost")
-    measured: bool = Field(
-        True,
-        description="speedup and ms are kept when plans are built and timed in turn with the "
-        "original; false: as the latency table predicts",
-    )
-
-    @model_validator(mode="after")
-    def _exactly_one(self) -> "BudgetSection":
-        if sum(value is not None for value in (self.speedup, self.ms, self.cost)) != 1:
-            raise ValueError("give exactly one of speedup, ms, cost")
-        return self
-
-
-class TrialsSection(_Section):
-    """Whether a few plans are finetuned a little before one is picked."""
-
-    steps: numbers.CountOrZero = Field(
-        0,
-        description="that each of a few plans of the asked speed-up is finetuned for; the "
-        "one of least loss on held-out images is picked. 0 picks the plan of least cost",
-    )
-
-
-class ApplySection(_Section):
-    """How the plan is carried out."""
-
-    form: Form = Field("fused", description="how merges are trained: fused or expanded")
-    start: Start = Field(
-        "annealed", description="of inserted activations: annealed in finetuning, or at_once"
-    )
-    images: numbers.Count = Field(2048, description="training images that re-fitting regresses on")
-    compensate: bool = Field(
-        True, description="regress the kept convolutions behind a replacement too"
-    )
-    head: bool = Field(
-        True, description="regress the last layer on the images' targets, where the task knows how"
-    )
-
-
-class Recipe(_Section):
+class Recipe(Section):
     """One compression, from the network's name to the exported file."""
 
     model: ModelSection

@@ -18,9 +18,10 @@ from depthopt.errors import UsageError
 from depthopt.export.saved import load
 from depthopt.pipeline.context import Reporter
 from depthopt.pipeline.explore import explore as explored
-from depthopt.pipeline.recipe import BudgetSection, recipe_yaml
+from depthopt.pipeline.recipe import recipe_yaml
 from depthopt.pipeline.result import Result
 from depthopt.pipeline.run import result, run
+from depthopt.pipeline.sections import BudgetSection
 from depthopt.report.facts import result_rows
 from depthopt.report.reading import read_run
 from depthopt.report.written import write_report

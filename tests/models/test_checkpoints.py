@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -42,6 +43,10 @@ KINDS: dict[str, tuple[Callable[[State], object], str]] = {
     "inside": (
         lambda s: {"model": {"state_dict": prefixed(s, "module.")}, "args": argparse.Namespace()},
         "took state_dict of model of N tensors, without the prefix module.",
+    ),
+    "figures": (
+        lambda s: {"best_acc1": np.float64(81.5), "epoch": np.int64(9), "state_dict": s},
+        "took state_dict of N tensors",
     ),
     "nested": (
         lambda s: {"state_dict": prefixed(s, "model._orig_mod.")},
