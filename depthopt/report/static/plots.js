@@ -121,6 +121,12 @@ const SPAN = EXPLORER ? metricSpan() : null;
 
 function onSpan(value) { return SPAN ? Math.min(Math.max(value, SPAN[0]), SPAN[1]) : value; }
 
+// The plan of the frontier that costs about as much: the band is over predicted plans.
+function nearest(cost) {
+  return EXPLORER.points.reduce((best, point) => (
+    Math.abs(point.cost - cost) < Math.abs(best.cost - cost) ? point : best));
+}
+
 // What plans may be expected to reach, and what those reached that were carried out.
 function band(x) {
   const known = EXPLORER.accuracy;
@@ -137,12 +143,13 @@ function band(x) {
   const one = (name, symbol, colourName, chosenPoints) => {
     if (chosenPoints.length) {
       traces.push({
-        name, x: chosenPoints.map((p) => at(EXPLORER.original_ms / p.speedup)),
+        name, x: chosenPoints.map((p) => at(nearest(p.cost).ms)),
         y: chosenPoints.map((p) => onSpan(p.found.metric)), yaxis: "y2", mode: "markers",
-        text: chosenPoints.map((p) => figure(p.found.metric)), cliponaxis: false,
+        text: chosenPoints.map((p) => `${figure(p.found.metric)} ${plain(known.metric.unit)}, `
+          + `measured at ${p.speedup.toFixed(2)}x`), cliponaxis: false,
         marker: { symbol, size: 8, color: colour(colourName),
           line: { color: colour(colourName), width: 1.5 } },
-        hovertemplate: `${name}: %{text} ${plain(known.metric.unit)} at %{x:.4~g}<extra></extra>`,
+        hovertemplate: `${name}: %{text}<extra></extra>`,
       });
     }
   };
@@ -172,8 +179,8 @@ function beyond(x) {
   if (!unknown.length) return [];
   const middle = unknown[Math.floor(unknown.length / 2)];
   return [{
-    x: x(middle.ms, EXPLORER.original_ms), y: 0.66, yref: "paper", text: "not measured",
-    showarrow: false, font: { color: colour("quiet") }, yanchor: "bottom",
+    x: x(middle.ms, EXPLORER.original_ms), y: 0.81, yref: "paper", text: "not<br>measured",
+    showarrow: false, font: { color: colour("quiet"), size: 11 }, xanchor: "right",
   }];
 }
 
