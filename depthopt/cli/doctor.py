@@ -20,6 +20,7 @@ from depthopt.cli.options import (
     network_of,
     require_no_checkpoint,
     require_own,
+    require_there,
 )
 from depthopt.core.artefacts import to_json
 from depthopt.core.shipped import is_recipe
@@ -50,6 +51,7 @@ def doctor(
     else:
         require_own(model, overrides, None)
         size = input_size_of(input_size)
+        require_there(model, checkpoint)
         with loading():
             from depthopt.report.diagnosis import diagnose  # noqa: PLC0415 - torch takes seconds
 

@@ -178,6 +178,7 @@ def network_of(model: str, input_size: InputSize, checkpoint: Path | None = None
 
     It has as many outputs as the checkpoint, if there is one.
     """
+    require_there(model, checkpoint)
     with loading():
         from depthopt.models.checkpoints import load_checkpoint  # noqa: PLC0415 - torch takes seconds
         from depthopt.models.registry import create_model, model_arguments  # noqa: PLC0415
@@ -232,6 +233,27 @@ def input_size_of(text: str) -> InputSize:
         return fitting((channels, height, width))
     except ValueError as error:
         raise UsageError(f"input size: {error}") from None
+
+
+def require_there(model: str, checkpoint: Path | None) -> None:
+    """Refuse a network of a file, or a checkpoint, that is not there.
+
+    Raises:
+        UsageError: there is no such file.
+    """
+    from depthopt.models.names import callable_of  # noqa: PLC0415 - help needs none of it
+
+    found = callable_of(model)
+    if found is not None and found.is_file and (why := _why_no_file(Path(found.place))):
+        raise UsageError(f"{found.place} {why}; {found.name or 'it'} was to make the network")
+    if checkpoint is not None and (why := _why_no_file(checkpoint)):
+        raise UsageError(f"--checkpoint {checkpoint} {why}")
+
+
+def _why_no_file(path: Path) -> str:
+    if path.is_file():
+        return ""
+    return "is a folder, expected a file" if path.is_dir() else "does not exist"
 
 
 def require_no_checkpoint(checkpoint: Path | None) -> None:

@@ -7,8 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from depthopt.cli.options import err, input_size_of, loading, within
+from depthopt.cli.options import (
+    err,
+    input_size_of,
+    loading,
+    require_there,
+    within,
+)
 from depthopt.core import numbers
+from depthopt.core.shipped import is_recipe
 from depthopt.errors import UsageError
 
 if TYPE_CHECKING:  # torch takes seconds to import; --help needs none of it
@@ -107,6 +114,26 @@ class Asked:
         return "-".join(re.sub(r"[^\w.-]+", "-", end).strip("-.") for end in ends)
 
 
+def _look_at(asked: Asked) -> None:
+    """Refuse what can be told before torch is loaded.
+
+    Raises:
+        UsageError: a recipe is named where a network is expected; or a file, the data or a key of
+            the recipe is not there.
+    """
+    from depthopt.data.resolve import source_from_everywhere  # noqa: PLC0415 - help needs none of it
+    from depthopt.workflow.changes import overridden  # noqa: PLC0415 - as above
+
+    if is_recipe(asked.model):
+        raise UsageError(
+            f"{asked.model} is a recipe, which names its network and data; carry it out with "
+            f"depthopt run {asked.model}"
+        )
+    require_there(asked.model, asked.checkpoint)
+    overridden(asked.model, asked.changes or ())
+    source_from_everywhere(asked.data)
+
+
 def set_up(asked: Asked) -> "tuple[Wish, Setup]":
     """The recipe for what was asked; what was chosen is printed.
 
@@ -114,8 +141,7 @@ def set_up(asked: Asked) -> "tuple[Wish, Setup]":
         DepthoptError: it cannot be done.
     """
     checkpoint, size = asked.checkpoint, None
-    if checkpoint is not None and not checkpoint.is_file():  # told before torch is loaded
-        raise UsageError(f"--checkpoint {checkpoint} does not exist, or is not a file")
+    _look_at(asked)
     if asked.input_size is not None:
         side = numbers.whole(asked.input_size)
         size = side if side else input_size_of(asked.input_size)

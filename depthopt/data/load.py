@@ -17,26 +17,9 @@ from depthopt.core.numbers import (
 )
 from depthopt.core.progress import Progress, silent
 from depthopt.data.dataset import MOST_HELD_OUT, Dataset
+from depthopt.data.forms import DATA, FORMS, is_source, known_forms
 from depthopt.data.source import DataSource, Request
 from depthopt.errors import DataError
-from depthopt.plugins import Plugins
-
-_FORMS = {
-    "digits": "digits",
-    "fashion_mnist": "fashion_mnist",
-    "folder": "folder:PATH",
-    "wds": "wds/PATH",
-    "hfds": "hfds/NAME",
-    "torch": "torch/NAME",
-}
-"""What data sets of depthopt's own sources are called, by source."""
-
-DATA = Plugins(
-    "depthopt.data",
-    "source of data",
-    {name: f"depthopt.data.classes:{name.upper()}" for name in _FORMS},
-)
-"""Where examples come from: depthopt's own sources, and those of other packages."""
 
 
 def load_dataset(
@@ -102,7 +85,7 @@ def load_dataset(
         near = difflib.get_close_matches(source, forms := known_forms(), n=1)
         hint = f"did you mean {near[0]}? " if near else ""
         raise DataError(f"unknown data set {source!r}; {hint}known: {', '.join(forms)}")
-    if calibration_images is None and name not in _FORMS:
+    if calibration_images is None and name not in FORMS:
         calibration_images = MOST_HELD_OUT
     found: DataSource = DATA.get(name)
     return found.load(
@@ -123,22 +106,3 @@ def load_dataset(
             progress=progress,
         )
     )
-
-
-def known_forms() -> list[str]:
-    """What data sets are called, by source; of those of other packages the source's name."""
-    return [_FORMS.get(name, name) for name in DATA.names]
-
-
-def is_source(text: str) -> bool:
-    """Whether a text is a data set's name of the form of its source; of foreign ones any is."""
-    name = re.split("[:/]", text, maxsplit=1)[0]
-    separator, path = text[len(name) :][:1], text[len(name) + 1 :]
-    if name not in DATA.names:
-        return False
-    if name not in _FORMS:
-        return True
-    form = _FORMS[name]
-    if form == name:
-        return not separator
-    return bool(path) and form.startswith(name + separator)

@@ -12,6 +12,7 @@ _OF_SYSTEMS = {"thumbs.db", "ehthumbs.db", "desktop.ini", ".ds_store"}
 _FOLDERS_OF_SYSTEMS = {"__macosx", "@eadir", "lost+found", "$recycle.bin", "#recycle"}
 _KINDS_TOLD = 6
 _MOST_DIGITS = 4_000
+_SPLITS = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
 
 
 def natural_key(name: str) -> tuple[list[int | str], str]:
@@ -101,3 +102,14 @@ def why_left_out(folders: Sequence[str], name: str) -> str | None:
     if name.startswith("."):
         return "hidden"
     return None if folders else "in no class's folder"
+
+
+def split_of(name: str) -> str | None:
+    """The split that a shard's name tells; None if it tells none."""
+    words = name.lower().replace("_", "-").removesuffix(".tar").split("-")
+    return next((split for split, names in _SPLITS.items() if set(names) & set(words)), None)
+
+
+def is_shard(name: str) -> bool:
+    """Whether a file is called as a shard is, with its split in its name."""
+    return extension(name) == ".tar" and split_of(name) is not None

@@ -6,9 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from depthopt.core.clipped import clipped
-from depthopt.data.load import is_source, known_forms
-from depthopt.data.names import extension, is_hidden
-from depthopt.data.shards import is_shard
+from depthopt.data.forms import is_source, known_forms
+from depthopt.data.names import extension, is_hidden, is_shard
 from depthopt.errors import DataError
 
 _PACKED = (".zip", ".gz", ".tgz", ".bz2", ".tbz2", ".xz", ".txz", ".zst", ".7z", ".rar")
@@ -30,6 +29,8 @@ def source_of_path(text: str) -> str:
     Raises:
         DataError: it is neither, or a packed file.
     """
+    if not text:
+        raise DataError("the name of the data set is empty; expected a path, or a name")
     if is_source(text):
         return text
     path = Path(text).expanduser()
@@ -43,6 +44,17 @@ def source_of_path(text: str) -> str:
         f"{clipped(text)} is no data set and no folder or tar; {hint}expected a path, or one of "
         f"{', '.join(known_forms())}"
     )
+
+
+def source_from_everywhere(text: str) -> str:
+    """As ``source_of_path``; of a path the name that it has from every working directory.
+
+    Raises:
+        DataError: likewise.
+    """
+    path = Path(text).expanduser()
+    is_path = text and not is_source(text) and path.exists()
+    return source_of_path(str(path.resolve()) if is_path else text)
 
 
 def _of_folder(path: Path) -> str:

@@ -13,11 +13,10 @@ from depthopt.core.reading import read_text
 from depthopt.data.decode import EXTENSIONS
 from depthopt.data.images import ImageFile, StoredImage
 from depthopt.data.index import Index
-from depthopt.data.names import LeftOut, extension, is_litter, natural
+from depthopt.data.names import LeftOut, extension, is_litter, is_shard, natural, split_of
 from depthopt.data.tars import members
 from depthopt.errors import DataError
 
-_NAMED = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
 _CLASSES = ("classnames.txt", "classes.txt")
 
 
@@ -37,7 +36,7 @@ def index_shards(folder: Path) -> Index:
     images: dict[str, list[tuple[int, StoredImage]]] = {}
     left = LeftOut()
     for name in natural(path.name for path in folder.iterdir() if path.is_file()):
-        if is_shard(name) and (split := _split_of(name)) is not None:
+        if is_shard(name) and (split := split_of(name)) is not None:
             images.setdefault(split, []).extend(_in_shard(folder / name, left))
         elif name not in _CLASSES and not is_litter(name):
             left.add(_why_no_shard(name), name)
@@ -47,21 +46,11 @@ def index_shards(folder: Path) -> Index:
     return Index(_class_names(folder, most + 1), images, tuple(left.remarks()))
 
 
-def is_shard(name: str) -> bool:
-    """Whether a file is called as a shard is, with its split in its name."""
-    return extension(name) == ".tar" and _split_of(name) is not None
-
-
 def _why_no_shard(name: str) -> str:
     kind = extension(name)
     if kind == ".tar":
         return "shards without train, val or test in their names"
     return f"{kind} files" if kind else "without an extension"
-
-
-def _split_of(name: str) -> str | None:
-    words = name.lower().replace("_", "-").removesuffix(".tar").split("-")
-    return next((split for split, names in _NAMED.items() if set(names) & set(words)), None)
 
 
 def _in_shard(path: Path, left: LeftOut) -> Iterator[tuple[int, StoredImage]]:

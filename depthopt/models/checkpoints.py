@@ -304,7 +304,8 @@ def _refuse_other(
     shown = "; ".join(wrong[:_SHOWN]) + (
         f"; and {len(wrong) - _SHOWN} more" * (len(wrong) > _SHOWN)
     )
-    other = nearest(found.tensors, name)
+    stripped = (each.tensors for each in _stripped(found, _DEPTH))
+    other = next(filter(None, (nearest(tensors, name) for tensors in stripped)), None)
     hint = f"; its names are those of {other}" if other and other != name else ""
     raise ArtefactError(
         f"{path} does not fit {name or type(model).__name__}: {len(fitting)} of its "

@@ -16,6 +16,7 @@ from torch import nn
 from depthopt.core.clipped import clipped
 from depthopt.core.inputs import InputSize, image_size, parse_size, size_text
 from depthopt.errors import DepthoptError, ModelError, UsageError
+from depthopt.graph.original import unwrapped
 from depthopt.models.head import with_outputs
 from depthopt.models.importing import folder_of, load_callable, refuse, running
 from depthopt.models.names import Code, callable_of, require_allowed
@@ -63,6 +64,7 @@ def made_by(
             f"{name} returns {'nothing' if model is None else type(model).__name__}, expected a "
             "network (torch.nn.Module)"
         )
+    model = unwrapped(model)  # as it is traced: torch.compile would compile what is only looked at
     return fitted(model.eval(), arguments, f"the network of {name}", f"let it take {_WIDTH}")
 
 
@@ -79,7 +81,7 @@ def fitted(model: nn.Module, arguments: Mapping[str, Argument], what: str, hint:
         ModelError: its last layer is none that could be replaced.
     """
     outputs, inputs = arguments.get(OUTPUTS), arguments.get(INPUTS)
-    if outputs is None or inputs is None:
+    if outputs is None or inputs is None or any(p.is_meta for p in model.parameters()):
         return model
     if (why := with_outputs(model, _size(inputs), int(outputs))) is not None:
         raise ModelError(f"{what} {why}: {hint}, or replace its last layer")

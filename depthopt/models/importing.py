@@ -23,7 +23,7 @@ from depthopt.core import digests, limits
 from depthopt.core.clipped import one_line, shortened
 from depthopt.core.reading import read_bytes
 from depthopt.errors import ModelError
-from depthopt.models.names import Code
+from depthopt.models.names import MODELS, Code
 
 _PREFIX = "_depthopt_"
 """Of the private names of files."""
@@ -83,7 +83,10 @@ def refuse(code: object, error: BaseException, folder: Path | None) -> NoReturn:
     """
     said = traceback.format_exception_only(error)[-1]
     what = shortened(" ".join(said.split()), limits.VALUE_CHARACTERS)
-    raise ModelError(f"{code} raises {what}{_place(error, folder)}") from error
+    what += _place(error, folder)
+    if isinstance(error, ImportError) and "attempted relative import" in what:
+        what += "; name a module of the package instead, such as package.module:build"
+    raise ModelError(f"{code} raises {what}") from error
 
 
 def folder_of(code: Code) -> Path | None:
@@ -105,7 +108,7 @@ def _file(code: Code) -> ModuleType:
         content = read_bytes(path, limits.CODE_BYTES)
     except FileNotFoundError:
         raise ModelError(f"{path} does not exist; {code.name} was to make the network") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError) as error:  # such as a folder's
         raise ModelError(f"{path} cannot be read ({one_line(error)})") from None
     path = path.resolve()
     stem = re.sub(r"\W", "_", path.stem)
@@ -135,9 +138,11 @@ def _module(code: Code) -> ModuleType:
         missing = error.name or ""
         if not f"{code.place}.".startswith(f"{missing}."):
             refuse(code.place, error, None)
+        near = difflib.get_close_matches(code.place, MODELS.names, n=1)
+        hint = f"did you mean {near[0]}:{code.name}? " if near else ""
         raise ModelError(
-            f"there is no module {missing}, of which {code.name} was to make the network; install "
-            "it, or start in the folder that holds it"
+            f"there is no module {missing}, of which {code.name} was to make the network; {hint}"
+            "install it, or start in the folder that holds it"
         ) from None
     except (Exception, SystemExit) as error:
         refuse(code.place, error, None)

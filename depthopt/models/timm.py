@@ -1,11 +1,13 @@
 """timm's networks, by name."""
 
+import difflib
 from collections.abc import Mapping
+from pathlib import Path
 
 import timm
 from torch import nn
 
-from depthopt.core.clipped import shortened
+from depthopt.core.clipped import clipped, shortened
 from depthopt.core.inputs import InputSize, InputSpec
 from depthopt.core.interpolation import Interpolation
 from depthopt.data.dataset import Preprocessing
@@ -26,15 +28,30 @@ def create_timm_model(name: str, arguments: Mapping[str, Argument]) -> nn.Module
             "safetensors"
         )
     if not timm.is_model(name):
-        near = timm.list_models(f"*{name.split('_', maxsplit=1)[0]}*")[:5]
-        hint = f"did you mean {', '.join(near)}? " if near else ""
-        raise ModelError(f"timm knows no model {name!r}; {hint}`timm.list_models()` lists all")
+        raise ModelError(f"timm knows no model {clipped(name)}; {_hint(name)}")
     try:
         model: nn.Module = timm.create_model(name, **arguments)
     except Exception as error:  # of arguments that nobody thought of
         message = shortened(str(error).partition("\n")[0])
         raise ModelError(f"timm refuses {name} with {dict(arguments)}: {message}") from error
     return model.eval()
+
+
+def _hint(name: str) -> str:
+    """What may be meant by a name that timm does not know."""
+    path = Path(name)
+    if path.suffix == ".py":
+        return f"of a file name the callable too, such as {clipped(name)[1:-1]}:build"
+    if path.suffix in {".yaml", ".yml"}:
+        return "recipes are carried out by `depthopt run`"
+    if path.suffix in {".pth", ".pt", ".ckpt", ".tar", ".safetensors"}:
+        return f"name the network, and its weights by --checkpoint {clipped(name)[1:-1]}"
+    known = timm.list_models()
+    near = difflib.get_close_matches(name, known, n=3)
+    start = name.split("_", maxsplit=1)[0]
+    near += [each for each in timm.list_models(f"*{start}*")[:5] if start and each not in near]
+    hint = f"did you mean {', '.join(near[:5])}? " if near else ""
+    return f"{hint}`timm.list_models()` lists all"
 
 
 def _arguments(input_size: InputSize, outputs: int | None) -> dict[str, Argument]:

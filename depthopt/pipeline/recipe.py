@@ -175,8 +175,7 @@ def make_recipe(
     Raises:
         RecipeError: a key is unknown, or a value is not of its kind.
     """
-    for override in overrides:
-        _override(content, override)
+    _override_all(content, overrides)
     try:
         return Recipe.model_validate(read_recipe(content))
     except ValidationError as error:
@@ -186,6 +185,22 @@ def make_recipe(
 def recipe_yaml(recipe: Recipe) -> str:
     """The whole recipe, defaults included, as a file that ``load_recipe`` reads."""
     return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False)
+
+
+def changes_of(overrides: Sequence[str]) -> dict[str, Any]:
+    """What ``key.path=value`` overrides change, by section; their values are not validated.
+
+    Raises:
+        RecipeError: one is not of this form.
+    """
+    content: dict[str, Any] = {}
+    _override_all(content, overrides)
+    return content
+
+
+def _override_all(content: dict[str, Any], overrides: Sequence[str]) -> None:
+    for override in overrides:
+        _override(content, override)
 
 
 def _override(content: dict[str, Any], override: str) -> None:

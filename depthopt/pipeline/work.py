@@ -32,6 +32,7 @@ from depthopt.latency.timing import plan_timer
 from depthopt.models.checkpoints import load_checkpoint
 from depthopt.models.head import new_head
 from depthopt.models.names import runs_code
+from depthopt.models.outputs import require_row
 from depthopt.models.registry import trained_for
 from depthopt.models.weights import save_weights
 from depthopt.pipeline.context import BATCH, CandidateList, Context
@@ -126,6 +127,8 @@ def run_teacher(run: Context) -> str:
     model = begun.model
     # Refuses, before any training, the networks that later stages would refuse.
     extract(model, section.input_size, name=run.recipe.network_name)
+    if (width := run.task.width(run.data)) is not None:
+        require_row(model, section.input_size, width, run.recipe.network_name)
     if begun.trained:
         finetune(
             model,

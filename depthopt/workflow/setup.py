@@ -9,20 +9,26 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
+from depthopt.core.clipped import clipped
 from depthopt.core.counted import counted
 from depthopt.core.inputs import InputSize, InputSpec
 from depthopt.data.dataset import Dataset, Preprocessing
 from depthopt.data.described import contents, described
-from depthopt.data.load import is_source, load_dataset
-from depthopt.data.resolve import source_of_path
+from depthopt.data.load import load_dataset
+from depthopt.data.resolve import source_from_everywhere
 from depthopt.data.sides import stored_size
-from depthopt.errors import DepthoptError, UsageError
+from depthopt.errors import DataError, DepthoptError, UsageError
 from depthopt.models.checkpoints import Loaded, load_checkpoint
+from depthopt.models.head import new_head
+from depthopt.models.memory import copy_of
 from depthopt.models.names import runs_code
+from depthopt.models.outputs import require_row
 from depthopt.models.registry import create_model, model_arguments, preprocessing_of, trained_for
-from depthopt.pipeline.recipe import Recipe, make_recipe
+from depthopt.pipeline.recipe import DataSection, Recipe, changes_of, make_recipe
+from depthopt.workflow.changes import WHERE, names_other_budget, overridden
 from depthopt.workflow.wish import Wish
 
 SPEEDUP = 2.0
@@ -87,12 +93,18 @@ def set_up(wish: Wish) -> Setup:
         ArtefactError: the checkpoint cannot be read, or is of another network.
         RecipeError: an override is wrong.
     """
+    wish, changed = _settled(wish)
     if wish.checkpoint is not None and wish.pretrained:
         raise UsageError("a checkpoint and pretrained weights are given; leave out one of the two")
-    source = wish.data if wish.given_data is not None else _source(wish.data)
-    data = wish.given_data or _examples(wish, source)
+    source = wish.data if wish.given_data is not None else source_from_everywhere(wish.data)
+    data = wish.given_data or _examples(wish, source, changed.data)
+    if len(data.class_names) == 1:
+        raise DataError(
+            f"{data.name} has one class, {clipped(data.class_names[0])}; two or more are needed"
+        )
     own = None if wish.given is not None else preprocessing_of(wish.model)
     fit = _fitted(wish, data, own)
+    other_budget = names_other_budget(wish.overrides)
     content: dict[str, Any] = {
         "model": {
             "name": wish.model,
@@ -101,35 +113,47 @@ def set_up(wish: Wish) -> Setup:
             "checkpoint": None if wish.checkpoint is None else str(wish.checkpoint.resolve()),
         },
         "data": {"source": source, **_look(wish, own, fit.size)},
-        "budget": {"speedup": wish.speedup or SPEEDUP},
+        "budget": {} if other_budget else {"speedup": wish.speedup or SPEEDUP},
         "teacher": _training(len(data.train), None, longer=1 if wish.has_weights else 2),
         "finetune": _training(len(data.train), wish.epochs) | {"learning_rate": 1e-3},
         "seed": wish.seed,
     }
     if wish.has_weights:
         content["teacher"]["learning_rate"] = 5e-4
-    recipe = make_recipe(content, wish.overrides, where="the recipe for this command")
+    recipe = make_recipe(content, wish.overrides, where=WHERE)
     return Setup(recipe.beside(Path()), tuple(_remarks(wish, recipe, data, fit)))
 
 
-def _source(data: str) -> str:
-    """The name of a data set; of a path, the one that it has from everywhere."""
-    path = Path(data).expanduser()
-    return source_of_path(data if is_source(data) or not path.exists() else str(path.resolve()))
+def _settled(wish: Wish) -> tuple[Wish, Recipe]:
+    """What is asked for, with what its overrides say of the network; and these in a recipe."""
+    changed = overridden(wish.model, wish.overrides)
+    section, keys = changed.model, changes_of(wish.overrides).get("model", {})
+    size = section.input_size if "input_size" in keys else wish.input_size
+    return (
+        replace(
+            wish,
+            input_size=size,
+            checkpoint=wish.checkpoint if section.checkpoint is None else section.checkpoint,
+            pretrained=wish.pretrained or section.pretrained,
+            arguments=section.arguments,
+        ),
+        changed,
+    )
 
 
 def _plain(size: InputSize) -> Any:
     return str(size) if isinstance(size, InputSpec) else list(size)
 
 
-def _examples(wish: Wish, source: str) -> Dataset:
+def _examples(wish: Wish, source: str, section: DataSection) -> Dataset:
     """The data set, for its classes and the sizes of its images."""
     size = wish.input_size
     return load_dataset(
         source,
         input_size=(3, GRID, GRID) if size is None or isinstance(size, int) else size,
-        calibration_images=None,
+        calibration_images=section.calibration_images,
         seed=wish.seed,
+        root=section.root,
         workers=0,
         check=False,
     )
@@ -169,19 +193,25 @@ def _stored(data: Dataset) -> tuple[int, int]:
     return size[0], min(size[1:])
 
 
+@torch.random.fork_rng()
 def _made(wish: Wish, data: Dataset, size: InputSize) -> _Fit:
     """See that the network can be made for inputs of a size, and takes the weights.
 
     Raises:
         DepthoptError: it cannot, or does not.
     """
-    if wish.given is not None:
-        return _Fit(_of_first_convolution(wish.given, size), None, "")
     outputs = len(data.class_names) or None
-    network = create_model(
-        wish.model, model_arguments(wish.model, size, outputs), allow_code=wish.allow_code
-    )
+    own = {**model_arguments(wish.model, size, outputs), **wish.arguments}
+    if wish.given is not None:
+        network = copy_of(wish.given, own)
+    else:
+        own |= {"pretrained": True} if wish.pretrained and runs_code(wish.model) else {}
+        network = create_model(wish.model, own, allow_code=wish.allow_code)
     size = _of_first_convolution(network, size)
+    if outputs is not None:
+        require_row(network, size, outputs, wish.model)
+    if wish.given is not None or (wish.pretrained and runs_code(wish.model)):
+        return _Fit(size, None, new_head(network) or "")
     if wish.checkpoint is not None:
         loaded = load_checkpoint(network, wish.checkpoint, name=wish.model)
         return _Fit(size, loaded, loaded.head_replaced or "")
@@ -248,9 +278,11 @@ def _preprocessing(recipe: Recipe, data: Dataset) -> Preprocessing | InputSize:
 
 def _weights(wish: Wish, fit: _Fit) -> str:
     if wish.given is not None:
-        return "as they are in memory"
-    if fit.loaded is not None:
-        said = fit.loaded.said
+        said = "as they are in memory"
+    elif fit.loaded is not None:
+        return fit.loaded.said  # of the head too
+    elif wish.pretrained and runs_code(wish.model):
+        said = "as the callable returns them"
     elif wish.pretrained:
         said = "of the network's source, downloaded where they are not there yet"
     else:

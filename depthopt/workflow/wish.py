@@ -1,7 +1,7 @@
 """What a user asks for: a network, data, and how fast."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,8 @@ from depthopt.core.inputs import InputSize
 from depthopt.data.dataset import Dataset
 from depthopt.data.given import given_dataset
 from depthopt.models.memory import memory_name
+from depthopt.models.source import Argument
+from depthopt.pipeline.recipe import changes_of
 
 TorchData = TorchDataset[Any] | DataLoader[Any] | tuple[Any, Any]
 """Torch's data set or loader of (image, label), or a pair of them, to train and to test on."""
@@ -33,6 +35,7 @@ class Wish:
         epochs: of the finetune.
         seed: of initialisation, order and augmentation.
         overrides: ``key.path=value`` of the recipe, applied last.
+        arguments: of the network, beside what the data asks for.
         allow_code: whether a network of a file or module may be imported.
         given: a trained network that is in memory.
         given_data: a data set that is in memory.
@@ -47,6 +50,7 @@ class Wish:
     epochs: int | None = None
     seed: int = 0
     overrides: Sequence[str] = ()
+    arguments: Mapping[str, Argument] = field(default_factory=dict)
     allow_code: bool = False
     given: nn.Module | None = None
     given_data: Dataset | None = None
@@ -59,8 +63,7 @@ class Wish:
     @property
     def names_budget(self) -> bool:
         """Whether it says how fast the network shall be."""
-        keys = [change.partition("=")[0].partition(".")[0] for change in self.overrides]
-        return self.speedup is not None or "budget" in keys
+        return self.speedup is not None or "budget" in changes_of(self.overrides)
 
 
 def wish_of(

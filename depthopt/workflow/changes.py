@@ -1,0 +1,33 @@
+"""Changes to a recipe that is yet to be made, validated without torch."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from depthopt.pipeline.recipe import Recipe, changes_of, make_recipe
+
+WHERE = "the recipe for this command"
+"""What a message calls the recipe."""
+
+
+def names_other_budget(overrides: Sequence[str]) -> bool:
+    """Whether they say how fast the network shall be by another key than a speed-up."""
+    budget = changes_of(overrides).get("budget")
+    return isinstance(budget, dict) and not budget.keys().isdisjoint({"ms", "cost"})
+
+
+def overridden(model: str, overrides: Sequence[str]) -> Recipe:
+    """A recipe that says the least, with a user's changes.
+
+    Args:
+        model: name of the network.
+        overrides: ``key.path=value`` of the recipe.
+
+    Raises:
+        RecipeError: a key is unknown, or a value is not of its kind.
+    """
+    content: dict[str, Any] = {
+        "model": {"name": model, "input_size": [3, 32, 32]},
+        "data": {"source": "digits"},
+        "budget": {} if names_other_budget(overrides) else {"speedup": 2},
+    }
+    return make_recipe(content, overrides, where=WHERE)
