@@ -27,7 +27,8 @@ from depthopt.models.memory import copy_of
 from depthopt.models.names import runs_code
 from depthopt.models.outputs import require_row
 from depthopt.models.registry import create_model, model_arguments, preprocessing_of, trained_for
-from depthopt.pipeline.recipe import DataSection, Recipe, changes_of, make_recipe
+from depthopt.pipeline.recipe import Recipe, changes_of, make_recipe
+from depthopt.pipeline.sections import DataSection
 from depthopt.workflow.changes import WHERE, names_other_budget, overridden
 from depthopt.workflow.wish import Wish
 
