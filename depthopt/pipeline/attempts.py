@@ -11,8 +11,8 @@ from dataclasses import dataclass, field, replace
 import torch
 
 from depthopt.core import digests
-from depthopt.core.accuracy import error_of
 from depthopt.core.artefacts import save_json
+from depthopt.core.band import error_of
 from depthopt.core.explored import Asked, Attempt, Explored, Finetuned, Found
 from depthopt.core.plan import Frontier, Plan
 from depthopt.core.progress import Progress, silent

@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from depthopt.core.accuracy import Accuracy, Range, accuracy, points_of
+from depthopt.core.band import Band, Range, fitted, points_of
 from depthopt.core.explored import Attempt, Explored
 
 TOLERATED = 1.0
@@ -23,9 +23,9 @@ class Recommendation:
     reason: str
 
 
-def band(explored: Explored) -> Accuracy:
+def band_of(explored: Explored) -> Band:
     """What to expect of plans, by those that exploring carried out."""
-    return accuracy(
+    return fitted(
         explored.metric,
         explored.original,
         points_of(explored),
@@ -39,7 +39,7 @@ def recommended(explored: Explored) -> Recommendation:
     Where none is so mild, the one that loses least for its speed: the least that is lost in the
     middle of its range over the logarithm of the speed-up.
     """
-    known, metric, original = band(explored), explored.metric, explored.original.metric
+    known, metric, original = band_of(explored), explored.metric, explored.original.metric
     found: list[tuple[float, Range]] = []
     for asked in explored.asked:
         attempt = _attempt(explored, asked.attempt)

@@ -1,6 +1,6 @@
 """What a run knows of accuracy: of plans that it carried out, and so of others."""
 
-from depthopt.core.accuracy import Accuracy, Point, Range, accuracy, error_of, points_of
+from depthopt.core.band import Band, Point, Range, error_of, fitted, points_of
 from depthopt.core.explored import Found
 from depthopt.core.metric import Metric
 from depthopt.core.plan import Frontier, FrontierPoint
@@ -13,7 +13,7 @@ NOT_MEASURED = "not measured"
 _HELD_OUT = ("data", "calibration_images")
 
 
-def run_accuracy(run: RunArtefacts) -> Accuracy | None:
+def run_accuracy(run: RunArtefacts) -> Band | None:
     """What exploring, trials and the run's own result say; None where nothing was carried out.
 
     Of a metric that is no share, only what was explored counts: how sure the others are is not
@@ -39,17 +39,17 @@ def run_accuracy(run: RunArtefacts) -> Accuracy | None:
     if metric is None or original is None or not points:
         return None
     images = explored.test_images if explored is not None else original.images
-    return accuracy(metric, original, points, test_images=images)
+    return fitted(metric, original, points, test_images=images)
 
 
-def point_range(known: Accuracy, frontier: Frontier, point: FrontierPoint) -> Range | None:
+def point_range(known: Band, frontier: Frontier, point: FrontierPoint) -> Range | None:
     """What to expect of a plan; of the original as it is, what was measured."""
     if not any(frontier.candidates[i].replaces for i in point.choices):
         return Range(known.original.metric, known.original.metric)
     return known.at(point.cost)
 
 
-def point_measured(known: Accuracy, frontier: Frontier, point: FrontierPoint) -> Point | None:
+def point_measured(known: Band, frontier: Frontier, point: FrontierPoint) -> Point | None:
     """What a plan itself did where it was carried out, after its longest finetune."""
     if not any(frontier.candidates[i].replaces for i in point.choices):
         return None
@@ -57,7 +57,7 @@ def point_measured(known: Accuracy, frontier: Frontier, point: FrontierPoint) ->
     return max(own, key=lambda each: (each.share, each.found.images), default=None)
 
 
-def point_text(known: Accuracy, frontier: Frontier, point: FrontierPoint) -> str:
+def point_text(known: Band, frontier: Frontier, point: FrontierPoint) -> str:
     """The same in words."""
     found = point_range(known, frontier, point)
     if found is None:

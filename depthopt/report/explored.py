@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from depthopt.core.accuracy import Accuracy, Range
+from depthopt.core.band import Band, Range
 from depthopt.core.explored import Attempt, Explored, Found
-from depthopt.pipeline.recommend import band
+from depthopt.pipeline.recommend import band_of
 from depthopt.report.accuracy import NOT_MEASURED
 
 _COLUMN, _ROWS = 9, 12
@@ -23,7 +23,7 @@ def headings(explored: Explored) -> tuple[str, ...]:
 
 def rows(explored: Explored) -> tuple[tuple[str, ...], ...]:
     """The original, and what was found for each speed-up, under ``headings``."""
-    metric, known = explored.metric, band(explored)
+    metric, known = explored.metric, band_of(explored)
     original = metric.text(explored.original.metric, 1)
     found = [("original", "1.00x", "", "0", "", "", f"{original} now")]
     for asked in explored.asked:
@@ -50,7 +50,7 @@ def _none(explored: Explored) -> str:
     return "none tried is as fast" if explored.reduction else "no plan is as fast"
 
 
-def said(known: Accuracy, found: Range | None) -> str:
+def said(known: Band, found: Range | None) -> str:
     """A range in words."""
     return NOT_MEASURED if found is None else found.text(known.metric)
 
@@ -83,7 +83,7 @@ def _shortly(explored: Explored, attempt: Attempt) -> str:
 
 def plot(explored: Explored) -> str:
     """Ranges over speed-ups in characters: ``=`` a range, ``o`` untrained, ``-`` the original."""
-    known, metric = band(explored), explored.metric
+    known, metric = band_of(explored), explored.metric
     columns: list[tuple[str, Range | None, Found | None]] = []
     for asked in explored.asked:
         if asked.attempt is not None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import get_args
 
-from depthopt.core.accuracy import Accuracy
+from depthopt.core.band import Band
 from depthopt.core.candidate import KEPT, Candidate, kept_blocks
 from depthopt.core.chain import Chain
 from depthopt.core.plan import Frontier, FrontierPoint, Plan
@@ -137,7 +137,7 @@ class Explorer:
     points: tuple[PlanPoint, ...]
     picked: int | None
     another: Another
-    accuracy: Accuracy | None = None
+    accuracy: Band | None = None
 
 
 def explorer(run: RunArtefacts) -> Explorer | None:
@@ -183,14 +183,14 @@ def explorer(run: RunArtefacts) -> Explorer | None:
 
 
 def _expected(
-    known: Accuracy | None, frontier: Frontier, point: FrontierPoint
+    known: Band | None, frontier: Frontier, point: FrontierPoint
 ) -> tuple[float, float] | None:
     found = None if known is None else point_range(known, frontier, point)
     return None if found is None else (found.worst, found.best)
 
 
 def _measured(
-    known: Accuracy | None, frontier: Frontier, point: FrontierPoint
+    known: Band | None, frontier: Frontier, point: FrontierPoint
 ) -> tuple[float, float] | None:
     found = None if known is None else point_measured(known, frontier, point)
     return None if found is None else (found.found.metric, found.share)

@@ -4,7 +4,7 @@ import math
 from collections import Counter
 from dataclasses import dataclass
 
-from depthopt.core.accuracy import Accuracy
+from depthopt.core.band import Band
 from depthopt.core.chain import Chain
 from depthopt.core.counted import counted
 from depthopt.core.plan import Frontier, Plan
@@ -187,7 +187,7 @@ def frontier_sentence(frontier: Frontier, result: Result | None) -> str:
     )
 
 
-def expected_sentence(known: Accuracy | None, plan: Plan) -> str:
+def expected_sentence(known: Band | None, plan: Plan) -> str:
     """What to expect of a plan's network after a whole finetune."""
     if known is None:
         return "metric to expect: not measured; depthopt explore carries a few plans out"
@@ -203,7 +203,7 @@ def expected_sentence(known: Accuracy | None, plan: Plan) -> str:
     return f"{name} to expect: {text}; the original has {said}"
 
 
-def accuracy_sentence(known: Accuracy) -> str:
+def accuracy_sentence(known: Band) -> str:
     """What the band of the metric over the frontier was made from, and how far it reaches."""
     metric, plans = known.metric, len({point.cost for point in known.points})
     said = metric.text(known.original.metric)

@@ -20,15 +20,15 @@ from typing import Any
 
 from rich.console import Console
 
-from depthopt.core.accuracy import Accuracy
 from depthopt.core.artefacts import load_json
+from depthopt.core.band import Band
 from depthopt.core.explored import Explored
 from depthopt.core.plan import Frontier, Plan
 from depthopt.pipeline.context import BATCH, Context
 from depthopt.pipeline.explore import explore
 from depthopt.pipeline.pace import REDUCTIONS
 from depthopt.pipeline.recipe import Recipe, load_recipe
-from depthopt.pipeline.recommend import band
+from depthopt.pipeline.recommend import band_of
 from depthopt.pipeline.result import Result
 from depthopt.pipeline.run import run
 from depthopt.pipeline.work import carried_out
@@ -111,7 +111,7 @@ def whole(recipe: Recipe, folder: Path, speedup: float, reporter: ConsoleReporte
     return load_json(Result, copy / "result.json")
 
 
-def show(known: Accuracy, explored: Explored, runs: dict[str, Any], plans: dict[str, Any]) -> None:
+def show(known: Band, explored: Explored, runs: dict[str, Any], plans: dict[str, Any]) -> None:
     """Print the tables."""
     print(
         f"original: {explored.original.metric:.2f} % of {explored.original.images} held-out images"
@@ -178,7 +178,7 @@ def main() -> None:
             run(recipe, folder, until="teacher", reporter=reporter)
             return
         explored = explore(recipe, folder, minutes=options.minutes, reporter=reporter, say=print)
-        known = band(explored)
+        known = band_of(explored)
         found = json.loads(kept.read_text()) if kept.exists() else {"plans": {}, "runs": {}}
         show(known, explored, found["runs"], found["plans"])
         reduction = REDUCTIONS[explored.reduction]

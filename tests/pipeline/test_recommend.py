@@ -4,7 +4,7 @@ from depthopt.core.candidate import kept_blocks
 from depthopt.core.explored import Asked, Attempt, Explored, Finetuned, Found
 from depthopt.core.metric import Metric
 from depthopt.core.plan import Plan
-from depthopt.pipeline.recommend import band, recommended
+from depthopt.pipeline.recommend import band_of, recommended
 from tests.report.run_folder import small_chain
 
 ACCURACY = Metric("accuracy", "%", scale=100)
@@ -52,6 +52,6 @@ def test_nothing_is_recommended_of_nothing() -> None:
 
 
 def test_the_band_is_over_the_plans_costs() -> None:
-    known = band(explored(96.0, 94.5))
+    known = band_of(explored(96.0, 94.5))
     assert [cost for cost, _ in known.knots] == [0.1 * 1.5, 0.2]
     assert {point.share for point in known.points} == {0.0, 1.0}

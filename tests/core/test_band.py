@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from depthopt.core.accuracy import Accuracy, Point, Range, accuracy, error_of
+from depthopt.core.band import Band, Point, Range, error_of, fitted
 from depthopt.core.explored import Found
 from depthopt.core.metric import Metric
 
@@ -28,7 +28,7 @@ def point(metric: Metric, cost: float, value: float, share: float) -> Point:
 
 
 @st.composite
-def knowns(draw: st.DrawFn) -> Accuracy:
+def knowns(draw: st.DrawFn) -> Band:
     """Bands of plans of any cost and metric, each finetuned for one length or two."""
     metric = draw(st.sampled_from(METRICS))
     costs = draw(st.lists(st.floats(-0.1, 10), min_size=1, max_size=8, unique=True))
@@ -38,11 +38,11 @@ def knowns(draw: st.DrawFn) -> Accuracy:
         shares = draw(st.lists(st.sampled_from((0.0, 1 / 16, 1 / 4, 1.0)), max_size=3, unique=True))
         points += [point(metric, cost, draw(values), share) for share in shares]
     original = found(metric, draw(values))
-    return accuracy(metric, original, points, test_images=draw(st.integers(50, 5000)))
+    return fitted(metric, original, points, test_images=draw(st.integers(50, 5000)))
 
 
 @given(knowns(), st.floats(0, 10), st.floats(0, 10))
-def test_it_never_gets_better_with_the_cost(known: Accuracy, one: float, other: float) -> None:
+def test_it_never_gets_better_with_the_cost(known: Band, one: float, other: float) -> None:
     cheap, dear = (known.at(cost) for cost in sorted((one, other)))
     if dear is None:
         return
@@ -53,7 +53,7 @@ def test_it_never_gets_better_with_the_cost(known: Accuracy, one: float, other: 
 
 
 @given(knowns(), st.floats(-1, 10))
-def test_its_ends_are_ends_and_a_share_is_one(known: Accuracy, cost: float) -> None:
+def test_its_ends_are_ends_and_a_share_is_one(known: Band, cost: float) -> None:
     expected = known.at(cost)
     if expected is None:
         return
@@ -65,7 +65,7 @@ def test_its_ends_are_ends_and_a_share_is_one(known: Accuracy, cost: float) -> N
 
 
 @given(knowns())
-def test_it_holds_what_was_measured_and_ends_with_the_dearest_plan(known: Accuracy) -> None:
+def test_it_holds_what_was_measured_and_ends_with_the_dearest_plan(known: Band) -> None:
     trained = [each for each in known.points if each.share > 0]
     if not trained:
         assert known.at(0.0) is None
@@ -81,7 +81,7 @@ def test_it_holds_what_was_measured_and_ends_with_the_dearest_plan(known: Accura
 
 
 def test_nothing_is_known_without_a_finetune() -> None:
-    known = accuracy(ACCURACY, found(ACCURACY, 98), [point(ACCURACY, 0.1, 90, 0)], test_images=100)
+    known = fitted(ACCURACY, found(ACCURACY, 98), [point(ACCURACY, 0.1, 90, 0)], test_images=100)
     assert known.knots == ()
     assert known.at(0.05) is None
     assert known.points[0].found.metric == 90
@@ -96,7 +96,7 @@ def width(**changed: object) -> float:
         Point(0.1, 1.0, found(ACCURACY, given["dear"], images), given["share"]),
         Point(1.0, 1.0, found(ACCURACY, 60, images), 1.0),
     ]
-    known = accuracy(ACCURACY, found(ACCURACY, 96), points, test_images=given["test_images"])
+    known = fitted(ACCURACY, found(ACCURACY, 96), points, test_images=given["test_images"])
     expected = known.at(0.1)
     assert expected is not None
     return expected.width
@@ -118,7 +118,7 @@ def test_what_a_longer_finetune_gave_back_is_expected_of_others_too() -> None:
             point(ACCURACY, 0.1, long, 1.0),
             point(ACCURACY, 0.3, 50, 1 / 4),
         ]
-        found_there = accuracy(ACCURACY, found(ACCURACY, 55), points, test_images=IMAGES).at(0.3)
+        found_there = fitted(ACCURACY, found(ACCURACY, 55), points, test_images=IMAGES).at(0.3)
         assert found_there is not None
         return found_there
 
@@ -131,7 +131,7 @@ def test_what_a_longer_finetune_gave_back_is_expected_of_others_too() -> None:
 def test_a_short_finetune_that_did_harm_says_less_than_the_network_before_it() -> None:
     def expected(before: float) -> Range:
         points = [point(ACCURACY, 0.1, before, 0.0), point(ACCURACY, 0.1, 80, 1 / 8)]
-        there = accuracy(ACCURACY, found(ACCURACY, 96), points, test_images=IMAGES).at(0.1)
+        there = fitted(ACCURACY, found(ACCURACY, 96), points, test_images=IMAGES).at(0.1)
         assert there is not None
         return there
 
@@ -141,7 +141,7 @@ def test_a_short_finetune_that_did_harm_says_less_than_the_network_before_it() -
 
 def test_a_plan_that_costs_next_to_nothing_is_expected_near_the_original() -> None:
     points = [point(ACCURACY, 1.0, 80, 1.0)]
-    known = accuracy(ACCURACY, found(ACCURACY, 95), points, test_images=IMAGES)
+    known = fitted(ACCURACY, found(ACCURACY, 95), points, test_images=IMAGES)
     cheap, dear = known.at(0.0), known.at(1.0)
     assert cheap is not None
     assert dear is not None
@@ -176,7 +176,7 @@ def held(seed: int) -> tuple[int, int]:
         points.append(Point(cost, 1.0, drawn(draw, shortly, 256), 1 / 8))
         if i in {1, 2}:
             points.append(Point(cost, 1.0, drawn(draw, final, 256), 1.0))
-    known = accuracy(ACCURACY, drawn(draw, 0.02, 256), points, test_images=449)
+    known = fitted(ACCURACY, drawn(draw, 0.02, 256), points, test_images=449)
     inside = 0
     for _ in range(12):
         cost = 10 ** draw.uniform(-2, 0)
@@ -211,7 +211,7 @@ def test_a_range_says_its_lower_end_first() -> None:
 @pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)
 def test_it_is_the_same_for_a_metric_turned_upside_down(metric: Metric) -> None:
     points = [point(metric, 0.1, 30, 0.25), point(metric, 0.2, 20, 1.0)]
-    known = accuracy(metric, found(metric, 40), points, test_images=IMAGES)
+    known = fitted(metric, found(metric, 40), points, test_images=IMAGES)
     expected = known.at(0.15)
     assert expected is not None
     assert metric.gain(expected.worst, expected.best) > 0

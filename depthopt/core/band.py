@@ -90,7 +90,7 @@ class Range:
 
 
 @dataclass(frozen=True, slots=True)
-class Accuracy:
+class Band:
     """What is known of a network's plans, and what to expect of others.
 
     Attributes:
@@ -162,9 +162,7 @@ def error_of(metric: Metric, value: float, images: int) -> float | None:
     return metric.scale * math.sqrt(share * (1 - share) / images)
 
 
-def accuracy(
-    metric: Metric, original: Found, points: Iterable[Point], *, test_images: int
-) -> Accuracy:
+def fitted(metric: Metric, original: Found, points: Iterable[Point], *, test_images: int) -> Band:
     """The band that plans carried out allow for.
 
     Args:
@@ -183,7 +181,7 @@ def accuracy(
         else:
             untrained[point.cost] = point.found
     if not plans:
-        return Accuracy(metric, original, tuple(known), ())
+        return Band(metric, original, tuple(known), ())
     perfect = _perfect(metric, [original, *(point.found for point in known)])
     scale = _Scale(metric, perfect)
     fall, unsure = _learned(plans.values(), scale)
@@ -206,7 +204,7 @@ def accuracy(
     for middle, each in zip(smooth, parts, strict=True):
         half = SURE * math.hypot(*each, SCATTER * (middle - smooth[0]))
         rows.append((scale.back(middle + half), scale.back(middle - half)))
-    return Accuracy(metric, original, tuple(known), _knots(plans, rows, metric, perfect))
+    return Band(metric, original, tuple(known), _knots(plans, rows, metric, perfect))
 
 
 @dataclass(frozen=True, slots=True)
