@@ -1,14 +1,18 @@
 """`depthopt explore`, and what `depthopt solve` and `report` say of accuracy."""
 
 import json
+import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from depthopt.cli import solve as solving
 from depthopt.cli.main import main
 from depthopt.core.artefacts import save_json
 from depthopt.pipeline import explore as exploring
+from depthopt.report.reading import read_run
 from tests.report.explored_run import explored_of
 from tests.report.run_folder import write_run
 
@@ -98,3 +102,23 @@ def test_a_report_on_the_terminal_says_what_to_expect(
     printed = capsys.readouterr().out
     assert "accuracy to expect" in printed
     assert "not measured" in printed
+
+
+def test_solve_says_what_to_expect_of_its_plan(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    frontier = write_run(tmp_path)
+    save_json(explored_of(frontier), tmp_path / "explored.json")
+    run = read_run(tmp_path)
+    context = SimpleNamespace(
+        plan=run.plan, frontier=frontier, chain=run.chain, folder=SimpleNamespace(path=tmp_path)
+    )
+    monkeypatch.setattr(solving, "walk", lambda *_, **__: context)
+    assert depthopt("solve", "a.yaml", monkeypatch=monkeypatch) == 0
+    said = capsys.readouterr().out
+    assert re.search(
+        r"accuracy to expect: [\d.]+ to [\d.]+ % after a whole finetune; the orig", said
+    )
+    fastest = str(frontier.original_ms / frontier.points[0].latency_ms)
+    assert depthopt("solve", "a.yaml", "--speedup", fastest, monkeypatch=monkeypatch) == 0
+    assert "accuracy to expect: not measured" in capsys.readouterr().out
