@@ -1,6 +1,7 @@
 """Networks compressed by a random plan, with what they are made of and what was before."""
 
 from collections.abc import Iterable
+from typing import Any
 
 import timm
 import torch
@@ -23,14 +24,17 @@ def compressed(
     *,
     kernel_sizes: tuple[int, ...],
     seed: int,
+    **arguments: Any,
 ) -> tuple[TracedNetwork, Plan]:
     """A timm network of 10 classes under a random plan, regressed on images, and merged.
+
+    What timm takes beside its name may be given, such as channels for a narrower one.
 
     Regressed networks answer as unlike images as the original does; those with fresh
     convolutions answer all alike, and would be equal to much.
     """
     torch.manual_seed(0)
-    model = randomised(timm.create_model(name, num_classes=10))
+    model = randomised(timm.create_model(name, num_classes=10, **arguments))
     chain = extract(model, size, name=name)
     found = candidates(chain, kinds=("drop", "fit", "merge"), kernel_sizes=kernel_sizes)
     plan = random_plan(chain, found, seed)

@@ -17,6 +17,8 @@ for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(_name, "1")  # before NumPy and torch are loaded, and for subprocesses
 
 
+os.fsync = lambda _: None  # nobody cuts the power: each file would wait milliseconds for the disk
+
 gc.disable()  # until all tests are known: none of what is imported is garbage
 
 

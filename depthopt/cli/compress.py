@@ -55,6 +55,9 @@ def compress(
     Without --checkpoint and --pretrained the original is trained first. Without --speedup some
     minutes are spent on finding out which is worth it, as `depthopt explore` does. The run folder
     holds the faster network as fused.onnx, a report, and the whole recipe.
+
+    For example: depthopt compress torchvision:mobilenet_v2 --checkpoint mine.pth --data photos
+    --speedup 1.5
     """
     asked = Asked(
         model=model,

@@ -42,6 +42,11 @@ COMMANDS = {
         "compress",
         "Make a network faster on this machine, and say how fast and how accurate it is.",
     ),
+    "explore": Entry(
+        "explore",
+        "explore",
+        "Find out in minutes how fast a network can get, and what that costs in accuracy.",
+    ),
     "init": Entry(
         "compress",
         "init",
@@ -49,11 +54,6 @@ COMMANDS = {
     ),
     "run": Entry(
         "run", "run", "Carry out a whole recipe: from a network and data to a faster network."
-    ),
-    "explore": Entry(
-        "explore",
-        "explore",
-        "Find out in minutes how fast a network can get, and what that costs in accuracy.",
     ),
     "extract": Entry(
         "extract",

@@ -122,8 +122,8 @@ def _show_frontier(run: "RunArtefacts") -> None:
     if found is not None:
         if found.picked is not None:
             _table(facts.SEGMENT_HEADINGS, facts.segment_rows(found, found.picked))
-        command = "MS".join(found.command)
-        console.print(f"another plan: {command}", highlight=False, markup=False, soft_wrap=True)
+        text, apart = "MS".join(found.another.parts), "\n" if found.another.in_python else " "
+        console.print(f"another plan:{apart}{text}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _show_comparison(comparison: "Comparison") -> None:

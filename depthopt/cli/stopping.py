@@ -67,7 +67,7 @@ class _Watch:
 
     def __init__(self, patience_s: float) -> None:
         self.heard, self.left = threading.Event(), threading.Event()
-        self._patience_s = patience_s
+        self._patience_s, self._err = patience_s, sys.stderr
         self._reader, self.writer = os.pipe()
         os.set_blocking(self.writer, False)
         self.thread = threading.Thread(target=self._watch, name="Ctrl-C", daemon=True)
@@ -96,6 +96,7 @@ class _Watch:
             with contextlib.suppress(BlockingIOError):
                 again = signal.SIGINT in os.read(self._reader, 64)
         if not self.left.is_set():
+            sys.stderr = self._err  # a library may be kept silent just now
             stopped()
         _end_now(STOPPED)
 

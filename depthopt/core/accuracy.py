@@ -1,11 +1,12 @@
 """What plans cost in accuracy: a band of the metric after a whole finetune, over importance cost.
 
 It is made from plans that were really carried out. Each gives a prediction at its own cost: its
-metric after the longest finetune that it had, and what the rest of a whole one will give back. That
-is learned from plans that were finetuned for two lengths: what a network lacks of a perfect metric
-falls by about the same factor whenever the steps are doubled. How wide the band is has three
-reasons, which are independent: the images that metrics were and will be measured on are few
-(``error``), the factor is not known well, and plans of like cost differ.
+metric after the longest finetune that it had, and what the rest of a whole one will give back; or
+its metric with no training, where that is better still: a short finetune may do harm that a whole
+one makes good. What is given back is learned from plans that were finetuned for two lengths: what a
+network lacks of a perfect metric falls by about the same factor whenever the steps are doubled. How
+wide the band is has three reasons, which are independent: the images that metrics were and will be
+measured on are few (``error``), the factor is not known well, and plans of like cost differ.
 
 Between plans the band is interpolated; it never gets better with the cost. Beyond the dearest plan
 nothing is said. The original, at cost 0, is no part of it: finetuned, a network may come out better
@@ -26,7 +27,7 @@ from depthopt.core.metric import Metric
 SURE = 1.645
 """Standard errors on either side that nine of ten outcomes lie within."""
 
-FACTOR, FACTOR_ERROR = 0.15, 0.15
+FACTOR, FACTOR_ERROR = 0.15, 0.1
 """What is taken for the logarithm by which the lack falls when the steps are doubled, and how
 uncertain that is, before any plan was finetuned for two lengths."""
 
@@ -175,20 +176,25 @@ def accuracy(
     """
     known = sorted(points, key=lambda point: (point.cost, point.share))
     plans: dict[float, list[Point]] = defaultdict(list)
+    untrained: dict[float, Found] = {}
     for point in known:
         if point.share > 0:
             plans[point.cost].append(point)
+        else:
+            untrained[point.cost] = point.found
     if not plans:
         return Accuracy(metric, original, tuple(known), ())
     perfect = _perfect(metric, [original, *(point.found for point in known)])
     scale = _Scale(metric, perfect)
     fall, unsure = _learned(plans.values(), scale)
     middles, parts = [], []
-    for trained in plans.values():
+    for cost, trained in plans.items():
         last = trained[-1].found
         doublings = max(0.0, -math.log2(trained[-1].share))
         factor = math.exp(-fall * doublings)
-        lack = factor * scale.lack(last)
+        lack, before = factor * scale.lack(last), untrained.get(cost)
+        if doublings and before is not None and scale.lack(before) < lack:
+            lack, last, factor = scale.lack(before), before, 1.0
         at, slope = scale.to(lack), scale.slope(lack)
         judged = slope * factor * last.error
         tested = slope * math.sqrt(factor * last.images / test_images) * last.error

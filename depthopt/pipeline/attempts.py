@@ -60,7 +60,7 @@ _SLACK = 0.9
 """Of the time that is left, which is planned with."""
 
 _WORTH_GOING_ON = 0.1
-"""Of the time, that must be left for any plan to be finetuned for another length."""
+"""Of the time, that must be left for more to be tried."""
 
 _ANCHOR = 1.75
 """Plans of speed-ups near to this are finetuned longer before others are: it is asked for most."""
@@ -104,6 +104,11 @@ def teacher_digest(run: Context) -> str:
     return digests.of_file(run.path("teacher.safetensors"))
 
 
+def worth_going_on(explored: Explored, seconds: float) -> bool:
+    """Whether enough of the time is left for any plan to be finetuned for another length."""
+    return seconds - explored.seconds >= _WORTH_GOING_ON * seconds
+
+
 class Attempts:
     """Plans from mild to fast, carried out one after another; what is known is kept after each."""
 
@@ -115,6 +120,7 @@ class Attempts:
         speedups: tuple[float, ...],
         *,
         reduction: int,
+        made_from: str,
     ) -> None:
         """Begin, or go on.
 
@@ -124,10 +130,11 @@ class Attempts:
             clock: runs already.
             speedups: to look for, rising.
             reduction: which it is, of the recipe.
+            made_from: what is written into the file, to ask for when it is gone on from.
         """
         self._run, self._clock, self._wishes = run, clock, speedups
         self._networks: dict[int, TracedNetwork] = {}
-        self._made_from = self._digest()
+        self._made_from = made_from
         images = _JUDGING_SHARE * clock.seconds / (speed.forward_s * (2 * len(speedups) + 4))
         judged = int(min(max(images, _LEAST_JUDGED), _MOST_JUDGED))
         self._judged = part_of(run.data.calibration, judged, run.recipe.seed)
@@ -137,7 +144,7 @@ class Attempts:
             target_metric=None,
             trackers=(),
         )
-        kept = read_kept(Explored, run.path(EXPLORED), (self._made_from,))
+        kept = read_kept(Explored, run.path(EXPLORED), (made_from,))
         if kept is not None:
             clock.before = kept.seconds
         self._known = kept or Explored(
@@ -172,16 +179,6 @@ class Attempts:
             "explore", self._clock.gone, f"{summary}; {said} is recommended"
         )
         return self._known
-
-    def _digest(self) -> str:
-        recipe = self._run.recipe
-        sections = recipe.model_dump(
-            mode="json",
-            include={"model", "data", "task", "apply", "finetune", "latency", "seed"},
-            exclude={"data": {"workers", "check"}, "finetune": {"trackers", "checkpoint_every_s"}},
-        )
-        tables = ("chain.json", "candidates.json", "latency.json", "importance.json")
-        return self._run.folder.digest(sections, ("teacher.safetensors", *tables))
 
     def _save(self, known: Explored) -> None:
         self._known = replace(known, seconds=self._clock.gone)
@@ -274,7 +271,7 @@ class Attempts:
         done = {(i, each.steps) for i, one in enumerate(known.attempts) for each in one.finetuned}
         order = self._order()
         lacking = any(not one.finetuned and one.failure is None for one in known.attempts)
-        if not lacking and self._clock.left < _WORTH_GOING_ON * self._clock.seconds:
+        if not lacking and not worth_going_on(known, self._clock.seconds):
             return
         second = self._seconds_a_step(order[0])
         plan = lengths(

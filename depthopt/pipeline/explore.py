@@ -21,7 +21,7 @@ from depthopt.errors import UsageError
 from depthopt.importance.estimate import estimate
 from depthopt.models.names import require_allowed
 from depthopt.models.outputs import require_row
-from depthopt.pipeline.attempts import EXPLORED, Attempts, Clock, part_of, teacher_digest
+from depthopt.pipeline.attempts import EXPLORED, Attempts, Clock, part_of, worth_going_on
 from depthopt.pipeline.context import BATCH, Context, Reporter
 from depthopt.pipeline.folder import RunFolder
 from depthopt.pipeline.given import named, require_same
@@ -31,8 +31,8 @@ from depthopt.pipeline.pace import REDUCTIONS, Reduction, reduction_for
 from depthopt.pipeline.processes import Processes
 from depthopt.pipeline.recipe import Recipe
 from depthopt.pipeline.run import Silent, run
-from depthopt.pipeline.speed import Speed, measured_speed
-from depthopt.pipeline.stages import STAGES
+from depthopt.pipeline.speed import measured_speed
+from depthopt.pipeline.stages import STAGES, WITHOUT_EFFECT
 from depthopt.pipeline.work import teacher_is_trained
 from depthopt.tables.importance import ImportanceTable
 from depthopt.train.finetune import steps_of, training_workload
@@ -97,10 +97,18 @@ def explore(
     first.require_runtime()
     _say_before(first, say)
     walk(recipe, until="teacher", reporter=reporter)
-    clock = Clock(60 * minutes)
+    clock, wishes = Clock(60 * minutes), tuple(sorted(set(speedups)))
+    made_from = _made_from(first)
+    kept = read_kept(Explored, first.path(EXPLORED), (made_from,))
+    if kept is not None and _suffices(kept, wishes, clock.seconds, first.folder):
+        reporter.skipped("explore")
+        return kept
     context = walk(recipe, until="extract", reporter=reporter)
     speed = measured_speed(copy.deepcopy(context.teacher), recipe.model.input_size)
-    index = _reduction(context, speed, clock.seconds, len(speedups))
+    if kept is not None:
+        index = min(kept.reduction, len(REDUCTIONS) - 1)
+    else:
+        index = reduction_for(context, speed, _TABLES_SHARE * clock.seconds, len(wishes))
     if (reduction := REDUCTIONS[index]) is None:
         context = walk(recipe, until="estimate", reporter=reporter)
     else:
@@ -110,8 +118,8 @@ def explore(
     with lock(folder):
         if reduction is not None:
             _estimate(context, reduction)
-        wishes = tuple(sorted(set(speedups)))
-        return Attempts(context, speed, clock, wishes, reduction=index).explored()
+        work = Attempts(context, speed, clock, wishes, reduction=index, made_from=made_from)
+        return work.explored()
 
 
 def _say_before(context: Context, say: Callable[[str], None]) -> None:
@@ -135,12 +143,23 @@ def _say_before(context: Context, say: Callable[[str], None]) -> None:
     )
 
 
-def _reduction(context: Context, speed: Speed, seconds: float, plans: int) -> int:
-    """Which of ``REDUCTIONS`` fits into the time; of what is explored already, the same."""
-    kept = read_kept(Explored, context.path(EXPLORED), None)
-    if kept is not None and kept.teacher == teacher_digest(context):
-        return min(kept.reduction, len(REDUCTIONS) - 1)
-    return reduction_for(context, speed, _TABLES_SHARE * seconds, plans)
+def _made_from(context: Context) -> str:
+    """A digest of all of the recipe that exploring depends on, and of the original."""
+    sections = {"model", "data", "task", "candidates", "latency", "importance", "apply", "finetune"}
+    settings = context.recipe.settings({*sections, "seed"}, WITHOUT_EFFECT)
+    return context.folder.digest(settings, ("teacher.safetensors",))
+
+
+def _suffices(
+    kept: Explored, speedups: tuple[float, ...], seconds: float, folder: RunFolder
+) -> bool:
+    """Whether what was explored is all that there is to find out.
+
+    A run that went on from it has tables of its own by now, which are left alone.
+    """
+    if not kept.reason or {asked.speedup for asked in kept.asked} != set(speedups):
+        return False
+    return "solve" in folder.manifest.stages or not worth_going_on(kept, seconds)
 
 
 def _estimate(context: Context, reduction: Reduction) -> None:

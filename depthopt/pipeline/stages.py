@@ -36,7 +36,7 @@ def _saved(folder: str) -> tuple[str, str]:
     return f"{folder}/model.json", f"{folder}/model.safetensors"
 
 
-_WITHOUT_EFFECT = {
+WITHOUT_EFFECT = {
     "data": {"workers", "check"},
     "importance": {"workers", "address"},
     "teacher": {"trackers", "checkpoint_every_s"},
@@ -46,7 +46,7 @@ _WITHOUT_EFFECT = {
 
 
 def _of(*sections: str) -> Callable[[Recipe], Any]:
-    return lambda recipe: recipe.settings({*sections, "seed", "task"}, _WITHOUT_EFFECT)
+    return lambda recipe: recipe.settings({*sections, "seed", "task"}, WITHOUT_EFFECT)
 
 
 _DATA = ("model", "data")

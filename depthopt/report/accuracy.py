@@ -1,12 +1,9 @@
 """What a run knows of accuracy: of plans that it carried out, and so of others."""
 
-from typing import Any
-
 from depthopt.core.accuracy import Accuracy, Point, Range, accuracy, error_of, points_of
 from depthopt.core.explored import Found
 from depthopt.core.metric import Metric
 from depthopt.core.plan import Frontier, FrontierPoint
-from depthopt.core.reading import parse_yaml
 from depthopt.core.trials import Trials
 from depthopt.report.reading import RunArtefacts
 
@@ -52,6 +49,14 @@ def point_range(known: Accuracy, frontier: Frontier, point: FrontierPoint) -> Ra
     return known.at(point.cost)
 
 
+def point_measured(known: Accuracy, frontier: Frontier, point: FrontierPoint) -> Point | None:
+    """What a plan itself did where it was carried out, after its longest finetune."""
+    if not any(frontier.candidates[i].replaces for i in point.choices):
+        return None
+    own = [each for each in known.points if each.cost == point.cost]
+    return max(own, key=lambda each: (each.share, each.found.images), default=None)
+
+
 def point_text(known: Accuracy, frontier: Frontier, point: FrontierPoint) -> str:
     """The same in words."""
     found = point_range(known, frontier, point)
@@ -79,13 +84,6 @@ def _tried(run: RunArtefacts, trials: Trials, whole: int) -> list[Point]:
 
 
 def _recipe(run: RunArtefacts, section: str, key: str) -> int | None:
-    """A whole number of the run's recipe, if it says it."""
-    if run.recipe is None:
-        return None
-    try:
-        content: Any = parse_yaml(run.recipe)
-    except ValueError:
-        return None
-    for name in (section, key):
-        content = content.get(name) if isinstance(content, dict) else None
-    return content if isinstance(content, int) and content > 0 else None
+    """A whole number above 0 of the run's recipe, if it says it."""
+    found = run.setting(section, key)
+    return found if isinstance(found, int) and found > 0 else None

@@ -14,7 +14,8 @@ from depthopt.errors import UsageError
 from depthopt.kinds.kind import Kind, Pattern
 from depthopt.kinds.latency_keys import candidate_ms, parameters
 from depthopt.kinds.registry import KINDS
-from depthopt.report.accuracy import point_range, run_accuracy
+from depthopt.report.accuracy import point_measured, point_range, run_accuracy
+from depthopt.report.another import Another, another
 from depthopt.report.reading import RunArtefacts
 from depthopt.tables.importance import ImportanceTable
 from depthopt.tables.latency import LatencyTable
@@ -95,6 +96,7 @@ class PlanPoint:
         budget: the ``budget.ms``, as text, that picks just this plan.
         replaced: indices of its replacements.
         expected: (worst, best) of the metric after a whole finetune; None: not measured.
+        measured: (metric, share of a whole finetune that it had) where it was carried out.
     """
 
     ms: float
@@ -102,6 +104,7 @@ class PlanPoint:
     budget: str
     replaced: tuple[int, ...]
     expected: tuple[float, float] | None = None
+    measured: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +122,7 @@ class Explorer:
         replacements: what the plans' indices refer to.
         points: the plans.
         picked: which of them the run took; None where that is unknown.
-        command: makes a plan in a new run's folder, but for its budget, which stands between the
-            parts: at the end of the folder's name, and in the recipe.
+        another: makes a plan in a new run's folder.
         accuracy: what plans that were carried out say; None where none was.
     """
 
@@ -134,7 +136,7 @@ class Explorer:
     replacements: tuple[Replacement, ...]
     points: tuple[PlanPoint, ...]
     picked: int | None
-    command: tuple[str, ...]
+    another: Another
     accuracy: Accuracy | None = None
 
 
@@ -152,7 +154,6 @@ def explorer(run: RunArtefacts) -> Explorer | None:
     kinds = {KEPT, *(frontier.candidates[i].kind for i in taken)}
     place = {index: place for place, index in enumerate(taken)}
     accuracy = run_accuracy(run)
-    untried = "" if run.trials is None else " trials.steps=0"
     return Explorer(
         original_ms=frontier.original_ms,
         fixed_ms=latency.network(chain).fixed_ms,
@@ -171,16 +172,13 @@ def explorer(run: RunArtefacts) -> Explorer | None:
                 budget,
                 tuple(place[i] for i in point.choices if i in place),
                 _expected(accuracy, frontier, point),
+                _measured(accuracy, frontier, point),
             )
             for point, budget in zip(frontier.points, budgets(frontier), strict=True)
         ),
         picked=_picked(frontier, run.plan),
         accuracy=accuracy,
-        command=(
-            f"depthopt run {run.elsewhere}",
-            "ms 'budget={ms: ",
-            f", measured: false}}'{untried}",
-        ),
+        another=another(run),
     )
 
 
@@ -189,6 +187,13 @@ def _expected(
 ) -> tuple[float, float] | None:
     found = None if known is None else point_range(known, frontier, point)
     return None if found is None else (found.worst, found.best)
+
+
+def _measured(
+    known: Accuracy | None, frontier: Frontier, point: FrontierPoint
+) -> tuple[float, float] | None:
+    found = None if known is None else point_measured(known, frontier, point)
+    return None if found is None else (found.found.metric, found.share)
 
 
 def budgets(frontier: Frontier) -> list[str]:

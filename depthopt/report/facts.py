@@ -11,6 +11,7 @@ from depthopt.core.plan import Frontier, Plan
 from depthopt.core.training import TrainResult
 from depthopt.kinds.registry import kind_of
 from depthopt.pipeline.result import Result
+from depthopt.report.another import is_in_memory
 from depthopt.report.explorer import Explorer
 from depthopt.report.reading import RunArtefacts
 from depthopt.tables.importance import ImportanceTable
@@ -257,6 +258,8 @@ def validation_sentence(validation: Validation) -> str:
 
 def validation_hint(run: RunArtefacts) -> str:
     """How to check the predictions of a run on random plans."""
+    if is_in_memory(run):
+        return "No random plans were checked in this run."
     return (
         "No random plans were checked in this run; this does: "
         f"depthopt profile {run.arguments} --validate 12"

@@ -14,7 +14,7 @@ from markupsafe import Markup
 from depthopt.core.artefacts import to_plain
 from depthopt.core.plan import Plan
 from depthopt.pipeline.result import Result
-from depthopt.report import facts
+from depthopt.report import explored, facts
 from depthopt.report.compare import Comparison, headings, table_row
 from depthopt.report.explorer import explorer
 from depthopt.report.reading import RunArtefacts
@@ -32,7 +32,9 @@ def report_page(run: RunArtefacts) -> str:
         "validations": [to_plain(validation) for validation in run.validations],
     }
     scripts = ("theme.js", "strip.js", "explorer.js", "plots.js")
-    return _render("report.html", scripts, data, run=run, explorer=found, facts=facts)
+    return _render(
+        "report.html", scripts, data, run=run, explorer=found, facts=facts, explored=explored
+    )
 
 
 def comparison_page(comparison: Comparison) -> str:

@@ -3,14 +3,14 @@
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from depthopt.core import digests, limits
 from depthopt.core.artefacts import load_json
 from depthopt.core.chain import Chain
 from depthopt.core.explored import Explored
 from depthopt.core.plan import Frontier, Plan
-from depthopt.core.reading import read_text
+from depthopt.core.reading import parse_yaml, read_text
 from depthopt.core.training import TrainResult
 from depthopt.core.trials import Trials
 from depthopt.errors import ArtefactError, UsageError
@@ -95,9 +95,25 @@ class RunArtefacts:
 
         The folder's name has yet to be ended, and differs from this one's then.
         """
-        path = self.path if self.path.name not in {"", ".."} else self.path.resolve()
-        own = shlex.quote(str(path))
+        own = shlex.quote(str(self.named))
         return f"{self._recipe} --from {own} --run-dir {own}-"
+
+    @property
+    def named(self) -> Path:
+        """The folder's path, in full if it ends in no name."""
+        return self.path if self.path.name not in {"", ".."} else self.path.resolve()
+
+    def setting(self, section: str, key: str) -> Any:
+        """What the run's recipe says; None where it says nothing."""
+        if self.recipe is None:
+            return None
+        try:
+            content: Any = parse_yaml(self.recipe)
+        except ValueError:
+            return None
+        for name in (section, key):
+            content = content.get(name) if isinstance(content, dict) else None
+        return content
 
     @property
     def _recipe(self) -> str:

@@ -47,7 +47,12 @@ class ConsoleReporter:
         if self._console.is_terminal:
             self._bars.start()
         else:
-            self._lines = threading.Thread(target=self._tell, name="progress", daemon=True)
+            # The stream as it is now: where a library is kept silent, it is another for a while.
+            out = Console(file=self._console.file, width=self._console.width)
+            out.quiet = self._console.quiet
+            self._lines = threading.Thread(
+                target=self._tell, args=(out,), name="progress", daemon=True
+            )
             self._lines.start()
         return self
 
@@ -63,14 +68,12 @@ class ConsoleReporter:
             self._ended.set()
             self._lines.join()
 
-    def _tell(self) -> None:
+    def _tell(self, out: Console) -> None:
         """Print a line now and then on what is under way."""
         while not self._ended.wait(self._line_s):
             if stage := self._stage:
                 seconds = time.monotonic() - self._begin
-                self._console.print(
-                    f"{stage:<9} {seconds:6.0f} s  {self._at or '...'}", highlight=False
-                )
+                out.print(f"{stage:<9} {seconds:6.0f} s  {self._at or '...'}", highlight=False)
 
     def started(self, stage: str) -> None:
         """Show a new bar."""

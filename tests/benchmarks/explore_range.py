@@ -46,13 +46,13 @@ def photographs(tar: Path, overrides: list[str]) -> Recipe:
     content: dict[str, Any] = {
         "model": {"name": "torchvision:resnet18", "input_size": [3, 64, 64]},
         "data": {"source": f"folder:{tar.resolve()}", "calibration_images": 2000, "check": False},
-        "teacher": {"epochs": 8, "batch_size": 64, "mixed_precision": "bf16"},
+        "teacher": {"epochs": 6, "batch_size": 64, "mixed_precision": "bf16"},
         "candidates": {"kernel_sizes": [1, 3], "max_length": 6},
         "budget": {"speedup": 2.0},
         "importance": {"images": 512},
         "apply": {"images": 768},
         "finetune": {
-            "epochs": 3,
+            "epochs": 2,
             "batch_size": 64,
             "learning_rate": 1e-3,
             "mixed_precision": "bf16",

@@ -24,7 +24,7 @@ REFUSED = [
     ("solve r.yaml --speedup x", "--speedup"),
     ("estimate nosuch.yaml", "recipe nosuch.yaml does not exist"),
     ("extract nosuch.yaml", "recipe nosuch.yaml does not exist"),
-    ("extract resnet18 --input-size 3", "input size '3' is not of the form C,H,W"),
+    ("extract resnet18 --input-size 3,4", "input size '3,4' is neither one side"),
     ("extract resnet18 --svg x.svg", 'pip install "depthopt[plots]"'),
     ("doctor nosuch.yaml", "recipe nosuch.yaml does not exist"),
     ("profile nosuch.yaml", "recipe nosuch.yaml does not exist"),

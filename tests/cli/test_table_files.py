@@ -28,7 +28,7 @@ from depthopt.tables.latency import (
 )
 from tests.resealed import write_resealed
 
-NAME, SIZE = "resnet10t", (3, 32, 32)
+NAME, SIZE = "test_resnet", (3, 32, 32)
 CONDITIONS = MeasurementConditions("CPU", "onnxruntime", "1.0", 1, "float32", 1)
 
 
@@ -121,7 +121,7 @@ def test_constraints_modes_and_a_second_device(
         ["--mode", "epsilon:0.001"],
         ["--objective", "exp_metric"],
         ["--cap", "t.json=4.5"],
-        ["--cap", "parameters=4000000"],
+        ["--cap", "parameters=400000"],
     ):
         assert call(*command, "--budget-ms", "6", "--json", *options, monkeypatch=monkeypatch) == 0
         plan = json.loads(capsys.readouterr().out)
@@ -182,7 +182,7 @@ def test_no_option_is_silently_ignored(
         (lambda t, _: t["entries"].popitem(), "latency table has no entry for"),
         (lambda t, _: t["entries"].update({next(iter(t["entries"])): dict.fromkeys(
             ("median_ms", "q1_ms", "q3_ms"), float("nan")) | {"count": 1}}), "nan"),
-        (lambda t, _: t.update(networks={}), "should hold resnet10t at one input size"),
+        (lambda t, _: t.update(networks={}), "should hold test_resnet at one input size"),
         (lambda _, i: i.update(model="resnet18"), "should hold resnet18"),
         (lambda _, i: i["entries"].update({"fit 90:95 3-3 k1x1": {"cost": 1.0}}), "does not fit"),
         (lambda _, i: i["entries"].update({"what": {"cost": 1.0}}), "is no candidate"),

@@ -128,6 +128,17 @@ def test_what_a_longer_finetune_gave_back_is_expected_of_others_too() -> None:
     assert steep.best > 55, "a network may end above an original that was not trained to its end"
 
 
+def test_a_short_finetune_that_did_harm_says_less_than_the_network_before_it() -> None:
+    def expected(before: float) -> Range:
+        points = [point(ACCURACY, 0.1, before, 0.0), point(ACCURACY, 0.1, 80, 1 / 8)]
+        there = accuracy(ACCURACY, found(ACCURACY, 96), points, test_images=IMAGES).at(0.1)
+        assert there is not None
+        return there
+
+    assert expected(95).worst > expected(30).worst + 5
+    assert expected(30) == expected(10), "a network that is bad before any training says nothing"
+
+
 def test_a_plan_that_costs_next_to_nothing_is_expected_near_the_original() -> None:
     points = [point(ACCURACY, 1.0, 80, 1.0)]
     known = accuracy(ACCURACY, found(ACCURACY, 95), points, test_images=IMAGES)

@@ -25,8 +25,8 @@ NETWORKS = {
         ["Add", "Clip", "Conv", "Flatten", "Gemm", "GlobalAveragePool"],
     ),
     "resnet34": (
-        {"kernel_sizes": (1,), "seed": 1},
-        {"keep": 8, "fit": 6, "drop": 1},
+        {"kernel_sizes": (1,), "seed": 1, "channels": (16, 24, 32, 48)},
+        {"keep": 6, "fit": 6, "drop": 1},
         ["Add", "Conv", "Flatten", "Gemm", "GlobalAveragePool", "MaxPool", "Relu"],
     ),
 }

@@ -269,7 +269,7 @@ def kept(model: nn.Module, size: tuple[int, int, int], name: str) -> tuple[nn.Mo
 
 
 def with_seven_classes() -> nn.Module:
-    model = timm.create_model("resnet10t")
+    model = timm.create_model("test_resnet")
     model.reset_classifier(7)
     return model
 
@@ -277,18 +277,18 @@ def with_seven_classes() -> nn.Module:
 @pytest.mark.parametrize(
     ("model", "size", "why"),
     [
-        (with_seven_classes, (3, 32, 32), r"fc\.weight would be \(1000, 512\) and is \(7, 512\)"),
-        (lambda: timm.create_model("resnet10t", in_chans=1), (1, 32, 32), "refuses an input"),
-        (lambda: timm.create_model("resnet10t", act_layer=nn.SiLU), (3, 32, 32), "differ by"),
-        (lambda: timm.create_model("resnet10t", drop_rate=0.1), (3, 32, 32), None),
-        (Residual, (2, 9, 9), "no model 'resnet10t_of_mine'"),
+        (with_seven_classes, (3, 32, 32), r"fc\.weight would be \(1000, 96\) and is \(7, 96\)"),
+        (lambda: timm.create_model("test_resnet", in_chans=1), (1, 32, 32), "refuses an input"),
+        (lambda: timm.create_model("test_resnet", act_layer=nn.SiLU), (3, 32, 32), "differ by"),
+        (lambda: timm.create_model("test_resnet", drop_rate=0.1), (3, 32, 32), None),
+        (Residual, (2, 9, 9), "no model 'test_resnet_of_mine'"),
     ],
 )
 def test_what_could_not_be_loaded_again_is_not_saved(
     model: Callable[[], nn.Module], size: tuple[int, int, int], why: str | None, tmp_path: Path
 ) -> None:
     made = model().eval()
-    name = "resnet10t" if hasattr(made, "default_cfg") else "resnet10t_of_mine"
+    name = "test_resnet" if hasattr(made, "default_cfg") else "test_resnet_of_mine"
     network, plan = kept(made, size, name)
     if why is None:
         save(network, tmp_path / "there", plan)

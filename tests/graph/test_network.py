@@ -22,7 +22,7 @@ from tests.networks import Residual, randomised
 from tests.plans import plan_of
 
 SIZE = (3, 32, 32)
-NAMES = ["mobilenetv2_035", "resnet10t", "repvgg_a0", "tf_mobilenetv3_small_minimal_100"]
+NAMES = ["mobilenetv2_035", "test_resnet", "repvgg_a0", "tf_mobilenetv3_small_minimal_100"]
 
 
 @functools.cache

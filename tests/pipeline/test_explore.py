@@ -156,6 +156,9 @@ def test_a_recipe_that_takes_too_long_is_cut_down_and_the_run_goes_on_from_it(
     run(loaded, folder, until="extract", reporter=log)
     assert log.skipped_stages == ["teacher"]
     assert log.done == ["extract"]
+    log = Log()
+    assert explore(loaded, folder, minutes=0.1, speedups=(1.3,), reporter=log) == found
+    assert log.done == [], "the run's own tables are left alone"
     assert read_run(folder).explored == found
 
 

@@ -181,7 +181,7 @@ def test_a_reports_command_makes_the_plan_that_it_shows(
     frontier, shown = load_json(Frontier, copy / "frontier.json"), explorer(read_run(copy))
     assert shown is not None
     for index in (0, len(shown.points) // 2):
-        words = shlex.split(shown.points[index].budget.join(shown.command))
+        words = shlex.split(shown.points[index].budget.join(shown.another.parts))
         assert words[:2] == ["depthopt", "run"]
         assert (words[3], words[5]) == ("--from", "--run-dir")
         log, new = Log(), Path(words[6])

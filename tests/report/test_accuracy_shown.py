@@ -44,13 +44,29 @@ def test_every_plan_has_its_range_and_those_beyond_have_none(folder: Path) -> No
 
 def test_the_page_says_and_draws_it(folder: Path) -> None:
     page = report_page(read_run(folder))
-    assert "accuracy to expect, finetuned" in shown(page)
+    assert "accuracy once finetuned" in shown(page)
+    assert "Plans that were explored" in shown(page)
+    assert "Recommended: 1.25x. It is the mildest." in shown(page)
     assert "nothing was measured" in shown(page)
     drawn = data(page)["explorer"]
     assert drawn["accuracy"]["original"]["metric"] == 98.0
     shares = {point["share"] for point in drawn["accuracy"]["points"]}
     assert shares == {0.0, 0.125, 1.0}
     assert drawn["points"][0]["expected"] is None
+
+
+def test_a_plan_that_was_carried_out_says_what_it_did_itself(folder: Path) -> None:
+    found = explorer(read_run(folder))
+    explored = load_json(Explored, folder / "explored.json")
+    assert found is not None
+    own = {
+        each.plan.cost: (each.finetuned[-1].found.metric, each.finetuned[-1].steps / explored.steps)
+        for each in explored.attempts
+    }
+    plan = load_json(Plan, folder / "plan.json")
+    own[plan.cost] = (97.375, 1.0)  # the result's, which was wholly finetuned
+    assert {p.cost: p.measured for p in found.points if p.measured} == own
+    assert found.points[-1].measured is None, "the original is what it is"
 
 
 def test_a_run_that_carried_nothing_out_shows_no_band(tmp_path: Path) -> None:

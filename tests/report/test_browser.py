@@ -13,7 +13,7 @@ selenium = pytest.importorskip("selenium")
 from selenium.webdriver import ActionChains, Chrome, Keys  # noqa: E402
 from selenium.webdriver.common.by import By  # noqa: E402
 
-from depthopt.core.artefacts import load_json  # noqa: E402
+from depthopt.core.artefacts import load_json, save_json  # noqa: E402
 from depthopt.core.chain import Chain  # noqa: E402
 from depthopt.core.plan import Plan  # noqa: E402
 from depthopt.core.writing import write_bytes  # noqa: E402
@@ -31,6 +31,7 @@ from depthopt.report.reading import read_run  # noqa: E402
 from depthopt.tables.importance import ImportanceTable  # noqa: E402
 from depthopt.tables.latency import LatencyTable  # noqa: E402
 from tests.report.chromium import browser, needs_chromium, open_page  # noqa: E402
+from tests.report.explored_run import explored_of  # noqa: E402
 from tests.report.other_kind import KIND, bring, write_squeezed_run  # noqa: E402
 from tests.report.run_folder import small_candidates, small_chain, write_run  # noqa: E402
 
@@ -145,6 +146,26 @@ def test_keys_move_the_slider_and_it_speaks(page: Chrome, folder: Path) -> None:
     assert said.startswith(f"{plan.latency_ms:.3f} milliseconds, {plan.speedup:.2f} times as fast")
     slider.send_keys(Keys.END)
     shows(page, folder, frontier.plan(len(frontier.points) - 1))
+
+
+def test_the_slider_says_what_accuracy_to_expect(tmp_path: Path) -> None:
+    save_json(explored_of(write_run(tmp_path)), tmp_path / "explored.json")
+    write_bytes(tmp_path / "report.html", report_page(read_run(tmp_path)).encode())
+    with browser() as driver:
+        open_page(driver, tmp_path / "report.html")
+        slider = driver.find_element(By.ID, "slider")
+        slider.send_keys(Keys.HOME)
+        assert text(driver, "f-expected") == "not measured"
+        assert (slider.get_attribute("aria-valuetext") or "").endswith("accuracy not measured")
+        slider.send_keys(Keys.ARROW_RIGHT)
+        assert re.fullmatch(r"\d+\.\d to \d+\.\d %", text(driver, "f-expected"))
+        slider.send_keys(Keys.END)
+        assert text(driver, "f-expected") == "98.0 %, the original's"
+        names = driver.execute_script("return byId('frontier').data.map((trace) => trace.name)")
+        assert {"accuracy to expect", "tried, finetuned"} <= set(names)
+        ticks = driver.execute_script("return byId('frontier').layout.yaxis.ticktext")
+        assert ticks[0] == "0, original"
+        assert driver.get_log("browser") == []
 
 
 def test_a_typed_budget_picks_its_plan(page: Chrome, folder: Path) -> None:

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from depthopt.core.candidate import Candidate
 from depthopt.core.plan import Frontier, FrontierPoint
 from depthopt.report.explorer import budgets, explorer
-from depthopt.report.facts import segment_rows
-from depthopt.report.reading import read_run
+from depthopt.report.facts import segment_rows, validation_hint
+from depthopt.report.reading import RunArtefacts, read_run
 from tests.report.run_folder import small_chain, write_run
 
 
@@ -78,11 +78,11 @@ def test_the_command_quotes_what_a_shell_would_read(tmp_path: Path) -> None:
     found = explorer(read_run(tmp_path / "a run"))
     assert found is not None
     folder = tmp_path / "a run"
-    assert "0.35".join(found.command) == (
+    assert "0.35".join(found.another.parts) == (
         f"depthopt run '{folder}/recipe.yaml' --from '{folder}' --run-dir '{folder}'-0.35ms "
         "'budget={ms: 0.35, measured: false}'"
     )
-    words = shlex.split("0.35".join(found.command))
+    words = shlex.split("0.35".join(found.another.parts))
     assert words[words.index("--run-dir") + 1] == f"{folder}-0.35ms"
 
 
@@ -90,7 +90,41 @@ def test_the_command_allows_the_code_that_the_user_named(tmp_path: Path) -> None
     write_run(tmp_path, small_chain("my_model.py:build-0123456789ab"))
     found = explorer(read_run(tmp_path))
     assert found is not None
-    assert found.command[0].startswith(f"depthopt run {tmp_path}/recipe.yaml --allow-code --from ")
+    command, *_ = found.another.parts
+    assert command.startswith(f"depthopt run {tmp_path}/recipe.yaml --allow-code --from ")
+
+
+def in_python(run: RunArtefacts) -> str:
+    """How to make another plan, which must be Python."""
+    found = explorer(run)
+    assert found is not None
+    assert found.another.in_python
+    text = "0.35".join(found.another.parts)
+    compile(text, "page", "exec")
+    return text
+
+
+def test_a_network_given_in_memory_has_python_and_no_command(tmp_path: Path) -> None:
+    folder = tmp_path / "it's mine"
+    write_run(folder, small_chain("memory:Tiny-0123456789ab"))
+    run = read_run(folder)
+    text = in_python(run)
+    assert 'load_recipe(folder / "recipe.yaml", ["budget={ms: 0.35, measured: false}"])' in text
+    assert 'folder.with_name(folder.name + "-0.35ms")' in text
+    assert text.endswith("run(recipe, new, start_from=folder, model=model)")
+    assert "given_dataset" not in text
+    assert f"folder = Path({str(folder)!r})" in text
+    assert "depthopt profile" not in validation_hint(run)
+
+
+def test_data_given_in_memory_have_python_too(tmp_path: Path) -> None:
+    write_run(tmp_path, small_chain("my_model.py:build-0123456789ab"), data="memory:0123456789ab")
+    text = in_python(read_run(tmp_path))
+    given = "data=given_dataset(data, test, seed=recipe.seed), allow_code=True)"
+    assert text.endswith(f"start_from=folder, {given}")
+    assert "model=model" not in text
+    write_run(tmp_path, small_chain("memory:Tiny-0123456789ab"), data="memory:0123456789ab")
+    assert "start_from=folder, model=model, data=given_" in in_python(read_run(tmp_path))
 
 
 def test_a_run_named_by_a_dot_has_its_new_ones_beside_it(
@@ -100,7 +134,7 @@ def test_a_run_named_by_a_dot_has_its_new_ones_beside_it(
     monkeypatch.chdir(tmp_path / "run")
     found = explorer(read_run(Path()))
     assert found is not None
-    assert f"--run-dir {tmp_path}/run-0.35ms " in "0.35".join(found.command)
+    assert f"--run-dir {tmp_path}/run-0.35ms " in "0.35".join(found.another.parts)
 
 
 def test_an_unfinished_run_has_none(tmp_path: Path) -> None:

@@ -100,7 +100,7 @@ def test_plans_that_were_tried_are_shown(tmp_path: Path) -> None:
     frontier = write_run(tmp_path)
     before = report_page(read_run(tmp_path))
     assert "Plans that were tried" not in shown(before)
-    assert data(before)["explorer"]["command"][-1].endswith("measured: false}'")
+    assert data(before)["explorer"]["another"]["parts"][-1].endswith("measured: false}'")
     picked = load_json(Plan, tmp_path / "plan.json")
     trials = (
         Trial(0.0, picked, 2.125, 0.8375, 81.25),
@@ -116,7 +116,9 @@ def test_plans_that_were_tried_are_shown(tmp_path: Path) -> None:
     ]
     page = report_page(run)
     assert all(cell in shown(page) for row in trial_rows(run) for cell in row)
-    assert data(page)["explorer"]["command"][-1].endswith(" trials.steps=0"), "or it were refused"
+    assert data(page)["explorer"]["another"]["parts"][-1].endswith(" trials.steps=0"), (
+        "or it were refused"
+    )
 
 
 def test_names_with_markup_are_text(tmp_path: Path) -> None:

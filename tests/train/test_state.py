@@ -1,11 +1,13 @@
 """Checkpoints: a training stopped at any moment ends in the same bits; others are refused."""
 
 import json
-import multiprocessing
 import random
 import signal
+import subprocess
+import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -16,7 +18,16 @@ from depthopt.errors import ArtefactError
 from depthopt.train.finetune import finetune
 from depthopt.train.state import check_state
 from tests.malicious import write_checkpoint
-from tests.train.training import CONFIG, Stopped, make_data, make_model, stop_at, train, weights
+from tests.train.training import (
+    CONFIG,
+    LONG,
+    Stopped,
+    make_data,
+    make_model,
+    stop_at,
+    train,
+    weights,
+)
 
 
 @pytest.mark.parametrize("changes", [{}, {"optimizer": "sgd"}, {"mixed_precision": "fp16"}])
@@ -40,27 +51,28 @@ def test_a_finished_checkpoint_needs_no_step(tmp_path):
     assert result == expected
 
 
-LONG = replace(CONFIG, epochs=40)
-
-
-def train_slowly(path):
-    train(LONG, checkpoint=path, progress=lambda *_: time.sleep(0.005))
+CHILD = """
+import sys, time
+from pathlib import Path
+sys.path.insert(0, {here!r})
+import torch
+from tests.train.training import LONG, finetune, make_data, make_model
+torch.set_num_threads(1)
+finetune(make_model(), make_data(), config=LONG, checkpoint=Path({path!r}),
+         progress=lambda *_: time.sleep(0.005))
+"""
 
 
 def kill_a_training(path, *, delay_s):
-    """Start a training in a process of its own, and kill it after its next checkpoint.
-
-    It is forked from this one: to import torch takes longer than the training.
-    """
+    """Start a training in a process of its own, and kill it after its next checkpoint."""
+    script = CHILD.format(here=str(Path(__file__).parents[2]), path=str(path))
     before = path.stat().st_mtime_ns if path.exists() else None
-    child = multiprocessing.get_context("fork").Process(target=train_slowly, args=(path,))
-    child.start()
-    while child.is_alive() and (not path.exists() or path.stat().st_mtime_ns == before):
-        time.sleep(0.005)
-    time.sleep(delay_s)
-    child.kill()
-    child.join()
-    assert child.exitcode == -signal.SIGKILL
+    with subprocess.Popen([sys.executable, "-c", script]) as child:
+        while child.poll() is None and (not path.exists() or path.stat().st_mtime_ns == before):
+            time.sleep(0.005)
+        time.sleep(delay_s)
+        child.kill()
+    assert child.returncode == -signal.SIGKILL
 
 
 @pytest.mark.parametrize("kills", [1, pytest.param(5, marks=pytest.mark.slow)])

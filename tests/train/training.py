@@ -1,5 +1,7 @@
 """A data set, networks and a training that tests of training share."""
 
+from dataclasses import replace
+
 import torch
 from torch import nn
 
@@ -9,6 +11,7 @@ from depthopt.train.config import TrainConfig
 from depthopt.train.finetune import finetune
 
 CONFIG = TrainConfig(epochs=3, batch_size=16, ema_decay=0.9, checkpoint_every_s=0)
+LONG = replace(CONFIG, epochs=40)
 
 
 def make_data():

@@ -1,5 +1,6 @@
 """Progress where there is no terminal: a line now and then, whole."""
 
+import contextlib
 import io
 import time
 
@@ -27,6 +28,14 @@ def test_a_line_each_ten_seconds_says_how_far_the_stage_is() -> None:
     assert 1 <= len(between) <= 3
     assert last.startswith("profile      0.1 s  120 entries")
     assert last.rstrip().endswith("and more")
+
+
+def test_a_library_that_is_kept_silent_does_not_swallow_them(capsys) -> None:
+    with ConsoleReporter(Console(stderr=True, width=1000), 0.05) as reporter:
+        reporter.started("export")
+        with contextlib.redirect_stderr(io.StringIO()):
+            time.sleep(0.12)
+    assert "export         0 s  ...\n" in capsys.readouterr().err
 
 
 def test_a_stage_that_ends_sooner_has_two_lines() -> None:

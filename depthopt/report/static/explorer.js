@@ -37,13 +37,31 @@ function figure(value) {
   return EXPLORER.accuracy.metric.unit === "%" ? value.toFixed(1) : significant(value);
 }
 
-// What to expect of a plan after a whole finetune; of the original, what it has.
+function withUnit(text) {
+  const { unit } = EXPLORER.accuracy.metric;
+  return unit ? `${text} ${unit}` : text;
+}
+
+// What to expect of a plan after a whole finetune, and what it did itself; of the original, what
+// it has.
 function expected(point) {
-  if (!point.expected) return "not measured";
-  const [low, high] = [...point.expected].sort((a, b) => a - b);
-  const unit = EXPLORER.accuracy.metric.unit ? ` ${EXPLORER.accuracy.metric.unit}` : "";
-  if (!point.replaced.length) return `${figure(low)}${unit}, the original's`;
-  return `${figure(low)} to ${figure(high)}${unit}`;
+  const own = measured(point);
+  if (!point.expected) return own || "not measured";
+  const [low, high] = [...point.expected].sort((a, b) => a - b).map(figure);
+  if (!point.replaced.length) return `${withUnit(low)}, the original's`;
+  return `${withUnit(`${low} to ${high}`)} expected${own ? `; ${own}` : ""}`;
+}
+
+function measured(point) {
+  if (!point.measured) return "";
+  const [value, share] = point.measured;
+  return `measured ${withUnit(figure(value))}${afterwards(share)}`;
+}
+
+function afterwards(share) {
+  if (share >= 1) return "";
+  if (share === 0) return " before finetuning";
+  return ` after ${Math.max(1, Math.round(100 * share))} % of the finetune`;
 }
 
 function speedup(point) { return (EXPLORER.original_ms / point.ms).toFixed(2); }
@@ -64,7 +82,7 @@ function show(index) {
     `${whole(count(runs))} of ${whole(count(EXPLORER.blocks))}`;
   byId("summary").textContent =
     `Plan ${whole(index + 1)} of ${whole(EXPLORER.points.length)}: ${planText(point)}.`;
-  byId("command").textContent = EXPLORER.command.join(point.budget);
+  byId("command").textContent = EXPLORER.another.parts.join(point.budget);
   describe(point, runs);
   drawStrip(byId("strip"), EXPLORER, point);
   byId("strip-part").textContent = POINT_AT;
@@ -126,6 +144,7 @@ function typed() {
 
 async function copy() {
   const button = byId("copy"), text = byId("command").textContent;
+  const what = EXPLORER.another.in_python ? "Python" : "command";
   try {
     await navigator.clipboard.writeText(text);
     button.textContent = "Copied";
@@ -133,7 +152,7 @@ async function copy() {
     getSelection().selectAllChildren(byId("command"));
     button.textContent = "Selected: copy it by the keyboard";
   }
-  setTimeout(() => { button.textContent = "Copy the command"; }, 2000);
+  setTimeout(() => { button.textContent = `Copy the ${what}`; }, 2000);
 }
 
 if (EXPLORER) {

@@ -24,17 +24,31 @@ function scales() {
   };
 }
 
-// A ring around the slider's plan. As a shape it moves without the traces being drawn again;
-// as a path, because a "circle" loses its lower half on a logarithmic axis.
+// What marks the slider's plan: a ring around it, and a bar over the metric to expect. As shapes
+// they move without the traces being drawn again; the ring is a path, because a "circle" loses its
+// lower half on a logarithmic axis.
 const CIRCLE = "M-8,0C-8,4.4,-4.4,8,0,8C4.4,8,8,4.4,8,0C8,-4.4,4.4,-8,0,-8C-4.4,-8,-8,-4.4,-8,0Z";
 
-function ring() {
+function shapes() {
   const { x, y } = scales(), now = EXPLORER.points[Number(byId("slider").value)];
-  return [{
+  const at = x(now.ms, EXPLORER.original_ms), line = { color: colour("text"), width: 2.5 };
+  const found = [{
     type: "path", path: CIRCLE, xsizemode: "pixel", ysizemode: "pixel",
-    xanchor: x(now.ms, EXPLORER.original_ms), yanchor: y(now.cost),
-    line: { color: colour("text"), width: 2.5 },
+    xanchor: at, yanchor: y(now.cost), line,
   }];
+  if (now.expected && now.replaced.length) {
+    const [y0, y1] = now.expected;
+    found.push({ type: "line", yref: "y2", x0: at, x1: at, y0, y1, line });
+  }
+  const ends = unknown();
+  if (ends) {
+    const [x0, x1] = ends.map((point) => x(point.ms, EXPLORER.original_ms));
+    found.push({
+      type: "line", yref: "paper", x0, x1, y0: BETWEEN, y1: BETWEEN,
+      line: { color: colour("quiet"), width: 1.5, dash: "dot" },
+    });
+  }
+  return found;
 }
 
 function drawFrontier() {
@@ -72,12 +86,12 @@ function drawFrontier() {
   const above = measured || EXPLORER.accuracy;
   Plotly.react(holder, [...traces, ...band(x), ...metrics(measured, mark, x)], layout({
     xaxis: fast ? axis("speed-up, faster to the left", { anchor: "y", autorange: "reversed" })
-      : axis("latency, ms", { anchor: "y", rangemode: "tozero" }),
+      : axis("latency, ms", { anchor: "y", rangemode: fromZero(points) ? "tozero" : "normal" }),
     yaxis: {
-      ...costAxis(log, points.map((point) => y(point.cost)), above ? [0, 0.55] : [0, 1]),
+      ...costAxis(log, points.map((point) => y(point.cost)), above ? [0, 0.52] : [0, 1]),
       ...(log ? zeroMarked(points.map((point) => point.cost)) : {}),
     },
-    shapes: ring(),
+    shapes: shapes(),
     annotations: beyond(x),
     ...(above ? { yaxis2: axis(label(above.metric),
       { domain: [0.63, 1], ...(SPAN ? { range: SPAN } : {}) }) } : {}),
@@ -90,6 +104,9 @@ function drawFrontier() {
   }
 }
 
+// Where no plan halves the latency, an axis from 0 would be empty for the most part.
+const fromZero = (points) => points[0].ms < EXPLORER.original_ms / 2;
+
 const label = ({ name, unit }) => plain(unit ? `${name}, ${unit}` : name);
 
 // Ticks of a logarithmic axis on whose edge lies what costs nothing: the original.
@@ -97,8 +114,9 @@ function zeroMarked(costs) {
   const most = Math.max(...costs, LEAST), powers = [];
   for (let k = Math.floor(Math.log10(LEAST)); k <= Math.log10(most); k += 1) powers.push(k);
   const steps = powers.length > 3 ? [1] : [1, 2, 5];
+  const lowest = LEAST * (most / LEAST) ** 0.12; // labels below would lie on the edge's
   const ticks = powers.flatMap((k) => steps.map((step) => step * 10 ** k))
-    .filter((value) => value > 1.3 * LEAST && value <= 1.1 * most);
+    .filter((value) => value > lowest && value <= 1.1 * most);
   return {
     tickmode: "array", tickvals: [LEAST, ...ticks],
     ticktext: ["0, original", ...ticks.map((value) => significant(value))],
@@ -121,6 +139,12 @@ const SPAN = EXPLORER ? metricSpan() : null;
 
 function onSpan(value) { return SPAN ? Math.min(Math.max(value, SPAN[0]), SPAN[1]) : value; }
 
+// The plan of the frontier that costs about as much: the band is over predicted plans.
+function nearest(cost) {
+  return EXPLORER.points.reduce((best, point) => (
+    Math.abs(point.cost - cost) < Math.abs(best.cost - cost) ? point : best));
+}
+
 // What plans may be expected to reach, and what those reached that were carried out.
 function band(x) {
   const known = EXPLORER.accuracy;
@@ -137,17 +161,21 @@ function band(x) {
   const one = (name, symbol, colourName, chosenPoints) => {
     if (chosenPoints.length) {
       traces.push({
-        name, x: chosenPoints.map((p) => at(EXPLORER.original_ms / p.speedup)),
+        name, x: chosenPoints.map((p) => at(nearest(p.cost).ms)),
         y: chosenPoints.map((p) => onSpan(p.found.metric)), yaxis: "y2", mode: "markers",
-        text: chosenPoints.map((p) => figure(p.found.metric)), cliponaxis: false,
+        text: chosenPoints.map((p) => `${figure(p.found.metric)} ${plain(known.metric.unit)}, `
+          + `measured at ${p.speedup.toFixed(2)}x`), cliponaxis: false,
         marker: { symbol, size: 8, color: colour(colourName),
           line: { color: colour(colourName), width: 1.5 } },
-        hovertemplate: `${name}: %{text} ${plain(known.metric.unit)} at %{x:.4~g}<extra></extra>`,
+        hovertemplate: `${name}: %{text}<extra></extra>`,
       });
     }
   };
-  const others = known.points.filter((p) => !DATA.measured || ![DATA.measured.untrained[1],
-    DATA.measured.finetuned[1]].includes(p.found.metric));
+  // The run's own result has its marks already.
+  const own = DATA.measured ? [DATA.measured.untrained[1], DATA.measured.finetuned[1]] : [];
+  const others = known.points.filter((p) => p.cost !== DATA.measured?.cost
+    || !own.includes(p.found.metric));
+  traces.push(...ties(others, at));
   one("tried untrained", "triangle-down-open", "blue", others.filter((p) => p.share === 0));
   one("tried, finetuned a little", "diamond-open", "green",
     others.filter((p) => p.share > 0 && p.share < 1));
@@ -164,16 +192,37 @@ function band(x) {
   return traces;
 }
 
-// Where plans are faster than any that was carried out, nothing is known of them.
-function beyond(x) {
-  const known = EXPLORER.accuracy;
-  if (!known) return [];
-  const unknown = EXPLORER.points.filter((point) => !point.expected);
-  if (!unknown.length) return [];
-  const middle = unknown[Math.floor(unknown.length / 2)];
+// From where the band tells of a plan to where it was measured: its time was another there.
+function ties(found, at) {
+  const x = [], y = [];
+  for (const point of EXPLORER.points) {
+    const [value] = point.measured ?? [];
+    const one = found.find((p) => p.cost === point.cost && p.found.metric === value);
+    if (!one) continue;
+    x.push(at(point.ms), at(EXPLORER.original_ms / one.speedup), null);
+    y.push(value, value, null);
+  }
   return [{
-    x: x(middle.ms, EXPLORER.original_ms), y: 0.66, yref: "paper", text: "not measured",
-    showarrow: false, font: { color: colour("quiet") }, yanchor: "bottom",
+    name: "predicted to measured", x, y, yaxis: "y2", mode: "lines", showlegend: false,
+    hoverinfo: "skip", line: { color: colour("quiet"), dash: "dot", width: 1.5 },
+  }];
+}
+
+// The fastest and the slowest of the plans that cost more than any that was finetuned.
+function unknown() {
+  const found = EXPLORER.accuracy ? EXPLORER.points.filter((point) => !point.expected) : [];
+  return found.length ? [found[0], found.at(-1)] : null;
+}
+
+// Where the accuracy is not known, between the two panels.
+const BETWEEN = 0.545;
+
+function beyond(x) {
+  const ends = unknown();
+  if (!ends) return [];
+  return [{
+    x: x(ends[0].ms, EXPLORER.original_ms), y: BETWEEN, yref: "paper", text: "not measured",
+    showarrow: false, font: { color: colour("quiet") }, xanchor: "left", yanchor: "bottom",
   }];
 }
 
@@ -271,7 +320,7 @@ function drawAdditivity() {
 
 if (EXPLORER) {
   onTheme(drawFrontier);
-  onPlan(() => Plotly.relayout(byId("frontier"), { shapes: ring() }));
+  onPlan(() => Plotly.relayout(byId("frontier"), { shapes: shapes() }));
   for (const radio of document.querySelectorAll(".switch input")) {
     radio.addEventListener("change", drawFrontier);
   }
