@@ -145,8 +145,8 @@ def examples_of(given: Any, name: str) -> Examples:
         hasattr(rows, "__getitem__") and hasattr(rows, "__len__")
     ):
         raise DataError(
-            f"{name} is a {type(rows).__name__}; expected a torch Dataset with __getitem__ and "
-            f"__len__, or a DataLoader of one, that gives {_FORM}"
+            f"{name} is of type {type(rows).__name__}; expected a torch Dataset with __getitem__ "
+            f"and __len__, or a DataLoader of one, that gives {_FORM}"
         )
     if not len(rows):
         raise DataError(f"{name} holds no examples")
@@ -202,8 +202,8 @@ def _checked(given: Any, where: str) -> tuple[Tensor, int]:
             raise DataError(f"{where} is {_kinds(given)}, expected {_FORM}")
     if not isinstance(image, Tensor):
         raise DataError(
-            f"{where} has a {type(image).__name__} for an image; give the data set a transform "
-            "that makes a normalised float tensor of it"
+            f"{where} has an object of type {type(image).__name__} for an image; give the data set "
+            "a transform that makes a normalised float tensor of it"
         )
     if not image.is_floating_point():
         raise DataError(
@@ -232,9 +232,30 @@ def _label(label: Any, where: str) -> int:
         except TypeError:
             found = None
     if found is None or not 0 <= found < limits.LABELS:
-        shown = f"a tensor {tuple(label.shape)}" if isinstance(label, Tensor) else clipped(label)
-        raise DataError(f"{where} has the label {shown}; expected a whole number of 0 or more")
+        raise DataError(
+            f"{where} has the label {_shown(label)}; expected a whole number of 0 or more"
+            f"{_so(label)}"
+        )
     return found
+
+
+def _shown(label: Any) -> str:
+    if not isinstance(label, Tensor):
+        return clipped(label)
+    if label.numel() == 1:
+        return f"{label.item()} ({label.dtype})"
+    return f"a tensor of shape {tuple(label.shape)}"
+
+
+def _so(label: Any) -> str:
+    """What to do about a label that is none, where that is clear."""
+    if isinstance(label, str):
+        return "; number the classes from 0"
+    if isinstance(label, Tensor) and label.numel() > 1:
+        return "; of a row with a one take its argmax()"
+    if isinstance(label, float) or (isinstance(label, Tensor) and label.is_floating_point()):
+        return ", such as int(label)"
+    return ""
 
 
 def _kinds(given: Any) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Subset
 from torch.utils.data import Dataset as TorchDataset
 
 from depthopt.core.clipped import clipped
@@ -223,7 +223,10 @@ def _divided(labels: Tensor) -> tuple[Tensor, Tensor]:
 
 def _names(given: tuple[str, ...], *sources: _Source) -> tuple[str, ...]:
     most = 1 + max(int(source.labels.max()) for source in sources)
-    own = getattr(sources[0].examples.rows, "classes", None)
+    rows = sources[0].examples.rows
+    while isinstance(rows, Subset):
+        rows = rows.dataset
+    own = getattr(rows, "classes", None)
     names = given or (tuple(map(str, own)) if isinstance(own, list | tuple) else ())
     if given and len(given) < most:
         raise DataError(f"class_names has {len(given)} names, the labels go to {most - 1}")

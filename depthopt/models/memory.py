@@ -28,6 +28,11 @@ def memory_name(model: nn.Module) -> str:
         ModelError: it is no network, or one that cannot be traced.
     """
     model = unwrapped(model)
+    if any(tensor.is_meta for tensor in model.state_dict().values()):
+        raise ModelError(
+            f"{type(model).__name__} lies on the meta device, and has no weights; make it on the "
+            "CPU"
+        )
     digest = hashlib.sha256()
     for name, module in model.named_modules(remove_duplicate=False):
         kind, told = type(module), _PLACE.sub("", module.extra_repr())

@@ -27,6 +27,12 @@ def require_row(model: nn.Module, size: InputSize, outputs: int, name: str) -> N
     """
     if any(parameter.is_meta for parameter in model.parameters()):
         raise ModelError(f"{name} lies on the meta device, and has no weights; make it on the CPU")
+    others = {p.dtype for p in model.parameters() if p.is_floating_point()} - {torch.float32}
+    if others:
+        raise ModelError(
+            f"{name} has weights of {min(map(str, others))}; it is trained and compressed in "
+            "float32: give model.float()"
+        )
     training = [module for module in model.modules() if module.training]
     try:
         output = called(model.eval(), batch_like(model, size, _EXAMPLES))
@@ -40,6 +46,7 @@ def require_row(model: nn.Module, size: InputSize, outputs: int, name: str) -> N
     if shape != (_EXAMPLES, outputs):
         found = "x".join(map(str, shape)) or "one number"
         raise ModelError(
-            f"{name} gives {found} for {_EXAMPLES} examples, expected {_EXAMPLES}x{outputs}, a row of "
-            "numbers for each; end it with a mean over the image and a linear layer, for instance"
+            f"{name} gives {found} for {_EXAMPLES} examples, expected {_EXAMPLES}x{outputs}, a row "
+            "of numbers for each; end it with a mean over the image and a linear layer, for "
+            "instance"
         )

@@ -72,6 +72,15 @@ def _why_unfit(logits: Tensor, data: Dataset) -> tuple[str, str] | None:
 
 
 def _check_labels(logits: Tensor, labels: Tensor) -> None:
+    if labels.dim() != 1 or labels.is_floating_point():
+        raise DataError(
+            f"labels are {labels.dtype} of shape {tuple(labels.shape)}, expected one whole number "
+            "an image; of rows with a one take labels.argmax(1), of floats labels.long()"
+        )
+    if logits.dim() != 2:
+        raise DataError(
+            f"the network gives numbers of shape {tuple(logits.shape)}, expected (images, classes)"
+        )
     if int(labels.min()) < 0 or int(labels.max()) >= logits.shape[1]:
         raise DataError(
             f"labels from {int(labels.min())} to {int(labels.max())} do not fit a network of "

@@ -43,7 +43,8 @@ def evaluate(
         task: what the network is for.
 
     Raises:
-        DataError: there are no examples, or some have no targets.
+        DataError: there are no examples, or some have no targets, or targets that do not fit what
+            the network gives.
     """
     task = task_of(task)
     like = next(model.parameters(), torch.zeros(()))
@@ -56,6 +57,7 @@ def evaluate(
                 raise DataError("there is nothing to evaluate by: examples have no targets")
             outputs = one_tensor(model, called(model, moved(inputs, like))).float()
             targets = answers.to(like.device)
+            task.check_targets(outputs, targets)
             loss += task.loss(outputs, targets).item()
             measured += task.measure(outputs, targets).item()
             images += count(inputs)

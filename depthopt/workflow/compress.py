@@ -2,7 +2,7 @@
 
 import contextlib
 import html
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +14,7 @@ from depthopt.core import digests
 from depthopt.core.artefacts import load_json
 from depthopt.core.plan import Plan
 from depthopt.core.writing import write_bytes
-from depthopt.errors import UsageError
+from depthopt.errors import DepthoptError, UsageError
 from depthopt.export.saved import load
 from depthopt.pipeline.context import Reporter
 from depthopt.pipeline.explore import explore as explored
@@ -186,15 +186,16 @@ def with_budget(
     """
     if wish.names_budget:
         return setup
-    found = explored(
-        setup.recipe,
-        folder,
-        reporter=reporter,
-        say=say,
-        allow_code=wish.allow_code,
-        model=wish.given,
-        data=wish.given_data,
-    )
+    with _nothing_left(folder):
+        found = explored(
+            setup.recipe,
+            folder,
+            reporter=reporter,
+            say=say,
+            allow_code=wish.allow_code,
+            model=wish.given,
+            data=wish.given_data,
+        )
     if found.recommended is None:
         raise UsageError(f"no speed-up is recommended: {found.reason}; name one to have it anyway")
     if say is not None:
@@ -215,16 +216,33 @@ def carry_out(
         reporter: is told what happens.
     """
     path = folder / "recipe.yaml"
-    if not path.exists():  # a run that was begun has one, which says what it was begun with
-        text = recipe_yaml(setup.recipe.moved_to(folder))
-        write_bytes(path, digests.signed(text).encode())
-    run(
-        setup.recipe,
-        folder,
-        reporter=reporter,
-        allow_code=wish.allow_code,
-        model=wish.given,
-        data=wish.given_data,
-    )
+    with _nothing_left(folder):
+        if not path.exists():  # a run that was begun has one, which says what it was begun with
+            text = recipe_yaml(setup.recipe.moved_to(folder))
+            write_bytes(path, digests.signed(text).encode())
+        run(
+            setup.recipe,
+            folder,
+            reporter=reporter,
+            allow_code=wish.allow_code,
+            model=wish.given,
+            data=wish.given_data,
+        )
     write_report(read_run(folder), folder / "report")
     return Compressed(folder, result(folder), wish.given)
+
+
+@contextlib.contextmanager
+def _nothing_left(folder: Path) -> Iterator[None]:
+    """Take away the new folder of a run that is refused before it has made anything."""
+    is_new = not folder.exists()
+    try:
+        yield
+    except DepthoptError:
+        if is_new and folder.is_dir():
+            names = {path.name for path in folder.iterdir()}
+            if names <= {"recipe.yaml", "manifest.json"}:
+                for name in names:
+                    (folder / name).unlink()
+                folder.rmdir()
+        raise

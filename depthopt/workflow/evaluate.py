@@ -6,12 +6,13 @@ from pathlib import Path
 from torch import nn
 from torch.utils.data import Dataset as TorchDataset
 
+from depthopt.core.clipped import clipped
 from depthopt.core.inputs import InputSize
 from depthopt.data.dataset import Batch
 from depthopt.data.given import given_dataset
 from depthopt.data.load import load_dataset
 from depthopt.data.resolve import source_of_path
-from depthopt.errors import UsageError
+from depthopt.errors import DataError, ModelError, UsageError
 from depthopt.pipeline.context import BATCH
 from depthopt.tasks.evaluate import Evaluation
 from depthopt.tasks.evaluate import evaluate as evaluated
@@ -45,9 +46,19 @@ def evaluate(
         DataError: there are no examples, or some have no targets.
         UsageError: a data set's name or path, and no input size.
     """
+    if not isinstance(model, nn.Module):
+        raise ModelError(
+            f"a model is a torch.nn.Module; got {type(model).__name__}, of which "
+            "depthopt.create_model makes one if it is a name"
+        )
     if isinstance(data, TorchDataset):
         split = given_dataset(data, data).test
         return evaluated(model, split.batches(BATCH), task=task)
+    if not isinstance(data, str | Path | Iterable):
+        raise DataError(
+            f"data is {clipped(data)}; expected batches of (images, labels), a torch Dataset, or a "
+            "data set's name or path"
+        )
     if not isinstance(data, str | Path):
         return evaluated(model, data, task=task)
     if input_size is None:

@@ -14,7 +14,7 @@ from torch import nn
 
 from depthopt.core.clipped import clipped
 from depthopt.core.counted import counted
-from depthopt.core.inputs import InputSize, InputSpec
+from depthopt.core.inputs import InputSize, InputSpec, size_text
 from depthopt.data.dataset import Dataset, Preprocessing
 from depthopt.data.described import contents, described
 from depthopt.data.load import load_dataset
@@ -28,7 +28,6 @@ from depthopt.models.names import runs_code
 from depthopt.models.outputs import require_row
 from depthopt.models.registry import create_model, model_arguments, preprocessing_of, trained_for
 from depthopt.pipeline.recipe import Recipe, changes_of, make_recipe
-from depthopt.pipeline.sections import DataSection
 from depthopt.workflow.changes import WHERE, names_other_budget, overridden
 from depthopt.workflow.wish import Wish
 
@@ -98,13 +97,15 @@ def set_up(wish: Wish) -> Setup:
     if wish.checkpoint is not None and wish.pretrained:
         raise UsageError("a checkpoint and pretrained weights are given; leave out one of the two")
     source = wish.data if wish.given_data is not None else source_from_everywhere(wish.data)
-    data = wish.given_data or _examples(wish, source, changed.data)
+    data = wish.given_data or _examples(wish, source, changed)
     if len(data.class_names) == 1:
         raise DataError(
             f"{data.name} has one class, {clipped(data.class_names[0])}; two or more are needed"
         )
     own = None if wish.given is not None else preprocessing_of(wish.model)
     fit = _fitted(wish, data, own)
+    if wish.given_data is not None and (fit.new_head or not wish.has_weights):
+        _require_all_labels(data)
     other_budget = names_other_budget(wish.overrides)
     content: dict[str, Any] = {
         "model": {
@@ -123,6 +124,22 @@ def set_up(wish: Wish) -> Setup:
         content["teacher"]["learning_rate"] = 5e-4
     recipe = make_recipe(content, wish.overrides, where=WHERE)
     return Setup(recipe.beside(Path()), tuple(_remarks(wish, recipe, data, fit)))
+
+
+def _require_all_labels(data: Dataset) -> None:
+    """Refuse labels with gaps, of which nobody can tell whether a class or a number is missing.
+
+    Raises:
+        DataError: a number from 0 on is no example's label.
+    """
+    targets = data.train.targets
+    seen = {0} if targets is None else set(targets.tolist())
+    missing = [label for label in range(max(seen) + 1) if label not in seen]
+    if missing:
+        raise DataError(
+            f"no example has the label {missing[0]}, and labels go to {max(seen)}; number the "
+            "classes from 0 without a gap, or give a network with an output for each"
+        )
 
 
 def _settled(wish: Wish) -> tuple[Wish, Recipe]:
@@ -146,15 +163,15 @@ def _plain(size: InputSize) -> Any:
     return str(size) if isinstance(size, InputSpec) else list(size)
 
 
-def _examples(wish: Wish, source: str, section: DataSection) -> Dataset:
+def _examples(wish: Wish, source: str, changed: Recipe) -> Dataset:
     """The data set, for its classes and the sizes of its images."""
     size = wish.input_size
     return load_dataset(
         source,
         input_size=(3, GRID, GRID) if size is None or isinstance(size, int) else size,
-        calibration_images=section.calibration_images,
+        calibration_images=changed.data.calibration_images,
         seed=wish.seed,
-        root=section.root,
+        root=changed.data.root,
         workers=0,
         check=False,
     )
@@ -162,9 +179,14 @@ def _examples(wish: Wish, source: str, section: DataSection) -> Dataset:
 
 def _fitted(wish: Wish, data: Dataset, own: Preprocessing | None) -> _Fit:
     """The network for the data: of as many channels as its images have, if it can be so made."""
+    if wish.given_data is not None and not _is_size(wish.input_size, data.input_size):
+        raise UsageError(
+            f"input_size is {wish.input_size}, the images given are {size_text(data.input_size)}; "
+            "give images of the size that you want"
+        )
     if isinstance(wish.input_size, InputSpec | tuple):
         return _made(wish, data, wish.input_size)
-    if wish.given_data is not None and wish.input_size is None:
+    if wish.given_data is not None:
         return _made(wish, data, data.input_size)
     channels, side = _stored(data)
     if wish.input_size is not None:
@@ -181,6 +203,12 @@ def _fitted(wish: Wish, data: Dataset, own: Preprocessing | None) -> _Fit:
             refused = refused or error
     assert refused is not None  # noqa: S101 - narrows: the loop has run
     raise refused
+
+
+def _is_size(asked: int | InputSize | None, own: InputSize) -> bool:
+    if isinstance(asked, int):
+        return not isinstance(own, InputSpec) and own[1:] == (asked, asked)
+    return asked is None or asked == own
 
 
 def _stored(data: Dataset) -> tuple[int, int]:

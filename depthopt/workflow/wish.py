@@ -9,9 +9,12 @@ from torch import nn
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
-from depthopt.core.inputs import InputSize
+from depthopt.core import numbers
+from depthopt.core.clipped import clipped
+from depthopt.core.inputs import InputSize, InputSpec
 from depthopt.data.dataset import Dataset
 from depthopt.data.given import given_dataset
+from depthopt.errors import UsageError
 from depthopt.models.memory import memory_name
 from depthopt.models.source import Argument
 from depthopt.pipeline.recipe import changes_of
@@ -78,9 +81,19 @@ def wish_of(
         options: the other attributes of ``Wish``.
 
     Raises:
-        DepthoptError: the data in memory are none that can be used.
+        DepthoptError: the data in memory are none that can be used, or an option is none.
     """
     given = None if isinstance(model, str) else model
+    if given is not None and (options.get("checkpoint") or options.get("pretrained")):
+        raise UsageError(
+            "checkpoint and pretrained are of a network's name; load weights into a network in "
+            "memory before it is given"
+        )
+    if test is not None and isinstance(data, str | Path):
+        raise UsageError(f"test is of torch's data; {data} says itself what is tested on")
+    if isinstance(overrides := options.get("overrides", ()), str):
+        raise UsageError(f"overrides is {clipped(overrides)}, expected a list of such texts")
+    _check(options)
     examples = None
     if not isinstance(data, str | Path):
         examples = given_dataset(data, test, seed=options.get("seed", 0))
@@ -94,3 +107,25 @@ def wish_of(
         given_data=examples,
         **options,
     )
+
+
+def _check(options: Mapping[str, Any]) -> None:
+    """Refuse numbers that are none.
+
+    Raises:
+        UsageError: one is not of its kind.
+    """
+    kinds = {"speedup": numbers.Positive, "epochs": numbers.Count, "seed": numbers.Seed}
+    for name, kind in kinds.items():
+        if (value := options.get(name)) is not None:
+            numbers.require(kind, name, value)
+    size = options.get("input_size")
+    if size is None or isinstance(size, InputSpec):
+        return
+    sides = (size,) if isinstance(size, int) else size
+    whole = isinstance(sides, tuple | list) and all(type(n) is int and n > 0 for n in sides)
+    if not whole or len(sides) not in {1, 3}:
+        raise UsageError(
+            f"input_size is {clipped(size)}, expected a side in pixels, such as 64, or (channels, "
+            "height, width)"
+        )

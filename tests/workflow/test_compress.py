@@ -11,7 +11,7 @@ from torch.utils.data import TensorDataset
 
 import depthopt
 from depthopt.core.artefacts import load_json
-from depthopt.errors import UsageError
+from depthopt.errors import DataError, ModelError, UsageError
 from depthopt.extraction.extract import extract
 from depthopt.latency.measure import Effort, time_in_turn
 from depthopt.models.memory import memory_name
@@ -80,3 +80,41 @@ def test_a_network_in_memory_is_compressed_and_gone_on_with(tmp_path: Path) -> N
         called(tmp_path, Residual(seed=1))
     stages = load_json(Manifest, tmp_path / "manifest.json").stages
     assert tuple(stages) == STAGE_NAMES, "what was there is as it was"
+
+
+def test_a_run_that_is_refused_leaves_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="training images"):
+        compress(Residual(), images(9), run_dir=tmp_path / "run", reporter=Log())
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"speedup": 0}, "speedup is 0"),
+        ({"epochs": 0}, "epochs is 0"),
+        ({"overrides": "finetune.steps=2"}, "expected a list"),
+        ({"input_size": 16}, "input_size is 16, the images given are 2x12x12"),
+        ({"input_size": (16, 16)}, "expected a side in pixels"),
+        ({"pretrained": True}, "load weights into a network in memory"),
+    ],
+)
+def test_options_that_cannot_be_are_refused(
+    options: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        compress(Residual(), images(96), run_dir=tmp_path / "run", reporter=Log(), **options)
+    assert not (tmp_path / "run").exists()
+
+
+def test_labels_with_a_gap_are_no_reason_for_a_wider_head(tmp_path: Path) -> None:
+    pixels, labels = images(96).tensors
+    with pytest.raises(DataError, match="no example has the label 0, and labels go to 3"):
+        compress(Residual(), TensorDataset(pixels, labels + 1), run_dir=tmp_path / "run")
+
+
+@pytest.mark.parametrize("change", ["half", "meta"])
+def test_weights_that_cannot_be_trained_are_refused(change: str, tmp_path: Path) -> None:
+    model = Residual().half() if change == "half" else Residual().to("meta")
+    with pytest.raises(ModelError, match="float32" if change == "half" else "meta device"):
+        compress(model, images(96), run_dir=tmp_path / "run", reporter=Log())

@@ -88,7 +88,7 @@ def test_a_head_of_another_size_is_said_to_be_trained(tmp_path: Path) -> None:
 
 
 def test_a_network_in_memory_says_its_channels() -> None:
-    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    model = nn.Sequential(nn.Conv2d(3, 10, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
     found = set_up(Wish(model=memory_name(model), data="digits", given=model))
     assert found.recipe.model.input_size == (3, 32, 32)
     assert remarks(found)["weights"] == "as they are in memory"
