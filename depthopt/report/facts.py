@@ -212,7 +212,7 @@ def accuracy_sentence(known: Band) -> str:
         return f"{text} No plan was finetuned."
     return (
         f"{text} The band is what to expect of plans after a whole finetune, nine times in ten; it "
-        f"was made from {plans} plans that were carried out. Beyond cost "
+        f"was made from {counted(plans, 'plan')} carried out. Beyond cost "
         f"{known.knots[-1][0]:.4g} nothing was measured."
     )
 

@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from selenium import webdriver
@@ -54,3 +55,19 @@ def open_page(driver: webdriver.Chrome, path: Path) -> None:
         "const look = () => holders.every((h) => h.querySelector('.main-svg')) ? done()"
         " : setTimeout(look, 50); look();"
     )
+
+
+def findings(driver: webdriver.Chrome) -> list[Any]:
+    """What axe finds against a page, and what it is about."""
+    axe = pytest.importorskip("axe_core_python")
+    driver.execute_script((Path(axe.__file__).parent / "axe.min.js").read_text())
+    # What a plot is made of is presentational: the plot itself is one image with a name.
+    found = driver.execute_async_script(
+        "axe.run({exclude: [['.main-svg'], ['#strip > svg']]}, {resultTypes: ['violations']})"
+        ".then(arguments[0])"
+    )
+    assert len(found["passes"]) > 10
+    return [
+        (violation["id"], violation["help"], [node["html"][:200] for node in violation["nodes"]])
+        for violation in found["violations"]
+    ]

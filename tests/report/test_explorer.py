@@ -11,8 +11,10 @@ from depthopt.core.candidate import Candidate
 from depthopt.core.plan import Frontier, FrontierPoint
 from depthopt.report.explorer import budgets, explorer
 from depthopt.report.facts import segment_rows, validation_hint
+from depthopt.report.page import report_page
 from depthopt.report.reading import RunArtefacts, read_run
 from tests.report.run_folder import small_chain, write_run
+from tests.report.test_page import shown
 
 
 def test_every_budget_picks_its_own_plan(tmp_path: Path) -> None:
@@ -115,6 +117,9 @@ def test_a_network_given_in_memory_has_python_and_no_command(tmp_path: Path) -> 
     assert "given_dataset" not in text
     assert f"folder = Path({str(folder)!r})" in text
     assert "depthopt profile" not in validation_hint(run)
+    page = shown(report_page(run))
+    assert "The Python that makes this plan" in page
+    assert "Copy the Python" in page
 
 
 def test_data_given_in_memory_have_python_too(tmp_path: Path) -> None:

@@ -33,6 +33,11 @@ def data(page: str) -> dict[str, Any]:
     return json.loads(text)
 
 
+def told(page: str) -> str:
+    """How to make another plan: what stands after the budget."""
+    return data(page)["explorer"]["another"]["parts"][-1]
+
+
 def changed(folder: Path, name: str, old: str, new: str) -> str:
     """The page after a change in an artefact."""
     text = (folder / name).read_text()
@@ -100,7 +105,7 @@ def test_plans_that_were_tried_are_shown(tmp_path: Path) -> None:
     frontier = write_run(tmp_path)
     before = report_page(read_run(tmp_path))
     assert "Plans that were tried" not in shown(before)
-    assert data(before)["explorer"]["another"]["parts"][-1].endswith("measured: false}'")
+    assert told(before).endswith("measured: false}'")
     picked = load_json(Plan, tmp_path / "plan.json")
     trials = (
         Trial(0.0, picked, 2.125, 0.8375, 81.25),
@@ -116,9 +121,7 @@ def test_plans_that_were_tried_are_shown(tmp_path: Path) -> None:
     ]
     page = report_page(run)
     assert all(cell in shown(page) for row in trial_rows(run) for cell in row)
-    assert data(page)["explorer"]["another"]["parts"][-1].endswith(" trials.steps=0"), (
-        "or it were refused"
-    )
+    assert told(page).endswith(" trials.steps=0"), "or it were refused"
 
 
 def test_names_with_markup_are_text(tmp_path: Path) -> None:

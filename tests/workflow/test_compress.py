@@ -11,13 +11,17 @@ from torch.utils.data import TensorDataset
 
 import depthopt
 from depthopt.core.artefacts import load_json
+from depthopt.core.plan import Frontier, Plan
 from depthopt.errors import DataError, ModelError, UsageError
 from depthopt.extraction.extract import extract
 from depthopt.latency.measure import Effort, time_in_turn
 from depthopt.models.memory import memory_name
 from depthopt.pipeline import measure
+from depthopt.pipeline import run as pipeline
 from depthopt.pipeline.folder import Manifest
 from depthopt.pipeline.run import STAGE_NAMES
+from depthopt.report.explorer import explorer
+from depthopt.report.reading import read_run
 from depthopt.workflow.compress import compress
 from tests.networks import Residual
 from tests.pipeline.small_run import Log, write_table
@@ -52,7 +56,26 @@ def called(folder: Path, model: nn.Module, **options: Any) -> tuple[depthopt.Com
     return compress(model, data, run_dir=folder, overrides=changes, reporter=log, **options), log
 
 
-def test_a_network_in_memory_is_compressed_and_gone_on_with(tmp_path: Path) -> None:
+def as_the_report_says(
+    folder: Path, given: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Make the fastest plan by the report's own Python, and see that the run's folder stays."""
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    shown, log = explorer(read_run(folder)), Log()
+    assert shown is not None
+    budget = shown.points[0].budget
+    monkeypatch.setattr(pipeline, "run", partial(pipeline.run, until="solve", reporter=log))
+    exec(budget.join(shown.another.parts), dict(given))  # noqa: S102 - as the page shows it
+    assert log.done == ["solve"], "what was measured and estimated is taken over"
+    new = folder.with_name(f"{folder.name}-{budget}ms")
+    fastest = load_json(Frontier, folder / "frontier.json").plan(0)
+    assert load_json(Plan, new / "plan.json") == fastest
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_a_network_in_memory_is_compressed_and_gone_on_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model = Residual()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     done, log = called(tmp_path, model)
@@ -71,6 +94,10 @@ def test_a_network_in_memory_is_compressed_and_gone_on_with(tmp_path: Path) -> N
     assert "Residual" in repr(done)
     assert "<table>" in done._repr_html_()
     assert all(torch.equal(before[name], t) for name, t in model.state_dict().items())
+
+    with monkeypatch.context() as patch:
+        given = {"model": model, "data": images(96), "test": images(30)}
+        as_the_report_says(tmp_path, given, patch)
 
     again, log = called(tmp_path, model)
     assert log.skipped_stages == list(STAGE_NAMES)

@@ -175,7 +175,6 @@ function band(x) {
   const own = DATA.measured ? [DATA.measured.untrained[1], DATA.measured.finetuned[1]] : [];
   const others = known.points.filter((p) => p.cost !== DATA.measured?.cost
     || !own.includes(p.found.metric));
-  traces.push(...ties(others, at));
   one("tried untrained", "triangle-down-open", "blue", others.filter((p) => p.share === 0));
   one("tried, finetuned a little", "diamond-open", "green",
     others.filter((p) => p.share > 0 && p.share < 1));
@@ -190,22 +189,6 @@ function band(x) {
     });
   }
   return traces;
-}
-
-// From where the band tells of a plan to where it was measured: its time was another there.
-function ties(found, at) {
-  const x = [], y = [];
-  for (const point of EXPLORER.points) {
-    const [value] = point.measured ?? [];
-    const one = found.find((p) => p.cost === point.cost && p.found.metric === value);
-    if (!one) continue;
-    x.push(at(point.ms), at(EXPLORER.original_ms / one.speedup), null);
-    y.push(value, value, null);
-  }
-  return [{
-    name: "predicted to measured", x, y, yaxis: "y2", mode: "lines", showlegend: false,
-    hoverinfo: "skip", line: { color: colour("quiet"), dash: "dot", width: 1.5 },
-  }];
 }
 
 // The fastest and the slowest of the plans that cost more than any that was finetuned.
@@ -233,7 +216,15 @@ function metrics(measured, mark, x) {
     name, x: [x(time, measured.original[0])], y: [onSpan(metric)], yaxis: "y2", mode: "markers", marker, showlegend: name !== "original",
     cliponaxis: false, hovertemplate: `${name}: ${significant(metric)} ${plain(measured.metric.unit)} at ${ms(time)} ms<extra></extra>`,
   });
+  const tie = measured.cost === null ? [] : [{ // as below: the plan's time was predicted otherwise
+    name: "predicted to measured", mode: "lines", yaxis: "y2", showlegend: false, hoverinfo: "skip",
+    x: [x(measured.predicted_ms, EXPLORER.original_ms),
+      x(measured.finetuned[0], measured.original[0])],
+    y: [measured.finetuned[1], measured.finetuned[1]],
+    line: { color: colour("orange"), dash: "dot", width: 1.5 },
+  }];
   return [
+    ...tie,
     one("original", measured.original, mark("square", 11, "grey")),
     one("before finetuning", measured.untrained, mark("triangle-down", 12, "blue")),
     one("finetuned", measured.finetuned, mark("star", 14, "green")),
