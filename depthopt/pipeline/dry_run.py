@@ -32,6 +32,7 @@ from depthopt.pipeline.context import Context
 from depthopt.pipeline.folder import RunFolder
 from depthopt.pipeline.given import named
 from depthopt.pipeline.measure import result_workload
+from depthopt.pipeline.original import Start, start, teacher_is_trained
 from depthopt.pipeline.processes import Processes
 from depthopt.pipeline.recipe import Recipe
 from depthopt.pipeline.requirements import shortcomings
@@ -40,7 +41,7 @@ from depthopt.pipeline.sanity import Judged, glance
 from depthopt.pipeline.speed import Speed, measured_speed
 from depthopt.pipeline.stages import STAGES
 from depthopt.pipeline.trials import MOST_TRIED
-from depthopt.pipeline.work import Start, start, starting_table, teacher_is_trained
+from depthopt.pipeline.work import starting_table
 from depthopt.shallow.apply import apply_workload
 from depthopt.train.config import TrainConfig
 from depthopt.train.finetune import steps_of, training_workload

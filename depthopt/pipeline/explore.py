@@ -27,13 +27,13 @@ from depthopt.pipeline.folder import RunFolder
 from depthopt.pipeline.given import named, require_same
 from depthopt.pipeline.kept import read_kept
 from depthopt.pipeline.lock import lock
+from depthopt.pipeline.original import teacher_is_trained
 from depthopt.pipeline.pace import REDUCTIONS, Reduction, reduction_for
 from depthopt.pipeline.processes import Processes
 from depthopt.pipeline.recipe import Recipe
 from depthopt.pipeline.run import Silent, run
 from depthopt.pipeline.speed import measured_speed
 from depthopt.pipeline.stages import STAGES, WITHOUT_EFFECT
-from depthopt.pipeline.work import teacher_is_trained
 from depthopt.tables.importance import ImportanceTable
 from depthopt.train.finetune import steps_of, training_workload
 

@@ -10,8 +10,8 @@ import torch
 from depthopt.data.dataset import Dataset, Split
 from depthopt.errors import DataError, DepthoptError, UsageError
 from depthopt.pipeline.context import Context
+from depthopt.pipeline.original import teacher_is_trained
 from depthopt.pipeline.stages import STAGES
-from depthopt.pipeline.work import teacher_is_trained
 from depthopt.rewrite.side_by_side import HELD_OUT_EVERY
 from depthopt.train.config import TrainConfig
 from depthopt.train.trainer import require_trackers, require_trainable

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from typing import Any
 
 from torch import nn
@@ -15,7 +15,7 @@ from depthopt.core.training import Standing, TrainResult
 from depthopt.core.trials import Trial, Trials
 from depthopt.data.dataset import Preprocessing
 from depthopt.data.described import described
-from depthopt.errors import CheckFailed, UsageError
+from depthopt.errors import CheckFailed
 from depthopt.export.noted import note
 from depthopt.export.onnx import export_onnx
 from depthopt.export.saved import load_saved, save
@@ -29,15 +29,12 @@ from depthopt.kinds.latency_keys import latency_keys
 from depthopt.latency.pick import EFFORT, asked_speedup, pick_measured
 from depthopt.latency.profile import profile
 from depthopt.latency.timing import plan_timer
-from depthopt.models.checkpoints import load_checkpoint
-from depthopt.models.head import new_head
-from depthopt.models.names import runs_code
 from depthopt.models.outputs import require_row
-from depthopt.models.registry import trained_for
 from depthopt.models.weights import save_weights
 from depthopt.pipeline.context import BATCH, CandidateList, Context
 from depthopt.pipeline.kept import read_kept
 from depthopt.pipeline.measure import fused_difference, measure
+from depthopt.pipeline.original import start
 from depthopt.pipeline.sanity import is_worse, judged, undone, warn
 from depthopt.pipeline.trials import contenders, tried
 from depthopt.rewrite.inserted import come_into_their_own
@@ -60,65 +57,6 @@ FINETUNE_CHECKPOINT = "finetune.checkpoint.safetensors"
 
 FUSED_TOLERANCE = 1e-4
 """Largest relative difference of outputs between the fused and the trained network."""
-
-
-@dataclass(frozen=True, slots=True)
-class Start:
-    """The original before the first stage.
-
-    Attributes:
-        model: with the weights that it has by then.
-        trained: whether it is trained in the run, and not merely loaded.
-        said: what was done to it, in words; empty if nothing was.
-    """
-
-    model: nn.Module
-    trained: bool
-    said: str = ""
-
-
-def start(run: Context) -> Start:
-    """Make the original, and load the weights that the recipe names.
-
-    A source's weights, a checkpoint's and those of a network in memory are trained on, too, where
-    the last layer is a new one.
-
-    Raises:
-        DepthoptError: it cannot be made, or the checkpoint is not its own.
-    """
-    recipe, section = run.recipe, run.recipe.model
-    name, path = recipe.network, recipe.checkpoint
-    pretrained = section.pretrained and path is None
-    model = run.new_model(pretrained=pretrained)
-    if path is not None:
-        loaded = load_checkpoint(model, path, name=name)
-        return Start(model, loaded.head_replaced is not None, loaded.said)
-    replaced = new_head(model)
-    if run.model is not None or (pretrained and runs_code(name)):
-        return Start(model, replaced is not None, replaced or "")
-    return Start(model, _is_trained_by_name(run), replaced or "")
-
-
-def _is_trained_by_name(run: Context) -> bool:
-    """Whether what a source makes is trained: that is known without making it."""
-    trained = trained_for(run.recipe.network)
-    return not run.recipe.model.pretrained or trained != run.task.width(run.data)
-
-
-def teacher_is_trained(run: Context) -> bool:
-    """Whether the original is trained in the run, and not merely loaded.
-
-    A checkpoint that cannot be read counts as loaded: reading it says what is wrong.
-    """
-    recipe = run.recipe
-    if recipe.checkpoint is None and run.model is None:
-        own_weights = recipe.model.pretrained and runs_code(recipe.network)
-        if not own_weights:
-            return _is_trained_by_name(run)
-    try:
-        return start(run).trained
-    except UsageError:
-        return False
 
 
 def run_teacher(run: Context) -> str:
