@@ -206,6 +206,7 @@ def name_of(model: str) -> str:
 
 def chain_of(model: str, input_size: InputSize, checkpoint: Path | None = None) -> "Chain":
     """The chain of a network as the command line names it."""
+    require_there(model, checkpoint)
     from depthopt.extraction.extract import extract  # noqa: PLC0415 - torch takes seconds
 
     return extract(network_of(model, input_size, checkpoint), input_size, name=name_of(model))
