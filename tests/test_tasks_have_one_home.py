@@ -23,6 +23,7 @@ EXEMPT = (
     "data/described.py",
     "data/examples.py",
     "data/flat.py",
+    "data/forms.py",
     "data/given.py",
     "data/hub.py",
     "data/index.py",

@@ -127,6 +127,8 @@ def check(
     """
     if history_plot is not None and history is None:
         raise UsageError("--history-plot draws what --history FILE keeps; give both")
+    if history_plot is not None:
+        require_extra("matplotlib", "--history-plot")
     options = {
         "runtime": (runtime, "onnxruntime"),
         "device": (device, "cpu"),
@@ -138,8 +140,6 @@ def check(
     }
     against = None if against is None else table_file(against)
     require_sides(models, against, record, network, given(options))
-    if history_plot is not None:
-        require_extra("matplotlib", "--history-plot")
     from depthopt.check.figures import Tolerances  # noqa: PLC0415 - torch takes seconds
     from depthopt.check.history import read  # noqa: PLC0415 - as above
     from depthopt.check.judge import Judge  # noqa: PLC0415 - as above

@@ -6,10 +6,11 @@ import sys
 import pytest
 from rich.console import Console
 
-from depthopt.cli import options, report
+from depthopt.cli import options
 from depthopt.cli.main import main
 from depthopt.core.extras import EXTRAS, has, pip, require_extra
 from depthopt.errors import UsageError
+from depthopt.report import written
 
 RECIPE = """
 model: {name: mobilenetv2_035, input_size: [1, 32, 32]}
@@ -56,11 +57,11 @@ def test_each_option_says_so_first(words, extra, monkeypatch, tmp_path, capsys) 
 
 
 @pytest.mark.usefixtures("plain")
-def test_a_report_is_written_without_plots(monkeypatch) -> None:
-    said = io.StringIO()
-    monkeypatch.setattr(report, "err", Console(file=said, width=1000))
-    assert report._plots(None) == {}
-    assert said.getvalue().strip().endswith('pip install "depthopt[plots]"')
+def test_a_report_is_written_without_plots(monkeypatch, tmp_path, caplog) -> None:
+    monkeypatch.setattr(written, "report_page", lambda _: "page")
+    assert written.write_report(None, tmp_path) == [tmp_path / "report.html"]
+    assert (tmp_path / "report.html").read_text() == "page"
+    assert caplog.messages[-1].endswith('pip install "depthopt[plots]"')
 
 
 @pytest.mark.parametrize("terminal", [True, False])

@@ -58,8 +58,8 @@ def test_every_command_takes_them_and_names_no_clone(command, monkeypatch, capsy
 
 def test_the_help_names_no_path_of_a_clone(monkeypatch, capsys) -> None:
     assert call(monkeypatch, "--help") == 0
-    assert "depthopt run quickstart" in capsys.readouterr().out
-    assert app.info.epilog == "Start with: depthopt run quickstart"
+    assert "recipes/" not in capsys.readouterr().out
+    assert app.info.epilog == "Start with: depthopt compress MODEL --data FOLDER"
 
 
 def test_in_a_file_a_warning_is_one_line(monkeypatch, capsys) -> None:
