@@ -12,12 +12,19 @@ from depthopt.report.reading import RunArtefacts
 logger = logging.getLogger(__name__)
 
 
+def write_page(run: RunArtefacts, folder: Path) -> Path:
+    """Write ``report.html``; its path."""
+    path = folder / "report.html"
+    write_bytes(path, printable(report_page(run)).encode())
+    return path
+
+
 def write_report(run: RunArtefacts, folder: Path) -> list[Path]:
     """Write ``report.html`` and, where matplotlib is installed, the plots; the files' paths."""
-    files = {"report.html": printable(report_page(run)).encode()} | _plots(run)
-    for name, content in files.items():
+    page, plots = write_page(run, folder), _plots(run)
+    for name, content in plots.items():
         write_bytes(folder / name, content)
-    return [folder / name for name in files]
+    return [page, *(folder / name for name in plots)]
 
 
 def _plots(run: RunArtefacts) -> dict[str, bytes]:

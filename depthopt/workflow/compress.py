@@ -24,7 +24,7 @@ from depthopt.pipeline.run import result, run
 from depthopt.pipeline.sections import BudgetSection
 from depthopt.report.facts import result_rows
 from depthopt.report.reading import read_run
-from depthopt.report.written import write_report
+from depthopt.report.written import write_page
 from depthopt.workflow.progress import ConsoleReporter
 from depthopt.workflow.setup import Setup, set_up
 from depthopt.workflow.wish import TorchData, Wish, wish_of
@@ -75,8 +75,8 @@ class Compressed:
         return Path(self.result.onnx)
 
     def report(self) -> Path:
-        """Write the run's report; the page's path."""
-        return write_report(read_run(self.folder), self.folder / "report")[0]
+        """Write the page of the run's report; its path. `depthopt report` draws plots too."""
+        return write_page(read_run(self.folder), self.folder / "report")
 
     def __repr__(self) -> str:
         metric = self.result.metric
@@ -207,7 +207,7 @@ def with_budget(
 def carry_out(
     wish: Wish, setup: Setup, folder: Path, *, reporter: Reporter | None = None
 ) -> Compressed:
-    """Carry out what a user asked for, and write its report.
+    """Carry out what a user asked for, and write the page of its report.
 
     Args:
         wish: what was asked for.
@@ -228,7 +228,7 @@ def carry_out(
             model=wish.given,
             data=wish.given_data,
         )
-    write_report(read_run(folder), folder / "report")
+    write_page(read_run(folder), folder / "report")
     return Compressed(folder, result(folder), wish.given)
 
 
