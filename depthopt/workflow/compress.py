@@ -16,6 +16,7 @@ from depthopt.core.plan import Plan
 from depthopt.core.writing import write_bytes
 from depthopt.errors import DepthoptError, UsageError
 from depthopt.export.saved import load
+from depthopt.models.memory import Original
 from depthopt.pipeline.context import Reporter
 from depthopt.pipeline.explore import explore as explored
 from depthopt.pipeline.recipe import recipe_yaml
@@ -37,12 +38,13 @@ class Compressed:
     Attributes:
         folder: of the run, with all that it made.
         result: its figures, before and after.
-        original: the network in memory that it began with; None where it goes by a name.
+        original: the network in memory that it began with, or the callable that makes it; None
+            where its name alone does.
     """
 
     folder: Path
     result: Result
-    original: nn.Module | None = None
+    original: Original | None = None
 
     @cached_property
     def network(self) -> nn.Module:
@@ -220,7 +222,7 @@ def carry_out(
         if not path.exists():  # a run that was begun has one, which says what it was begun with
             text = recipe_yaml(setup.recipe.moved_to(folder))
             write_bytes(path, digests.signed(text).encode())
-        run(
+        context = run(
             setup.recipe,
             folder,
             reporter=reporter,
@@ -229,7 +231,7 @@ def carry_out(
             data=wish.given_data,
         )
     write_page(read_run(folder), folder / "report")
-    return Compressed(folder, result(folder), wish.given)
+    return Compressed(folder, result(folder), context.original)
 
 
 @contextlib.contextmanager

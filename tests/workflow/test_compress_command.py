@@ -19,7 +19,8 @@ from depthopt.models.names import digest_of_code, told_as
 from depthopt.models.registry import create_model, model_arguments
 from depthopt.pipeline.recipe import load_recipe
 from depthopt.pipeline.run import STAGE_NAMES
-from tests.pipeline.small_run import write_table
+from depthopt.workflow.compress import compress
+from tests.pipeline.small_run import Log, write_table
 
 SIZE = (1, 16, 16)
 
@@ -163,6 +164,15 @@ def test_a_file_and_its_checkpoint_become_a_faster_network(place: Path, call: Ca
     code, _, err = call("run run/recipe.yaml --run-dir run --allow-code")
     assert code == 0, err
     assert err.count("done before") == len(STAGE_NAMES)
+
+    # So does the call from Python, whose network comes from the file again.
+    log, changes = Log(), [*TINY, "latency.table=table.json"]
+    again = compress(
+        "mine.py:build", "digits", None, run_dir="run", input_size=SIZE, checkpoint="mine.pth",
+        overrides=changes, reporter=log,
+    )  # fmt: skip
+    assert log.skipped_stages == list(STAGE_NAMES)
+    assert again.network(torch.zeros(2, *SIZE)).shape == (2, 10)
 
 
 def test_init_writes_the_recipe_that_a_run_takes(place: Path, call: Call) -> None:
