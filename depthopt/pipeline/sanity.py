@@ -82,13 +82,16 @@ def glance(task: Task, network: nn.Module, split: Split) -> Judged:
 
 
 def is_worse(metric: Metric, before: Standing, after: Standing, images: int) -> bool:
-    """Whether a training did harm: a metric that fell, and a loss that does not contradict it.
+    """Whether a training did harm: the metric fell by more than two standard errors.
 
-    A metric that falls by more than two standard errors counts whatever the loss does.
+    Of a metric that has none, as it is no share, any fall counts that the loss does not contradict.
+    The loss alone says little: labels that are smoothed, and a teacher, raise it.
     """
     gain = metric.gain(before.metric, after.metric)
-    noise = 2 * metric.noise(before.metric, images)
-    return gain < 0 and (not after.loss < before.loss or -gain > noise)
+    noise = 2 * max(metric.noise(found.metric, images) for found in (before, after))
+    if noise > 0:
+        return -gain > noise
+    return gain < 0 and not after.loss < before.loss
 
 
 def warnings_of(
