@@ -151,7 +151,7 @@ def points_of(explored: Explored) -> tuple[Point, ...]:
 
 
 def error_of(metric: Metric, value: float, images: int) -> float | None:
-    """The standard error of a share of so many images; None of a metric that is no share.
+    """The standard error of a share of so many images; None of a metric that is not a share.
 
     Half an image more counts as right, and half a one as wrong, so that all right is no certainty
     (Jeffreys).
@@ -243,7 +243,7 @@ class _Scale:
 
 
 def _perfect(metric: Metric, seen: Sequence[Found]) -> float:
-    """The best that a metric can be; of one that is no share, the best that was seen."""
+    """The best that a metric can be; of one that is not a share, the best that was seen."""
     if metric.unit == "%":
         return metric.scale if metric.higher_is_better else 0.0
     found = [each.metric for each in seen]

@@ -60,7 +60,7 @@ class Asked:
 
     Attributes:
         speedup: over the original.
-        attempt: index of the mildest plan that is measured as fast; None if none is.
+        attempt: index of the least costly plan that is measured as fast; None if none is.
     """
 
     speedup: numbers.Positive
@@ -78,7 +78,7 @@ class Explored:
         original: how the original does.
         test_images: examples that a whole run tests its network on.
         steps: of the whole finetune.
-        attempts: plans carried out, mildest first.
+        attempts: plans carried out, least costly first.
         asked: the speed-ups that were looked for, rising.
         fastest: the largest speed-up that was predicted or measured.
         recommended: the speed-up to ask for; None before all is done, or where none is worth it.

@@ -33,7 +33,7 @@ class Metric:
         return self.gain(target, value) >= 0
 
     def noise(self, value: float, examples: int) -> float:
-        """The standard error of a share of so many examples; 0 of what is no share."""
+        """The standard error of a share of so many examples; 0 of what is not a share."""
         share = value / self.scale
         if self.unit != "%" or not 0 <= share <= 1:
             return 0.0

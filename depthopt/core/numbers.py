@@ -126,7 +126,7 @@ def fraction(text: str) -> float:
     except ValueError:
         value = -1.0
     if not 0 <= value < (10 if percent else 1):
-        raise ValueError(f"{clipped(text)} is no fraction; write for instance 5% or 0.05")
+        raise ValueError(f"{clipped(text)} is not a share; write for instance 5% or 0.05")
     return value
 
 

@@ -25,7 +25,7 @@ def folder(name: str) -> Path:
     # Only of a checkout: what lies beside an installed package is another's.
     if (package.parent / "pyproject.toml").is_file() and (package.parent / name).is_dir():
         return package.parent / name
-    raise UsageError(f"depthopt is installed without its {name}; install it anew")
+    raise UsageError(f"depthopt is installed without its {name}; install it again")
 
 
 def recipes() -> dict[str, Path]:

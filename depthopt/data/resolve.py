@@ -41,8 +41,8 @@ def source_of_path(text: str) -> str:
     near = difflib.get_close_matches(text, [*known_forms(), *_beside(path)], n=1)
     hint = f"did you mean {near[0]}? " if near else ""
     raise DataError(
-        f"{clipped(text)} is no data set and no folder or tar; {hint}expected a path, or one of "
-        f"{', '.join(known_forms())}"
+        f"{clipped(text)} is neither a data set nor a folder or tar; {hint}expected a path, or "
+        f"one of {', '.join(known_forms())}"
     )
 
 

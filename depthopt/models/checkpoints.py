@@ -185,8 +185,8 @@ def _refuse_file(path: Path, said: str) -> NoReturn:
     told = shortened(" ".join(said.split()), limits.VALUE_CHARACTERS)
     told = f" ({told})" if " " in told else ""  # else a byte's number or the like
     raise ArtefactError(
-        f"{path} is no whole checkpoint that torch.load(weights_only=True) reads{told}; save it "
-        f"anew: {_SAVE}"
+        f"{path} is not a whole checkpoint that torch.load(weights_only=True) reads{told}; save it "
+        f"again: {_SAVE}"
     )
 
 

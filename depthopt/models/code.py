@@ -113,7 +113,7 @@ def callable_named(name: str, *, allow_code: bool) -> Named:
     """
     require_allowed(name, allow_code=allow_code)
     if callable_of(name) is None:
-        raise UsageError(f"{clipped(name)} is no callable, such as my_model.py:build")
+        raise UsageError(f"{clipped(name)} is not a callable, such as my_model.py:build")
     return Named(name)
 
 

@@ -50,7 +50,7 @@ def load_callable(code: Code) -> Callable[..., Any]:
             f"{code} is a network, not what makes one; write: def build(): return {code.name}"
         )
     if not callable(found):
-        raise ModelError(f"{code} is no callable but of type {type(found).__name__}")
+        raise ModelError(f"{code} is not a callable but of type {type(found).__name__}")
     return found  # type: ignore[no-any-return]
 
 
@@ -118,7 +118,7 @@ def _file(code: Code) -> ModuleType:
         return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None:
-        raise ModelError(f"{path} is no file of Python")
+        raise ModelError(f"{path} is not a Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
@@ -169,7 +169,7 @@ def _importable(folder: Path) -> Iterator[None]:
 
 
 def _lies_in(module: ModuleType, folder: Path) -> bool:
-    """Whether a module that is no part of a package was found in a folder itself."""
+    """Whether a module that is not part of a package was found in a folder itself."""
     spec = getattr(module, "__spec__", None)
     if spec is None or module.__name__.startswith(_PREFIX):
         return False

@@ -25,7 +25,7 @@ def memory_name(model: nn.Module) -> str:
     """``memory:CLASS-DIGEST`` of a network: its modules, and its parameters and buffers.
 
     Raises:
-        ModelError: it is no network, or one that cannot be traced.
+        ModelError: it is not a network, or one that cannot be traced.
     """
     model = unwrapped(model)
     if any(tensor.is_meta for tensor in model.state_dict().values()):

@@ -198,7 +198,7 @@ class Attempts:
         return frontier
 
     def _time(self, frontier: Frontier) -> None:
-        """Find the mildest plan for each speed-up, by measuring."""
+        """Find the least costly plan for each speed-up, by measuring."""
         run, indices = self._run, _thinned(frontier)
         predicted = [frontier.original_ms / frontier.points[i].latency_ms for i in indices]
         begin, limit = self._clock.gone, _TIMING_SHARE * self._clock.seconds
@@ -336,7 +336,7 @@ def _row(order: list[int], plan: Lengths) -> Iterator[tuple[int, int]]:
 
 
 def _thinned(frontier: Frontier) -> list[int]:
-    """Indices of plans, mildest first, each ``_STEP`` times as fast as the one before or more."""
+    """Indices of plans, least costly first, each ``_STEP`` times as fast as the last or more."""
     found: list[int] = []
     for index in reversed(range(len(frontier.points))):
         ms = frontier.points[index].latency_ms

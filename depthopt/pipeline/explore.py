@@ -63,7 +63,7 @@ def explore(
 ) -> Explored:
     """Find out how fast a recipe's network can get, and what that costs in accuracy.
 
-    For each speed-up the mildest plan that is measured as fast is carried out, evaluated, and
+    For each speed-up the least costly plan that is measured as fast is carried out, evaluated, and
     finetuned for a part of the recipe's steps; a few are finetuned longer. Stopped and started
     again, it goes on.
 

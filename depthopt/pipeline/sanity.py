@@ -84,8 +84,8 @@ def glance(task: Task, network: nn.Module, split: Split) -> Judged:
 def is_worse(metric: Metric, before: Standing, after: Standing, images: int) -> bool:
     """Whether a training did harm: the metric fell by more than two standard errors.
 
-    Of a metric that has none, as it is no share, any fall counts that the loss does not contradict.
-    The loss alone says little: labels that are smoothed, and a teacher, raise it.
+    Of a metric that has none, as it is not a share, any fall counts that the loss does not
+    contradict. The loss alone says little: labels that are smoothed, and a teacher, raise it.
     """
     gain = metric.gain(before.metric, after.metric)
     noise = 2 * max(metric.noise(found.metric, images) for found in (before, after))

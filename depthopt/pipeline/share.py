@@ -53,7 +53,7 @@ def share(source: Path, folder: RunFolder, recipe: Recipe) -> tuple[str, ...]:
     with reading(source):
         other = RunFolder(source)
         if not other.manifest.started:
-            raise UsageError(f"--from {source} is no folder of a run: no stage was begun in it")
+            raise UsageError(f"--from {source} is not a run's folder: no stage was begun in it")
         for stage in (each for each in STAGES if each.name in SHARED):
             made_from = other.digest(stage.settings(recipe), stage.inputs)
             if not other.is_done(stage.name, made_from, stage.outputs):

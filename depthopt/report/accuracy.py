@@ -16,7 +16,7 @@ _HELD_OUT = ("data", "calibration_images")
 def run_accuracy(run: RunArtefacts) -> Band | None:
     """What exploring, trials and the run's own result say; None where nothing was carried out.
 
-    Of a metric that is no share, only what was explored counts: how sure the others are is not
+    Of a metric that is not a share, only what was explored counts: how sure the others are is not
     known.
     """
     explored, result, trials = run.explored, run.result, run.trials
@@ -66,7 +66,7 @@ def point_text(known: Band, frontier: Frontier, point: FrontierPoint) -> str:
 
 
 def _found(metric: Metric, value: float, images: int | None) -> Found | None:
-    """A metric with its error; None of one that is no share, or of no images."""
+    """A metric with its error; None of one that is not a share, or of no images."""
     error = error_of(metric, value, images) if images else None
     return None if error is None or not images else Found(value, error, images)
 

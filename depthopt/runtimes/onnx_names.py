@@ -1,6 +1,6 @@
 """Which nodes of a user's ONNX file the layers of ONNX Runtime are.
 
-ONNX Runtime fuses nodes, lays tensors out anew and gives what comes of it names of its own:
+ONNX Runtime fuses nodes, lays tensors out again and gives what comes of it names of its own:
 ``r0_nchwc``, ``fused fc``, ``ReorderOutput_token_12``. The model as it runs (its
 ``optimized_model_filepath``) says what each of them gives. A layer is called by the node of the
 user's file that gives the same tensor; of fused ones that is the last.

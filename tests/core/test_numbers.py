@@ -90,5 +90,5 @@ def test_a_share_is_read_with_or_without_percent(text: str, share: float) -> Non
 
 @pytest.mark.parametrize("text", ["3", "1", "-1%", "-0.1", "nan", "nan%", "inf", "much", "", "%"])
 def test_what_is_no_share_or_may_be_either_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match=r"is no fraction; write for instance 5% or 0\.05"):
+    with pytest.raises(ValueError, match=r"is not a share; write for instance 5% or 0\.05"):
         numbers.fraction(text)

@@ -42,9 +42,15 @@ def test_names_stay_and_paths_get_theirs(text, source):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("photo", "'photo' is no data set and no folder or tar; did you mean photos? expected a"),
+        (
+            "photo",
+            "'photo' is neither a data set nor a folder or tar; did you mean photos? expected a",
+        ),
         ("digit", "did you mean digits?"),
-        ("xyzzy", "'xyzzy' is no data set and no folder or tar; expected a path, or one of digits"),
+        (
+            "xyzzy",
+            "'xyzzy' is neither a data set nor a folder or tar; expected a path, or one of digits",
+        ),
         ("photos.zip", "photos.zip is packed, and images are read at random; unpack it, and name"),
         ("photos.tar.gz", "photos.tar.gz is packed"),
         ("one.jpg", "one.jpg is a file; name a folder of classes' folders, or a tar of them"),

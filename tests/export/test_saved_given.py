@@ -119,7 +119,7 @@ def test_predict_takes_what_makes_the_original(
         assert (end.value.code or 0) == code
     found = capsys.readouterr()
     assert len(json.loads(found.out)[0]["classes"]) == 5
-    assert "'resnet18' is no callable" in found.err
+    assert "'resnet18' is not a callable" in found.err
 
 
 def test_a_package_that_brought_the_source_is_named(tmp_path: Path) -> None:

@@ -175,7 +175,7 @@ def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
     for content in (None, b"no checkpoint", b""):
         if content is not None:
             Path("w.pth").write_bytes(content)
-        with pytest.raises(ArtefactError, match=r"w\.pth is no whole checkpoint") as caught:
+        with pytest.raises(ArtefactError, match=r"w\.pth is not a whole checkpoint") as caught:
             load_checkpoint(trained(), Path("w.pth"))
         assert "\n" not in str(caught.value)
     with pytest.raises(ArtefactError, match="does not exist"):

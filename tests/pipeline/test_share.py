@@ -66,7 +66,7 @@ def test_what_does_not_hold_is_left_and_said(
 def test_a_folder_that_cannot_be_taken_from_is_refused(recipe: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="is the run's own folder"):
         shared(recipe, recipe.parent / ".." / recipe.parent.name)
-    with pytest.raises(UsageError, match="is no folder of a run"):
+    with pytest.raises(UsageError, match="is not a run's folder"):
         share(tmp_path / "nowhere", RunFolder(tmp_path / "new"), load_recipe(recipe))
     with lock(recipe.parent), pytest.raises(UsageError, match="is in use by process"):
         shared(recipe, tmp_path / "new")
@@ -94,5 +94,5 @@ def test_the_command_takes_over_and_refuses_in_one_line(
     with pytest.raises(SystemExit, match="2"):
         main()
     said = capsys.readouterr().err.splitlines()[-1]
-    assert said.endswith("nowhere is no folder of a run: no stage was begun in it")
+    assert said.endswith("nowhere is not a run's folder: no stage was begun in it")
     assert not new.exists()

@@ -101,7 +101,7 @@ def test_a_checkpoint_of_another_training_is_refused(tmp_path):
 def test_a_malicious_checkpoint_is_refused_and_not_executed(kind, tmp_path):
     path, mark = tmp_path / "checkpoint.safetensors", tmp_path / "mark"
     write_checkpoint(path, mark, kind)
-    with pytest.raises(ArtefactError, match=r"checkpoint.safetensors is no whole checkpoint"):
+    with pytest.raises(ArtefactError, match=r"checkpoint.safetensors is not a whole checkpoint"):
         train(checkpoint=path)
     assert not mark.exists()
 
@@ -111,7 +111,7 @@ def test_a_damaged_checkpoint_is_refused(kept_bytes, tmp_path):
     path = tmp_path / "checkpoint.safetensors"
     train(checkpoint=path)
     path.write_bytes(path.read_bytes()[:kept_bytes])
-    with pytest.raises(ArtefactError, match=r"checkpoint.safetensors is no whole checkpoint"):
+    with pytest.raises(ArtefactError, match=r"checkpoint.safetensors is not a whole checkpoint"):
         train(checkpoint=path)
 
 

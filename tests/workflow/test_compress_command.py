@@ -223,7 +223,7 @@ def test_changes_count_while_the_network_is_made(
         ("r.yaml --data digits", "is a recipe, which names its network and data"),
         ("resnet181 --data digits", "did you mean resnet18"),
         ("mine.py:build --data ''", "the name of the data set is empty"),
-        ("mine.py:build --data none", "'none' is no data set and no folder or tar"),
+        ("mine.py:build --data none", "'none' is neither a data set nor a folder or tar"),
         ("mine.py:build --data three", "has one class, a, with 3 images"),
         ("mine.py:build --data ones", "has one class, 'a'; two or more"),
         ("mine.py:build --data deep", "holds images 3 folders deep alone"),
