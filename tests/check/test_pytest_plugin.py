@@ -70,7 +70,7 @@ def test_what_cannot_be_told_fails_its_test(suite, tmp_path):
 def test_a_tolerance_of_500_percent_is_no_5_percent(suite):
     result = suite(4, 4, 5)
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["*tolerance '5' is no fraction*"])
+    result.stdout.fnmatch_lines(["*tolerance '5' is not a share*"])
 
 
 def test_a_defect_is_no_regression(monkeypatch, tmp_path):
