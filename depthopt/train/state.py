@@ -127,7 +127,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         head = dict(json.loads(digests.metadata(content)[_HEAD]))
     except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:
         raise ArtefactError(
-            f"{path} is no whole checkpoint ({one_line(error)}); {_INSTEAD}"
+            f"{path} is not a whole checkpoint ({one_line(error)}); {_INSTEAD}"
         ) from None
     digests.check_tensors(content, path, own=True, instead=_INSTEAD)
     return head, tensors
@@ -150,7 +150,7 @@ def load_state(state: TrainState, path: Path, digest: str) -> None:
         _put_back(state, head, tensors)
     except (KeyError, ValueError, TypeError, RuntimeError, IndexError) as error:
         raise ArtefactError(
-            f"{path} is no whole checkpoint ({one_line(error)}); {_INSTEAD}"
+            f"{path} is not a whole checkpoint ({one_line(error)}); {_INSTEAD}"
         ) from None
 
 
