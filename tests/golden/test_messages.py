@@ -90,7 +90,7 @@ RENAMED = {
     "call: estimate without images": ("the fit estimator", "the regression estimator"),
     "call: estimate on from another table": (" by fit on ", " by regression on "),
     "override entirely_unknown=1": ("data, budget", "data, task, budget"),
-    "solve: an unknown objective": ("exp_accuracy", "exp_metric"),
+    "solve: an unknown objective": (" or 'exp_accuracy'", ", 'metric' or 'exp_metric'"),
     "solve: without labels": ("accuracy", "metric"),
 }
 """What a thing was called, and is now; the rest of the message is the same."""
