@@ -64,6 +64,7 @@ _LATER: dict[tuple[str, str], object] = {
     ("candidates", "fewer_macs"): True,
     ("candidates", "subsets"): False,
     ("candidates", "end_activations"): False,
+    ("importance", "start"): "annealed",
     ("importance", "score_images"): None,
     ("importance", "keep"): False,
     ("solver", "objective"): "cost",
@@ -77,6 +78,11 @@ _LATER: dict[tuple[str, str], object] = {
 
 _PICK, _PREDICTED = "pick", "predicted"
 """Once ``budget.measured``, false where the plan is picked by table."""
+
+
+def later_keys(section: str) -> set[str]:
+    """Keys of a section that recipes of earlier versions have not."""
+    return {key for of, key in _LATER if of == section}
 
 
 def read_recipe(content: Content) -> Content:

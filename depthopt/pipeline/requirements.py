@@ -96,12 +96,13 @@ def _estimate(run: Context) -> Iterator[DepthoptError]:
         run.processes.require_one("estimate", "importance.estimator finetune")
     except UsageError as error:
         yield error
-    yield from _training(run, "importance.train", section.train)
+    data, _ = run.estimated_on
+    yield from _training(run, "importance.train", section.train, data)
     yield from _regressed(run, "importance.images", section.images)
 
 
 def _trials(run: Context) -> Iterator[DepthoptError]:
-    if run.recipe.trials.steps:
+    if run.recipe.picked == "tried":
         try:
             run.processes.require_one("solve", "trials.steps")
         except UsageError as error:
@@ -127,9 +128,12 @@ def _regressed(run: Context, key: str, images: int) -> Iterator[DepthoptError]:
         )
 
 
-def _training(run: Context, section: str, config: TrainConfig) -> Iterator[DepthoptError]:
+def _training(
+    run: Context, section: str, config: TrainConfig, data: Dataset | None = None
+) -> Iterator[DepthoptError]:
+    images = len((run.data if data is None else data).train)
     try:
-        require_trainable(config, run.processes.number, images=len(run.data.train))
+        require_trainable(config, run.processes.number, images=images)
         if section != "importance.train":  # it tells no tracker
             require_trackers(config.trackers)
     except UsageError as error:

@@ -8,6 +8,7 @@ from typing import Any
 from torch import nn
 
 from depthopt.core.artefacts import load_json, save_json
+from depthopt.core.counted import counted
 from depthopt.core.inputs import at_least
 from depthopt.core.plan import Frontier, Plan
 from depthopt.core.shipped import table_file
@@ -35,6 +36,7 @@ from depthopt.pipeline.kept import read_kept
 from depthopt.pipeline.listed import listed
 from depthopt.pipeline.measure import fused_difference, measure
 from depthopt.pipeline.original import start
+from depthopt.pipeline.protocol import protocol, reduced
 from depthopt.pipeline.sanity import is_worse, judged, undone, warn
 from depthopt.pipeline.solving import solving
 from depthopt.pipeline.trials import contenders, tried
@@ -167,9 +169,10 @@ def run_estimate(run: Context) -> str:
     section, checkpoint = run.recipe.importance, run.path(ESTIMATE_CHECKPOINT)
     if section.estimator == "finetune":
         run.processes.require_one("estimate", "importance.estimator finetune")
-    config, data = run.train_config(section.train), run.train_data(section.train_images)
+    config, (data, scored) = run.train_config(section.train), run.estimated_on
     # Of each candidate a network is made and regressed, as ``apply`` does.
     regressed = HELD_OUT_EVERY if section.estimator == "finetune" else 1
+    fitted = run.data.train if section.score_images is None else data.train
     if (unseen := run.task.unseen(run.data)) is not None:
         logger.warning("%s", unseen)
     made_from = run.folder.made_from("estimate")
@@ -179,14 +182,18 @@ def run_estimate(run: Context) -> str:
         run.chain,
         run.worthwhile,
         estimator=section.estimator,
-        fitting=run.train_inputs(section.images, least=regressed),
-        held_out=run.held_out(),
+        fitting=run.train_inputs(section.images, least=regressed, split=fitted),
+        held_out=run.held_out(scored),
         task=run.task,
         ridges=section.ridges,
         train=lambda network: finetune(
             network, data, task=run.task, teacher=run.teacher, config=config
         ),
         form=run.recipe.apply.form,
+        start=section.start,
+        keep=section.keep,
+        protocol=protocol(section, len(data.train), len(scored)),
+        seed=run.recipe.seed,
         workers=Workers(section.workers, section.address),
         table=known,
         on_update=lambda partial: save_json(partial, checkpoint, made_from=made_from),
@@ -194,14 +201,13 @@ def run_estimate(run: Context) -> str:
     )
     save_json(table, run.path("importance.json"))
     checkpoint.unlink(missing_ok=True)
-    return f"{len(table.entries)} of {len(run.candidates)} candidates are faster and were scored"
+    of = f"{len(table.entries)} of {counted(len(run.candidates), 'candidate')}"
+    return f"{of} {'' if section.keep else 'are faster and '}were scored{reduced(table)}"
 
 
 def run_solve(run: Context) -> str:
     """Solve for the frontier and pick the plan that the budget asks for."""
-    frontier = solve(
-        run.chain, run.worthwhile, run.latency, run.importance, **solving(run.recipe.solver)
-    )
+    frontier = solved(run)
     plan, measured = _pick(run, frontier)
     save_json(frontier, run.path("frontier.json"))
     save_json(plan, run.path("plan.json"))
@@ -212,6 +218,15 @@ def run_solve(run: Context) -> str:
         f"({plan.speedup:.2f}x predicted{measured}): "
         f"{len(replaced)} replacements of {blocks} blocks"
     )
+
+
+def solved(run: Context) -> Frontier:
+    """Every good plan, as the recipe's ``solver`` has it."""
+    return solve(run.chain, run.worthwhile, run.latency, run.importance, **_solver(run))
+
+
+def _solver(run: Context) -> dict[str, Any]:
+    return solving(run.recipe, run.latency.network(run.chain).total.median_ms)
 
 
 def _pick(run: Context, frontier: Frontier) -> tuple[Plan, str]:
@@ -258,6 +273,7 @@ def _tried(run: Context, frontier: Frontier) -> tuple[Trial, int]:
                 asked=asked_speedup(frontier, speedup=budget.speedup, budget_ms=budget.ms),
                 timer=timer,
                 metric=run.task.metric,
+                solver=_solver(run),
                 progress=run.reporter.progress,
             )
         save_json(trials, path, made_from=made_from)
