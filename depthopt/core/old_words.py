@@ -64,7 +64,6 @@ _LATER: dict[tuple[str, str], object] = {
     ("candidates", "fewer_macs"): True,
     ("candidates", "subsets"): False,
     ("candidates", "end_activations"): False,
-    ("importance", "start"): "annealed",
     ("importance", "score_images"): None,
     ("importance", "keep"): False,
     ("solver", "objective"): "cost",

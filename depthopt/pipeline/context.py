@@ -1,6 +1,5 @@
 """What stages work on: a recipe, its folder, and the artefacts in it as values."""
 
-import logging
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -18,7 +17,6 @@ from depthopt.data.dataset import (
     Batch,
     Dataset,
     Repeated,
-    Split,
     batch_indices,
     stratified,
     training_steps,
@@ -45,8 +43,6 @@ from depthopt.tasks.registry import task_of
 from depthopt.tasks.task import Task
 from depthopt.train.config import TrainConfig
 
-logger = logging.getLogger(__name__)
-
 BATCH = 64
 """Images per forward pass where no recipe says otherwise."""
 
@@ -65,16 +61,6 @@ class Reporter(Protocol):
 
     def skipped(self, stage: str) -> None:
         """The stage was done in an earlier run and still holds."""
-
-
-def part_of_train(data: Dataset, images: int | None, seed: int) -> Dataset:
-    """The data set with a train split of so many images, each class in proportion."""
-    split = data.train
-    if images is None or images >= len(split):
-        return data
-    targets = torch.arange(len(split)).double() if split.targets is None else split.targets
-    chosen, _ = stratified(targets, images, seed=seed)
-    return replace(data, train=split.subset(chosen))
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,12 +191,8 @@ class Context:
     @cached_property
     def worthwhile(self) -> tuple[Candidate, ...]:
         """The candidates that are faster than what they replace; if keeping costs, all measured."""
-        return worthwhile(
-            self.chain,
-            self.candidates,
-            self.latency,
-            **({} if self.recipe.keeping_is_free else {"keeping_is_free": False}),
-        )
+        free = {} if self.recipe.keeping_is_free else {"keeping_is_free": False}
+        return worthwhile(self.chain, self.candidates, self.latency, **free)
 
     @cached_property
     def importance(self) -> ImportanceTable:
@@ -244,47 +226,21 @@ class Context:
 
     def train_data(self, images: int | None) -> Dataset:
         """The data set with a train split of so many images, each class in proportion."""
-        return part_of_train(self.data, images, self.recipe.seed)
+        split = self.data.train
+        if images is None or images >= len(split):
+            return self.data
+        targets = torch.arange(len(split)).double() if split.targets is None else split.targets
+        chosen, _ = stratified(targets, images, seed=self.recipe.seed)
+        return replace(self.data, train=split.subset(chosen))
 
-    @cached_property
-    def estimated_on(self) -> tuple[Dataset, Split]:
-        """What the estimator trains or regresses on, as a train split, and what it scores on.
-
-        With ``importance.score_images`` these are training images too, none of the others. Where
-        there are fewer than the two ask for, they are shared out in proportion.
-        """
-        section, split = self.recipe.importance, self.data.train
-        if section.score_images is None:
-            return self.train_data(section.train_images), self.data.calibration
-        there, scored = len(split), section.score_images
-        trained = section.train_images or max(1, there - scored)
-        if trained + scored > there:
-            scored = min(max(1, there * scored // (trained + scored)), there - 1)
-            logger.warning(
-                "importance.train_images and score_images ask for %d training images, of which "
-                "there are %d: %d are trained on, and %d scored on",
-                trained + section.score_images,
-                there,
-                there - scored,
-                scored,
-            )
-            trained = there - scored
-        targets = torch.arange(there).double() if split.targets is None else split.targets
-        chosen, others = stratified(targets, scored, seed=self.recipe.seed)
-        rest = replace(self.data, train=split.subset(others))
-        return part_of_train(rest, trained, self.recipe.seed), split.subset(chosen)
-
-    def train_batches(
-        self, images: int, *, least: int = 1, split: Split | None = None
-    ) -> Repeated[Batch]:
+    def train_batches(self, images: int, *, least: int = 1) -> Repeated[Batch]:
         """Batches of training examples, not augmented, the same every time.
 
         Args:
             images: number of examples, rounded up to whole batches.
             least: number of batches; they are smaller where the examples make fewer.
-            split: of the examples; by default all training examples.
         """
-        split = self.data.train if split is None else split
+        split = self.data.train
         size = max(1, min(BATCH, images // least, len(split) // least))
         if min(-(-images // BATCH), training_steps(len(split), BATCH)) >= least:
             size = BATCH
@@ -296,14 +252,12 @@ class Context:
         chosen = split.subset(torch.cat(list(order)))
         return Repeated(partial(chosen.batches, size), count)
 
-    def train_inputs(
-        self, images: int, *, least: int = 1, split: Split | None = None
-    ) -> Repeated[Inputs]:
+    def train_inputs(self, images: int, *, least: int = 1) -> Repeated[Inputs]:
         """The inputs alone of the same batches."""
-        batches = self.train_batches(images, least=least, split=split)
+        batches = self.train_batches(images, least=least)
         return Repeated(lambda: (inputs for inputs, _ in batches), len(batches))
 
-    def held_out(self, split: Split | None = None) -> Repeated[Batch]:
-        """Batches of calibration examples, or of another split's."""
-        split = self.data.calibration if split is None else split
+    def held_out(self) -> Repeated[Batch]:
+        """Batches of calibration examples."""
+        split = self.data.calibration
         return Repeated(partial(split.batches, BATCH), -(-len(split) // BATCH))

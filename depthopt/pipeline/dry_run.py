@@ -13,7 +13,7 @@ from pathlib import Path
 
 from torch import nn
 
-from depthopt.core.candidate import Candidate
+from depthopt.core.candidate import Candidate, replacing
 from depthopt.core.chain import Chain
 from depthopt.core.metric import Metric
 from depthopt.core.workload import Workload
@@ -21,7 +21,7 @@ from depthopt.data.dataset import Dataset
 from depthopt.data.described import contents, described
 from depthopt.errors import DepthoptError
 from depthopt.extraction.extract import extract
-from depthopt.importance.estimate import estimate_workload, scored
+from depthopt.importance.estimate import estimate_workload
 from depthopt.kinds.latency_keys import latency_keys
 from depthopt.latency.profile import profile_workload
 from depthopt.models.memory import copy_of
@@ -280,12 +280,10 @@ class _Forecast:
             return None, "trained from scratch; unknown without data"
         return Workload(forward_images=self.images.get("calibration", 0)), what
 
-    def _training(
-        self, config: TrainConfig, *, of_teacher: bool = False, images: int | None = None
-    ) -> _Known:
+    def _training(self, config: TrainConfig, *, of_teacher: bool = False) -> _Known:
         if not self.images:
             return None, "unknown without data"
-        images = self.images["train"] if images is None else images
+        images = self.images["train"]
         distilled = not of_teacher and bool(config.distillation or config.matching)
         parameters = sum(block.operator.parameters for block in self.chain.blocks)
         work = training_workload(config, images=images, parameters=parameters, distilled=distilled)
@@ -304,28 +302,19 @@ class _Forecast:
 
     def _estimate(self) -> _Known:
         section = self.run.recipe.importance
-        wanted = scored(self.candidates, keep=section.keep)
-        trained, held_out = self._estimated_on()
+        scored = replacing(self.candidates)
         work = estimate_workload(
             self.chain,
-            self.candidates,
+            scored,
             estimator=section.estimator,
             images=self._seen(section.images),
-            held_out=held_out,
+            held_out=self.images.get("calibration", 0),
             ridges=section.ridges,
-            training=self._training(section.train, images=trained)[0],
+            training=self._training(section.train, distilled=True)[0],
             form=self.run.recipe.apply.form,
             workers=section.workers,
-            keep=section.keep,
         )
-        return work, f"at most {len(wanted)} candidates by {section.estimator}"
-
-    def _estimated_on(self) -> tuple[int, int]:
-        """How many images a short training and its scoring see."""
-        if not self.images:
-            return 0, 0
-        data, scored = self.run.estimated_on
-        return len(data.train), len(scored)
+        return work, f"at most {len(scored)} candidates by {section.estimator}"
 
     def _seen(self, images: int) -> int:
         """Of so many training images, those that there are."""

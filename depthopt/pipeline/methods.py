@@ -63,8 +63,7 @@ _SGD = {
 _IMPORTANCE = {
     "estimator": "finetune",
     "train": {"epochs": 1, "learning_rate": 0.1, **_SGD},
-    "start": "at_once",
-    "train_images": 195 * 256,
+    "train_images": 50_000,
     "score_images": 50_000,
     "keep": True,
 }

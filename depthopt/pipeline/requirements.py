@@ -96,8 +96,7 @@ def _estimate(run: Context) -> Iterator[DepthoptError]:
         run.processes.require_one("estimate", "importance.estimator finetune")
     except UsageError as error:
         yield error
-    data, _ = run.estimated_on
-    yield from _training(run, "importance.train", section.train, data)
+    yield from _training(run, "importance.train", section.train)
     yield from _regressed(run, "importance.images", section.images)
 
 
@@ -128,12 +127,9 @@ def _regressed(run: Context, key: str, images: int) -> Iterator[DepthoptError]:
         )
 
 
-def _training(
-    run: Context, section: str, config: TrainConfig, data: Dataset | None = None
-) -> Iterator[DepthoptError]:
-    images = len((run.data if data is None else data).train)
+def _training(run: Context, section: str, config: TrainConfig) -> Iterator[DepthoptError]:
     try:
-        require_trainable(config, run.processes.number, images=images)
+        require_trainable(config, run.processes.number, images=len(run.data.train))
         if section != "importance.train":  # it tells no tracker
             require_trackers(config.trackers)
     except UsageError as error:

@@ -187,9 +187,6 @@ class ImportanceSection(Section):
         TrainConfig(epochs=1, learning_rate=5e-4, warmup=0.0),
         description="the short training per candidate of finetune",
     )
-    start: Start = Field(
-        "annealed", description="of activations that a candidate inserts, in finetune"
-    )
     train_images: numbers.Count | None = Field(
         None, description="training images that finetune trains on; all of them if left out"
     )

@@ -8,7 +8,6 @@ from typing import Any
 from torch import nn
 
 from depthopt.core.artefacts import load_json, save_json
-from depthopt.core.counted import counted
 from depthopt.core.inputs import at_least
 from depthopt.core.plan import Frontier, Plan
 from depthopt.core.shipped import table_file
@@ -36,7 +35,6 @@ from depthopt.pipeline.kept import read_kept
 from depthopt.pipeline.listed import listed
 from depthopt.pipeline.measure import fused_difference, measure
 from depthopt.pipeline.original import start
-from depthopt.pipeline.protocol import protocol, reduced
 from depthopt.pipeline.sanity import is_worse, judged, undone, warn
 from depthopt.pipeline.solving import solving
 from depthopt.pipeline.trials import contenders, tried
@@ -169,10 +167,9 @@ def run_estimate(run: Context) -> str:
     section, checkpoint = run.recipe.importance, run.path(ESTIMATE_CHECKPOINT)
     if section.estimator == "finetune":
         run.processes.require_one("estimate", "importance.estimator finetune")
-    config, (data, scored) = run.train_config(section.train), run.estimated_on
+    config, data = run.train_config(section.train), run.train_data(section.train_images)
     # Of each candidate a network is made and regressed, as ``apply`` does.
     regressed = HELD_OUT_EVERY if section.estimator == "finetune" else 1
-    fitted = run.data.train if section.score_images is None else data.train
     if (unseen := run.task.unseen(run.data)) is not None:
         logger.warning("%s", unseen)
     made_from = run.folder.made_from("estimate")
@@ -182,18 +179,14 @@ def run_estimate(run: Context) -> str:
         run.chain,
         run.worthwhile,
         estimator=section.estimator,
-        fitting=run.train_inputs(section.images, least=regressed, split=fitted),
-        held_out=run.held_out(scored),
+        fitting=run.train_inputs(section.images, least=regressed),
+        held_out=run.held_out(),
         task=run.task,
         ridges=section.ridges,
         train=lambda network: finetune(
             network, data, task=run.task, teacher=run.teacher, config=config
         ),
         form=run.recipe.apply.form,
-        start=section.start,
-        keep=section.keep,
-        protocol=protocol(section, len(data.train), len(scored)),
-        seed=run.recipe.seed,
         workers=Workers(section.workers, section.address),
         table=known,
         on_update=lambda partial: save_json(partial, checkpoint, made_from=made_from),
@@ -201,8 +194,7 @@ def run_estimate(run: Context) -> str:
     )
     save_json(table, run.path("importance.json"))
     checkpoint.unlink(missing_ok=True)
-    of = f"{len(table.entries)} of {counted(len(run.candidates), 'candidate')}"
-    return f"{of} {'' if section.keep else 'are faster and '}were scored{reduced(table)}"
+    return f"{len(table.entries)} of {len(run.candidates)} candidates are faster and were scored"
 
 
 def run_solve(run: Context) -> str:
