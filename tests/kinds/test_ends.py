@@ -12,9 +12,9 @@ from depthopt.core.operators import Activation
 from depthopt.errors import ModelError, UsageError
 from depthopt.extraction.extract import extract
 from depthopt.importance.estimate import estimate, scored
+from depthopt.kinds.alone import alone
 from depthopt.kinds.candidates import candidates
 from depthopt.kinds.ends import is_part
-from depthopt.kinds.merge import alone
 from depthopt.rewrite.inserted import InsertedActivation
 from depthopt.shallow.apply import apply
 from depthopt.shallow.build import check_plan
