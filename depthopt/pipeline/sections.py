@@ -237,6 +237,12 @@ class SolverSection(Section):
         True, description="a merge may be realised as several with no activation between them"
     )
 
+    @property
+    def said(self) -> str:
+        """What costs are of, in words."""
+        alpha = f", alpha {self.alpha:g}" if self.objective == "metric" and self.alpha else ""
+        return f"{self.objective}{alpha}"
+
     @model_validator(mode="after")
     def _modes_have_their_bound(self) -> "SolverSection":
         needed = {"bucketed": "resolution_ms", "epsilon": "epsilon"}.get(self.mode)
