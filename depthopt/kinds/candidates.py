@@ -1,7 +1,8 @@
 """Everything that a chain's segments may become."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import replace
+from typing import Literal, get_args
 
 from depthopt.core.candidate import KEPT, Candidate
 from depthopt.core.chain import Chain
@@ -9,8 +10,17 @@ from depthopt.core.numbers import Count, Size, require
 from depthopt.core.operators import Activation
 from depthopt.core.operators.activation import PLAIN
 from depthopt.errors import UsageError
+from depthopt.kinds.ends import usual_activation
 from depthopt.kinds.kind import Kind, Wishes
+from depthopt.kinds.papers import published_segments
 from depthopt.kinds.registry import KINDS
+from depthopt.kinds.subsets import checked_weights
+
+USUAL = "usual"
+"""The word for a network's most frequent activation."""
+
+Segments = Literal["all", "papers"]
+"""Which segments are listed: all legal ones, or those of the papers' code."""
 
 
 def candidates(
@@ -21,6 +31,10 @@ def candidates(
     max_length: int | None = 12,
     inserted: str | None = None,
     fewer_macs: bool = True,
+    segments: Segments = "all",
+    subsets: bool = False,
+    weights: Sequence[float] | None = None,
+    end_activations: bool = False,
 ) -> tuple[Candidate, ...]:
     """Enumerate the candidates of every legal segment.
 
@@ -34,13 +48,25 @@ def candidates(
             where input and output agree in channels, depthwise.
         max_length: longest segment, in blocks; None for no limit.
         inserted: activation behind every ``fit`` and ``merge`` of several blocks that has
-            none, as behind a linear bottleneck; None inserts none.
+            none, as behind a linear bottleneck: its name, or ``usual`` for the network's most
+            frequent one; None inserts none.
         fewer_macs: of ``fit`` and ``merge``, list only those that need fewer
-            multiply-accumulates than what they replace; the others are rarely faster.
+            multiply-accumulates than what they replace; on a CPU the others are rarely faster.
+        segments: ``all`` legal ones, or those that the ``papers``' code lists, where none becomes
+            nothing at all (``depthopt.kinds.papers``).
+        subsets: list merges of some of a segment's convolutions too, the others being identities,
+            as LayerMerge does: of those that merge into the same convolution the one whose L1
+            norms sum to most (arXiv 2406.12837, section 3.3). A segment of which nothing stays is
+            among them, with ``none`` as its detail.
+        weights: L1 norms by block, of ``depthopt.l1_norms(model, chain)``; ``subsets`` needs them.
+        end_activations: list every merge, of single blocks too, with and without an activation at
+            either end, ``inserted`` where the original has none: the 2023 paper's
+            ``I(st, end, a, b)`` (arXiv 2301.12187), as far as its code lists it, and what the parts
+            of a merge that is realised as several need (``depthopt.kinds.ends``).
 
     Raises:
-        UsageError: an unknown kind or activation, or a kernel size that is not odd and
-            positive.
+        UsageError: an unknown kind, activation or choice of segments, a kernel size that is not odd
+            and positive, ``subsets`` without weights, or ``end_activations`` without ``inserted``.
     """
     asked = (KEPT, *(name for name in KINDS.names if name in kinds and name != KEPT))
     for name in kinds:
@@ -52,17 +78,48 @@ def candidates(
         require(Size, "kernel size", size)
     if max_length is not None:
         require(Count, "max_length", max_length)
-    if inserted is not None and inserted not in PLAIN:
-        known = ", ".join(sorted(PLAIN))
-        raise UsageError(f"activation {inserted!r} cannot be inserted; known: {known}")
-    behind = None if inserted is None else Activation(inserted)
-    wishes = Wishes(tuple(chain.segments(max_length)), tuple(sorted(set(kernel_sizes))))
+    behind = _inserted(chain, inserted)
+    if end_activations and inserted is None:
+        raise UsageError(
+            "end_activations needs the activation that comes where the network has none; give "
+            f"inserted, such as {USUAL}"
+        )
+    if segments not in get_args(Segments):
+        known = ", ".join(get_args(Segments))
+        raise UsageError(f"segments {segments!r} is unknown; known: {known}")
+    if segments == "papers":
+        found = tuple(published_segments(chain, max_length))
+    else:
+        found = tuple(chain.segments(max_length))
+    wishes = Wishes(
+        found,
+        tuple(sorted(set(kernel_sizes))),
+        weights=checked_weights(chain, weights) if subsets else None,
+        identities=segments == "all",
+        ends=behind if end_activations else None,
+    )
     return tuple(
-        _with_activation(candidate, kind, behind)
+        candidate if wishes.ends and kind.takes_ends else _with_activation(candidate, kind, behind)
         for kind in map(KINDS.get, asked)
         for candidate in kind.candidates(chain, wishes)
         if not (fewer_macs and kind.is_filtered) or _has_fewer_macs(chain, candidate)
     )
+
+
+def _inserted(chain: Chain, name: str | None) -> Activation | None:
+    """The activation that is put behind what has none.
+
+    Raises:
+        UsageError: there is none of that name that can stand without a parameter.
+    """
+    if name is None:
+        return None
+    if name == USUAL:
+        return usual_activation(chain)
+    if name not in PLAIN:
+        known = ", ".join(sorted(PLAIN))
+        raise UsageError(f"activation {name!r} cannot be inserted; known: {USUAL}, {known}")
+    return Activation(name)
 
 
 def _with_activation(candidate: Candidate, kind: Kind, inserted: Activation | None) -> Candidate:
@@ -73,6 +130,9 @@ def _with_activation(candidate: Candidate, kind: Kind, inserted: Activation | No
 
 
 def _has_fewer_macs(chain: Chain, candidate: Candidate) -> bool:
+    """Whether it needs fewer; of a block whose ends change it takes the block's own."""
+    if candidate.end - candidate.start == 1 and (candidate.entry, candidate.exit) != (0, 0):
+        return True
     size, macs = chain.blocks[candidate.start].layout.input_size, 0
     for operator in candidate.operators:
         macs += operator.macs(size)
