@@ -191,9 +191,9 @@ class Context:
 
     @cached_property
     def worthwhile(self) -> tuple[Candidate, ...]:
-        """The candidates that are faster than what they replace; if keeping costs, all measured."""
-        free = {} if self.recipe.keeping_is_free else {"keeping_is_free": False}
-        return worthwhile(self.chain, self.candidates, self.latency, **free)
+        """The candidates that may be in a plan: all that are faster, or all where keeping costs."""
+        free = not self.recipe.importance.keep
+        return worthwhile(self.chain, self.candidates, self.latency, keeping_is_free=free)
 
     @cached_property
     def importance(self) -> ImportanceTable:

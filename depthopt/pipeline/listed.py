@@ -11,13 +11,13 @@ from depthopt.pipeline.recipe import Recipe
 from depthopt.rewrite.norms import l1_norms
 
 
-def listed(recipe: Recipe, model: nn.Module, chain: Chain) -> tuple[Candidate, ...]:
+def listed(recipe: Recipe, chain: Chain, model: nn.Module) -> tuple[Candidate, ...]:
     """What the chain's segments may become, as the recipe's ``candidates`` say.
 
     Args:
-        recipe: that lists them.
-        model: the original network, whose weights say which subset of a segment is merged.
-        chain: its chain.
+        recipe: the recipe.
+        chain: of the original network.
+        model: the original network, whose weights subsets of merges are chosen by.
 
     Raises:
         UsageError: an activation to insert that there is not, or a kernel size that is none.
@@ -26,6 +26,4 @@ def listed(recipe: Recipe, model: nn.Module, chain: Chain) -> tuple[Candidate, .
     settings: dict[str, Any] = dict(section) | {"fewer_macs": recipe.fewer_macs}
     if section.subsets:
         settings["weights"] = l1_norms(model, chain)
-    if not section.end_activations:
-        del settings["end_activations"]
     return candidates(chain, **settings)
