@@ -191,8 +191,8 @@ class Context:
 
     @cached_property
     def worthwhile(self) -> tuple[Candidate, ...]:
-        """The candidates that may be in a plan: all that are faster, or all where keeping costs."""
-        free = not self.recipe.importance.keep
+        """The candidates that are faster than what they replace; if keeping costs, all measured."""
+        free = self.recipe.keeping_is_free
         return worthwhile(self.chain, self.candidates, self.latency, keeping_is_free=free)
 
     @cached_property

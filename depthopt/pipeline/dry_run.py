@@ -152,7 +152,7 @@ def dry_run(
         at_odds(recipe, each) for each in settings if each.is_overridden and each.key in AT_ODDS
     ]
     chain = extract(original, recipe.model.input_size, name=recipe.network_name)
-    found = listed(recipe, chain, original)
+    found = listed(recipe, original, chain)
     entries = None
     with suppress(DepthoptError):
         keys = {key for c in found for key in latency_keys(chain, c)}

@@ -157,6 +157,11 @@ class Recipe(Section):
         given = self.candidates.fewer_macs
         return self.latency.device == "cpu" if given is None else given
 
+    @property
+    def keeping_is_free(self) -> bool:
+        """Whether blocks that are kept cost nothing, as they do where none is estimated."""
+        return not self.importance.keep
+
     @model_validator(mode="before")
     @classmethod
     def _with_method(cls, content: Any) -> Any:

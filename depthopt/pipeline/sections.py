@@ -146,7 +146,7 @@ class CandidatesSection(Section):
         "replaces; left out, true on a cpu and false on a gpu",
     )
     segments: Segments = Field(
-        "all", description="all that may be replaced, or those of the papers' code"
+        "all", description="all that may be replaced, or those that the papers' code lists"
     )
     subsets: bool = Field(
         False, description="merge some of a segment's convolutions too, the others being left out"
