@@ -20,7 +20,7 @@ from depthopt.core.plan import Plan
 from depthopt.data.dataset import Batch
 from depthopt.errors import DataError
 from depthopt.graph.trace import nodes_by_name
-from depthopt.kinds.merge import alone
+from depthopt.kinds.alone import alone
 from depthopt.kinds.registry import kind_of
 from depthopt.kinds.site import module_name
 from depthopt.rewrite.options import Form, Start
