@@ -2,9 +2,9 @@
 
 Both papers' codes write accuracies in points of 100, as differences from the original's.
 LayerMerge's objective adds up ``exp(change / 100)``, 1 where nothing changes; the 2023
-method's adds up the change itself, in points, less alpha times the mean over the rows of
-one block. An extended file (2301.12187, Algorithm 3) holds that difference, and where two
-or more segments with no activation between them are worth more than the whole, their sum.
+method's adds up the change itself less alpha times the mean over the rows of one block. An
+extended file (arXiv 2301.12187, Algorithm 3) holds that difference, and where two or more
+segments with no activation between them are worth more than the whole, their sum.
 """
 
 import math
@@ -32,7 +32,7 @@ class Worth:
     """What a file says of a row, and what that is to the paper's objective.
 
     Attributes:
-        objective: what the paper's objective adds up; more is better.
+        objective: what the paper's objective adds up, changes as fractions; more is better.
         metric_change: of the accuracy, in points; None where the file does not tell.
         loss_increase: of the loss; None where the file does not tell.
     """
@@ -96,6 +96,19 @@ class PublishedImportances:
     rows: tuple[SubsetScore, ...] | tuple[StateScore, ...]
     format: ImportanceFormat
 
+    @property
+    def of_layermerge(self) -> bool:
+        """Whether it is LayerMerge's, not the 2023 method's."""
+        return self.format.startswith("layermerge")
+
+    @property
+    def protocol(self) -> str:
+        """How its scores came about, for ``ImportanceTable.protocol``."""
+        return "published: " + {
+            "raw": "depth, as measured",
+            "extended": "depth, normalised and extended",
+        }.get(self.format, "layermerge")
+
 
 def read_importances(path: Path, unit: Unit | None = None) -> PublishedImportances:
     """Read an importance file of any format.
@@ -131,8 +144,7 @@ def _unit(sheet: Sheet, given: Unit | None) -> Unit:
         )
     if largest > POINTS:
         raise TableError(
-            f"{sheet.path}: val_acc is {largest:.4g}, of {POINTS:g} points; measure "
-            "it anew"
+            f"{sheet.path}: val_acc is {largest:.4g}, of {POINTS:g} points; measure it anew"
         )
     if given is None and sheet.rows and largest <= 1:
         raise TableError(
@@ -147,9 +159,9 @@ def _states(sheet: Sheet, kind: ImportanceFormat, points: float) -> tuple[StateS
     for row in sheet.rows:
         if kind == "raw":
             change = points * row.number("val_acc")
-            worth = Worth(change, change, _loss(row))
+            worth = Worth(change / POINTS, change, _loss(row))
         else:
-            worth = Worth(row.number("imp"))
+            worth = Worth(row.number("imp") / POINTS)
         scores.append(
             StateScore(
                 row.integer("st"),

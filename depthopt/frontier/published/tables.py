@@ -65,9 +65,10 @@ def import_tables(
 ) -> Imported:
     """Candidates and tables for a chain from the rows of published files.
 
-    A plan's cost is then the paper's objective with the other sign, to a constant: of
-    LayerMerge's rows, blocks less ``exp(change of the accuracy)``; of the 2023 method's, minus
-    what its objective adds up. A kept block has an entry of its own, as in the papers.
+    An entry's cost is what the paper's objective lacks: of LayerMerge's rows, its blocks less
+    ``exp(change)``, as objective ``exp_metric`` has it; of the 2023 method's, the change with
+    the other sign, as objective ``metric`` has it without alpha (an extended file has alpha
+    taken off already, and no changes). A kept block has an entry of its own, as in the papers.
 
     Args:
         chain: the network that was measured.
@@ -183,16 +184,22 @@ def _importance(
     keeps = kept_blocks(chain)
     entries = {}
     for candidate, worth in worths.items():
-        blocks = candidate.end - candidate.start
         if gaps := [k.key for k in keeps[candidate.start : candidate.end] if k not in worths]:
             raise TableError(f"no importance of {gaps[0]}, with which {candidate.key} is compared")
-        by_layermerge = importances.format.startswith("layermerge")
+        blocks = candidate.end - candidate.start if importances.of_layermerge else 0
         entries[candidate] = Importance(
-            (blocks if by_layermerge else 0) - worth.objective,
+            blocks - worth.objective,
             loss_increase=worth.loss_increase,
             metric_change=worth.metric_change,
         )
-    return ImportanceTable(chain.model, "published", entries=entries)
+    return ImportanceTable(
+        chain.model,
+        "published",
+        entries=entries,
+        protocol=importances.protocol,
+        unit="" if importances.format == "extended" else "points",
+        form="expanded",
+    )
 
 
 def _summary(rows: Sequence[PublishedLatency]) -> LatencySummary:
