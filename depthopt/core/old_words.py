@@ -59,8 +59,24 @@ _SAID_NOTHING: dict[tuple[str, str], Any] = {("data", "calibration_images"): 512
 """What a key of a recipe held where nothing was said, and holds no more: None stands for it."""
 
 
-_LATER: dict[tuple[str, str], object] = {("model", "sha256"): None}
-"""Keys that recipes had not at first, by section, and their defaults, which change nothing."""
+_LATER: dict[tuple[str, str], object] = {
+    ("model", "sha256"): None,
+    ("candidates", "fewer_macs"): True,
+    ("candidates", "subsets"): False,
+    ("candidates", "end_activations"): False,
+    ("importance", "score_images"): None,
+    ("importance", "keep"): False,
+    ("solver", "objective"): "cost",
+    ("solver", "alpha"): 0.0,
+    ("solver", "mode"): "exact",
+    ("solver", "resolution_ms"): None,
+    ("solver", "epsilon"): None,
+    ("solver", "inner_merges"): True,
+}
+"""Keys that recipes had not at first, by section, and what leaves all as it was then."""
+
+_PICK, _PREDICTED = "pick", "predicted"
+"""Once ``budget.measured``, false where the plan is picked by table."""
 
 
 def read_recipe(content: Content) -> Content:
@@ -70,7 +86,20 @@ def read_recipe(content: Content) -> Content:
             content = content | {section: _value(inner, key, words, f"{section}.{key}")}
     for path, words in _RECIPE_KEYS.items():
         content = _inside(content, path, words, f"the key in {'.'.join(path)}")
-    return content
+    return _pick(content)
+
+
+def _pick(content: Content) -> Content:
+    """With ``pick`` for what ``budget.measured`` said; where both are said, with ``pick``."""
+    budget = content.get("budget")
+    if not isinstance(budget, dict) or "measured" not in budget:
+        return content
+    _tell("the key in budget", "measured", _PICK)
+    measured = budget["measured"]
+    if isinstance(measured, bool):  # what is none is no way to pick either, and refused as one
+        measured = None if measured else _PREDICTED
+    budget = {key: value for key, value in budget.items() if key != "measured"}
+    return content | {"budget": budget, _PICK: content.get(_PICK) or measured}
 
 
 def _inside(
@@ -105,6 +134,11 @@ def as_first_said(sections: Content) -> Content:
     for (section, key), default in _LATER.items():
         if isinstance(inner := sections.get(section), dict) and inner.get(key) == default:
             sections = sections | {section: {k: v for k, v in inner.items() if k != key}}
+    sections = {k: v for k, v in sections.items() if v != {}}
+    if isinstance(budget := sections.get("budget"), dict):
+        measured = sections.get(_PICK) != _PREDICTED
+        sections = {k: v for k, v in sections.items() if k != _PICK}
+        sections["budget"] = budget | {"measured": measured}
     for (section, key), words in _VALUES.items():
         if (inner := sections.get(section)) is not None:
             first = _reversed(words).get(inner[key], inner[key])

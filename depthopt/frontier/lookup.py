@@ -80,8 +80,8 @@ def costs(
         mean = alpha * _single_mean(table) if alpha else 0.0
         values = [mean * (1 - _blocks(c)) - _change(c, table, objective) for c in candidates]
     else:
-        known = ", ".join(map(repr, get_args(Objective)))
-        raise UsageError(f"objective {objective!r} is unknown; known: {known}")
+        *others, last = map(repr, get_args(Objective))
+        raise UsageError(f"objective {objective!r} is unknown; use {', '.join(others)} or {last}")
     for candidate, value in zip(candidates, values, strict=True):
         if not math.isfinite(value):
             raise TableError(

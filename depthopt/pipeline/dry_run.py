@@ -22,7 +22,6 @@ from depthopt.data.described import contents, described
 from depthopt.errors import DepthoptError
 from depthopt.extraction.extract import extract
 from depthopt.importance.estimate import estimate_workload
-from depthopt.kinds.candidates import candidates
 from depthopt.kinds.latency_keys import latency_keys
 from depthopt.latency.profile import profile_workload
 from depthopt.models.memory import copy_of
@@ -31,6 +30,7 @@ from depthopt.models.registry import create_model, model_arguments
 from depthopt.pipeline.context import Context
 from depthopt.pipeline.folder import RunFolder
 from depthopt.pipeline.given import named
+from depthopt.pipeline.listed import listed
 from depthopt.pipeline.measure import result_workload
 from depthopt.pipeline.original import Start, start, teacher_is_trained
 from depthopt.pipeline.processes import Processes
@@ -141,7 +141,7 @@ def dry_run(
     warnings = [] if known is None else [known.warning(run.task.metric, "held-out images")]
     warnings += [run.task.unseen(run.data)] if images else []
     chain = extract(original, recipe.model.input_size, name=recipe.network_name)
-    found = candidates(chain, **dict(recipe.candidates))
+    found = listed(recipe, chain)
     entries = None
     with suppress(DepthoptError):
         keys = {key for c in found for key in latency_keys(chain, c)}
@@ -308,13 +308,13 @@ class _Forecast:
         return min(images, self.images.get("train", images))
 
     def _solve(self) -> _Known:
-        budget = self.run.recipe.budget
-        if not budget.measured or budget.cost is not None:
+        picked = self.run.recipe.picked
+        if picked == "predicted":
             return None, "seconds"
         what = "plans built and timed, seconds each"
-        if not (steps := self.run.recipe.trials.steps):
+        if picked == "measured":
             return None, what
-        config = replace(self.run.recipe.finetune, steps=steps)
+        config = replace(self.run.recipe.finetune, steps=self.run.recipe.trials.steps)
         training, trained = self._training(config, distilled=True)
         what += f"; at most {MOST_TRIED} of them carried out and finetuned for {trained}"
         tried = None if training is None else (training + self._apply()[0]) * MOST_TRIED

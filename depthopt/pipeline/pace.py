@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 from depthopt.core.candidate import replacing
 from depthopt.importance.estimate import estimate_workload
-from depthopt.kinds.candidates import candidates
 from depthopt.kinds.latency_keys import latency_keys
 from depthopt.latency.profile import profile_workload
 from depthopt.pipeline.context import Context
+from depthopt.pipeline.listed import listed
 from depthopt.pipeline.recipe import Recipe
 from depthopt.pipeline.speed import Speed
 from depthopt.pipeline.stages import STAGES
@@ -84,7 +84,7 @@ def _forecast(context: Context, reduction: Reduction | None, speed: Speed, plans
     """Seconds that tables, and carrying out so many plans, will take; done stages take none."""
     whole = context.recipe
     recipe = whole if reduction is None else reduction.of(whole)
-    listed = candidates(context.chain, **dict(recipe.candidates))
+    found = listed(recipe, context.chain)
     carrying = apply_workload(
         context.chain,
         recipe.apply.images,
@@ -94,7 +94,7 @@ def _forecast(context: Context, reduction: Reduction | None, speed: Speed, plans
     work = carrying * plans
     if reduction is None and _is_estimated(context):
         return speed.of(work)[0]
-    keys = {key for c in listed for key in latency_keys(context.chain, c)}
+    keys = {key for c in found for key in latency_keys(context.chain, c)}
     work += profile_workload(len(starting_table(context).missing(keys)))
     held_out = len(context.data.calibration)
     section, config = recipe.importance, recipe.importance.train
@@ -103,7 +103,7 @@ def _forecast(context: Context, reduction: Reduction | None, speed: Speed, plans
     )
     estimating = estimate_workload(
         context.chain,
-        replacing(listed),
+        replacing(found),
         estimator=section.estimator,
         images=section.images,
         held_out=held_out if reduction is None else min(held_out, reduction.held_out),

@@ -18,6 +18,7 @@ from depthopt.core.reading import parse_yaml, read_text
 from depthopt.core.shipped import recipe_file
 from depthopt.errors import RecipeError
 from depthopt.models.names import callable_of, digest_of_code, told_as
+from depthopt.pipeline.methods import DEPTHOPT, MethodName, with_method
 from depthopt.pipeline.sections import (
     ApplySection,
     BudgetSection,
@@ -26,7 +27,9 @@ from depthopt.pipeline.sections import (
     ImportanceSection,
     LatencySection,
     ModelSection,
+    Pick,
     Section,
+    SolverSection,
     TaskName,
     TrialsSection,
 )
@@ -39,14 +42,24 @@ logger = logging.getLogger(__name__)
 class Recipe(Section):
     """One compression, from the network's name to the exported file."""
 
+    method: MethodName = Field(
+        DEPTHOPT, description="whose settings the keys have that are left out: one of the papers'"
+    )
     model: ModelSection
     data: DataSection
     task: TaskName = Field(DEFAULT, description="what the network is for")
     budget: BudgetSection
+    pick: Pick | None = Field(
+        None,
+        description="how the plan of budget.speedup or budget.ms is picked: as the latency table "
+        "predicts, measured in turn with the original, or tried, which measures a few and "
+        "finetunes each; left out, tried where trials.steps is above 0, and else measured",
+    )
     teacher: TrainConfig = TrainConfig()
     candidates: CandidatesSection = CandidatesSection()
     latency: LatencySection = LatencySection()
     importance: ImportanceSection = ImportanceSection()
+    solver: SolverSection = SolverSection()
     trials: TrialsSection = TrialsSection()
     apply: ApplySection = ApplySection()
     finetune: TrainConfig = TrainConfig()
@@ -117,6 +130,8 @@ class Recipe(Section):
             given = self.model.checkpoint
             if given is not None and self._is_beside(str(given)):
                 section["checkpoint"] = given.name
+        if (section := found.get("candidates")) is not None:
+            section["fewer_macs"] = self.fewer_macs
         return as_first_said(found)
 
     def _is_beside(self, path: str) -> bool:
@@ -129,13 +144,33 @@ class Recipe(Section):
         section = self.model.model_copy(update=changed)
         return self.model_copy(update={"model": section})
 
+    @property
+    def picked(self) -> Pick:
+        """How the plan is picked; of ``budget.cost`` always by table."""
+        if self.budget.cost is not None:
+            return "predicted"
+        return self.pick or ("tried" if self.trials.steps else "measured")
+
+    @property
+    def fewer_macs(self) -> bool:
+        """Whether what needs more multiply-accumulates than its blocks is no candidate."""
+        given = self.candidates.fewer_macs
+        return self.latency.device == "cpu" if given is None else given
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_method(cls, content: Any) -> Any:
+        return with_method(content)
+
     @model_validator(mode="after")
     def _trials_are_timed(self) -> "Recipe":
-        if self.trials.steps and (self.budget.cost is not None or not self.budget.measured):
+        if self.trials.steps and (self.budget.cost is not None or self.pick == "predicted"):
             raise ValueError(
                 "trials.steps needs a budget that is kept by measuring: budget.speedup or "
-                "budget.ms, and budget.measured"
+                "budget.ms, and pick: tried"
             )
+        if self.pick == "tried" and not self.trials.steps:
+            raise ValueError("pick: tried needs trials.steps, that each plan is finetuned for")
         return self
 
 

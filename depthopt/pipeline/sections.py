@@ -30,6 +30,12 @@ def _known_kind(name: str) -> str:
     return name
 
 
+Pick = Literal["predicted", "measured", "tried"]
+"""How the plan of a speed-up or latency is picked from the frontier."""
+
+Objective = Literal["cost", "metric", "exp_metric"]
+"""What a plan is the best for, as ``depthopt.frontier.lookup`` has it."""
+
 KindName = Annotated[str, AfterValidator(_known_kind)]
 
 
@@ -125,9 +131,24 @@ class CandidatesSection(Section):
         ("drop", "fit"), description="drop, fit, merge, or what another package brings"
     )
     kernel_sizes: tuple[numbers.Size, ...] = Field((1, 3, 5), description="that fit tries")
-    max_length: numbers.Count | None = Field(12, description="longest segment, in blocks")
+    max_length: numbers.Count | None = Field(
+        12, description="longest segment, in blocks; null for no limit"
+    )
     inserted: str | None = Field(
-        None, description="activation behind what replaces several blocks and has none"
+        None,
+        description="activation behind what replaces several blocks and has none; usual is the "
+        "one that the network has most of",
+    )
+    fewer_macs: bool | None = Field(
+        None,
+        description="list only what needs fewer multiply-accumulates than the blocks that it "
+        "replaces; left out, true on a cpu and false on a gpu",
+    )
+    subsets: bool = Field(
+        False, description="merge some of a segment's convolutions too, the others being left out"
+    )
+    end_activations: bool = Field(
+        False, description="each merge with and without an activation at either of its ends"
     )
 
 
@@ -169,6 +190,15 @@ class ImportanceSection(Section):
     train_images: numbers.Count | None = Field(
         None, description="training images that finetune trains on; all of them if left out"
     )
+    score_images: numbers.Count | None = Field(
+        None,
+        description="training images, none of those trained on, that finetune scores on; left "
+        "out, it scores on the calibration images",
+    )
+    keep: bool = Field(
+        False,
+        description="estimate each block that is kept too, trained after a start from new weights",
+    )
     workers: numbers.Threads | None = Field(
         None,
         description="processes of one core to spread the work over; none works in this process",
@@ -176,6 +206,40 @@ class ImportanceSection(Section):
     address: str | None = Field(
         None, description="of a Ray cluster; without it workers run on this machine"
     )
+
+
+class SolverSection(Section):
+    """What a plan is the best for, and how exactly that is solved."""
+
+    objective: Objective = Field(
+        "cost",
+        description="cost adds up costs; metric and exp_metric are the papers': the changes of "
+        "the metric, and their exponentials, are added up",
+    )
+    alpha: numbers.NonNegative = Field(
+        0.0,
+        description="of metric: how many times the mean over single layers is taken from each "
+        "change",
+    )
+    mode: Literal["exact", "bucketed", "epsilon"] = Field(
+        "exact", description="exact, or within a bound: bucketed or epsilon"
+    )
+    resolution_ms: numbers.PositiveMilliseconds | None = Field(
+        None, description="of bucketed: what latencies are rounded up to multiples of"
+    )
+    epsilon: numbers.NonNegative | None = Field(
+        None, description="of epsilon: how far from the best, as a share of all costs' range"
+    )
+    inner_merges: bool = Field(
+        True, description="a merge may be realised as several with no activation between them"
+    )
+
+    @model_validator(mode="after")
+    def _modes_have_their_bound(self) -> "SolverSection":
+        needed = {"bucketed": "resolution_ms", "epsilon": "epsilon"}.get(self.mode)
+        if needed is not None and getattr(self, needed) is None:
+            raise ValueError(f"mode {self.mode} needs solver.{needed}")
+        return self
 
 
 class BudgetSection(Section):
@@ -186,11 +250,6 @@ class BudgetSection(Section):
         None, description="at most so many milliseconds"
     )
     cost: numbers.Positive | None = Field(None, description="at most this importance cost")
-    measured: bool = Field(
-        True,
-        description="speedup and ms are kept when plans are built and timed in turn with the "
-        "original; false: as the latency table predicts",
-    )
 
     @model_validator(mode="after")
     def _exactly_one(self) -> "BudgetSection":
@@ -205,7 +264,7 @@ class TrialsSection(Section):
     steps: numbers.CountOrZero = Field(
         0,
         description="that each of a few plans of the asked speed-up is finetuned for; the "
-        "one of least loss on held-out images is picked. 0 picks the plan of least cost",
+        "one of least loss on held-out images is picked. 0 tries none",
     )
 
 

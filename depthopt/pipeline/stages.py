@@ -53,10 +53,11 @@ _DATA = ("model", "data")
 
 
 def _solving(recipe: Recipe) -> Any:
-    """The budget; of a run with trials all that the trainings depend on, too."""
-    if not recipe.trials.steps:
-        return _of("budget")(recipe)
-    sections = _of(*_DATA, "budget", "trials", "apply", "finetune")(recipe)
+    """What is solved and picked; of trials all that the trainings depend on, too."""
+    solving = {"budget", "pick", "solver"}
+    if recipe.picked != "tried":
+        return _of(*solving)(recipe)
+    sections = _of(*_DATA, *solving, "trials", "apply", "finetune")(recipe)
     return [sections, recipe.importance.ridges]
 
 

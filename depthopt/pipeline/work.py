@@ -24,7 +24,6 @@ from depthopt.frontier.solve import solve
 from depthopt.graph.network import TracedNetwork
 from depthopt.importance.estimate import estimate
 from depthopt.importance.workers import Workers
-from depthopt.kinds.candidates import candidates
 from depthopt.kinds.latency_keys import latency_keys
 from depthopt.latency.pick import EFFORT, asked_speedup, pick_measured
 from depthopt.latency.profile import profile
@@ -33,9 +32,11 @@ from depthopt.models.outputs import require_row
 from depthopt.models.weights import save_weights
 from depthopt.pipeline.context import BATCH, CandidateList, Context
 from depthopt.pipeline.kept import read_kept
+from depthopt.pipeline.listed import listed
 from depthopt.pipeline.measure import fused_difference, measure
 from depthopt.pipeline.original import start
 from depthopt.pipeline.sanity import is_worse, judged, undone, warn
+from depthopt.pipeline.solving import solving
 from depthopt.pipeline.trials import contenders, tried
 from depthopt.rewrite.inserted import come_into_their_own
 from depthopt.rewrite.side_by_side import HELD_OUT_EVERY
@@ -95,7 +96,7 @@ def run_teacher(run: Context) -> str:
 def run_extract(run: Context) -> str:
     """Extract the chain and list its candidates."""
     chain = extract(run.teacher, run.recipe.model.input_size, name=run.recipe.network_name)
-    found = candidates(chain, **dict(run.recipe.candidates))
+    found = listed(run.recipe, chain)
     save_json(chain, run.path("chain.json"))
     save_json(CandidateList(found), run.path("candidates.json"))
     return (
@@ -198,7 +199,9 @@ def run_estimate(run: Context) -> str:
 
 def run_solve(run: Context) -> str:
     """Solve for the frontier and pick the plan that the budget asks for."""
-    frontier = solve(run.chain, run.worthwhile, run.latency, run.importance)
+    frontier = solve(
+        run.chain, run.worthwhile, run.latency, run.importance, **solving(run.recipe.solver)
+    )
     plan, measured = _pick(run, frontier)
     save_json(frontier, run.path("frontier.json"))
     save_json(plan, run.path("plan.json"))
@@ -213,10 +216,10 @@ def run_solve(run: Context) -> str:
 
 def _pick(run: Context, frontier: Frontier) -> tuple[Plan, str]:
     """The plan that the budget asks for, and in words how fast it was measured, if it was."""
-    budget = run.recipe.budget
-    if budget.cost is not None or not budget.measured:
+    budget, picked = run.recipe.budget, run.recipe.picked
+    if picked == "predicted":
         return frontier.pick(budget_ms=budget.ms, speedup=budget.speedup, cost=budget.cost), ""
-    if run.recipe.trials.steps:
+    if picked == "tried":
         best, number = _tried(run, frontier)
         return best.plan, f", {best.speedup:.2f}x measured, best of {number} plans tried"
     found = pick_measured(

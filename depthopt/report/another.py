@@ -30,7 +30,7 @@ class Another:
 
 def another(run: RunArtefacts) -> Another:
     """How to make another plan of a run, whose own folder stays as it is."""
-    changes = [f"budget={{ms: {_BUDGET}, measured: false}}"]
+    changes = [f"budget={{ms: {_BUDGET}}}", "pick=predicted"]
     if run.trials is not None:
         changes.append("trials.steps=0")
     if is_in_memory(run):

@@ -29,7 +29,7 @@ def test_report_writes_a_page_and_plots_and_prints_the_figures(
     printed = capsys.readouterr().out
     for text in (
         "98.12", "97.38", "91.25", "all predicted", "128 steps", "a device",
-        "what no plan touches", "another plan: depthopt run", "budget={ms: MS, measured: false}",
+        "what no plan touches", "another plan: depthopt run", "'budget={ms: MS}' pick=predicted",
         "torch 2.9.1", "--validate 12",
     ):  # fmt: skip
         assert text in printed

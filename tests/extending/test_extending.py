@@ -80,7 +80,7 @@ def call(*words):
         assert stop.code in (None, 0), stop.code
     return told.getvalue()
 
-changes = ["lamps.yaml", "latency.table=table.json", "budget.measured=false",
+changes = ["lamps.yaml", "latency.table=table.json", "pick=predicted",
            "candidates.kinds=[separable]", "teacher.checkpoint_every_s=0"]
 call("run", *changes, "importance.workers=1", "--run-dir", "out")
 call("export", *changes, "importance.workers=1", "--run-dir", "out", "--int8")

@@ -107,7 +107,9 @@ def test_a_gap_is_named() -> None:
 
 
 def test_an_unknown_objective_is_named_with_those_there_are() -> None:
-    with pytest.raises(UsageError, match="'speed' is unknown; known: 'cost', 'metric', 'exp_"):
+    with pytest.raises(
+        UsageError, match="'speed' is unknown; use 'cost', 'metric' or 'exp_metric'"
+    ):
         costs([KEEP], POINTS, "speed")
 
 

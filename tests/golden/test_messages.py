@@ -41,6 +41,7 @@ REWORDED = {
     "entry 'identity x @7x7'": "'identity x' is no identity, such as 'identity 64'",
     "entry 'identity 8-8 k1x1 @7x7'": "'identity 8-8 k1x1' is no identity, such as 'identity 64'",
     "entry 'avgpool 8 @7x7'": "'avgpool 8' is no pooling, such as 'avgpool 64-64 k2x2 s2x2 g64'",
+    "call: candidates with an unknown activation": "cannot be inserted; known: usual, elu, gelu,",
     "call: apply another block": "expected text, got dict",
     "run model.name=mobilenet_v9": "timm knows no model 'mobilenet_v9'; did you mean mobilenet",
     "call: create an unknown model": "did you mean resnet18, resnet18d, resnet101?",
@@ -76,12 +77,16 @@ REWORDED = {
     "run model.checkpoint=none.safetensors": "model.checkpoint none.safetensors does not exist",
     "run data.source=folder:nowhere": "data.source folder:nowhere: nowhere does not exist",
     "run data.source=wds/nowhere": "data.source wds/nowhere: nowhere does not exist",
+    "override entirely_unknown=1": "unknown key entirely_unknown; known: method, model, data, task",
+    "override budget.measured=perhaps": "pick: Input should be 'predicted', 'measured' or 'tried'",
 }
 """Of operators as text, each of which names itself; of a candidate that is not text, or of no
 segment; of schemas that are no numbers; of numbers that are refused where they are read; of kinds
 that other packages may bring; of options that bear other names; how a baseline is recorded; of a
 size where one side is enough; of another network's weights; of files that a recipe names, which
-are looked for before anything is loaded."""
+are looked for before anything is loaded; of a recipe's newer keys."""
+
+_TRIED = "pick: tried"
 
 RENAMED = {
     "override importance.estimator=guess": ("'fit'", "'regression'"),
@@ -91,8 +96,9 @@ RENAMED = {
     "call: estimate by an unknown estimator": (" fit,", " regression,"),
     "call: estimate without images": ("the fit estimator", "the regression estimator"),
     "call: estimate on from another table": (" by fit on ", " by regression on "),
-    "override entirely_unknown=1": ("data, budget", "data, task, budget"),
-    "solve: an unknown objective": ("exp_accuracy", "exp_metric"),
+    "overrides budget={speedup: 2, measured: false} trials.steps=50": ("budget.measured", _TRIED),
+    "overrides budget={cost: 0.5} trials.steps=50": ("budget.measured", _TRIED),
+    "solve: an unknown objective": (" or 'exp_accuracy'", ", 'metric' or 'exp_metric'"),
     "solve: without labels": ("accuracy", "metric"),
 }
 """What a thing was called, and is now; the rest of the message is the same."""

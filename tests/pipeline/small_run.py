@@ -25,7 +25,8 @@ data: {{source: digits, calibration_images: 128}}
 teacher: {{steps: 10, checkpoint_every_s: 0}}
 candidates: {{kernel_sizes: [1, 3], max_length: 6}}
 latency: {{table: {table}}}
-budget: {{speedup: 1.5, measured: false}}
+budget: {{speedup: 1.5}}
+pick: predicted
 importance: {{images: 256}}
 apply: {{images: 320}}
 finetune: {{epochs: 2, checkpoint_every_s: 0}}

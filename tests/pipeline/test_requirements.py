@@ -21,7 +21,8 @@ from tests.pipeline.small_run import NAME, SIZE, Log
 SMALL = {
     "model": {"name": NAME, "input_size": SIZE},
     "data": {"source": "digits"},
-    "budget": {"speedup": 1.5, "measured": False},
+    "budget": {"speedup": 1.5},
+    "pick": "predicted",
 }
 
 

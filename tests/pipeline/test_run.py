@@ -166,7 +166,7 @@ def test_an_engine_needs_a_recipe_for_tensorrt(
 def test_a_run_keeps_its_recipe(finished: tuple[Path, Path]) -> None:
     recipe, folder = finished
     assert load_recipe(folder / "recipe.yaml") == load_recipe(recipe)
-    again = load_recipe(folder / "recipe.yaml", ["budget={ms: 0.25, measured: false}"])
+    again = load_recipe(folder / "recipe.yaml", ["budget={ms: 0.25}"])
     assert again.budget.ms == 0.25
     assert again.budget.speedup is None
 
@@ -218,8 +218,8 @@ def test_a_measured_budget_is_kept_by_plans_that_were_timed(
 ) -> None:
     recipe, folder = finished
     caplog.set_level("INFO", "depthopt.latency.pick")
-    changed = load_recipe(recipe, ["budget={speedup: 1.2}"])
-    assert changed.budget.measured, "by default"
+    changed = load_recipe(recipe, ["budget={speedup: 1.2}", "pick=null"])
+    assert changed.picked == "measured", "by default"
     context = run(changed, folder, until="solve")
     assert context.plan in [context.frontier.plan(i) for i in range(len(context.frontier.points))]
     timed = [re.findall(r"[0-9.]+(?=x)", message) for message in caplog.messages]
@@ -235,7 +235,7 @@ def test_trials_pick_the_plan_that_trains_best_and_go_on_where_they_were_stopped
 ) -> None:
     recipe, folder = finished
     quick = "apply={images: 320, classifier: false, compensate: false}"
-    changed = load_recipe(recipe, ["budget={speedup: 1.5}", "trials.steps=2", quick])
+    changed = load_recipe(recipe, ["pick=tried", "trials.steps=2", quick])
     before = (folder / "plan.json").read_bytes()
     real, calls = work.finetune, []
 

@@ -82,7 +82,7 @@ def test_the_command_quotes_what_a_shell_would_read(tmp_path: Path) -> None:
     folder = tmp_path / "a run"
     assert "0.35".join(found.another.parts) == (
         f"depthopt run '{folder}/recipe.yaml' --from '{folder}' --run-dir '{folder}'-0.35ms "
-        "'budget={ms: 0.35, measured: false}'"
+        "'budget={ms: 0.35}' pick=predicted"
     )
     words = shlex.split("0.35".join(found.another.parts))
     assert words[words.index("--run-dir") + 1] == f"{folder}-0.35ms"
@@ -111,7 +111,7 @@ def test_a_network_given_in_memory_has_python_and_no_command(tmp_path: Path) -> 
     write_run(folder, small_chain("memory:Tiny-0123456789ab"))
     run = read_run(folder)
     text = in_python(run)
-    assert 'load_recipe(folder / "recipe.yaml", ["budget={ms: 0.35, measured: false}"])' in text
+    assert 'load_recipe(folder / "recipe.yaml", ["budget={ms: 0.35}", "pick=predicted"])' in text
     assert 'folder.with_name(folder.name + "-0.35ms")' in text
     assert text.endswith("run(recipe, new, start_from=folder, model=model)")
     assert "given_dataset" not in text

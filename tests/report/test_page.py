@@ -105,7 +105,7 @@ def test_plans_that_were_tried_are_shown(tmp_path: Path) -> None:
     frontier = write_run(tmp_path)
     before = report_page(read_run(tmp_path))
     assert "Plans that were tried" not in shown(before)
-    assert told(before).endswith("measured: false}'")
+    assert told(before).endswith("pick=predicted")
     picked = load_json(Plan, tmp_path / "plan.json")
     trials = (
         Trial(0.0, picked, 2.125, 0.8375, 81.25),
