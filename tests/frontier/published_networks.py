@@ -28,7 +28,7 @@ class Network:
         first_block: blocks before the tables' position 0.
         last_block: one past the last block that the tables hold.
         breaks: positions of the tables that no segment crosses.
-        original_ms: what the tables' blocks take in all.
+        original_ms: what the tables' blocks take in all, of the papers' size.
     """
 
     chain: Chain
@@ -108,7 +108,7 @@ def mobilenetv2(stages: Sequence[tuple[int, int, int, int]] | None = None) -> Ne
     inside = len(layers)
     layers.append((width, 1280, 1, 1, False, "relu6"))
     chain = _chain("mobilenetv2", layers, 224, skips)
-    return Network(chain, 1, inside, frozenset(breaks), 33.7)
+    return Network(chain, 1, inside, frozenset(breaks), 0.67 * (inside - 1))
 
 
 def resnet34(stages: Sequence[tuple[int, int]] | None = None) -> Network:
@@ -126,7 +126,7 @@ def resnet34(stages: Sequence[tuple[int, int]] | None = None) -> Network:
             layers.append((out, out, 3, 1, False, "relu"))
             width = out
     chain = _chain("resnet34", layers, 224, skips, pooled=[1])
-    return Network(chain, 1, len(layers), frozenset(breaks), 210.0)
+    return Network(chain, 1, len(layers), frozenset(breaks), 6.6 * (len(layers) - 1))
 
 
 def vgg19(stages: Sequence[tuple[int, int]] | None = None) -> Network:
@@ -140,7 +140,7 @@ def vgg19(stages: Sequence[tuple[int, int]] | None = None) -> Network:
             width = out
         breaks.append(len(layers))
     chain = _chain("vgg19", layers, 224, pooled=breaks[:-1])
-    return Network(chain, 0, len(layers), frozenset(breaks[:-1]), 240.0)
+    return Network(chain, 0, len(layers), frozenset(breaks[:-1]), 15.0 * len(layers))
 
 
 SMALL = {

@@ -1,16 +1,15 @@
 """Where a row lies in a chain, and which candidate it is."""
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
 from depthopt.core.candidate import Candidate, kept_blocks
 from depthopt.core.chain import Chain
-from depthopt.core.operators import Activation
 from depthopt.core.window import Window, segment_window
 from depthopt.errors import TableError
 from depthopt.frontier.published.importances import StateScore, SubsetScore
 from depthopt.frontier.published.latencies import PublishedLatency
+from depthopt.kinds.candidates import usual_activation
 from depthopt.kinds.registry import composition
 
 
@@ -109,7 +108,7 @@ def with_insertion(chain: Chain, candidate: Candidate) -> Candidate:
     """
     several = candidate.end - candidate.start > 1
     if several and candidate.replaces and candidate.activation is None:
-        return replace(candidate, activation=_usual(chain))
+        return replace(candidate, activation=usual_activation(chain))
     return candidate
 
 
@@ -134,12 +133,6 @@ def with_states(chain: Chain, candidate: Candidate, score: StateScore) -> Candid
         if not candidate.replaces:
             block = chain.blocks[start].operator
             candidate = composition(start, end, (start,), block)
-        activation = None if ending is not None else _usual(chain)
+        activation = None if ending is not None else usual_activation(chain)
         candidate = replace(candidate, activation=activation)
     return replace(candidate, entry=entry, exit=exit_)
-
-
-def _usual(chain: Chain) -> Activation | None:
-    """The network's most frequent activation; None if it has none."""
-    found = Counter(block.activation for block in chain.blocks if block.activation is not None)
-    return found.most_common(1)[0][0] if found else None
