@@ -10,6 +10,13 @@ import math
 from dataclasses import dataclass
 
 Segment = tuple[int, int]
+"""Positions before and after."""
+
+Merge = tuple[int, int, int, bool]
+"""Positions before and after, side length of the kernel, and whether it is depthwise."""
+
+State = tuple[int, int, int, int]
+"""Positions before and after, and whether an activation lies at either (1) or not (0)."""
 
 
 @dataclass(frozen=True)
@@ -29,19 +36,20 @@ class Found:
 
 def layer_merge(
     blocks: int,
-    times: dict[tuple[int, int, int, bool], float],
-    importance: dict[tuple[int, int, int, bool], float],
+    times: dict[Merge, float],
+    importance: dict[Merge, float],
     budget_ms: float,
     ticks: float,
 ) -> Found | None:
     """LayerMerge's table ``M[l, t]``, filled for every position and every tick.
 
     ``M[l, t] = max over k < l and merged kernels s of M[k, t - T[k, l, s]] + I[k, l, s]``, ``T``
-    in ticks, rounded down; ``M[0, t] = 0``.
+    in ticks, rounded down; ``M[0, t] = 0``. As in the authors' code, sums are compared to seven
+    digits, and of equal ones that of fewer ticks is taken.
 
     Args:
         blocks: positions run from 0 to this.
-        times: milliseconds by (k, l, kernel, depthwise).
+        times: milliseconds.
         importance: by the same.
         budget_ms: the time that may be spent.
         ticks: in a millisecond.
@@ -50,23 +58,30 @@ def layer_merge(
         None where the budget is infeasible.
     """
     most = int(budget_ms * ticks)
-    ending: dict[int, list[tuple[int, int, int, bool]]] = {}
+    rows: dict[Segment, list[Merge]] = {}
     for key in times:
-        ending.setdefault(key[1], []).append(key)
-    table = {(0, t): 0.0 for t in range(most + 1)}
-    chosen: dict[tuple[int, int], tuple[int, int, int, bool]] = {}
+        rows.setdefault(key[:2], []).append(key)
+    table = {(0, t): (0.0, 0) for t in range(most + 1)}
+    chosen: dict[tuple[int, int], Merge] = {}
+
+    def fill(end: int, t: int) -> None:
+        best, fewest = -math.inf, 0
+        for start in range(end):
+            for key in rows.get((start, end), ()):
+                spent = int(times[key] * ticks)
+                if (start, t - spent) not in table:
+                    continue
+                before, used = table[start, t - spent]
+                way, used = before + importance[key], used + spent
+                new, old = round(way, 7), round(best, 7)
+                if new > old or (new == old and used < fewest):
+                    best, fewest, chosen[end, t] = way, used, key
+        if best > -math.inf:
+            table[end, t] = best, fewest
+
     for end in range(1, blocks + 1):
         for t in range(most + 1):
-            best = -math.inf
-            for key in ending.get(end, ()):
-                before = t - int(times[key] * ticks)
-                if before < 0 or (key[0], before) not in table:
-                    continue
-                way = table[key[0], before] + importance[key]
-                if way > best:
-                    best, chosen[end, t] = way, key
-            if best > -math.inf:
-                table[end, t] = best
+            fill(end, t)
     if (blocks, most) not in table:
         return None
     choices, end, t = [], blocks, most
@@ -76,7 +91,7 @@ def layer_merge(
         end, t = key[0], t - int(times[key] * ticks)
     choices.reverse()
     time = math.fsum(times[key] for key in choices)
-    return Found(table[blocks, most], time, tuple(choices))
+    return Found(table[blocks, most][0], time, tuple(choices))
 
 
 def optimal_times(
@@ -100,10 +115,6 @@ def optimal_times(
                         least, places = through, (*best[start, middle][1], end)
             best[start, end] = least, places
     return best
-
-
-State = tuple[int, int, int, int]
-"""Positions before and after, and whether an activation lies at either (1) or not (0)."""
 
 
 def normalised(changes: dict[State, float], alpha: float) -> dict[State, float]:
