@@ -58,40 +58,46 @@ def layer_merge(
         None where the budget is infeasible.
     """
     most = int(budget_ms * ticks)
-    rows: dict[Segment, list[Merge]] = {}
-    for key in times:
-        rows.setdefault(key[:2], []).append(key)
+    rows: dict[Segment, list[tuple[Merge, int]]] = {}
+    for key, time in times.items():
+        rows.setdefault(key[:2], []).append((key, int(time * ticks)))
     table = {(0, t): (0.0, 0) for t in range(most + 1)}
-    chosen: dict[tuple[int, int], Merge] = {}
-
-    def fill(end: int, t: int) -> None:
-        best, fewest = -math.inf, 0
-        for start in range(end):
-            for key in rows.get((start, end), ()):
-                spent = int(times[key] * ticks)
-                if (start, t - spent) not in table:
-                    continue
-                before, used = table[start, t - spent]
-                way, used = before + importance[key], used + spent
-                new, old = round(way, 7), round(best, 7)
-                if new > old or (new == old and used < fewest):
-                    best, fewest, chosen[end, t] = way, used, key
-        if best > -math.inf:
-            table[end, t] = best, fewest
-
+    chosen: dict[tuple[int, int], tuple[Merge, int]] = {}
     for end in range(1, blocks + 1):
         for t in range(most + 1):
-            fill(end, t)
+            if found := _best(table, rows, importance, end, t):
+                table[end, t], chosen[end, t] = found[:2], found[2]
     if (blocks, most) not in table:
         return None
     choices, end, t = [], blocks, most
     while end:
-        key = chosen[end, t]
+        key, spent = chosen[end, t]
         choices.append(key)
-        end, t = key[0], t - int(times[key] * ticks)
+        end, t = key[0], t - spent
     choices.reverse()
-    time = math.fsum(times[key] for key in choices)
-    return Found(table[blocks, most][0], time, tuple(choices))
+    true = math.fsum(times[key] for key in choices)
+    return Found(table[blocks, most][0], true, tuple(choices))
+
+
+def _best(
+    table: dict[tuple[int, int], tuple[float, int]],
+    rows: dict[Segment, list[tuple[Merge, int]]],
+    importance: dict[Merge, float],
+    end: int,
+    t: int,
+) -> tuple[float, int, tuple[Merge, int]] | None:
+    """The greatest sum up to a position in ``t`` ticks, the ticks used, and its last choice."""
+    best, fewest, last = -math.inf, 0, None
+    for start in range(end):
+        for key, spent in rows.get((start, end), ()):
+            if (start, t - spent) not in table:
+                continue
+            before, used = table[start, t - spent]
+            way, used = before + importance[key], used + spent
+            new, old = round(way, 7), round(best, 7)
+            if new > old or (new == old and used < fewest):
+                best, fewest, last = way, used, (key, spent)
+    return None if last is None else (best, fewest, last)
 
 
 def optimal_times(
