@@ -192,8 +192,9 @@ class Context:
 
     @cached_property
     def worthwhile(self) -> tuple[Candidate, ...]:
-        """The candidates that are faster than what they replace."""
-        return worthwhile(self.chain, self.candidates, self.latency)
+        """The candidates that may be in a plan: all that are faster, or all where keeping costs."""
+        free = not self.recipe.importance.keep
+        return worthwhile(self.chain, self.candidates, self.latency, keeping_is_free=free)
 
     @cached_property
     def importance(self) -> ImportanceTable:

@@ -142,7 +142,7 @@ def dry_run(
     warnings = [] if known is None else [known.warning(run.task.metric, "held-out images")]
     warnings += [run.task.unseen(run.data)] if images else []
     chain = extract(original, recipe.model.input_size, name=recipe.network_name)
-    found = listed(recipe, chain)
+    found = listed(recipe, chain, original)
     entries = None
     with suppress(DepthoptError):
         keys = {key for c in found for key in latency_keys(chain, c)}

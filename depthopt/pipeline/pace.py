@@ -83,7 +83,7 @@ def _forecast(context: Context, reduction: Reduction | None, speed: Speed, plans
     """Seconds that tables, and carrying out so many plans, will take; done stages take none."""
     whole = context.recipe
     recipe = whole if reduction is None else reduction.of(whole)
-    found = listed(recipe, context.chain)
+    found = listed(recipe, context.chain, context.teacher)
     carrying = apply_workload(
         context.chain,
         recipe.apply.images,

@@ -16,6 +16,7 @@ from pydantic import (
 from depthopt.core import numbers
 from depthopt.core.inputs import ImageSize, InputSpec, fitting, size_schema
 from depthopt.core.interpolation import Interpolation
+from depthopt.kinds.candidates import Segments
 from depthopt.kinds.registry import KINDS
 from depthopt.rewrite.options import Form, Start
 from depthopt.rewrite.ridges import FIT_RIDGES
@@ -143,6 +144,9 @@ class CandidatesSection(Section):
         None,
         description="list only what needs fewer multiply-accumulates than the blocks that it "
         "replaces; left out, true on a cpu and false on a gpu",
+    )
+    segments: Segments = Field(
+        "all", description="all that may be replaced, or those of the papers' code"
     )
     subsets: bool = Field(
         False, description="merge some of a segment's convolutions too, the others being left out"

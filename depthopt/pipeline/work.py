@@ -97,7 +97,7 @@ def run_teacher(run: Context) -> str:
 def run_extract(run: Context) -> str:
     """Extract the chain and list its candidates."""
     chain = extract(run.teacher, run.recipe.model.input_size, name=run.recipe.network_name)
-    found = listed(run.recipe, chain)
+    found = listed(run.recipe, chain, run.teacher)
     save_json(chain, run.path("chain.json"))
     save_json(CandidateList(found), run.path("candidates.json"))
     return (
