@@ -27,9 +27,7 @@ from tests.frontier.published_files import CONDITIONS, chain, pooled, write
 RELU6 = Activation("relu6")
 
 
-def read(
-    folder: Path, times: str, scores: str | None = None, *, head: bool = False
-) -> Imported:
+def read(folder: Path, times: str, scores: str | None = None, *, head: bool = False) -> Imported:
     return import_tables(
         chain(head=head),
         CONDITIONS,

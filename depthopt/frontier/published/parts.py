@@ -13,8 +13,7 @@ from depthopt.core.candidate import Candidate, kept_blocks
 from depthopt.core.chain import Chain
 from depthopt.frontier.published.importances import DEPTH
 from depthopt.frontier.published.places import whole
-from depthopt.kinds.candidates import usual_activation
-from depthopt.kinds.ends import with_ends
+from depthopt.kinds.ends import usual_activation, with_ends
 from depthopt.kinds.latency_keys import latency_keys
 from depthopt.kinds.registry import is_part, kind_of
 from depthopt.tables.importance import ImportanceTable

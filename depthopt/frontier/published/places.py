@@ -9,8 +9,7 @@ from depthopt.core.window import Window, segment_window
 from depthopt.errors import TableError
 from depthopt.frontier.published.importances import StateScore, SubsetScore
 from depthopt.frontier.published.latencies import PublishedLatency
-from depthopt.kinds.candidates import usual_activation
-from depthopt.kinds.ends import activation_at
+from depthopt.kinds.ends import activation_at, usual_activation
 from depthopt.kinds.registry import composition
 
 
