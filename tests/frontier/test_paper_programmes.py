@@ -3,17 +3,21 @@
 import csv
 import io
 import math
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from statistics import fmean
 
 import numpy as np
 import pytest
 
+from depthopt.core.candidate import Candidate
 from depthopt.core.plan import Frontier, FrontierPoint
 from depthopt.errors import InfeasibleBudget
 from depthopt.frontier.published import Imported, import_tables, read_importances, read_latencies
 from depthopt.frontier.solve import solve
+from depthopt.kinds.candidates import candidates
+from depthopt.kinds.registry import is_part
 from depthopt.solver.pieces import Pieces, fastest_runs
 from depthopt.solver.stages import Bucketed, Epsilon, Exact
 from tests.frontier import paper_programmes
@@ -155,3 +159,30 @@ def test_stage_one_equals_the_optimal_times(make: Callable[[], Network]) -> None
         assert (*start[list(run)].tolist(), int(end[run[-1]])) == breaks
         several += len(run) > 1
     assert several > len(ms) / 10
+
+
+@pytest.mark.parametrize(("make", "_"), NETWORKS)
+def test_rows_are_the_candidates_of_the_papers(
+    make: Callable[[], Network], _: float | None, tmp_path: Path
+) -> None:
+    """Else an imported table would not go with candidates that are listed here."""
+    network = make()
+    wishes = {"kinds": ("merge",), "max_length": None, "inserted": "usual", "fewer_macs": False,
+              "segments": "papers"}  # fmt: skip
+    first, last = network.first_block, network.last_block
+
+    def named(candidates: Iterable[Candidate]) -> set[str]:
+        """Within the tables, without the blocks that a merge keeps, of which weights decide."""
+        return {
+            re.sub(" of [0-9,]+$", "", c.key)
+            for c in candidates
+            if first <= c.start < last and not is_part(c)
+        }
+
+    found = imported(tmp_path, network, *layermerge_files(network, seed=0))
+    ones = [1.0] * len(network.chain.blocks)
+    listed = candidates(network.chain, subsets=True, weights=ones, **wishes)
+    assert named(found.importance.entries) == named(listed)
+    found = imported(tmp_path, network, *depth_files(network, seed=0))
+    listed = candidates(network.chain, end_activations=True, **wishes)
+    assert named(found.importance.entries) == named(listed)

@@ -139,12 +139,12 @@ def with_states(chain: Chain, candidate: Candidate, score: StateScore) -> Candid
     was_active = score.start == 0 or activation_at(chain, start) is not None
     own = activation_at(chain, end)
     entry, exit_ = score.start_active != was_active, score.end_active != (own is not None)
-    if not (entry or exit_):
-        return candidate
+    if not exit_:
+        return replace(candidate, entry=int(entry))
     other = usual_activation(chain) if own is None else None
     return replace(
         whole(chain, start, end),
-        activation=other if exit_ else own,
+        activation=other,
         entry=int(entry),
-        exit=int(exit_),
+        exit=1,
     )
