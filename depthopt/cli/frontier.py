@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from depthopt.cli.options import AsJson, BudgetOption, SpeedupOption, chain_of, console
+from depthopt.cli.options import AsJson, BudgetOption, SpeedupOption, chain_of, console, within
 from depthopt.cli.show import show_frontier, show_plan
 from depthopt.core import numbers
 from depthopt.core.artefacts import load_json, save_json, to_json
@@ -47,8 +47,19 @@ def frontier(
     out: Annotated[Path | None, typer.Option(help="Write the plan to this JSON file.")] = None,
     mode: Annotated[str, typer.Option(help="exact, bucketed:MS or epsilon:E.")] = "exact",
     objective: Annotated[
-        str, typer.Option(help="Minimise cost, or maximise the papers' exp_metric.")
+        str,
+        typer.Option(
+            help="Minimise cost, or maximise the papers': exp_metric, the sum of exp(change of "
+            "the metric as a fraction), or metric, the sum of the changes."
+        ),
     ] = "cost",
+    alpha: Annotated[
+        float,
+        typer.Option(
+            help="Of metric: so many times the single layers' mean change is taken from each.",
+            callback=within(numbers.Finite),
+        ),
+    ] = 0.0,
     keep: Annotated[list[str] | None, typer.Option(help="A block that must stay.")] = None,
     replace: Annotated[list[str] | None, typer.Option(help="A block that must go.")] = None,
     cap: Annotated[
@@ -85,6 +96,7 @@ def frontier(
         costs,
         mode=_mode(mode),
         objective=read_objective(objective),  # type: ignore[arg-type] # the solver names what it knows
+        alpha=alpha,
         keep=keep or (),
         replace=replace or (),
         caps=tuple(map(_cap, cap or ())),

@@ -10,6 +10,7 @@ from depthopt.core.operators import Activation
 from depthopt.core.plan import Frontier, FrontierPoint
 from depthopt.errors import TableError, UsageError
 from depthopt.frontier.caps import Cap, allowed, amounts
+from depthopt.frontier.extended import extended
 from depthopt.frontier.lookup import Objective, costs, latencies
 from depthopt.kinds.registry import kind_of
 from depthopt.solver.capped import solve_capped
@@ -28,6 +29,7 @@ def solve(
     *,
     mode: Mode | None = None,
     objective: Objective = "cost",
+    alpha: float = 0.0,
     keep: Collection[str] = (),
     replace: Collection[str] = (),
     caps: Sequence[Cap] = (),
@@ -48,12 +50,15 @@ def solve(
         chain: the network.
         candidates: what its segments may become, one ``keep`` per block among them.
         latency: median milliseconds of all that the candidates run.
-        importance: cost of every candidate but ``keep``.
+        importance: cost of every candidate; a ``keep`` costs nothing where it has no entry.
         mode: ``Exact()`` if None, else ``Bucketed(resolution_ms)`` or ``Epsilon(e)``.
-        objective: ``cost`` minimises the sum of the table's costs, ``exp_metric``, the
-            papers', maximises the sum of exp(change of the metric, in points), 1 for a
-            block that is kept; a plan's cost is then what it lacks of the original
-            network's sum.
+        objective: ``cost`` minimises the sum of the table's costs. LayerMerge's ``exp_metric``
+            maximises the sum of exp(change of the metric, as a fraction), 1 for a block that
+            is kept and has no entry; the 2023 paper's ``metric`` that of the changes less
+            ``alpha`` times their mean over single layers, and guesses what a merge loses from
+            its parts too (``frontier.extended``). A plan's cost is then what it lacks of the
+            sum of the original network, were nothing lost by keeping it (``frontier.lookup``).
+        alpha: of ``metric``.
         keep: names of blocks that must stay.
         replace: names of blocks that must not stay.
         caps: further limits that every plan of the frontier respects.
@@ -70,12 +75,12 @@ def solve(
             "estimate the importance of this model"
         )
     network = latency.network(chain)
+    chosen = allowed(chain, candidates, keep, replace, caps)
+    cost = costs(candidates, importance, objective, alpha=alpha)
+    if objective == "metric":
+        cost = extended(candidates, chosen, cost)
     options, members = _options(
-        chain,
-        candidates,
-        allowed(chain, candidates, keep, replace, caps),
-        latencies(chain, candidates, latency),
-        costs(candidates, importance, objective),
+        chain, candidates, chosen, latencies(chain, candidates, latency), cost
     )
     used, most = amounts(chain, candidates, caps)
     if most.size:

@@ -1,12 +1,12 @@
 """The importance table of a network's candidates, by one of several estimators."""
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Literal
 
 from torch import nn
 
-from depthopt.core.candidate import Candidate, replacing
+from depthopt.core.candidate import Candidate
 from depthopt.core.chain import Chain
 from depthopt.core.inputs import Inputs, count
 from depthopt.core.progress import Progress, silent
@@ -23,13 +23,16 @@ from depthopt.importance.regression import (
     regression_workload,
 )
 from depthopt.importance.workers import Workers
-from depthopt.rewrite.options import Form, check_form
+from depthopt.rewrite.options import Form, Start, check_form
 from depthopt.rewrite.ridges import FIT_RIDGES, checked_ridges
-from depthopt.tables.importance import ImportanceTable
+from depthopt.tables.importance import ImportanceTable, Unit
 from depthopt.tasks.registry import DEFAULT, task_of
 from depthopt.tasks.task import Task
 
 Estimator = Literal["regression", "finetune", "magnitude"]
+
+_UNITS: dict[float, Unit] = {100.0: "points", 1.0: "fraction"}
+"""Of changes of a metric, by the metric's scale."""
 
 
 def estimate(
@@ -45,6 +48,10 @@ def estimate(
     memory_bytes: int = MEMORY_BYTES,
     train: Train | None = None,
     form: Form = "fused",
+    start: Start = "annealed",
+    keep: bool = False,
+    protocol: str = "",
+    seed: int = 0,
     workers: Workers | int | None = None,
     table: ImportanceTable | None = None,
     on_update: Callable[[ImportanceTable], None] | None = None,
@@ -55,7 +62,7 @@ def estimate(
     Args:
         model: the original network; it is not changed.
         chain: its chain.
-        candidates: what may replace its segments; ``keep`` costs nothing.
+        candidates: what may replace its segments, and the blocks kept.
         estimator: ``regression`` solves for each new convolution on data and runs the rest
             of the network behind it; ``finetune`` trains the network briefly with each candidate
             in place, as the papers do; ``magnitude`` adds up the weights that go.
@@ -73,6 +80,14 @@ def estimate(
             ``lambda network: depthopt.finetune(network, data, config=config)``.
         form: whether a ``merge`` is trained as one convolution, which ``regression`` then
             regresses too, or ``expanded``.
+        start: for ``finetune``, whether activations that a candidate inserts begin as the
+            identity, or are there ``at_once``, as in the papers.
+        keep: for ``finetune``, whether a kept block gets an entry of its own too: what is lost
+            where its layer is initialised anew (``importance.finetune``). Without one it costs
+            nothing.
+        protocol: what the short training and the scoring are, in words: the table holds them, and
+            is not gone on from by another.
+        seed: of layers that are initialised anew.
         workers: how many processes to spread the work over; None works in this process, on
             all of torch's threads. The table is the same, bit for bit, for any number of
             workers; that of ``regression`` is also the same without.
@@ -81,31 +96,49 @@ def estimate(
         progress: is told of the steps, an image batch or a candidate each.
 
     Raises:
-        UsageError: an unknown estimator or form, or ``finetune`` without ``train``.
+        UsageError: an unknown estimator or form, ``finetune`` without ``train``, or entries of
+            kept blocks by another estimator.
         DataError: no images, or tensors that are not finite.
         ModelError: the chain was made for another model.
-        TableError: ``table`` is of another network, estimator or number of images.
+        TableError: ``table`` is of another network, estimator or number of images, or of another
+            protocol, unit or form, where it says so.
         RuntimeUnavailable: a cluster's workers are asked for and Ray is not installed.
     """
     check_form(form)
     ridges = checked_ridges(ridges)
+    if keep and estimator != "finetune":
+        raise UsageError(
+            f"kept blocks have entries of their own by estimator finetune only, not {estimator}"
+        )
     if estimator == "magnitude":
         return magnitude_importance(model, chain, candidates)
     where = workers if isinstance(workers, Workers) else Workers(workers)
     fitting, held_out = repeatable(fitting), repeatable(held_out)
-    known = _known(table, chain, estimator, sum(count(x) for x, _ in held_out))
-    todo = [c for c in replacing(candidates) if c not in known.entries]
+    task, wanted = task_of(task), scored(candidates, keep=keep)
+    empty = ImportanceTable(
+        chain.model,
+        estimator,
+        sum(count(inputs) for inputs, _ in held_out),
+        protocol=protocol,
+        unit=_UNITS.get(task.metric.scale, ""),
+        form=form,
+    )
+    known = _known(table, empty)
+    todo = [c for c in wanted if c not in known.entries]
     steps = _Steps(progress)
     if estimator == "regression":
         told = steps if where.here else None
-        regression = ByRegression(
-            model, chain, fitting, held_out, task_of(task), ridges, form, told
-        )
+        regression = ByRegression(model, chain, fitting, held_out, task, ridges, form, told)
         parts = parts_of(chain, todo, form, workers=where.count or 1, memory_bytes=memory_bytes)
         work: ByRegression | Finetune = regression
         lengths = [regression.steps(part) for part in parts]
     elif estimator == "finetune":
-        work = _finetune(model, chain, train, fitting, held_out, form, task_of(task))
+        if train is None:
+            raise UsageError("the finetune estimator needs a short training; give train=")
+        if not held_out:
+            raise DataError("the finetune estimator needs held-out images and labels; got none")
+        original = evaluated(model, held_out, task)
+        work = Finetune(model, chain, train, fitting, held_out, form, task, original, start, seed)
         parts, lengths = [(candidate,) for candidate in todo], [1] * len(todo)
     else:
         raise UsageError(
@@ -120,7 +153,12 @@ def estimate(
             steps(of[part])
         if on_update is not None:
             on_update(known)
-    return replace(known, entries={c: known.entries[c] for c in replacing(candidates)})
+    return replace(known, entries={c: known.entries[c] for c in wanted})
+
+
+def scored(candidates: Iterable[Candidate], *, keep: bool = False) -> tuple[Candidate, ...]:
+    """The candidates that get an entry: those that change something, and with ``keep`` all."""
+    return tuple(candidate for candidate in candidates if keep or candidate.replaces)
 
 
 def estimate_workload(
@@ -134,19 +172,20 @@ def estimate_workload(
     training: Workload | None,
     form: Form,
     workers: int | None,
+    keep: bool = False,
 ) -> Workload | None:
     """What ``estimate`` takes for so many images fitted on and held out; None if it is unknown.
 
     That depends on ``training``, what the short one of ``finetune`` takes. With workers the work is
     that of all together, the memory that of each.
     """
-    scored = replacing(candidates)
+    wanted = scored(candidates, keep=keep)
     if estimator == "magnitude":
         return Workload()
     if estimator == "finetune":
         scoring = Workload(forward_images=held_out)
-        return None if training is None else (training + scoring) * len(scored)
-    parts = parts_of(chain, scored, form, workers=workers or 1, memory_bytes=MEMORY_BYTES)
+        return None if training is None else (training + scoring) * len(wanted)
+    parts = parts_of(chain, wanted, form, workers=workers or 1, memory_bytes=MEMORY_BYTES)
     works = (
         regression_workload(chain, p, form, images, held_out, ridges=len(ridges)) for p in parts
     )
@@ -165,33 +204,10 @@ class _Steps:
         self._progress(self._done, self.total, "steps")
 
 
-def _known(
-    table: ImportanceTable | None, chain: Chain, estimator: Estimator, images: int
-) -> ImportanceTable:
+def _known(table: ImportanceTable | None, wanted: ImportanceTable) -> ImportanceTable:
     """The table to go on from."""
     if table is None:
-        return ImportanceTable(chain.model, estimator, images)
-    if (table.model, table.estimator, table.images) != (chain.model, estimator, images):
-        raise TableError(
-            f"the importance table to go on from is of {table.model} by {table.estimator} on "
-            f"{table.images} images, expected {chain.model} by {estimator} on {images}; move it "
-            "away"
-        )
-    return table
-
-
-def _finetune(
-    model: nn.Module,
-    chain: Chain,
-    train: Train | None,
-    fitting: Collection[Inputs],
-    held_out: Collection[Batch],
-    form: Form,
-    task: Task,
-) -> Finetune:
-    if train is None:
-        raise UsageError("the finetune estimator needs a short training; give train=")
-    if not held_out:
-        raise DataError("the finetune estimator needs held-out images and labels; got none")
-    original = evaluated(model, held_out, task)
-    return Finetune(model, chain, train, fitting, held_out, form, task, original)
+        return wanted
+    if (unlike := table.unlike(wanted)) is not None:
+        raise TableError(f"the importance table to go on from is {unlike}; move it away")
+    return replace(wanted, entries=table.entries)

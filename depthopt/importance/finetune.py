@@ -1,15 +1,17 @@
 """The papers' estimator: put one candidate in place, train briefly, measure the accuracy.
 
-LayerMerge (ICML 2024, https://arxiv.org/abs/2406.12837) and the depth-compression paper
-before it (ICML 2023, https://arxiv.org/abs/2301.12187) score a candidate by
-``exp(change of accuracy)`` after a short training of the whole network with only that
-candidate in it. The solver's objective ``exp_accuracy`` makes that of the change kept here.
+LayerMerge (ICML 2024, https://arxiv.org/abs/2406.12837) and the depth-compression paper before it
+(ICML 2023, https://arxiv.org/abs/2301.12187) train the whole network for one epoch over a part of
+the training images, with only that candidate in it and its activations there at once, and measure
+by how much the accuracy changes on other training images. What each makes of the change is the
+solver's objective: ``exp_metric`` and ``metric`` (``frontier.lookup``).
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 
-from torch import nn
+import torch
+from torch import fx, nn
 
 from depthopt.core.candidate import Candidate, kept_blocks
 from depthopt.core.chain import Chain
@@ -17,7 +19,8 @@ from depthopt.core.inputs import Inputs
 from depthopt.core.plan import Plan
 from depthopt.data.dataset import Batch
 from depthopt.errors import DataError
-from depthopt.rewrite.options import Form
+from depthopt.graph.trace import nodes_by_name
+from depthopt.rewrite.options import Form, Start
 from depthopt.shallow.apply import apply
 from depthopt.tables.importance import Importance
 from depthopt.tasks.evaluate import Evaluation, evaluate
@@ -34,6 +37,11 @@ class Finetune:
     An entry's cost is by how much the metric gets worse, over its scale: of the accuracy the share
     of held-out images that is lost. It is 0 where nothing is lost.
 
+    A kept block's entry is that of the network with its layer initialised anew, and trained as
+    the others: the papers replace a single layer by one of its kind, too (the authors'
+    ``measure_imp`` calls ``reset_layers``). Anew are the convolution's weights and bias, as torch
+    draws them, and the scale, shift, mean and variance of its norm; the others are the original's.
+
     Attributes:
         model: the original network; it is not changed.
         chain: its chain.
@@ -43,6 +51,8 @@ class Finetune:
         form: whether a ``merge`` is trained as one convolution or ``expanded``.
         task: what the network is for.
         original: how the original does on the held-out images.
+        start: how inserted activations begin.
+        seed: of layers that are initialised anew, the same for every candidate.
     """
 
     model: nn.Module
@@ -53,9 +63,11 @@ class Finetune:
     form: Form
     task: Task
     original: Evaluation
+    start: Start = "annealed"
+    seed: int = 0
 
     def __call__(self, part: tuple[Candidate, ...]) -> dict[Candidate, Importance]:
-        """The entries of some candidates, none of kind ``keep``."""
+        """The entries of some candidates."""
         return {candidate: self._entry(candidate) for candidate in part}
 
     def _entry(self, candidate: Candidate) -> Importance:
@@ -66,7 +78,10 @@ class Finetune:
             fitting=self.fitting,
             form=self.form,
             compensated=False,
+            start=self.start,
         )
+        if not candidate.replaces:
+            _initialise(network, self.chain, candidate.start, self.seed)
         self.train(network)
         found, metric = evaluated(network, self.held_out, self.task), self.task.metric
         change = metric.gain(self.original.metric, found.metric)
@@ -79,6 +94,17 @@ def _alone(chain: Chain, candidate: Candidate) -> Plan:
     blocks = kept_blocks(chain)
     choices = (*blocks[: candidate.start], candidate, *blocks[candidate.end :])
     return Plan(chain.model, chain.input_size, choices, 0.0, 0.0, 0.0)
+
+
+def _initialise(network: fx.GraphModule, chain: Chain, index: int, seed: int) -> None:
+    """Draw a kept block's convolution anew, and set its norm back."""
+    block, modules = chain.blocks[index], dict(network.named_modules())
+    norm = modules.get(str(nodes_by_name(network)[block.linear].target))
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        for module in {modules[block.name]: None, norm: None}:
+            if hasattr(module, "reset_parameters"):
+                module.reset_parameters()
 
 
 def evaluated(network: nn.Module, held_out: Iterable[Batch], task: Task) -> Evaluation:

@@ -34,7 +34,7 @@ def worth(candidate: Candidate, importance: ImportanceTable, objective: str) -> 
     entry = importance.entries[candidate]
     if objective == "cost":
         return entry.cost
-    return candidate.end - candidate.start - math.exp(entry.metric_change)
+    return candidate.end - candidate.start - math.exp(entry.metric_change / 100)
 
 
 @pytest.mark.parametrize("seed", range(10))

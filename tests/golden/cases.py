@@ -5,7 +5,7 @@ a step is compared by itself, and what differs in one does not show in all that 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
 
@@ -176,7 +176,10 @@ def frontiers(
         "fit, exact": solve(chain, near, table, fit),
         "fit, epsilon, capped": solve(chain, near, table, fit, mode=Epsilon(0.1), caps=caps),
         "fit, kept and replaced": solve(chain, near, table, fit, keep=[first], replace=[last]),
-        "fit, exp_accuracy": solve(chain, near, table, fit, objective="exp_metric"),
+        # What was an exponent in points is one in fractions now.
+        "fit, exp_accuracy": solve(
+            chain, near, table, replace(fit, unit="fraction"), objective="exp_metric"
+        ),
         "fit, merges": solve(chain, merging, table, fit),
     }
 

@@ -6,6 +6,7 @@ network's files are compared here: ``bytes`` or ``tolerance`` (``compare.py``).
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -139,7 +140,8 @@ def test_fits_are_as_they_were(case: str) -> None:
     table = fits(case, candidates_of(case), read_latencies(case))
     golden = table_in_new_words(stored(case, "fit"))
     assert difference(golden, plain_importances(table), MODES[case]) is None
-    assert MODES[case] != "bytes" or read_importances(case, "fit") == table
+    golden_table = read_importances(case, "fit")  # says neither unit nor form
+    assert MODES[case] != "bytes" or golden_table == replace(table, unit="", form="")
 
 
 @pytest.mark.parametrize("case", EVERY)

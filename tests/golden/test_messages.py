@@ -95,7 +95,7 @@ RENAMED = {
     "call: estimate on from another table": (" by fit on ", " by regression on "),
     "overrides budget={speedup: 2, measured: false} trials.steps=50": ("budget.measured", _TRIED),
     "overrides budget={cost: 0.5} trials.steps=50": ("budget.measured", _TRIED),
-    "solve: an unknown objective": ("exp_accuracy", "exp_metric"),
+    "solve: an unknown objective": (" or 'exp_accuracy'", ", 'metric' or 'exp_metric'"),
     "solve: without labels": ("accuracy", "metric"),
 }
 """What a thing was called, and is now; the rest of the message is the same."""
