@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from depthopt.latency.validate import validate
     from depthopt.models.weights import load_weights, save_weights
     from depthopt.report.diagnosis import diagnose
+    from depthopt.rewrite.norms import l1_norms
     from depthopt.runtimes.registry import get_runtime
     from depthopt.shallow.apply import apply
     from depthopt.shallow.fuse import fuse
@@ -128,6 +129,7 @@ __all__ = [
     "get_runtime",
     "given_dataset",
     "kept_blocks",
+    "l1_norms",
     "latency_keys",
     "load",
     "load_dataset",
@@ -215,6 +217,7 @@ _HOMES = {
         "save_weights",
     ),
     "report.diagnosis": ("diagnose",),
+    "rewrite.norms": ("l1_norms",),
     "runtimes.registry": ("get_runtime",),
     "shallow.apply": ("apply",),
     "shallow.fuse": ("fuse",),

@@ -1,5 +1,7 @@
 """What convolutions, norms and their surroundings in a traced network are."""
 
+from itertools import chain
+
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own convention
 from timm.layers import Conv2dSame
@@ -123,7 +125,7 @@ def conv_with(spec: Convolution, weight: Tensor, bias: Tensor, like: nn.Module) 
     Raises:
         ModelError: its precision does not hold them.
     """
-    parameter = next(like.parameters())
+    parameter = next(chain(like.parameters(), like.buffers()))
     conv = make_conv(spec)
     conv.weight = nn.Parameter(_fitting(weight, parameter))
     conv.bias = nn.Parameter(_fitting(bias, parameter))

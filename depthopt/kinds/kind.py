@@ -27,10 +27,14 @@ class Wishes:
     Attributes:
         segments: the legal ones, of at most the longest length.
         kernel_sizes: side lengths of square kernels to try, rising.
+        weights: L1 norms by block, if merges of some of a segment's convolutions are wished.
+        identities: whether a segment may become nothing at all, where it may.
     """
 
     segments: tuple[tuple[int, int], ...]
     kernel_sizes: tuple[int, ...]
+    weights: tuple[float, ...] | None = None
+    identities: bool = True
 
 
 def _why_illegal(chain: Chain, candidate: Candidate) -> str | None:

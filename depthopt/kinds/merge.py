@@ -1,19 +1,21 @@
 """``merge``: a segment's convolutions composed into one, the activations between them gone.
 
-Of LayerMerge (ICML 2024, https://arxiv.org/abs/2406.12837) some of the convolutions may be left
-out; of the 2023 paper (https://arxiv.org/abs/2301.12187) all are composed. What is trained as one
-convolution is regressed on data from there.
+Of LayerMerge (ICML 2024, https://arxiv.org/abs/2406.12837) some of the convolutions may become
+identities (``depthopt.kinds.subsets``); of the 2023 paper (https://arxiv.org/abs/2301.12187) all
+are composed. What is trained as one convolution is regressed on data from there.
 """
 
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 from depthopt.core.candidate import Candidate
 from depthopt.core.chain import Chain
-from depthopt.core.window import segment_window
+from depthopt.core.window import Window, segment_window
 from depthopt.errors import UsageError
 from depthopt.kinds.kind import Kind, Wishes
 from depthopt.kinds.site import New, Site, Weights, module_name
+from depthopt.kinds.subsets import best_subsets
 from depthopt.rewrite.options import Form
 from depthopt.rewrite.problem import Problem
 
@@ -41,10 +43,18 @@ def merged(
             if None.
     """
     blocks = range(start, end) if composed is None else composed
+    window = segment_window(chain, start, end, composed=blocks)
+    return _of_window(chain, start, end, window, blocks)
+
+
+def _of_window(
+    chain: Chain, start: int, end: int, window: Window, blocks: Sequence[int]
+) -> Candidate | None:
+    """The merge that has a window; a segment without convolutions and skips is nothing at all."""
     first, ending = chain.blocks[start].layout, chain.ending(start, end)
-    new = segment_window(chain, start, end, composed=blocks).convolution(
-        first.in_channels, ending.channels, first.input_size, ending.size
-    )
+    if not blocks and not chain.covered(start, end):
+        return Candidate(start, end, KIND.name, (), ending.activation, _NOTHING)
+    new = window.convolution(first.in_channels, ending.channels, first.input_size, ending.size)
     if min(new.padding) < 0:
         return None
     return Candidate(start, end, KIND.name, (new,), ending.activation, detail_of(blocks))
@@ -70,11 +80,24 @@ def composed_blocks(candidate: Candidate) -> tuple[int, ...]:
 
 
 def _candidates(chain: Chain, wishes: Wishes) -> Iterator[Candidate]:
-    """All convolutions of a segment; of a single block, where parallel branches merge into it."""
-    for start, end in wishes.segments:
-        several = end - start > 1 or bool(chain.covered(start, end))
-        if several and chain.why_unmergeable(start, end) is None:
-            found = merged(chain, start, end)
+    """All convolutions of a segment, or also its subsets; of a single block, where that changes it.
+
+    A single block is changed where parallel branches merge into it, or where it becomes nothing.
+    """
+    segments = [s for s in wishes.segments if chain.why_unmergeable(*s) is None]
+    if wishes.weights is None:
+        for start, end in segments:
+            if end - start > 1 or chain.covered(start, end):
+                found = merged(chain, start, end)
+                yield from () if found is None else (found,)
+        return
+    for start, those in groupby(segments, lambda segment: segment[0]):
+        ends = [end for _, end in those]
+        for end, window, blocks in best_subsets(chain, start, ends, wishes.weights):
+            several = end - start > 1 or bool(chain.covered(start, end))
+            if not (blocks or wishes.identities) or (blocks and not several):
+                continue
+            found = _of_window(chain, start, end, window, blocks)
             yield from () if found is None else (found,)
 
 
@@ -83,6 +106,8 @@ def _is_whole(candidate: Candidate) -> bool:
 
 
 def _problem(candidate: Candidate, form: Form) -> Problem | None:
+    if not composed_blocks(candidate):
+        return None
     problem = Problem(candidate.convolution, keeps_start=True)
     return problem if form == "fused" and problem.memory_bytes <= _MOST_BYTES else None
 
@@ -95,14 +120,22 @@ def _expanded(network: "fx.GraphModule", chain: Chain, candidate: Candidate) -> 
 
 
 def _start(network: "fx.GraphModule", chain: Chain, candidate: Candidate) -> Weights:
+    if not candidate.operators:
+        return ()
     operator = _expanded(network, chain, candidate).operator()
     return ((operator.weight.float(), operator.bias.float()),)
 
 
 def _install(site: Site, candidate: Candidate) -> "tuple[fx.Node, New | None]":
+    if not candidate.operators:
+        return site.at(candidate.start), None
     expanded, name = _expanded(site.network, site.chain, candidate).eval(), module_name(candidate)
     module = expanded if site.form == "expanded" else expanded.fused()
     return site.call(name, module, site.at(candidate.start)), New(name, name)
+
+
+def _reader(_: Chain, candidate: Candidate) -> str | None:
+    return module_name(candidate) if candidate.operators else None
 
 
 KIND = Kind(
@@ -114,6 +147,7 @@ KIND = Kind(
     candidates=_candidates,
     why_not=lambda chain, c: chain.why_unmergeable(c.start, c.end),
     retained=composed_blocks,
+    reader=_reader,
     is_composition=_is_whole,
     problem=_problem,
     start=_start,

@@ -6,6 +6,7 @@ the segment carries a margin, the pixels before its first real one; whatever rea
 of it crops first.
 """
 
+import itertools
 from collections.abc import Collection, Sequence
 from typing import Protocol, TypeGuard
 
@@ -75,6 +76,9 @@ class ExpandedSegment(nn.Module):
             if layers in by_layers:
                 self._names[by_layers[layers]] = name
                 self.layers[name] = _take(graph_module, layers, linear)
+        if not self.layers:  # no parameter tells its type and place
+            parameter = next(graph_module.parameters())
+            self.register_buffer("like", parameter.new_zeros(()), persistent=False)
         self._margins = fold_back(self.edges, (0, 0), self._margin_needed, _most)
 
     def _layer(self, edge: Edge) -> "_Layer | None":
@@ -103,7 +107,7 @@ class ExpandedSegment(nn.Module):
 
     def operator(self) -> Affine:
         """The whole segment as one affine operator, computed in float64."""
-        like = next(self.parameters()).detach().double()
+        like = next(itertools.chain(self.parameters(), self.buffers())).detach().double()
 
         def through(edge: Edge, value: Affine) -> Affine:
             layer = self._layer(edge)

@@ -41,6 +41,7 @@ REWORDED = {
     "entry 'identity x @7x7'": "'identity x' is no identity, such as 'identity 64'",
     "entry 'identity 8-8 k1x1 @7x7'": "'identity 8-8 k1x1' is no identity, such as 'identity 64'",
     "entry 'avgpool 8 @7x7'": "'avgpool 8' is no pooling, such as 'avgpool 64-64 k2x2 s2x2 g64'",
+    "call: candidates with an unknown activation": "cannot be inserted; known: usual, elu, gelu,",
     "call: apply another block": "expected text, got dict",
     "run model.name=mobilenet_v9": "timm knows no model 'mobilenet_v9'; did you mean mobilenet",
     "call: create an unknown model": "did you mean resnet18, resnet18d, resnet101?",
