@@ -17,12 +17,14 @@ from depthopt.data.dataset import (
     Batch,
     Dataset,
     Repeated,
+    Split,
     batch_indices,
     stratified,
     training_steps,
 )
 from depthopt.data.given import IN_MEMORY, require_given
 from depthopt.data.load import load_dataset
+from depthopt.errors import DataError
 from depthopt.export.saved import load
 from depthopt.graph.network import TracedNetwork
 from depthopt.latency.worthwhile import worthwhile
@@ -223,23 +225,45 @@ class Context:
         """A training section with the recipe's seed."""
         return replace(config, seed=config.seed + self.recipe.seed)
 
-    def train_data(self, images: int | None) -> Dataset:
-        """The data set with a train split of so many images, each class in proportion."""
-        split = self.data.train
-        if images is None or images >= len(split):
-            return self.data
-        targets = torch.arange(len(split)).double() if split.targets is None else split.targets
-        chosen, _ = stratified(targets, images, seed=self.recipe.seed)
-        return replace(self.data, train=split.subset(chosen))
+    def train_data(self, images: int | None, data: Dataset | None = None) -> Dataset:
+        """A data set, or the run's, with a train split of so many images, classes in proportion."""
+        data = data or self.data
+        if images is None or images >= len(data.train):
+            return data
+        chosen, _ = self._divided(data.train, images)
+        return replace(data, train=chosen)
 
-    def train_batches(self, images: int, *, least: int = 1) -> Repeated[Batch]:
+    def without(self, images: int) -> tuple[Dataset, Split]:
+        """The data set with so many training images fewer, classes in proportion, and these.
+
+        Raises:
+            DataError: none would be left to train on.
+        """
+        split = self.data.train
+        if images >= len(split):
+            raise DataError(
+                f"importance.score_images is {images}; {self.data.name} has {len(split)} training "
+                f"images, of which 1 to {len(split) - 1} can be scored on, the others trained on"
+            )
+        chosen, others = self._divided(split, images)
+        return replace(self.data, train=others), chosen
+
+    def _divided(self, split: Split, images: int) -> tuple[Split, Split]:
+        targets = torch.arange(len(split)).double() if split.targets is None else split.targets
+        chosen, others = stratified(targets, images, seed=self.recipe.seed)
+        return split.subset(chosen), split.subset(others)
+
+    def train_batches(
+        self, images: int, *, least: int = 1, split: Split | None = None
+    ) -> Repeated[Batch]:
         """Batches of training examples, not augmented, the same every time.
 
         Args:
             images: number of examples, rounded up to whole batches.
             least: number of batches; they are smaller where the examples make fewer.
+            split: training examples; the run's if left out.
         """
-        split = self.data.train
+        split = self.data.train if split is None else split
         size = max(1, min(BATCH, images // least, len(split) // least))
         if min(-(-images // BATCH), training_steps(len(split), BATCH)) >= least:
             size = BATCH
@@ -251,12 +275,14 @@ class Context:
         chosen = split.subset(torch.cat(list(order)))
         return Repeated(partial(chosen.batches, size), count)
 
-    def train_inputs(self, images: int, *, least: int = 1) -> Repeated[Inputs]:
+    def train_inputs(
+        self, images: int, *, least: int = 1, split: Split | None = None
+    ) -> Repeated[Inputs]:
         """The inputs alone of the same batches."""
-        batches = self.train_batches(images, least=least)
+        batches = self.train_batches(images, least=least, split=split)
         return Repeated(lambda: (inputs for inputs, _ in batches), len(batches))
 
-    def held_out(self) -> Repeated[Batch]:
-        """Batches of calibration examples."""
-        split = self.data.calibration
+    def held_out(self, split: Split | None = None) -> Repeated[Batch]:
+        """Batches of calibration examples, or of others."""
+        split = self.data.calibration if split is None else split
         return Repeated(partial(split.batches, BATCH), -(-len(split) // BATCH))

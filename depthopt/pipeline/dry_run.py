@@ -13,7 +13,7 @@ from pathlib import Path
 
 from torch import nn
 
-from depthopt.core.candidate import Candidate, replacing
+from depthopt.core.candidate import Candidate
 from depthopt.core.chain import Chain
 from depthopt.core.metric import Metric
 from depthopt.core.workload import Workload
@@ -21,7 +21,7 @@ from depthopt.data.dataset import Dataset
 from depthopt.data.described import contents, described
 from depthopt.errors import DepthoptError
 from depthopt.extraction.extract import extract
-from depthopt.importance.estimate import estimate_workload
+from depthopt.importance.estimate import estimate_workload, scored
 from depthopt.kinds.latency_keys import latency_keys
 from depthopt.latency.profile import profile_workload
 from depthopt.models.memory import copy_of
@@ -38,6 +38,7 @@ from depthopt.pipeline.recipe import Recipe
 from depthopt.pipeline.requirements import shortcomings
 from depthopt.pipeline.run import Silent
 from depthopt.pipeline.sanity import Judged, glance
+from depthopt.pipeline.short_training import short_training_workload
 from depthopt.pipeline.speed import Speed, measured_speed
 from depthopt.pipeline.stages import STAGES
 from depthopt.pipeline.trials import MOST_TRIED
@@ -289,19 +290,30 @@ class _Forecast:
 
     def _estimate(self) -> _Known:
         section = self.run.recipe.importance
-        scored = replacing(self.candidates)
+        wanted = scored(self.candidates, keep=section.keep)
         work = estimate_workload(
             self.chain,
-            scored,
+            wanted,
             estimator=section.estimator,
             images=self._seen(section.images),
-            held_out=self.images.get("calibration", 0),
+            held_out=section.score_images or self.images.get("calibration", 0),
             ridges=section.ridges,
-            training=self._training(section.train, distilled=True)[0],
+            training=self._short_training(),
             form=self.run.recipe.apply.form,
             workers=section.workers,
+            keep=section.keep,
         )
-        return work, f"at most {len(scored)} candidates by {section.estimator}"
+        return work, f"at most {len(wanted)} candidates by {section.estimator}"
+
+    def _short_training(self) -> Workload | None:
+        """Of ``finetune``, for each candidate."""
+        if not self.images:
+            return None
+        return short_training_workload(
+            self.run.recipe.importance,
+            images=self.images["train"],
+            parameters=sum(block.operator.parameters for block in self.chain.blocks),
+        )
 
     def _seen(self, images: int) -> int:
         """Of so many training images, those that there are."""

@@ -2,18 +2,17 @@
 
 from dataclasses import dataclass
 
-from depthopt.core.candidate import replacing
 from depthopt.importance.estimate import estimate_workload
 from depthopt.kinds.latency_keys import latency_keys
 from depthopt.latency.profile import profile_workload
 from depthopt.pipeline.context import Context
 from depthopt.pipeline.listed import listed
 from depthopt.pipeline.recipe import Recipe
+from depthopt.pipeline.short_training import short_training_workload
 from depthopt.pipeline.speed import Speed
 from depthopt.pipeline.stages import STAGES
 from depthopt.pipeline.work import starting_table
 from depthopt.shallow.apply import apply_workload
-from depthopt.train.finetune import training_workload
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,14 +95,12 @@ def _forecast(context: Context, reduction: Reduction | None, speed: Speed, plans
         return speed.of(work)[0]
     keys = {key for c in found for key in latency_keys(context.chain, c)}
     work += profile_workload(len(starting_table(context).missing(keys)))
-    held_out = len(context.data.calibration)
-    section, config = recipe.importance, recipe.importance.train
-    training = training_workload(
-        config, images=len(context.data.train), parameters=0, distilled=True
-    )
+    section = recipe.importance
+    held_out = section.score_images or len(context.data.calibration)
+    training = short_training_workload(section, images=len(context.data.train), parameters=0)
     estimating = estimate_workload(
         context.chain,
-        replacing(found),
+        found,
         estimator=section.estimator,
         images=section.images,
         held_out=held_out if reduction is None else min(held_out, reduction.held_out),
@@ -111,6 +108,7 @@ def _forecast(context: Context, reduction: Reduction | None, speed: Speed, plans
         training=training,
         form=recipe.apply.form,
         workers=section.workers,
+        keep=section.keep,
     )
     return speed.of(work if estimating is None else work + estimating)[0]
 

@@ -61,6 +61,13 @@ def _solving(recipe: Recipe) -> Any:
     return [sections, recipe.importance.ridges]
 
 
+def _estimating(recipe: Recipe) -> Any:
+    """What candidates are scored by; of trained ones how inserted activations begin, too."""
+    apply, trained = recipe.apply, recipe.importance.estimator == "finetune"
+    settings = [_of(*_DATA, "importance")(recipe), _of("apply")(recipe)["apply"]["form"]]
+    return [*settings, apply.start] if trained and apply.start != "annealed" else settings
+
+
 STAGES: tuple[Stage, ...] = (
     Stage(
         "teacher",
@@ -87,10 +94,7 @@ STAGES: tuple[Stage, ...] = (
     ),
     Stage(
         "estimate",
-        lambda recipe: [
-            _of(*_DATA, "importance")(recipe),
-            _of("apply")(recipe)["apply"]["form"],
-        ],
+        _estimating,
         ("teacher.safetensors", "chain.json", "candidates.json", "latency.json"),
         ("importance.json",),
         work.run_estimate,

@@ -36,6 +36,7 @@ from depthopt.pipeline.listed import listed
 from depthopt.pipeline.measure import fused_difference, measure
 from depthopt.pipeline.original import start
 from depthopt.pipeline.sanity import is_worse, judged, undone, warn
+from depthopt.pipeline.short_training import short_training
 from depthopt.pipeline.solving import solving
 from depthopt.pipeline.trials import contenders, tried
 from depthopt.rewrite.inserted import come_into_their_own
@@ -167,7 +168,7 @@ def run_estimate(run: Context) -> str:
     section, checkpoint = run.recipe.importance, run.path(ESTIMATE_CHECKPOINT)
     if section.estimator == "finetune":
         run.processes.require_one("estimate", "importance.estimator finetune")
-    config, data = run.train_config(section.train), run.train_data(section.train_images)
+    config, short = run.train_config(section.train), short_training(run)
     # Of each candidate a network is made and regressed, as ``apply`` does.
     regressed = HELD_OUT_EVERY if section.estimator == "finetune" else 1
     if (unseen := run.task.unseen(run.data)) is not None:
@@ -179,14 +180,22 @@ def run_estimate(run: Context) -> str:
         run.chain,
         run.worthwhile,
         estimator=section.estimator,
-        fitting=run.train_inputs(section.images, least=regressed),
-        held_out=run.held_out(),
+        fitting=run.train_inputs(section.images, least=regressed, split=short.fitted),
+        held_out=run.held_out(short.scored),
         task=run.task,
         ridges=section.ridges,
         train=lambda network: finetune(
-            network, data, task=run.task, teacher=run.teacher, config=config
+            network,
+            short.data,
+            task=run.task,
+            teacher=run.teacher if config.distillation else None,
+            config=config,
         ),
         form=run.recipe.apply.form,
+        start=run.recipe.apply.start,
+        keep=section.keep,
+        protocol=short.protocol,
+        seed=run.recipe.seed,
         workers=Workers(section.workers, section.address),
         table=known,
         on_update=lambda partial: save_json(partial, checkpoint, made_from=made_from),
@@ -194,7 +203,9 @@ def run_estimate(run: Context) -> str:
     )
     save_json(table, run.path("importance.json"))
     checkpoint.unlink(missing_ok=True)
-    return f"{len(table.entries)} of {len(run.candidates)} candidates are faster and were scored"
+    said = f": {table.protocol}" if table.protocol else ""
+    scored = f"{len(table.entries)} of {len(run.candidates)} candidates are faster and were scored"
+    return f"{scored}{said}"
 
 
 def run_solve(run: Context) -> str:

@@ -372,6 +372,7 @@ def test_the_papers_estimator_is_resumed_entry_by_entry(
         [
             "importance.estimator=finetune",
             "importance.train_images=64",
+            "importance.score_images=50",
             "importance.images=64",
             "candidates.kinds=[drop]",
             "budget.speedup=1.1",
@@ -391,6 +392,9 @@ def test_the_papers_estimator_is_resumed_entry_by_entry(
     context = run(changed, folder, until="solve")
     scored = [c for c in context.worthwhile if c.kind != "keep"]
     assert context.importance.estimator == "finetune"
+    assert context.importance.images == 50
+    assert "scored on 50 training images" in context.importance.protocol
+    assert "reduced" in context.importance.protocol
     assert len(context.importance.entries) == len(scored)
     assert len(calls) == len(scored) + 1, "only the entry that was stopped is trained again"
     assert not context.path("importance.partial.json").exists()
