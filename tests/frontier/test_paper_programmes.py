@@ -1,0 +1,92 @@
+"""Plans from tables in the published formats, against the papers' programmes taken literally."""
+
+import csv
+import io
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from depthopt.core.plan import Frontier, FrontierPoint
+from depthopt.errors import InfeasibleBudget
+from depthopt.frontier.published import Imported, import_tables, read_importances, read_latencies
+from depthopt.frontier.solve import solve
+from depthopt.solver.stages import Bucketed, Epsilon, Exact
+from tests.frontier import paper_programmes
+from tests.frontier.published_files import CONDITIONS, write
+from tests.frontier.published_networks import FULL, SMALL, Network, layermerge_files
+
+SHARES = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+"""Budgets, of what the tables' blocks take."""
+
+NETWORKS = [
+    *(pytest.param(make, 0.02, id=f"small {name}") for name, make in SMALL.items()),
+    *(pytest.param(make, None, id=name, marks=pytest.mark.slow) for name, make in FULL.items()),
+]
+"""Each with a tick as a share of what its blocks take; None: of 0.1 ms, as LayerMerge's."""
+
+NOISE = 1e-9
+
+
+def cells(text: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def imported(folder: Path, network: Network, times: str, scores: str) -> Imported:
+    return import_tables(
+        network.chain,
+        CONDITIONS,
+        read_latencies(write(folder, times, "times.csv")),
+        read_importances(write(folder, scores, "scores.csv")),
+        first_block=network.first_block,
+    )
+
+
+def key_of(row: dict[str, str]) -> tuple[int, int, int, bool]:
+    return int(row["st"]), int(row["end"]), int(row["ker"]), row["is_dw"] == "True"
+
+
+def picked(frontier: Frontier, budget: float) -> FrontierPoint | None:
+    """The point of the plan for a budget; None if there is none."""
+    try:
+        plan = frontier.pick(budget_ms=budget)
+    except InfeasibleBudget:
+        return None
+    assert plan.latency_ms <= budget
+    return next(p for p in frontier.points if p.latency_ms == plan.latency_ms)
+
+
+@pytest.mark.parametrize(("make", "tick"), NETWORKS)
+def test_layermerge_is_never_better_at_its_own_true_latency(
+    make: Callable[[], Network], tick: float | None, tmp_path: Path
+) -> None:
+    network = make()
+    per_ms = 10 if tick is None else 1 / (tick * network.original_ms)
+    times, scores = layermerge_files(network, seed=0)
+    tables = imported(tmp_path, network, times, scores)
+    exp = {key_of(row): math.exp(float(row["val_acc"]) / 100) for row in cells(scores)}
+    ms = {key_of(row): float(row["time"]) for row in cells(times)}
+    exact, bucketed, epsilon = (
+        solve(network.chain, tables.candidates, tables.latency, tables.importance,
+              objective="exp_metric", mode=mode)
+        for mode in (Exact(), Bucketed(1 / per_ms), Epsilon(0.01))
+    )  # fmt: skip
+    outside = len(network.chain.blocks) - len(network.blocks)
+    over = 0
+    for share in SHARES:
+        budget = share * network.original_ms
+        theirs = paper_programmes.layer_merge(len(network.blocks), ms, exp, budget, per_ms)
+        if theirs is None:
+            assert picked(exact, budget) is None
+            continue
+        over += theirs.time_ms > budget
+        for frontier in (exact, bucketed, epsilon):
+            picked(frontier, budget)
+        ours = picked(exact, theirs.time_ms * (1 + 1e-12))
+        assert ours is not None
+        changes = [tables.importance.change(tables.candidates[k]) or 0.0 for k in ours.choices]
+        objective = math.fsum(map(math.exp, changes)) - outside
+        assert objective >= theirs.objective - NOISE
+        assert len(network.chain.blocks) - ours.cost - outside == pytest.approx(objective)
+    assert over, "what is rounded down takes longer than its budget"
