@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -146,9 +147,26 @@ def show_dry_run(console: Console, found: "DryRun") -> None:
         outputs = found.outputs or "any"
         console.print(f"data: {found.contents}", highlight=False, markup=False)
         console.print(f"{found.inputs}; {outputs} outputs", highlight=False, markup=False)
+    show_method(console, found)
     show_forecast(console, found)
     for problem in found.problems:
         console.print(f"problem: {problem}", style="red", highlight=False)
+
+
+def show_method(console: Console, found: "DryRun") -> None:
+    """Print what the recipe's method sets, and what the recipe has instead."""
+    if not found.settings:
+        return
+    table = Table("key", "value", "overridden by the recipe", title=f"method {found.method} sets")
+    for setting in found.settings:
+        own = _setting(setting.own) if setting.is_overridden else ""
+        table.add_row(setting.key, _setting(setting.value), own)
+    console.print(table)
+
+
+def _setting(value: object) -> str:
+    """As a recipe has it."""
+    return escape(json.dumps(value))
 
 
 def show_forecast(console: Console, found: "DryRun") -> None:

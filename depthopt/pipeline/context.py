@@ -192,8 +192,9 @@ class Context:
 
     @cached_property
     def worthwhile(self) -> tuple[Candidate, ...]:
-        """The candidates that are faster than what they replace."""
-        return worthwhile(self.chain, self.candidates, self.latency)
+        """The candidates that are faster than what they replace; if keeping costs, all measured."""
+        free = {} if self.recipe.keeping_is_free else {"keeping_is_free": False}
+        return worthwhile(self.chain, self.candidates, self.latency, **free)
 
     @cached_property
     def importance(self) -> ImportanceTable:

@@ -101,7 +101,7 @@ def _estimate(run: Context) -> Iterator[DepthoptError]:
 
 
 def _trials(run: Context) -> Iterator[DepthoptError]:
-    if run.recipe.trials.steps:
+    if run.recipe.picked == "tried":
         try:
             run.processes.require_one("solve", "trials.steps")
         except UsageError as error:

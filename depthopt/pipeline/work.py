@@ -210,9 +210,7 @@ def run_estimate(run: Context) -> str:
 
 def run_solve(run: Context) -> str:
     """Solve for the frontier and pick the plan that the budget asks for."""
-    frontier = solve(
-        run.chain, run.worthwhile, run.latency, run.importance, **solving(run.recipe.solver)
-    )
+    frontier = solved(run)
     plan, measured = _pick(run, frontier)
     save_json(frontier, run.path("frontier.json"))
     save_json(plan, run.path("plan.json"))
@@ -223,6 +221,15 @@ def run_solve(run: Context) -> str:
         f"({plan.speedup:.2f}x predicted{measured}): "
         f"{len(replaced)} replacements of {blocks} blocks"
     )
+
+
+def solved(run: Context) -> Frontier:
+    """Every good plan, as the recipe's ``solver`` has it."""
+    return solve(run.chain, run.worthwhile, run.latency, run.importance, **_solver(run))
+
+
+def _solver(run: Context) -> dict[str, Any]:
+    return solving(run.recipe, run.latency.network(run.chain).total.median_ms)
 
 
 def _pick(run: Context, frontier: Frontier) -> tuple[Plan, str]:
@@ -269,6 +276,7 @@ def _tried(run: Context, frontier: Frontier) -> tuple[Trial, int]:
                 asked=asked_speedup(frontier, speedup=budget.speedup, budget_ms=budget.ms),
                 timer=timer,
                 metric=run.task.metric,
+                solver=_solver(run),
                 progress=run.reporter.progress,
             )
         save_json(trials, path, made_from=made_from)
