@@ -62,6 +62,7 @@ _SAID_NOTHING: dict[tuple[str, str], Any] = {("data", "calibration_images"): 512
 _LATER: dict[tuple[str, str], object] = {
     ("model", "sha256"): None,
     ("candidates", "fewer_macs"): True,
+    ("candidates", "segments"): "all",
     ("candidates", "subsets"): False,
     ("candidates", "end_activations"): False,
     ("importance", "score_images"): None,

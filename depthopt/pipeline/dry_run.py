@@ -40,7 +40,7 @@ from depthopt.pipeline.recipe import Recipe
 from depthopt.pipeline.requirements import shortcomings
 from depthopt.pipeline.run import Silent
 from depthopt.pipeline.sanity import Judged, glance
-from depthopt.pipeline.short_training import short_training_workload
+from depthopt.pipeline.short_training import shares, short_training, short_training_workload
 from depthopt.pipeline.speed import Speed, measured_speed
 from depthopt.pipeline.stages import STAGES
 from depthopt.pipeline.trials import MOST_TRIED
@@ -146,13 +146,13 @@ def dry_run(
     outputs = run.task.width(run.data) if images else None
     original, known, problem = _original(run, outputs, sound=bool(images) and not problems)
     warnings = [] if known is None else [known.warning(run.task.metric, "held-out images")]
-    warnings += [run.task.unseen(run.data)] if images else []
+    warnings += [run.task.unseen(run.data), short_training(run).remark] if images else []
     settings = settings_of(recipe)
     warnings += [
         at_odds(recipe, each) for each in settings if each.is_overridden and each.key in AT_ODDS
     ]
     chain = extract(original, recipe.model.input_size, name=recipe.network_name)
-    found = listed(recipe, chain)
+    found = listed(recipe, original, chain)
     entries = None
     with suppress(DepthoptError):
         keys = {key for c in found for key in latency_keys(chain, c)}
@@ -303,13 +303,13 @@ class _Forecast:
 
     def _estimate(self) -> _Known:
         section = self.run.recipe.importance
-        wanted = scored(self.candidates, keep=section.keep)
+        wanted, train = scored(self.candidates, keep=section.keep), self.images.get("train", 0)
         work = estimate_workload(
             self.chain,
             wanted,
             estimator=section.estimator,
             images=self._seen(section.images),
-            held_out=section.score_images or self.images.get("calibration", 0),
+            held_out=shares(section, train)[1] or self.images.get("calibration", 0),
             ridges=section.ridges,
             training=self._short_training(),
             form=self.run.recipe.apply.form,

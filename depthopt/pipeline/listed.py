@@ -2,21 +2,30 @@
 
 from typing import Any
 
+from torch import nn
+
 from depthopt.core.candidate import Candidate
 from depthopt.core.chain import Chain
 from depthopt.kinds.candidates import candidates
 from depthopt.pipeline.recipe import Recipe
+from depthopt.rewrite.norms import l1_norms
 
 
-def listed(recipe: Recipe, chain: Chain) -> tuple[Candidate, ...]:
+def listed(recipe: Recipe, model: nn.Module, chain: Chain) -> tuple[Candidate, ...]:
     """What the chain's segments may become, as the recipe's ``candidates`` say.
+
+    Args:
+        recipe: that lists them.
+        model: the original network, whose weights say which subset of a segment is merged.
+        chain: its chain.
 
     Raises:
         UsageError: an activation to insert that there is not, or a kernel size that is none.
     """
     section = recipe.candidates
     settings: dict[str, Any] = dict(section) | {"fewer_macs": recipe.fewer_macs}
-    for key in ("subsets", "end_activations"):
-        if not settings[key]:
-            del settings[key]
+    if section.subsets:
+        settings["weights"] = l1_norms(model, chain)
+    if not section.end_activations:
+        del settings["end_activations"]
     return candidates(chain, **settings)

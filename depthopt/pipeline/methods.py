@@ -43,6 +43,7 @@ class Method:
 
 _CANDIDATES = {
     "kinds": ["merge"],
+    "segments": "papers",
     "fewer_macs": False,
     "max_length": None,
     "inserted": "usual",

@@ -144,6 +144,9 @@ class CandidatesSection(Section):
         description="list only what needs fewer multiply-accumulates than the blocks that it "
         "replaces; left out, true on a cpu and false on a gpu",
     )
+    segments: Literal["all", "papers"] = Field(
+        "all", description="all that may be replaced, or those that the papers' code lists"
+    )
     subsets: bool = Field(
         False, description="merge some of a segment's convolutions too, the others being left out"
     )

@@ -97,7 +97,7 @@ def run_teacher(run: Context) -> str:
 def run_extract(run: Context) -> str:
     """Extract the chain and list its candidates."""
     chain = extract(run.teacher, run.recipe.model.input_size, name=run.recipe.network_name)
-    found = listed(run.recipe, chain)
+    found = listed(run.recipe, run.teacher, chain)
     save_json(chain, run.path("chain.json"))
     save_json(CandidateList(found), run.path("candidates.json"))
     return (
@@ -164,11 +164,13 @@ def _export(
 
 
 def run_estimate(run: Context) -> str:
-    """Estimate the importance of every candidate that is faster than what it replaces."""
+    """Estimate the importance of every candidate that may be in a plan."""
     section, checkpoint = run.recipe.importance, run.path(ESTIMATE_CHECKPOINT)
     if section.estimator == "finetune":
         run.processes.require_one("estimate", "importance.estimator finetune")
     config, short = run.train_config(section.train), short_training(run)
+    if short.remark:
+        logger.warning("%s", short.remark)
     # Of each candidate a network is made and regressed, as ``apply`` does.
     regressed = HELD_OUT_EVERY if section.estimator == "finetune" else 1
     if (unseen := run.task.unseen(run.data)) is not None:
@@ -204,8 +206,8 @@ def run_estimate(run: Context) -> str:
     save_json(table, run.path("importance.json"))
     checkpoint.unlink(missing_ok=True)
     said = f": {table.protocol}" if table.protocol else ""
-    scored = f"{len(table.entries)} of {len(run.candidates)} candidates are faster and were scored"
-    return f"{scored}{said}"
+    of = f"{len(table.entries)} of {len(run.candidates)} candidates"
+    return f"{of} {'' if section.keep else 'are faster and '}were scored{said}"
 
 
 def run_solve(run: Context) -> str:
