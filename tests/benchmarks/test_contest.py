@@ -229,7 +229,7 @@ def test_the_papers_importance_is_reduced_and_the_default_keeps_its_own() -> Non
         for method in ("depthopt", "layermerge")
     )
     assert (default.method, layermerge.method) == ("depthopt", "layermerge")
-    assert default.importance.train_images is None
+    assert default.importance.train_images == 128
     assert layermerge.importance.train_images == 64
     for recipe in (default, layermerge):
         assert (recipe.pick, recipe.budget.speedup, recipe.finetune.epochs) == ("measured", 1.5, 1)

@@ -22,9 +22,6 @@ OF_RECIPES = {
 
 NAMES = ("efficientnet_lite0", *OF_RECIPES)
 
-REDUCED = ("importance.score_images=null", "importance.train.batch_size=32")
-"""What the papers' importance is besides its training images: scored on the calibration images."""
-
 
 def recipe_of(
     name: str, runtime: str, options: argparse.Namespace, overrides: Sequence[str] = ()
@@ -43,8 +40,11 @@ def recipe_of(
     """
     device = [f"latency.runtime={runtime}", "latency.threads=1", "latency.batch=1"]
     workers = "null" if options.workers is None else options.workers
-    reduced = [*REDUCED, f"importance.train_images={options.importance_images}"]
-    given = [*device, f"importance.workers={workers}", *reduced, *options.overrides, *overrides]
+    importance = [
+        f"importance.workers={workers}",
+        f"importance.train_images={options.importance_images}",
+    ]
+    given = [*device, *importance, *options.overrides, *overrides]
     if name in OF_RECIPES:
         return load_recipe(RECIPES / OF_RECIPES[name], given)
     return load_recipe(_photographs(options), given)
