@@ -26,9 +26,9 @@ from torch import nn
 from depthopt.core import digests
 from depthopt.core.artefacts import load_json, save_json
 from depthopt.core.writing import write_bytes
-from depthopt.errors import UsageError
+from depthopt.errors import DepthoptError, UsageError
 from depthopt.pipeline.context import BATCH, Context
-from depthopt.pipeline.recipe import load_recipe
+from depthopt.pipeline.recipe import Recipe, load_recipe
 from depthopt.pipeline.run import run
 from depthopt.tasks.evaluate import evaluate
 from depthopt.workflow.progress import ConsoleReporter
@@ -60,13 +60,19 @@ def overrides_of(method: str, options: argparse.Namespace) -> list[str]:
     return [*asked, *others, *(of_papers if method != METHODS[0] else [])]
 
 
+def recipe_of(method: str, options: argparse.Namespace) -> Recipe:
+    """The recipe of a method."""
+    return load_recipe(Path(options.recipe or OF_FASHION[method]), overrides_of(method, options))
+
+
 def carried_out(method: str, options: argparse.Namespace, reporter: ConsoleReporter) -> Context:
     """The run of a method up to the network with no training."""
-    recipe = load_recipe(Path(options.recipe or OF_FASHION[method]), overrides_of(method, options))
     folder, first = options.run_dir / method, options.run_dir / METHODS[0]
     begun, other = ((f / "manifest.json").exists() for f in (folder, first))
     taken = first if other and not begun else None
-    return run(recipe, folder, until="apply", reporter=reporter, start_from=taken)
+    return run(
+        recipe_of(method, options), folder, until="apply", reporter=reporter, start_from=taken
+    )
 
 
 def described(context: Context) -> str:
@@ -101,21 +107,17 @@ def row_of(method: str, context: Context, network: nn.Module, options: argparse.
 
 def main() -> None:
     options = parsed()
-    with ConsoleReporter(Console()) as reporter:
-        contexts = {method: carried_out(method, options, reporter) for method in options.methods}
+    contexts, failed = all_carried_out(options)
     first = next(iter(contexts.values()))
     networks = {ORIGINAL: first.teacher}
     networks |= {method: context.network("applied") for method, context in contexts.items()}
     of = {ORIGINAL: first} | contexts
     path = options.run_dir / "papers.json"
     results = results_of(path, options)
-    rows = {name: row_of(name, of[name], network, options) for name, network in networks.items()}
-    for name, row in rows.items():
-        known = results.rows.get(row.key)
-        # Timings are of a plan: another one's do not count.
-        kept = known is not None and replace(known, speedups=(), steps=None, learning_rate=None,
-                                             accuracies=()) == row  # fmt: skip
-        rows[name] = known if kept else row
+    rows = {
+        name: gone_on_with(results, row_of(name, of[name], network, options))
+        for name, network in networks.items()
+    }
     timed(rows, networks, first, options.seconds)
     keep(results, rows, path)
     finetuned(rows, networks, of, options)
@@ -125,9 +127,39 @@ def main() -> None:
         f"{conditions.threads} thread, batch {conditions.batch}, {conditions.dtype}; "
         f"finetuned on {os.cpu_count()} cores; {time.strftime('%Y-%m-%d')}"
     )
-    keep(results, rows, path)
+    keep(results, rows | failed, path)
     write_bytes(options.run_dir / "papers.md", table(results).encode())
     print(table(results))
+
+
+def all_carried_out(options: argparse.Namespace) -> tuple[dict[str, Context], dict[str, Row]]:
+    """The runs by method, and the rows of those that got to no network.
+
+    Raises:
+        UsageError: none got to one.
+    """
+    contexts: dict[str, Context] = {}
+    failed: dict[str, Row] = {}
+    with ConsoleReporter(Console()) as reporter:
+        for method in options.methods:
+            try:
+                contexts[method] = carried_out(method, options, reporter)
+            except DepthoptError as error:
+                recipe = recipe_of(method, options)
+                network, runtime = recipe.model.name, recipe.latency.runtime
+                note = f"failed: {error}"
+                failed[method] = Row(network, runtime, method, options.speedup, note=note)
+                print(f"{method} {note}", flush=True)
+    if not contexts:
+        raise UsageError("no method got as far as a network; see above")
+    return contexts, failed
+
+
+def gone_on_with(results: Results, row: Row) -> Row:
+    """A row as it is known, if it is known of the same network."""
+    known = results.rows.get(row.key, row)
+    begun = replace(known, speedups=(), steps=None, learning_rate=None, accuracies=())
+    return known if begun == row else row
 
 
 def results_of(path: Path, options: argparse.Namespace) -> Results:
