@@ -20,7 +20,7 @@ from depthopt.core.operators import AveragePooling, Operator
 from depthopt.core.plan import Frontier, Plan
 from depthopt.core.writing import write_text
 from depthopt.pipeline.result import Result
-from depthopt.report.facts import result_rows
+from depthopt.report.facts import method_rows, result_rows
 from depthopt.tables.validation import Validation
 
 if TYPE_CHECKING:
@@ -131,6 +131,8 @@ def show_result(console: Console, result: Result) -> None:
     console.print(table)
     images = counted(result.test_images, "test image")
     console.print(f"{result.conditions.text}; {images}", highlight=False)
+    for name, said in method_rows(result):
+        console.print(f"{name}: {said}", highlight=False, markup=False)
     if result.inputs:
         console.print(result.inputs, highlight=False, markup=False)
     for warning in result.warnings:

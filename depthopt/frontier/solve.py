@@ -1,5 +1,6 @@
 """From a chain, its candidates and its tables to the frontier of plans."""
 
+import math
 from collections.abc import Collection, Sequence
 
 import numpy as np
@@ -12,7 +13,8 @@ from depthopt.errors import TableError, UsageError
 from depthopt.frontier.caps import Cap, allowed, amounts
 from depthopt.frontier.extended import extended
 from depthopt.frontier.lookup import Objective, costs, latencies
-from depthopt.kinds.registry import kind_of
+from depthopt.frontier.nodes import Nodes
+from depthopt.kinds.registry import is_part, kind_of
 from depthopt.solver.capped import solve_capped
 from depthopt.solver.options import Options, Solution
 from depthopt.solver.pieces import Pieces, fastest_runs
@@ -33,6 +35,7 @@ def solve(
     keep: Collection[str] = (),
     replace: Collection[str] = (),
     caps: Sequence[Cap] = (),
+    inner_merges: bool = True,
 ) -> Frontier:
     """Every Pareto-optimal trade of predicted latency against importance cost.
 
@@ -45,6 +48,9 @@ def solve(
     (or linear blocks kept) with no activation between them, where that is faster. The
     function is the same but for the border, where each pads for itself, so the merge's
     own cost is taken for them together, as arXiv 2301.12187 does.
+
+    Consecutive candidates agree on the state in between (``Candidate.entry`` and ``exit``); the
+    network begins in state 0 and may end in any.
 
     Args:
         chain: the network.
@@ -62,6 +68,7 @@ def solve(
         keep: names of blocks that must stay.
         replace: names of blocks that must not stay.
         caps: further limits that every plan of the frontier respects.
+        inner_merges: whether a merge may be realised as several.
 
     Raises:
         TableError: a gap, a NaN, negative or infinite entry, or another model's table.
@@ -76,11 +83,20 @@ def solve(
         )
     network = latency.network(chain)
     chosen = allowed(chain, candidates, keep, replace, caps)
-    cost = costs(candidates, importance, objective, alpha=alpha)
+    scored = [k for k, candidate in enumerate(candidates) if not is_part(candidate)]
+    own = costs([candidates[k] for k in scored], importance, objective, alpha=alpha)
+    cost = [math.inf] * len(candidates)
+    for k, value in zip(scored, own, strict=True):
+        cost[k] = value
     if objective == "metric":
-        cost = extended(candidates, chosen, cost)
+        cost = extended(candidates, [k for k in chosen if math.isfinite(cost[k])], cost)
     options, members = _options(
-        chain, candidates, chosen, latencies(chain, candidates, latency), cost
+        Nodes.of(chain, candidates),
+        candidates,
+        chosen,
+        latencies(chain, candidates, latency),
+        cost,
+        inner_merges=inner_merges,
     )
     used, most = amounts(chain, candidates, caps)
     if most.size:
@@ -104,57 +120,55 @@ def solve(
 
 
 def _options(
-    chain: Chain,
+    nodes: Nodes,
     candidates: Sequence[Candidate],
     chosen: Sequence[int],
     latency_ms: Sequence[float],
     cost: Sequence[float],
+    *,
+    inner_merges: bool,
 ) -> tuple[Options, list[tuple[int, ...]]]:
     """Options and, for each, the candidates that make it up, composed runs included."""
-    members: list[tuple[int, ...]] = [(k,) for k in chosen]
+    whole = [k for k in chosen if math.isfinite(cost[k])]
+    ways: list[tuple[int, tuple[int, ...], float]] = [(k, (k,), latency_ms[k]) for k in whole]
+    if inner_merges:
+        ways += _composed(nodes, candidates, chosen, latency_ms, cost)
     rows = [
-        (c.start, c.end, latency_ms[k], cost[k], c.end - c.start if c.replaces else 0)
-        for k, c in ((k, candidates[k]) for k in chosen)
+        (*nodes.ends(c), run_ms, cost[k], c.end - c.start if c.replaces else 0)
+        for k, c, run_ms in ((k, candidates[k], run_ms) for k, _, run_ms in ways)
     ]
-    for whole, run, run_ms in _composed(len(chain.blocks) + 1, candidates, chosen, latency_ms):
-        c = candidates[whole]
-        members.append(run)
-        rows.append((c.start, c.end, run_ms, cost[whole], c.end - c.start))
     start, end, latencies, costs, touched = zip(*rows, strict=True) if rows else ((),) * 5
+    nodes.require_a_plan(start, end)
     options = Options.of(
-        len(chain.blocks) + 1,
-        start=start,
-        end=end,
-        latency_ms=latencies,
-        cost=costs,
-        touched=touched,
+        nodes.count, start=start, end=end, latency_ms=latencies, cost=costs, touched=touched
     )
-    return options, members
+    return options, [run for _, run, _ in ways]
 
 
 def _composed(
-    nodes: int, candidates: Sequence[Candidate], chosen: Sequence[int], latency_ms: Sequence[float]
+    nodes: Nodes,
+    candidates: Sequence[Candidate],
+    chosen: Sequence[int],
+    latency_ms: Sequence[float],
+    cost: Sequence[float],
 ) -> list[tuple[int, tuple[int, ...], float]]:
     """Merges for which a run of smaller ones is faster: (merge, run, the run's latency)."""
     compositions = [k for k in chosen if kind_of(candidates[k]).is_composition(candidates[k])]
-    wholes = [k for k in compositions if candidates[k].replaces]
+    wholes = [k for k in compositions if candidates[k].replaces and math.isfinite(cost[k])]
     if not wholes:
         return []
-    parts = wholes + [k for k in compositions if not candidates[k].replaces]
+    known = set(wholes)
+    parts = wholes + [k for k in compositions if k not in known]
     activations: dict[Activation | None, int] = {None: 0}
     for k in parts:
         activations.setdefault(candidates[k].activation, len(activations))
     after = np.array([activations[candidates[k].activation] for k in parts], np.int64)
+    start, end = np.array([nodes.ends(candidates[k]) for k in parts], np.int64).T
     runs = fastest_runs(
-        nodes,
-        Pieces(
-            np.array([candidates[k].start for k in parts], np.int64),
-            np.array([candidates[k].end for k in parts], np.int64),
-            np.array([latency_ms[k] for k in parts], np.float64),
-            after,
-        ),
-        [candidates[k].start for k in wholes],
-        [candidates[k].end for k in wholes],
+        nodes.count,
+        Pieces(start, end, np.array([latency_ms[k] for k in parts], np.float64), after),
+        start[: len(wholes)],
+        end[: len(wholes)],
         after[: len(wholes)],
     )
     return [

@@ -23,6 +23,7 @@ from depthopt.importance.regression import (
     regression_workload,
 )
 from depthopt.importance.workers import Workers
+from depthopt.kinds.registry import is_part
 from depthopt.rewrite.options import Form, Start, check_form
 from depthopt.rewrite.ridges import FIT_RIDGES, checked_ridges
 from depthopt.tables.importance import ImportanceTable, Unit
@@ -127,6 +128,7 @@ def estimate(
     todo = [c for c in wanted if c not in known.entries]
     steps = _Steps(progress)
     if estimator == "regression":
+        _check_begun(wanted)
         told = steps if where.here else None
         regression = ByRegression(model, chain, fitting, held_out, task, ridges, form, told)
         parts = parts_of(chain, todo, form, workers=where.count or 1, memory_bytes=memory_bytes)
@@ -138,7 +140,9 @@ def estimate(
         if not held_out:
             raise DataError("the finetune estimator needs held-out images and labels; got none")
         original = evaluated(model, held_out, task)
-        work = Finetune(model, chain, train, fitting, held_out, form, task, original, start, seed)
+        work = Finetune(
+            model, chain, train, fitting, held_out, form, task, original, start, seed, keep
+        )
         parts, lengths = [(candidate,) for candidate in todo], [1] * len(todo)
     else:
         raise UsageError(
@@ -156,9 +160,26 @@ def estimate(
     return replace(known, entries={c: known.entries[c] for c in wanted})
 
 
+def _check_begun(candidates: Iterable[Candidate]) -> None:
+    """Refuse candidates that regression cannot tell from others."""
+    if begun := [c for c in candidates if c.entry]:
+        raise UsageError(
+            f"{begun[0].key} begins in another state than the original, which estimator "
+            "regression does not see; use estimator finetune"
+        )
+
+
 def scored(candidates: Iterable[Candidate], *, keep: bool = False) -> tuple[Candidate, ...]:
-    """The candidates that get an entry: those that change something, and with ``keep`` all."""
-    return tuple(candidate for candidate in candidates if keep or candidate.replaces)
+    """The candidates that get an entry: those that change something, parts of merges left out.
+
+    With ``keep`` the kept blocks too, as in the papers but for those that nothing listed may
+    replace, such as stem and head: of these every plan has the same.
+    """
+    wanted = [candidate for candidate in candidates if not is_part(candidate)]
+    replaced = {i for c in wanted if c.replaces for i in range(c.start, c.end)}
+    return tuple(
+        c for c in wanted if c.replaces or (keep and (c.start in replaced or not replaced))
+    )
 
 
 def estimate_workload(

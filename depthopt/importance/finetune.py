@@ -13,13 +13,16 @@ from dataclasses import dataclass
 import torch
 from torch import fx, nn
 
-from depthopt.core.candidate import Candidate, kept_blocks
+from depthopt.core.candidate import Candidate
 from depthopt.core.chain import Chain
 from depthopt.core.inputs import Inputs
 from depthopt.core.plan import Plan
 from depthopt.data.dataset import Batch
 from depthopt.errors import DataError
 from depthopt.graph.trace import nodes_by_name
+from depthopt.kinds.alone import alone
+from depthopt.kinds.registry import kind_of
+from depthopt.kinds.site import module_name
 from depthopt.rewrite.options import Form, Start
 from depthopt.shallow.apply import apply
 from depthopt.tables.importance import Importance
@@ -38,9 +41,11 @@ class Finetune:
     of held-out images that is lost. It is 0 where nothing is lost.
 
     A kept block's entry is that of the network with its layer initialised anew, and trained as
-    the others: the papers replace a single layer by one of its kind, too (the authors'
+    the others: the papers measure a single layer so, in every state of its ends (the authors'
     ``measure_imp`` calls ``reset_layers``). Anew are the convolution's weights and bias, as torch
     draws them, and the scale, shift, mean and variance of its norm; the others are the original's.
+    Where a candidate begins or ends in another state than the original, the activation there has
+    come or gone too, while it is trained and measured.
 
     Attributes:
         model: the original network; it is not changed.
@@ -53,6 +58,8 @@ class Finetune:
         original: how the original does on the held-out images.
         start: how inserted activations begin.
         seed: of layers that are initialised anew, the same for every candidate.
+        anew: whether a block that is merged alone, since an activation comes or goes behind it, is
+            initialised anew too; a kept one always is.
     """
 
     model: nn.Module
@@ -65,6 +72,7 @@ class Finetune:
     original: Evaluation
     start: Start = "annealed"
     seed: int = 0
+    anew: bool = False
 
     def __call__(self, part: tuple[Candidate, ...]) -> dict[Candidate, Importance]:
         """The entries of some candidates."""
@@ -80,8 +88,8 @@ class Finetune:
             compensated=False,
             start=self.start,
         )
-        if not candidate.replaces:
-            _initialise(network, self.chain, candidate.start, self.seed)
+        if not candidate.replaces or (self.anew and _is_single(candidate)):
+            _initialise(network, self.chain, candidate, self.seed)
         self.train(network)
         found, metric = evaluated(network, self.held_out, self.task), self.task.metric
         change = metric.gain(self.original.metric, found.metric)
@@ -91,18 +99,25 @@ class Finetune:
 
 def _alone(chain: Chain, candidate: Candidate) -> Plan:
     """The plan that replaces one segment only."""
-    blocks = kept_blocks(chain)
-    choices = (*blocks[: candidate.start], candidate, *blocks[candidate.end :])
-    return Plan(chain.model, chain.input_size, choices, 0.0, 0.0, 0.0)
+    return Plan(chain.model, chain.input_size, alone(chain, candidate), 0.0, 0.0, 0.0)
 
 
-def _initialise(network: fx.GraphModule, chain: Chain, index: int, seed: int) -> None:
-    """Draw a kept block's convolution anew, and set its norm back."""
-    block, modules = chain.blocks[index], dict(network.named_modules())
-    norm = modules.get(str(nodes_by_name(network)[block.linear].target))
+def _is_single(candidate: Candidate) -> bool:
+    """Whether it is one block's convolution."""
+    return candidate.end - candidate.start == 1 and kind_of(candidate).is_composition(candidate)
+
+
+def _initialise(network: fx.GraphModule, chain: Chain, candidate: Candidate, seed: int) -> None:
+    """Draw a block's convolution anew, and set its norm back."""
+    block, modules = chain.blocks[candidate.start], dict(network.named_modules())
+    if candidate.replaces:
+        layers = list(modules[module_name(candidate)].modules())
+    else:
+        norm = modules.get(str(nodes_by_name(network)[block.linear].target))
+        layers = [modules[block.name], *([] if norm is None else [norm])]
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        for module in {modules[block.name]: None, norm: None}:
+        for module in dict.fromkeys(layers):
             if hasattr(module, "reset_parameters"):
                 module.reset_parameters()
 

@@ -1,6 +1,5 @@
 """Everything that a chain's segments may become."""
 
-from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Literal, get_args
@@ -11,6 +10,7 @@ from depthopt.core.numbers import Count, Size, require
 from depthopt.core.operators import Activation
 from depthopt.core.operators.activation import PLAIN
 from depthopt.errors import UsageError
+from depthopt.kinds.ends import usual_activation
 from depthopt.kinds.kind import Kind, Wishes
 from depthopt.kinds.papers import published_segments
 from depthopt.kinds.registry import KINDS
@@ -34,6 +34,7 @@ def candidates(
     segments: Segments = "all",
     subsets: bool = False,
     weights: Sequence[float] | None = None,
+    end_activations: bool = False,
 ) -> tuple[Candidate, ...]:
     """Enumerate the candidates of every legal segment.
 
@@ -58,10 +59,14 @@ def candidates(
             norms sum to most (arXiv 2406.12837, section 3.3). A segment of which nothing stays is
             among them, with ``none`` as its detail.
         weights: L1 norms by block, of ``depthopt.l1_norms(model, chain)``; ``subsets`` needs them.
+        end_activations: list every merge, of single blocks too, with and without an activation at
+            either end, ``inserted`` where the original has none: the 2023 paper's
+            ``I(st, end, a, b)`` (arXiv 2301.12187), as far as its code lists it, and what the parts
+            of a merge that is realised as several need (``depthopt.kinds.ends``).
 
     Raises:
         UsageError: an unknown kind, activation or choice of segments, a kernel size that is not odd
-            and positive, or ``subsets`` without weights.
+            and positive, ``subsets`` without weights, or ``end_activations`` without ``inserted``.
     """
     asked = (KEPT, *(name for name in KINDS.names if name in kinds and name != KEPT))
     for name in kinds:
@@ -74,6 +79,11 @@ def candidates(
     if max_length is not None:
         require(Count, "max_length", max_length)
     behind = _inserted(chain, inserted)
+    if end_activations and inserted is None:
+        raise UsageError(
+            "end_activations needs the activation that comes where the network has none; give "
+            f"inserted, such as {USUAL}"
+        )
     if segments not in get_args(Segments):
         known = ", ".join(get_args(Segments))
         raise UsageError(f"segments {segments!r} is unknown; known: {known}")
@@ -86,9 +96,10 @@ def candidates(
         tuple(sorted(set(kernel_sizes))),
         weights=checked_weights(chain, weights) if subsets else None,
         identities=segments == "all",
+        ends=behind if end_activations else None,
     )
     return tuple(
-        _with_activation(candidate, kind, behind)
+        candidate if wishes.ends and kind.takes_ends else _with_activation(candidate, kind, behind)
         for kind in map(KINDS.get, asked)
         for candidate in kind.candidates(chain, wishes)
         if not (fewer_macs and kind.is_filtered) or _has_fewer_macs(chain, candidate)
@@ -111,12 +122,6 @@ def _inserted(chain: Chain, name: str | None) -> Activation | None:
     return Activation(name)
 
 
-def usual_activation(chain: Chain) -> Activation | None:
-    """A network's most frequent activation, of equals the first one; None if it has none."""
-    counted = Counter(block.activation for block in chain.blocks if block.activation is not None)
-    return max(counted, key=lambda activation: counted[activation], default=None)
-
-
 def _with_activation(candidate: Candidate, kind: Kind, inserted: Activation | None) -> Candidate:
     several = kind.takes_inserted and candidate.end - candidate.start > 1
     if inserted is None or not several or candidate.activation is not None:
@@ -125,6 +130,9 @@ def _with_activation(candidate: Candidate, kind: Kind, inserted: Activation | No
 
 
 def _has_fewer_macs(chain: Chain, candidate: Candidate) -> bool:
+    """Whether it needs fewer; of a block whose ends change it takes the block's own."""
+    if candidate.end - candidate.start == 1 and (candidate.entry, candidate.exit) != (0, 0):
+        return True
     size, macs = chain.blocks[candidate.start].layout.input_size, 0
     for operator in candidate.operators:
         macs += operator.macs(size)

@@ -4,17 +4,21 @@ from collections.abc import Iterator
 
 from depthopt.core.candidate import KEPT, Candidate, kept_blocks
 from depthopt.core.chain import Chain
+from depthopt.kinds.ends import kept_behind_inserted
 from depthopt.kinds.kind import Kind, Wishes
 from depthopt.kinds.running import kept_keys
 
 
-def _candidates(chain: Chain, _: Wishes) -> Iterator[Candidate]:
-    return iter(kept_blocks(chain))
+def _candidates(chain: Chain, wishes: Wishes) -> Iterator[Candidate]:
+    yield from kept_blocks(chain)
+    if wishes.ends is not None:
+        yield from kept_behind_inserted(chain)
 
 
 def _why_not(chain: Chain, candidate: Candidate) -> str | None:
-    same = candidate.operators == (chain.blocks[candidate.start].operator,)
-    return None if same else "another block"
+    if candidate.operators != (chain.blocks[candidate.start].operator,):
+        return "another block"
+    return "ends in another state than the original" if candidate.exit else None
 
 
 KIND = Kind(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from depthopt.core.candidate import Candidate
 from depthopt.core.chain import Chain
+from depthopt.core.operators import Activation
 from depthopt.kinds.running import replacing_keys
 from depthopt.kinds.site import New, Site, Weights, module_name
 from depthopt.rewrite.options import Form
@@ -29,12 +30,15 @@ class Wishes:
         kernel_sizes: side lengths of square kernels to try, rising.
         weights: L1 norms by block, if merges of some of a segment's convolutions are wished.
         identities: whether a segment may become nothing at all, where it may.
+        ends: activation that is inserted where the original has none, if candidates with and
+            without activations at their ends are wished (``depthopt.kinds.ends``).
     """
 
     segments: tuple[tuple[int, int], ...]
     kernel_sizes: tuple[int, ...]
     weights: tuple[float, ...] | None = None
     identities: bool = True
+    ends: Activation | None = None
 
 
 def _why_illegal(chain: Chain, candidate: Candidate) -> str | None:
@@ -92,10 +96,14 @@ class Kind:
             replace are left out, if the user wishes so.
         takes_inserted: whether the activation that a user inserts goes behind it, where it
             replaces several blocks and none follows.
+        takes_ends: whether it lists its candidates with and without an activation at either end
+            itself, if the user wishes so.
         candidates: (chain, wishes): what segments may become.
         why_not: (chain, candidate): why the segment may not be replaced so; None if it may.
         latency_keys: (chain, candidate): what runs because of it (``depthopt.kinds.running``).
         retained: (candidate): the blocks whose weights live on in it; none by default.
+        is_part: (candidate): whether it only stands for a part of a composition, and is measured,
+            but not scored; then its segment's entry is the whole's.
         is_composition: (candidate): whether it computes what its blocks do one after another,
             less activations between them; then several such may stand in the place of one.
         reader: (chain, candidate): path of the module that reads the tensor at its start; None
@@ -121,9 +129,11 @@ class Kind:
     pattern: Pattern = ""
     is_filtered: bool = True
     takes_inserted: bool = True
+    takes_ends: bool = False
     why_not: Callable[[Chain, Candidate], str | None] = _why_illegal
     latency_keys: Callable[[Chain, Candidate], tuple[LatencyKey, ...]] = replacing_keys
     retained: Callable[[Candidate], Collection[int]] = lambda _: ()
+    is_part: Callable[[Candidate], bool] = lambda _: False
     is_composition: Callable[[Candidate], bool] = lambda _: False
     reader: Callable[[Chain, Candidate], str | None] = lambda _, candidate: module_name(candidate)
     problem: Callable[[Candidate, Form], Problem | None] = _one_convolution

@@ -13,6 +13,7 @@ from depthopt.core.candidate import Candidate
 from depthopt.core.chain import Chain
 from depthopt.core.window import Window, segment_window
 from depthopt.errors import UsageError
+from depthopt.kinds.ends import is_part, why_other_ends, with_ends, without_part
 from depthopt.kinds.kind import Kind, Wishes
 from depthopt.kinds.site import New, Site, Weights, module_name
 from depthopt.kinds.subsets import best_subsets
@@ -71,38 +72,54 @@ def composed_blocks(candidate: Candidate) -> tuple[int, ...]:
     Raises:
         UsageError: its detail is not a list of blocks.
     """
-    if candidate.detail == _NOTHING:
+    if (detail := without_part(candidate.detail)) == _NOTHING:
         return ()
     try:
-        return tuple(map(int, candidate.detail.split(",")))
+        return tuple(map(int, detail.split(",")))
     except ValueError:
         raise UsageError(f"{candidate} does not say which blocks it composes") from None
 
 
 def _candidates(chain: Chain, wishes: Wishes) -> Iterator[Candidate]:
-    """All convolutions of a segment, or also its subsets; of a single block, where that changes it.
+    """What segments merge into, with and without activations at their ends if so wished.
 
-    A single block is changed where parallel branches merge into it, or where it becomes nothing.
+    A single block is listed where that changes it: where parallel branches merge into it, where it
+    becomes nothing, where the activation behind it changes, or as a part.
     """
+    for candidate in _every(chain, wishes):
+        several = candidate.end - candidate.start > 1
+        changes = several or not _is_whole(candidate)
+        changes = changes or bool(chain.covered(candidate.start, candidate.end))
+        if wishes.ends is None:
+            yield from (candidate,) if changes else ()
+            continue
+        for each in with_ends(chain, candidate, wishes.ends, parts=_is_whole(candidate)):
+            if changes or each.exit or (each.entry and is_part(each)):
+                yield each
+
+
+def _every(chain: Chain, wishes: Wishes) -> Iterator[Candidate]:
+    """Every segment's convolutions composed, or also its subsets; of single blocks too."""
     segments = [s for s in wishes.segments if chain.why_unmergeable(*s) is None]
     if wishes.weights is None:
-        for start, end in segments:
-            if end - start > 1 or chain.covered(start, end):
-                found = merged(chain, start, end)
-                yield from () if found is None else (found,)
+        composed = (merged(chain, start, end) for start, end in segments)
+        yield from (candidate for candidate in composed if candidate is not None)
         return
     for start, those in groupby(segments, lambda segment: segment[0]):
         ends = [end for _, end in those]
         for end, window, blocks in best_subsets(chain, start, ends, wishes.weights):
-            several = end - start > 1 or bool(chain.covered(start, end))
-            if not (blocks or wishes.identities) or (blocks and not several):
-                continue
             found = _of_window(chain, start, end, window, blocks)
-            yield from () if found is None else (found,)
+            if found is not None and (blocks or wishes.identities):
+                yield found
 
 
 def _is_whole(candidate: Candidate) -> bool:
     return composed_blocks(candidate) == tuple(range(candidate.start, candidate.end))
+
+
+def _why_not(chain: Chain, candidate: Candidate) -> str | None:
+    unmergeable = chain.why_unmergeable(candidate.start, candidate.end)
+    return unmergeable or why_other_ends(chain, candidate)
 
 
 def _problem(candidate: Candidate, form: Form) -> Problem | None:
@@ -145,7 +162,9 @@ KIND = Kind(
     colour=("#4c78c8", "#7aa5f0"),
     pattern="stripes",
     candidates=_candidates,
-    why_not=lambda chain, c: chain.why_unmergeable(c.start, c.end),
+    takes_ends=True,
+    why_not=_why_not,
+    is_part=is_part,
     retained=composed_blocks,
     reader=_reader,
     is_composition=_is_whole,

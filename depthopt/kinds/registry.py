@@ -25,6 +25,15 @@ def kind_of(candidate: Candidate) -> Kind:
     return kind
 
 
+def is_part(candidate: Candidate) -> bool:
+    """Whether a candidate only stands for a part of another, and is not scored.
+
+    Raises:
+        UsageError: its kind is not known here.
+    """
+    return kind_of(candidate).is_part(candidate)
+
+
 def composition(start: int, end: int, blocks: Sequence[int], convolution: Convolution) -> Candidate:
     """The candidate that composes the convolutions of some of a segment's blocks into one."""
     from depthopt.kinds.merge import KIND, detail_of  # noqa: PLC0415 - a kind is loaded when used

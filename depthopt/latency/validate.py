@@ -7,6 +7,7 @@ networks that nobody picked: the plans are drawn, not solved for.
 import random
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from torch import nn
 
@@ -17,6 +18,7 @@ from depthopt.core.plan import Plan
 from depthopt.core.progress import Progress, silent
 from depthopt.errors import UsageError
 from depthopt.kinds.latency_keys import candidate_ms
+from depthopt.kinds.registry import is_part
 from depthopt.latency.measure import Effort
 from depthopt.latency.timing import plan_timer
 from depthopt.latency.worthwhile import worthwhile
@@ -93,18 +95,20 @@ def random_plan(chain: Chain, candidates: Sequence[Candidate], *, seed: int) -> 
     """
     generator = random.Random(seed)  # noqa: S311 - a draw, not a secret
     share = generator.uniform(0.1, 0.9)
-    by_length: dict[int, dict[int, list[Candidate]]] = defaultdict(lambda: defaultdict(list))
+    by_length: dict[tuple[int, int], dict[int, list[Candidate]]]
+    by_length = defaultdict(lambda: defaultdict(list))
     for candidate in candidates:
-        if candidate.replaces:
-            by_length[candidate.start][candidate.end - candidate.start].append(candidate)
+        if candidate.replaces and not is_part(candidate):
+            length = candidate.end - candidate.start
+            by_length[candidate.start, candidate.entry][length].append(candidate)
     blocks = kept_blocks(chain)
     choices: list[Candidate] = []
-    position = 0
+    position = state = 0
     while position < len(blocks):
-        lengths = by_length[position]
+        lengths = by_length[position, state]
         if lengths and generator.random() < share:
             choices.append(generator.choice(lengths[generator.choice(sorted(lengths))]))
         else:
-            choices.append(blocks[position])
-        position = choices[-1].end
+            choices.append(replace(blocks[position], entry=state))
+        position, state = choices[-1].end, choices[-1].exit
     return Plan(chain.model, chain.input_size, tuple(choices), 0.0, 0.0, 0.0)

@@ -5,31 +5,46 @@ from collections.abc import Iterable
 from depthopt.core.candidate import Candidate
 from depthopt.core.chain import Chain
 from depthopt.kinds.latency_keys import candidate_ms, latency_keys
+from depthopt.kinds.registry import is_part, kind_of
 from depthopt.tables.latency import LatencyTable
 
 
 def worthwhile(
-    chain: Chain, candidates: Iterable[Candidate], table: LatencyTable
+    chain: Chain,
+    candidates: Iterable[Candidate],
+    table: LatencyTable,
+    *,
+    keeping_is_free: bool = True,
 ) -> tuple[Candidate, ...]:
-    """The blocks as they are, and the candidates that are faster than what they replace.
+    """The blocks as they are, and the candidates that may be in a plan of the frontier.
 
-    The others can be in no plan of the frontier: keeping the blocks is as fast and costs
-    nothing. Candidates that could not be measured are left out too.
+    Candidates that could not be measured never are. Of the others, where keeping blocks costs
+    nothing, only those may be that are faster than the blocks: keeping these is as fast and costs
+    no more. That holds of candidates that begin and end as the original does; another state can
+    only be reached and left by candidates of its own. Nor does it hold of a merge where the parts
+    are listed that it may be realised as, which may be faster.
 
     Args:
         chain: the network.
         candidates: one ``keep`` per block among them.
         table: holds an entry for every block.
+        keeping_is_free: whether a kept block costs nothing. Where it has an importance of its own,
+            a plan may be best by a candidate that is slower than its blocks.
     """
     listed = tuple(candidates)
+    has_parts = any(map(is_part, listed))
     kept_ms = {c.start: candidate_ms(chain, c, table) for c in listed if not c.replaces}
-    return tuple(
-        candidate
-        for candidate in listed
-        if not candidate.replaces
-        or (
-            not table.missing(latency_keys(chain, candidate))
-            and candidate_ms(chain, candidate, table)
-            < sum(kept_ms[block] for block in range(candidate.start, candidate.end))
-        )
-    )
+
+    def is_worthwhile(candidate: Candidate) -> bool:
+        if not candidate.replaces:
+            return True
+        if table.missing(latency_keys(chain, candidate)):
+            return False
+        if not keeping_is_free or (candidate.entry, candidate.exit) != (0, 0):
+            return True
+        if has_parts and kind_of(candidate).is_composition(candidate):
+            return True
+        blocks_ms = sum(kept_ms[block] for block in range(candidate.start, candidate.end))
+        return candidate_ms(chain, candidate, table) < blocks_ms
+
+    return tuple(filter(is_worthwhile, listed))

@@ -192,8 +192,8 @@ class Context:
     @cached_property
     def worthwhile(self) -> tuple[Candidate, ...]:
         """The candidates that are faster than what they replace; if keeping costs, all measured."""
-        free = {} if self.recipe.keeping_is_free else {"keeping_is_free": False}
-        return worthwhile(self.chain, self.candidates, self.latency, **free)
+        free = self.recipe.keeping_is_free
+        return worthwhile(self.chain, self.candidates, self.latency, keeping_is_free=free)
 
     @cached_property
     def importance(self) -> ImportanceTable:

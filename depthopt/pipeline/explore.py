@@ -160,8 +160,8 @@ def _say_before(context: Context, say: Callable[[str], None]) -> None:
 
 def _made_from(context: Context) -> str:
     """A digest of all of the recipe that exploring depends on, and of the original."""
-    sections = {"model", "data", "task", "candidates", "latency", "importance", "apply", "finetune"}
-    settings = context.recipe.settings({*sections, "seed"}, WITHOUT_EFFECT)
+    tables = {"model", "data", "task", "candidates", "latency", "importance", "solver"}
+    settings = context.recipe.settings({*tables, "apply", "finetune", "seed"}, WITHOUT_EFFECT)
     return context.folder.digest(settings, ("teacher.safetensors",))
 
 

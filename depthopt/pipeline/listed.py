@@ -26,6 +26,4 @@ def listed(recipe: Recipe, model: nn.Module, chain: Chain) -> tuple[Candidate, .
     settings: dict[str, Any] = dict(section) | {"fewer_macs": recipe.fewer_macs}
     if section.subsets:
         settings["weights"] = l1_norms(model, chain)
-    if not section.end_activations:
-        del settings["end_activations"]
     return candidates(chain, **settings)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from depthopt.core.clipped import clipped
-from depthopt.pipeline.methods import DEPTHOPT, METHODS, keys_of
+from depthopt.pipeline.methods import METHODS, keys_of
 from depthopt.pipeline.recipe import Recipe
 
 logger = logging.getLogger(__name__)
@@ -67,9 +67,7 @@ def at_odds(recipe: Recipe, setting: Setting) -> str:
 
 
 def told(recipe: Recipe) -> str:
-    """The method in a few words, with how many of its settings are others; empty of the default."""
-    if recipe.method == DEPTHOPT:
-        return ""
+    """The method, and which of its settings the recipe says otherwise."""
     others = [setting.key for setting in overridden(recipe)]
     return f"{recipe.method}, but for {', '.join(others)}" if others else recipe.method
 

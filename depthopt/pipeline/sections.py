@@ -16,6 +16,7 @@ from pydantic import (
 from depthopt.core import numbers
 from depthopt.core.inputs import ImageSize, InputSpec, fitting, size_schema
 from depthopt.core.interpolation import Interpolation
+from depthopt.kinds.candidates import Segments
 from depthopt.kinds.registry import KINDS
 from depthopt.rewrite.options import Form, Start
 from depthopt.rewrite.ridges import FIT_RIDGES
@@ -144,7 +145,7 @@ class CandidatesSection(Section):
         description="list only what needs fewer multiply-accumulates than the blocks that it "
         "replaces; left out, true on a cpu and false on a gpu",
     )
-    segments: Literal["all", "papers"] = Field(
+    segments: Segments = Field(
         "all", description="all that may be replaced, or those that the papers' code lists"
     )
     subsets: bool = Field(
@@ -236,6 +237,12 @@ class SolverSection(Section):
     inner_merges: bool = Field(
         True, description="a merge may be realised as several with no activation between them"
     )
+
+    @property
+    def said(self) -> str:
+        """What costs are of, in words."""
+        alpha = f", alpha {self.alpha:g}" if self.objective == "metric" and self.alpha else ""
+        return f"{self.objective}{alpha}"
 
     @model_validator(mode="after")
     def _modes_have_their_bound(self) -> "SolverSection":

@@ -1,12 +1,12 @@
 """What ``solve`` takes of a recipe's ``solver``."""
 
 import logging
+from collections.abc import Callable
 from typing import Any
 
 from depthopt.pipeline.methods import METHODS
 from depthopt.pipeline.recipe import Recipe
-from depthopt.pipeline.sections import SolverSection
-from depthopt.solver.stages import Bucketed, Epsilon
+from depthopt.solver.stages import Bucketed, Epsilon, Exact, Mode
 
 logger = logging.getLogger(__name__)
 
@@ -42,20 +42,21 @@ def resolution_ms(recipe: Recipe, original_ms: float) -> float:
 
 
 def solving(recipe: Recipe, original_ms: float) -> dict[str, Any]:
-    """The arguments of ``solve`` that a recipe sets otherwise than they are.
+    """What ``solve`` is given beside the tables.
 
     Args:
         recipe: whose plans are solved for.
         original_ms: latency of the original network.
     """
-    given: dict[str, Any] = {}
     section = recipe.solver
-    if section.mode == "bucketed":
-        given["mode"] = Bucketed(resolution_ms(recipe, original_ms))
-    elif section.mode == "epsilon":
-        given["mode"] = Epsilon(section.epsilon or 0.0)
-    defaults = SolverSection()
-    for key in ("objective", "alpha", "inner_merges"):
-        if (value := getattr(section, key)) != getattr(defaults, key):
-            given[key] = value
-    return given
+    modes: dict[str, Callable[[], Mode]] = {
+        "exact": Exact,
+        "bucketed": lambda: Bucketed(resolution_ms(recipe, original_ms)),
+        "epsilon": lambda: Epsilon(section.epsilon or 0.0),
+    }
+    return {
+        "mode": modes[section.mode](),
+        "objective": section.objective,
+        "alpha": section.alpha,
+        "inner_merges": section.inner_merges,
+    }

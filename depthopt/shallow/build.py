@@ -75,15 +75,20 @@ def check_chain(graph_module: fx.GraphModule, chain: Chain) -> None:
 
 def check_plan(chain: Chain, plan: Plan) -> None:
     """Raise ``ModelError`` unless the plan covers the chain with legal segments."""
-    position = 0
+    position = state = 0
     for choice in plan.choices:
         if choice.start != position:
             raise ModelError(f"plan of {plan.model}: no choice starts at position {position}")
+        if choice.entry != state:
+            raise ModelError(
+                f"plan of {plan.model}: {choice.key} begins in state {choice.entry}, what comes "
+                f"before it ends in state {state}"
+            )
         if (wrong := kind_of(choice).why_not(chain, choice)) is not None:
             raise ModelError(
                 f"plan of {plan.model} does not fit {chain.model}: {choice.key} {wrong}"
             )
-        position = choice.end
+        position, state = choice.end, choice.exit
     if position != len(chain.blocks) or plan.input_size != chain.input_size:
         raise ModelError(
             f"plan of {plan.model} covers {position} blocks at {plan.input_size}, "
