@@ -5,17 +5,20 @@ import io
 import math
 from collections.abc import Callable
 from pathlib import Path
+from statistics import fmean
 
+import numpy as np
 import pytest
 
 from depthopt.core.plan import Frontier, FrontierPoint
 from depthopt.errors import InfeasibleBudget
 from depthopt.frontier.published import Imported, import_tables, read_importances, read_latencies
 from depthopt.frontier.solve import solve
+from depthopt.solver.pieces import Pieces, fastest_runs
 from depthopt.solver.stages import Bucketed, Epsilon, Exact
 from tests.frontier import paper_programmes
 from tests.frontier.published_files import CONDITIONS, write
-from tests.frontier.published_networks import FULL, SMALL, Network, layermerge_files
+from tests.frontier.published_networks import FULL, SMALL, Network, depth_files, layermerge_files
 
 SHARES = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 """Budgets, of what the tables' blocks take."""
@@ -45,6 +48,10 @@ def imported(folder: Path, network: Network, times: str, scores: str) -> Importe
 
 def key_of(row: dict[str, str]) -> tuple[int, int, int, bool]:
     return int(row["st"]), int(row["end"]), int(row["ker"]), row["is_dw"] == "True"
+
+
+def state_of(row: dict[str, str]) -> tuple[int, int, int, int]:
+    return int(row["st"]), int(row["end"]), int(row["st_act"]), int(row["end_act"])
 
 
 def picked(frontier: Frontier, budget: float) -> FrontierPoint | None:
@@ -90,3 +97,61 @@ def test_layermerge_is_never_better_at_its_own_true_latency(
         assert objective >= theirs.objective - NOISE
         assert len(network.chain.blocks) - ours.cost - outside == pytest.approx(objective)
     assert over, "what is rounded down takes longer than its budget"
+
+
+ALPHA = 1.6
+
+
+@pytest.mark.parametrize(("make", "tick"), [n for n in NETWORKS if "resnet" not in str(n.id)])
+def test_the_two_stage_programme_is_never_better_at_its_own_true_latency(
+    make: Callable[[], Network], tick: float | None, tmp_path: Path
+) -> None:
+    network = make()
+    per_ms = 20 if tick is None else 1 / (tick * network.original_ms)
+    times, scores = depth_files(network, seed=0)
+    tables = imported(tmp_path, network, times, scores)
+    change = {state_of(row): float(row["val_acc"]) / 100 for row in cells(scores)}
+    ms = {(int(row["st"]), int(row["end"])): float(row["time"]) for row in cells(times)}
+    worth = paper_programmes.normalised(change, ALPHA)
+    exact, bucketed, epsilon = (
+        solve(network.chain, tables.candidates, tables.latency, tables.importance,
+              objective="metric", alpha=ALPHA, mode=mode)
+        for mode in (Exact(), Bucketed(1 / per_ms), Epsilon(0.01))
+    )  # fmt: skip
+    mean = fmean(v for (start, end, _, _), v in change.items() if end - start == 1)
+    over = 0
+    for share in SHARES:
+        budget = share * network.original_ms
+        theirs = paper_programmes.two_stage(len(network.blocks), ms, worth, budget, per_ms)
+        if theirs is None:
+            assert picked(exact, budget) is None
+            continue
+        over += theirs.time_ms > budget
+        for frontier in (exact, bucketed, epsilon):
+            picked(frontier, budget)
+        ours = picked(exact, theirs.time_ms * (1 + 1e-12))
+        assert ours is not None
+        # The sum lacks alpha times the mean for every block, not for every segment.
+        objective = -ours.cost - ALPHA * mean * len(network.blocks)
+        assert objective >= theirs.objective - NOISE
+    assert over, "what is rounded down takes longer than its budget"
+
+
+@pytest.mark.parametrize("make", FULL.values(), ids=FULL)
+def test_stage_one_equals_the_optimal_times(make: Callable[[], Network]) -> None:
+    """Latencies and lists of breaks, of all segments of the papers' size."""
+    network = make()
+    times, _ = depth_files(network, seed=1)
+    ms = {(int(row["st"]), int(row["end"])): float(row["time"]) for row in cells(times)}
+    start, end = np.array(list(ms)).T
+    linear = np.zeros(start.size, np.int64)
+    pieces = Pieces(start, end, np.array(list(ms.values())), linear)
+    runs = fastest_runs(len(network.blocks) + 1, pieces, start, end, linear)
+    expected = paper_programmes.optimal_times(len(network.blocks), ms)
+    several = 0
+    for segment, latency_ms, run in zip(ms, runs.latency_ms, runs.pieces, strict=True):
+        least, breaks = expected[segment]
+        assert latency_ms == pytest.approx(least, rel=1e-15)
+        assert (*start[list(run)].tolist(), int(end[run[-1]])) == breaks
+        several += len(run) > 1
+    assert several > len(ms) / 10

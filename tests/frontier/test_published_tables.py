@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from depthopt.core.candidate import Candidate
 from depthopt.core.chain import Chain
 from depthopt.core.operators import Activation
 from depthopt.errors import TableError
@@ -16,7 +17,9 @@ from depthopt.frontier.published import (
     read_importances,
     read_latencies,
 )
+from depthopt.frontier.solve import solve
 from depthopt.kinds.latency_keys import candidate_ms
+from depthopt.kinds.registry import is_part
 from depthopt.tables.latency import LatencySummary
 from tests.frontier import published_files as files
 from tests.frontier.published_files import CONDITIONS, chain, pooled, write
@@ -24,9 +27,7 @@ from tests.frontier.published_files import CONDITIONS, chain, pooled, write
 RELU6 = Activation("relu6")
 
 
-def imported(
-    folder: Path, times: str, scores: str | None = None, *, head: bool = False
-) -> Imported:
+def read(folder: Path, times: str, scores: str | None = None, *, head: bool = False) -> Imported:
     return import_tables(
         chain(head=head),
         CONDITIONS,
@@ -34,6 +35,10 @@ def imported(
         None if scores is None else read_importances(write(folder, scores, "scores.csv")),
         first_block=1,
     )
+
+
+def scored(found: Imported) -> list[Candidate]:
+    return [candidate for candidate in found.candidates if not is_part(candidate)]
 
 
 def test_2023_latencies(tmp_path: Path) -> None:
@@ -53,7 +58,7 @@ def test_2023_latencies(tmp_path: Path) -> None:
 
 def test_2023_importances_are_entries_of_states(tmp_path: Path) -> None:
     """st_act and end_act become states: 0 as the original has it, 1 the other way."""
-    found = imported(tmp_path, files.WHOLE_TIMES, files.STATES, head=True)
+    found = read(tmp_path, files.WHOLE_TIMES, files.STATES, head=True)
     table = found.importance
     assert (table.unit, table.form) == ("points", "expanded")
     assert "depth" in table.protocol
@@ -70,18 +75,43 @@ def test_2023_importances_are_entries_of_states(tmp_path: Path) -> None:
     assert times["merge 3.0:4.1 8-4 k1x1 relu6 of 3"] == times["keep 3:4 8-4 k1x1"] == 3.0
     assert times["merge 1.0:4.1 4-4 k3x3 p1,1,1,1 relu6 of 1,2,3"] == 4.0
     assert times["merge 2:4 8-4 k3x3 p1,1,1,1 of 2,3"] == 4.5
-    onward = [str(c) for c in found.candidates if c.start == 4]
+    onward = [str(c) for c in scored(found) if c.start == 4]
     assert onward == ["keep 4:5 4-16 k1x1 relu6", "keep 4.1:5.0 4-16 k1x1 relu6"]
-    assert costs(found.candidates, table, "cost") == pytest.approx(
-        costs(found.candidates, table, "metric")
+    assert costs(scored(found), table, "cost") == pytest.approx(
+        costs(scored(found), table, "metric")
     )
+
+
+def test_parts_of_a_merge_take_as_long_as_what_is_timed(tmp_path: Path) -> None:
+    """The paper's T_opt adds up times of segments, whether an activation follows or not."""
+    found = read(tmp_path, files.WHOLE_TIMES, files.STATES)
+    parts = {str(c): candidate_ms(chain(), c, found.latency) for c in found.candidates
+             if is_part(c)}  # fmt: skip
+    assert parts["merge 1.0:2.1 4-8 k1x1 of 1 part"] == 1.0
+    assert parts["merge 2.1:4.1 8-4 k3x3 p1,1,1,1 relu6 of 2,3 part"] == 4.5
+    assert not any(c.replaces and is_part(c) for c in scored(found))
+    assert not set(parts) & set(map(str, found.importance.entries))
+
+
+def test_a_merge_may_be_realised_as_its_parts(tmp_path: Path) -> None:
+    """Of the whole segment 4 ms by 1 + 2 + 0.5: its importance, and the parts' latency."""
+    times = files.WHOLE_TIMES.replace("2,2,3,3.0", "2,2,3,0.5")
+    found = read(tmp_path, times, files.STATES.replace("-9.0", "50.0"))
+    frontier = solve(chain(), found.candidates, found.latency, found.importance, objective="metric")
+    best = frontier.points[-1]
+    assert best.latency_ms == pytest.approx(3.0)
+    assert best.cost == pytest.approx(-0.5)
+    assert [str(found.candidates[k]) for k in best.choices[1:]] == [
+        "merge 1.0:3.1 4-8 k3x3 p1,1,1,1 of 1,2 part",
+        "merge 3.1:4.1 8-4 k1x1 relu6 of 3 part",
+    ]
 
 
 def test_2023_normalisation_by_hand(tmp_path: Path) -> None:
     """Each change less 1.5 times the mean over the rows of one block, here -2 points."""
-    raw = imported(tmp_path, files.WHOLE_TIMES, files.STATES)
-    normal = costs(raw.candidates, raw.importance, "metric", alpha=1.5)
-    by_key = dict(zip(map(str, raw.candidates), normal, strict=True))
+    raw = read(tmp_path, files.WHOLE_TIMES, files.STATES)
+    normal = costs(scored(raw), raw.importance, "metric", alpha=1.5)
+    by_key = dict(zip(map(str, scored(raw)), normal, strict=True))
     plans = {
         "kept": ["keep 1:2 4-8 k1x1 relu6", "keep 2:3 8-8 k3x3 p1,1,1,1 g8 relu6",
                  "keep 3:4 8-4 k1x1"],
@@ -99,7 +129,7 @@ def test_2023_normalisation_by_hand(tmp_path: Path) -> None:
 
 
 def test_2023_extended_importances_are_taken_as_they_are(tmp_path: Path) -> None:
-    found = imported(tmp_path, files.WHOLE_TIMES, files.EXTENDED)
+    found = read(tmp_path, files.WHOLE_TIMES, files.EXTENDED)
     values = {str(key): entry.cost for key, entry in found.importance.entries.items()}
     assert values == {
         "keep 1:2 4-8 k1x1 relu6": -0.015,
@@ -110,11 +140,11 @@ def test_2023_extended_importances_are_taken_as_they_are(tmp_path: Path) -> None
     }
     assert "extended" in found.importance.protocol
     with pytest.raises(TableError, match="holds no metric_change"):
-        costs(found.candidates, found.importance, "metric", alpha=1.6)
+        costs(scored(found), found.importance, "metric", alpha=1.6)
 
 
 def test_layermerge_importances(tmp_path: Path) -> None:
-    found = imported(tmp_path, files.MERGES, files.SCORES)
+    found = read(tmp_path, files.MERGES, files.SCORES)
     values = {str(key): entry.cost for key, entry in found.importance.entries.items()}
     assert values == {
         "keep 1:2 4-8 k1x1 relu6": 0.0,
@@ -129,19 +159,19 @@ def test_layermerge_importances(tmp_path: Path) -> None:
 
 
 def test_layermerge_accuracies_are_the_papers_objective(tmp_path: Path) -> None:
-    found = imported(tmp_path, files.MERGES, files.ACCURACIES)
+    found = read(tmp_path, files.MERGES, files.ACCURACIES)
     entries = {str(key): entry for key, entry in found.importance.entries.items()}
     merged = entries["merge 2:4 8-4 k3x3 p1,1,1,1 relu6 of 2,3"]
     assert (merged.metric_change, merged.loss_increase) == (-20.0, 0.5)
     assert merged.cost == pytest.approx(2 - math.exp(-0.2))
     assert entries["keep 3:4 8-4 k1x1"].cost == pytest.approx(1 - math.exp(0.01))
-    by_cost = costs(found.candidates, found.importance, "cost")
-    assert costs(found.candidates, found.importance, "exp_metric") == pytest.approx(by_cost)
+    by_cost = costs(scored(found), found.importance, "cost")
+    assert costs(scored(found), found.importance, "exp_metric") == pytest.approx(by_cost)
 
 
 def test_a_merge_of_layermerges_ends_with_an_activation(tmp_path: Path) -> None:
     """The authors' ``measure_imp`` and ``fix_act`` put one behind merges of several blocks."""
-    found = imported(tmp_path, files.MERGES, files.ACCURACIES)
+    found = read(tmp_path, files.MERGES, files.ACCURACIES)
     for candidate in found.candidates:
         inserted = candidate.end - candidate.start > 1
         expected = RELU6 if inserted or candidate.end < 4 else None
@@ -153,7 +183,7 @@ def test_which_file_may_be_depthwise_is_read(tmp_path: Path) -> None:
     """Rows of one segment and kernel that differ in is_dw alone each have their own time."""
     times = files.MERGES + "5,0,2,3,1,False,7.0,0.0\n"
     scores = files.ACCURACIES + '0,5,0,2,3,1,False,"(1, 2)",0.1,-1.0,0.5,-30.0\n'
-    found = imported(tmp_path, times, scores)
+    found = read(tmp_path, times, scores)
     (merge,) = [c for c in found.candidates if (c.start, c.end) == (1, 3)]
     assert merge.convolution.groups == 1
     assert candidate_ms(chain(), merge, found.latency) == 7.0
@@ -167,8 +197,7 @@ def equal_blocks() -> Chain:
 def test_rows_that_time_one_convolution_are_averaged(tmp_path: Path) -> None:
     text = "id,st,end,time,stdev\n0,0,1,1.0,0.0\n1,1,2,1.25,0.0\n"
     found = import_tables(equal_blocks(), CONDITIONS, read_latencies(write(tmp_path, text)))
-    (entry,) = found.latency.entries.values()
-    assert entry == LatencySummary(1.125, 1.125, 1.125, 2)
+    assert set(found.latency.entries.values()) == {LatencySummary(1.125, 1.125, 1.125, 2)}
 
 
 @pytest.mark.parametrize("stdev", [0.0, 0.01])
@@ -182,8 +211,7 @@ def test_twins_that_disagree_are_refused_by_both_names(tmp_path: Path, stdev: fl
 def test_twins_that_disagree_within_their_deviation_are_averaged(tmp_path: Path) -> None:
     text = "id,st,end,time,stdev\n0,0,1,0.52,0.44\n1,1,2,0.36,0.02\n"
     found = import_tables(equal_blocks(), CONDITIONS, read_latencies(write(tmp_path, text)))
-    (entry,) = found.latency.entries.values()
-    assert entry.median_ms == pytest.approx(0.44)
+    assert {entry.median_ms for entry in found.latency.entries.values()} == {0.44}
 
 
 def test_a_twin_timed_before_a_pooling_is_told(tmp_path: Path) -> None:

@@ -23,6 +23,9 @@ Unit = Literal["points", "fraction"]
 POINTS = 100.0
 """Points in a whole."""
 
+DEPTH = "published: depth"
+"""How the protocol of the 2023 method's tables begins."""
+
 MEASURED = ("raw", "layermerge raw")
 """Formats that hold accuracies."""
 
@@ -104,10 +107,10 @@ class PublishedImportances:
     @property
     def protocol(self) -> str:
         """How its scores came about, for ``ImportanceTable.protocol``."""
-        return "published: " + {
-            "raw": "depth, as measured",
-            "extended": "depth, normalised and extended",
-        }.get(self.format, "layermerge")
+        if self.of_layermerge:
+            return "published: layermerge"
+        extended = self.format == "extended"
+        return f"{DEPTH}, normalised and extended" if extended else f"{DEPTH}, as measured"
 
 
 def read_importances(path: Path, unit: Unit | None = None) -> PublishedImportances:

@@ -9,7 +9,7 @@ from depthopt.core.window import Window, segment_window
 from depthopt.errors import TableError
 from depthopt.frontier.published.importances import StateScore, SubsetScore
 from depthopt.frontier.published.latencies import PublishedLatency
-from depthopt.kinds.candidates import usual_activation
+from depthopt.kinds.ends import activation_at, usual_activation
 from depthopt.kinds.registry import composition
 
 
@@ -88,7 +88,18 @@ def merge_of(
         first.layout.input_size,
         last.layout.output_size,
     )
-    return replace(composition(start, end, kept, merged), activation=last.activation)
+    activation = chain.ending(start, end).activation
+    return replace(composition(start, end, kept, merged), activation=activation)
+
+
+def whole(chain: Chain, start: int, end: int) -> Candidate:
+    """The merge of all convolutions of a segment, of a single block too."""
+    first, ending = chain.blocks[start].layout, chain.ending(start, end)
+    merged = segment_window(chain, start, end).convolution(
+        first.in_channels, ending.channels, first.input_size, ending.size
+    )
+    candidate = composition(start, end, tuple(range(start, end)), merged)
+    return replace(candidate, activation=ending.activation)
 
 
 def is_depthwise(chain: Chain, score: SubsetScore, first_block: int) -> bool:
@@ -125,14 +136,15 @@ def with_states(chain: Chain, candidate: Candidate, score: StateScore) -> Candid
             f"row st 0, end {score.end} has st_act 0, but what lies before position 0 is not "
             "replaced; give it st_act 1"
         )
-    was_active = score.start == 0 or chain.blocks[start - 1].activation is not None
-    entry = int(score.start_active != was_active)
-    ending = chain.blocks[end - 1].activation
-    exit_ = int(score.end_active != (ending is not None))
-    if exit_:
-        if not candidate.replaces:
-            block = chain.blocks[start].operator
-            candidate = composition(start, end, (start,), block)
-        activation = None if ending is not None else usual_activation(chain)
-        candidate = replace(candidate, activation=activation)
-    return replace(candidate, entry=entry, exit=exit_)
+    was_active = score.start == 0 or activation_at(chain, start) is not None
+    own = activation_at(chain, end)
+    entry, exit_ = score.start_active != was_active, score.end_active != (own is not None)
+    if not (entry or exit_):
+        return candidate
+    other = usual_activation(chain) if own is None else None
+    return replace(
+        whole(chain, start, end),
+        activation=other if exit_ else own,
+        entry=int(entry),
+        exit=int(exit_),
+    )

@@ -15,6 +15,7 @@ from depthopt.frontier.published.importances import (
     Worth,
 )
 from depthopt.frontier.published.latencies import PublishedLatency
+from depthopt.frontier.published.parts import in_all_states, solvable
 from depthopt.frontier.published.places import (
     is_depthwise,
     merge_of,
@@ -87,20 +88,12 @@ def import_tables(
         raise TableError("the latency file has no rows; nothing can be imported")
     require_fit(chain, latencies, first_block)
     scores = {} if importances is None else _scored(chain, latencies, importances, first_block)
-    merges = [(merge_of(chain, row, None, first_block), row) for row in latencies]
-    times: dict[LatencyKey, list[PublishedLatency]] = defaultdict(list)
-    for candidate, row in (*merges, *((c, row) for c, (row, _) in scores.items())):
-        rows = times[latency_keys(chain, candidate)[0]]
-        if row not in rows:
-            rows.append(row)
-    for key, rows in times.items():
-        require_agreement(chain, key, rows, first_block)
-    entries = {key: _summary(rows) for key, rows in times.items()}
+    timed = [*_timed(chain, latencies, first_block), *((c, row) for c, (row, _) in scores.items())]
+    entries = _entries(chain, timed, first_block)
     keeps = kept_blocks(chain)
-    others = [c for c, row in merges if row.kernel is None] if importances is None else scores
+    merges = [merge_of(chain, r, None, first_block) for r in latencies if r.kernel is None]
     last = first_block + max(row.end for row in latencies)
-    found = dict.fromkeys((*keeps, *others, *_onward(chain, scores, last)))
-    for candidate in found:
+    for candidate in (*keeps, *scores, *(candidate for candidate, _ in timed)):
         first, *more = latency_keys(chain, candidate)
         is_timed = candidate.replaces or first_block <= candidate.start < last
         if is_timed and first not in entries:
@@ -114,11 +107,41 @@ def import_tables(
     kept_ms = sum(candidate_ms(chain, candidate, table) for candidate in keeps)
     total = kept_ms if original_ms is None else original_ms
     network = NetworkLatency(LatencySummary(total, total, total, 0), total - kept_ms)
-    return Imported(
-        tuple(found),
-        LatencyTable(conditions, entries, {NetworkKey.of(chain): network}),
-        _importance(chain, {c: worth for c, (_, worth) in scores.items()}, importances),
-    )
+    latency = LatencyTable(conditions, entries, {NetworkKey.of(chain): network})
+    importance = _importance(chain, {c: worth for c, (_, worth) in scores.items()}, importances)
+    if importances is None:
+        return Imported(tuple(dict.fromkeys((*keeps, *merges))), latency, importance)
+    return Imported(solvable(chain, latency, importance), latency, importance)
+
+
+def _entries(
+    chain: Chain, timed: Sequence[tuple[Candidate, PublishedLatency]], first_block: int
+) -> dict[LatencyKey, LatencySummary]:
+    """One entry for all rows of one convolution, whatever lies behind it: no row times that."""
+    rows: dict[LatencyKey, dict[PublishedLatency, None]] = defaultdict(dict)
+    keys = {}
+    for candidate, row in timed:
+        key = latency_keys(chain, candidate)[0]
+        keys[key] = replace(key, activation=None, residual=False)
+        rows[keys[key]][row] = None
+    for bare, same in rows.items():
+        require_agreement(chain, bare, list(same), first_block)
+    summaries = {bare: _summary(list(same)) for bare, same in rows.items()}
+    return {key: summaries[bare] for key, bare in keys.items()}
+
+
+def _timed(
+    chain: Chain, latencies: Sequence[PublishedLatency], first_block: int
+) -> Iterator[tuple[Candidate, PublishedLatency]]:
+    """What each row times: a convolution, whatever activation may lie behind it."""
+    for row in latencies:
+        candidate = merge_of(chain, row, None, first_block)
+        yield candidate, row
+        if row.kernel is not None:
+            yield with_insertion(chain, candidate), row
+        else:
+            start, end = row.start + first_block, row.end + first_block
+            yield from ((each, row) for each in in_all_states(chain, start, end))
 
 
 def _scored(
@@ -165,15 +188,6 @@ def _timing(
         )
     depthwise = is_depthwise(chain, score, first_block)
     return next((row for row in alike if row.depthwise == depthwise), alike[0])
-
-
-def _onward(
-    chain: Chain, scores: dict[Candidate, tuple[PublishedLatency, Worth]], last: int
-) -> Iterator[Candidate]:
-    """The first block behind the files, as it is, where what comes before it changed its input."""
-    exits = {c.exit for c in scores if c.end == last} - {0}
-    if last < len(chain.blocks):
-        yield from (replace(kept_blocks(chain)[last], entry=state) for state in sorted(exits))
 
 
 def _importance(
