@@ -5,7 +5,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from depthopt.cli.options import AsJson, CheckpointOption, console, err
+from depthopt.cli.options import (
+    AsJson,
+    CheckpointOption,
+    MethodOption,
+    console,
+    err,
+    with_method,
+)
 from depthopt.cli.show import show_forecast, show_result
 from depthopt.cli.wishes import (
     Asked,
@@ -34,6 +41,7 @@ def compress(
     data: DataOption,
     changes: Changes = None,
     speedup: SpeedupAsked = None,
+    method: MethodOption = None,
     input_size: SideOption = None,
     checkpoint: CheckpointOption = None,
     pretrained: PretrainedOption = False,
@@ -62,7 +70,7 @@ def compress(
     asked = Asked(
         model=model,
         data=data,
-        changes=changes,
+        changes=with_method(changes, method),
         speedup=speedup,
         input_size=input_size,
         checkpoint=checkpoint,
@@ -90,6 +98,7 @@ def init(
     data: DataOption,
     changes: Changes = None,
     speedup: SpeedupAsked = None,
+    method: MethodOption = None,
     input_size: SideOption = None,
     checkpoint: CheckpointOption = None,
     pretrained: PretrainedOption = False,
@@ -104,7 +113,7 @@ def init(
     asked = Asked(
         model=model,
         data=data,
-        changes=changes,
+        changes=with_method(changes, method),
         speedup=speedup,
         input_size=input_size,
         checkpoint=checkpoint,

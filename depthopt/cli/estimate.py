@@ -37,6 +37,11 @@ def estimate(
 ) -> None:
     """Estimate what each candidate costs in accuracy.
 
+    importance.estimator says how: regression solves for its weights and runs the network behind
+    it; finetune, the papers', trains the network briefly with it in place; magnitude adds up the
+    weights that go. Of finetune the table says its protocol in words, with "reduced" where fewer
+    images are trained or scored than in the papers.
+
     The stages before it are carried out first, as far as they are not done. The table is the
     same for any number of workers; started again, the command goes on from the entries that
     it has.
@@ -54,4 +59,9 @@ def estimate(
 
         write_bytes(plot, importance_svg(context.importance))
     path = str(context.path("importance.json"))
-    print(json.dumps({"stage": "estimate", "artefacts": [path]}) if as_json else path)
+    if not as_json:
+        print(path)
+        return
+    table = context.importance
+    said = {"estimator": table.estimator, "protocol": table.protocol, "images": table.images}
+    print(json.dumps({"stage": "estimate", "artefacts": [path], **said}))

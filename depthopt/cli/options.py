@@ -104,6 +104,14 @@ InputSizeOption = Annotated[
         "network that is no recipe's."
     ),
 ]
+MethodOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Whose settings to take: depthopt, or a paper's: layermerge or depth. As "
+        "method=NAME; what the recipe says itself stays.",
+        show_default=False,
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 ThreadsOption = Annotated[
     int, typer.Option(help="Intra-operator threads.", callback=within(numbers.Threads))
@@ -119,6 +127,11 @@ SpeedupOption = Annotated[
     float | None,
     typer.Option(help="Show the plan at this speed-up.", callback=within(numbers.Finite)),
 ]
+
+
+def with_method(overrides: list[str] | None, method: str | None) -> list[str]:
+    """Changes to a recipe, that of its method included."""
+    return [*(overrides or []), *([] if method is None else [f"method={method}"])]
 
 
 def walk(

@@ -74,7 +74,7 @@ def _show_run(run: "RunArtefacts") -> None:
     if run.result is not None:
         rows = [(row.label, row.original, row.compressed) for row in facts.result_rows(run.result)]
         _table(("", "original", "compressed"), rows)
-        for name, said in facts.caution_rows(run.result):
+        for name, said in (*facts.method_rows(run.result), *facts.caution_rows(run.result)):
             _say(f"{name}: {said}")
         _say(facts.prediction_sentence(run.result))
     for validation in run.validations:

@@ -8,12 +8,14 @@ import typer
 from depthopt.cli.options import (
     AllowCode,
     AsJson,
+    MethodOption,
     Overrides,
     RecipeArgument,
     RunDir,
     console,
     loading,
     walk,
+    with_method,
 )
 from depthopt.cli.show import show_dry_run, show_result
 from depthopt.core.artefacts import load_json, to_json
@@ -23,6 +25,7 @@ from depthopt.pipeline.result import Result
 def run(
     recipe: RecipeArgument,
     overrides: Overrides = None,
+    method: MethodOption = None,
     run_dir: RunDir = None,
     start_from: Annotated[
         Path | None,
@@ -50,11 +53,12 @@ def run(
     With --dry-run nothing is written; problems that would stop the run are listed, and make
     the exit code 1.
     """
+    overrides = with_method(overrides, method)
     if dry_run:
         folder = run_dir or Path("runs") / recipe.stem
         if start_from is not None and not folder.exists():
             folder = start_from  # what is done there will be here
-        _dry_run(recipe, overrides or [], folder, allow_code=allow_code, as_json=as_json)
+        _dry_run(recipe, overrides, folder, allow_code=allow_code, as_json=as_json)
         return
     context = walk(
         recipe, overrides, run_dir, "result", start_from=start_from, allow_code=allow_code

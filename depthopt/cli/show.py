@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +20,7 @@ from depthopt.core.operators import AveragePooling, Operator
 from depthopt.core.plan import Frontier, Plan
 from depthopt.core.writing import write_text
 from depthopt.pipeline.result import Result
-from depthopt.report.facts import result_rows
+from depthopt.report.facts import method_rows, result_rows
 from depthopt.tables.validation import Validation
 
 if TYPE_CHECKING:
@@ -130,6 +131,8 @@ def show_result(console: Console, result: Result) -> None:
     console.print(table)
     images = counted(result.test_images, "test image")
     console.print(f"{result.conditions.text}; {images}", highlight=False)
+    for name, said in method_rows(result):
+        console.print(f"{name}: {said}", highlight=False, markup=False)
     if result.inputs:
         console.print(result.inputs, highlight=False, markup=False)
     for warning in result.warnings:
@@ -146,9 +149,26 @@ def show_dry_run(console: Console, found: "DryRun") -> None:
         outputs = found.outputs or "any"
         console.print(f"data: {found.contents}", highlight=False, markup=False)
         console.print(f"{found.inputs}; {outputs} outputs", highlight=False, markup=False)
+    show_method(console, found)
     show_forecast(console, found)
     for problem in found.problems:
         console.print(f"problem: {problem}", style="red", highlight=False)
+
+
+def show_method(console: Console, found: "DryRun") -> None:
+    """Print what the recipe's method sets, and what the recipe has instead."""
+    if not found.settings:
+        return
+    table = Table("key", "value", "overridden by the recipe", title=f"method {found.method} sets")
+    for setting in found.settings:
+        own = _setting(setting.own) if setting.is_overridden else ""
+        table.add_row(setting.key, _setting(setting.value), own)
+    console.print(table)
+
+
+def _setting(value: object) -> str:
+    """As a recipe has it."""
+    return escape(json.dumps(value))
 
 
 def show_forecast(console: Console, found: "DryRun") -> None:

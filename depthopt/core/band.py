@@ -98,12 +98,14 @@ class Band:
         original: how the original does.
         points: plans carried out, by cost, each untrained or after some finetune.
         knots: (cost, range) of each plan that was finetuned, cheapest first.
+        original_cost: what the original costs: 0, but where blocks that are kept have costs.
     """
 
     metric: Metric
     original: Found
     points: tuple[Point, ...]
     knots: tuple[tuple[float, Range], ...]
+    original_cost: float = 0.0
 
     def at(self, cost: float) -> Range | None:
         """The metric to expect of a plan after a whole finetune; None: not measured.
@@ -130,9 +132,9 @@ class Band:
         error = SURE * math.sqrt(2) * self.original.error
         edge = self.original.metric + (error if self.metric.higher_is_better else -error)
         edge = _within(edge, self.metric)
-        if self.metric.gain(first.best, edge) <= 0 or first_cost <= 0:
+        if self.metric.gain(first.best, edge) <= 0 or first_cost <= self.original_cost:
             return first
-        part = max(cost, 0.0) / first_cost
+        part = max(cost - self.original_cost, 0.0) / (first_cost - self.original_cost)
         return Range(first.worst, edge + part * (first.best - edge))
 
 
@@ -162,7 +164,14 @@ def error_of(metric: Metric, value: float, images: int) -> float | None:
     return metric.scale * math.sqrt(share * (1 - share) / images)
 
 
-def fitted(metric: Metric, original: Found, points: Iterable[Point], *, test_images: int) -> Band:
+def fitted(
+    metric: Metric,
+    original: Found,
+    points: Iterable[Point],
+    *,
+    test_images: int,
+    original_cost: float = 0.0,
+) -> Band:
     """The band that plans carried out allow for.
 
     Args:
@@ -171,6 +180,7 @@ def fitted(metric: Metric, original: Found, points: Iterable[Point], *, test_ima
         points: each plan untrained, and after each of its finetunes; those of one plan have one
             cost.
         test_images: that whole runs test on, whose outcome the band is to hold.
+        original_cost: what the original costs.
     """
     known = sorted(points, key=lambda point: (point.cost, point.share))
     plans: dict[float, list[Point]] = defaultdict(list)
@@ -181,7 +191,7 @@ def fitted(metric: Metric, original: Found, points: Iterable[Point], *, test_ima
         else:
             untrained[point.cost] = point.found
     if not plans:
-        return Band(metric, original, tuple(known), ())
+        return Band(metric, original, tuple(known), (), original_cost)
     perfect = _perfect(metric, [original, *(point.found for point in known)])
     scale = _Scale(metric, perfect)
     fall, unsure = _learned(plans.values(), scale)
@@ -204,7 +214,8 @@ def fitted(metric: Metric, original: Found, points: Iterable[Point], *, test_ima
     for middle, each in zip(smooth, parts, strict=True):
         half = SURE * math.hypot(*each, SCATTER * (middle - smooth[0]))
         rows.append((scale.back(middle + half), scale.back(middle - half)))
-    return Band(metric, original, tuple(known), _knots(plans, rows, metric, perfect))
+    knots = _knots(plans, rows, metric, perfect)
+    return Band(metric, original, tuple(known), knots, original_cost)
 
 
 @dataclass(frozen=True, slots=True)

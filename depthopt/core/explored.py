@@ -86,6 +86,7 @@ class Explored:
         reduction: how far the work was cut down to fit into the minutes; 0 is not at all.
         teacher: digest of the original's weights.
         seconds: that it took, the original's training left out.
+        objective: what plans' costs are of.
     """
 
     model: str
@@ -102,6 +103,7 @@ class Explored:
     reduction: numbers.CountOrZero = 0
     teacher: str = ""
     seconds: numbers.NonNegative = 0.0
+    objective: str = "cost"
 
     def __post_init__(self) -> None:
         """Check that what was asked for refers to attempts.

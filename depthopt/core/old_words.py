@@ -80,6 +80,11 @@ _PICK, _PREDICTED = "pick", "predicted"
 """Once ``budget.measured``, false where the plan is picked by table."""
 
 
+def later_keys(section: str) -> set[str]:
+    """Keys of a section that recipes of earlier versions have not."""
+    return {key for of, key in _LATER if of == section}
+
+
 def read_recipe(content: Content) -> Content:
     """A recipe's content, not yet validated, in new words."""
     for (section, key), words in _VALUES.items():

@@ -20,7 +20,7 @@ from depthopt.core.plan import Plan
 from depthopt.data.dataset import Batch
 from depthopt.errors import DataError
 from depthopt.graph.trace import nodes_by_name
-from depthopt.kinds.merge import alone
+from depthopt.kinds.alone import alone
 from depthopt.kinds.registry import kind_of
 from depthopt.kinds.site import module_name
 from depthopt.rewrite.options import Form, Start
@@ -41,9 +41,11 @@ class Finetune:
     of held-out images that is lost. It is 0 where nothing is lost.
 
     A kept block's entry is that of the network with its layer initialised anew, and trained as
-    the others: the papers replace a single layer by one of its kind, too (the authors'
+    the others: the papers measure a single layer so, in every state of its ends (the authors'
     ``measure_imp`` calls ``reset_layers``). Anew are the convolution's weights and bias, as torch
     draws them, and the scale, shift, mean and variance of its norm; the others are the original's.
+    Where a candidate begins or ends in another state than the original, the activation there has
+    come or gone too, while it is trained and measured.
 
     Attributes:
         model: the original network; it is not changed.
@@ -56,8 +58,8 @@ class Finetune:
         original: how the original does on the held-out images.
         start: how inserted activations begin.
         seed: of layers that are initialised anew, the same for every candidate.
-        anew: whether a block is initialised anew too that is merged alone, as where an activation
-            comes or goes behind it; a kept one always is.
+        anew: whether a block that is merged alone, since an activation comes or goes behind it, is
+            initialised anew too; a kept one always is.
     """
 
     model: nn.Module
@@ -86,10 +88,7 @@ class Finetune:
             compensated=False,
             start=self.start,
         )
-        single = candidate.end - candidate.start == 1 and kind_of(candidate).is_composition(
-            candidate
-        )
-        if not candidate.replaces or (self.anew and single):
+        if not candidate.replaces or (self.anew and _is_single(candidate)):
             _initialise(network, self.chain, candidate, self.seed)
         self.train(network)
         found, metric = evaluated(network, self.held_out, self.task), self.task.metric

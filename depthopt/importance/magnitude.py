@@ -7,7 +7,7 @@ from torch import nn
 from depthopt.core.candidate import Candidate, replacing
 from depthopt.core.chain import Chain
 from depthopt.graph.trace import trace
-from depthopt.kinds.registry import kind_of
+from depthopt.kinds.registry import is_part, kind_of
 from depthopt.rewrite.affine import folded
 from depthopt.rewrite.fold import fold_norms
 from depthopt.shallow.build import check_chain
@@ -36,6 +36,8 @@ def magnitude_importance(
     ]
     entries = {}
     for candidate in replacing(candidates):
+        if is_part(candidate):
+            continue
         blocks = range(candidate.start, candidate.end)
         retained = kind_of(candidate).retained(candidate)
         removed = sum(norms[i] for i in blocks if i not in retained)

@@ -6,15 +6,14 @@ are composed. What is trained as one convolution is regressed on data from there
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from depthopt.core.candidate import Candidate, kept_blocks
+from depthopt.core.candidate import Candidate
 from depthopt.core.chain import Chain
 from depthopt.core.window import Window, segment_window
 from depthopt.errors import UsageError
-from depthopt.kinds.ends import is_part, usual_activation, why_other_ends, with_ends, without_part
+from depthopt.kinds.ends import is_part, why_other_ends, with_ends, without_part
 from depthopt.kinds.kind import Kind, Wishes
 from depthopt.kinds.site import New, Site, Weights, module_name
 from depthopt.kinds.subsets import best_subsets
@@ -79,29 +78,6 @@ def composed_blocks(candidate: Candidate) -> tuple[int, ...]:
         return tuple(map(int, detail.split(",")))
     except ValueError:
         raise UsageError(f"{candidate} does not say which blocks it composes") from None
-
-
-def alone(chain: Chain, candidate: Candidate) -> tuple[Candidate, ...]:
-    """The choices of a plan with one candidate, all other blocks kept, their states as its.
-
-    Where it begins in state 1, the activation of the block before it comes or goes; what comes is
-    the network's usual one.
-
-    Raises:
-        UsageError: one should come, and the network has none.
-    """
-    blocks = list(kept_blocks(chain))
-    if candidate.exit and candidate.end < len(blocks):
-        blocks[candidate.end] = replace(blocks[candidate.end], entry=candidate.exit)
-    if candidate.entry and candidate.start:
-        before = candidate.start - 1
-        composed = merged(chain, before, candidate.start)
-        own = chain.ending(before, candidate.start).activation
-        activation = usual_activation(chain) if own is None else None
-        if composed is None or activation == own:
-            raise UsageError(f"{candidate.key} begins in a state that {chain.model} cannot be in")
-        blocks[before] = replace(composed, activation=activation, exit=1)
-    return (*blocks[: candidate.start], candidate, *blocks[candidate.end :])
 
 
 def _candidates(chain: Chain, wishes: Wishes) -> Iterator[Candidate]:

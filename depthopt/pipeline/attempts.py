@@ -18,7 +18,6 @@ from depthopt.core.plan import Frontier, Plan
 from depthopt.core.progress import Progress, silent
 from depthopt.core.training import EpochRecord
 from depthopt.data.dataset import Split, stratified
-from depthopt.frontier.solve import solve
 from depthopt.graph.network import TracedNetwork
 from depthopt.latency.measure import Effort
 from depthopt.latency.search import mildest_index
@@ -28,7 +27,7 @@ from depthopt.pipeline.kept import read_kept
 from depthopt.pipeline.pace import Lengths, lengths
 from depthopt.pipeline.recommend import recommended
 from depthopt.pipeline.speed import Speed
-from depthopt.pipeline.work import carried_out
+from depthopt.pipeline.work import carried_out, solved
 from depthopt.shallow.segment_ends import segment_ends
 from depthopt.tasks.evaluate import Evaluation, evaluate
 from depthopt.train.finetune import TrainingDiverged, finetune, steps_of
@@ -156,6 +155,7 @@ class Attempts:
             steps=steps_of(self._config, len(run.data.train)),
             reduction=reduction,
             teacher=teacher_digest(run),
+            objective=run.recipe.solver.said,
         )
 
     def explored(self) -> Explored:
@@ -192,7 +192,7 @@ class Attempts:
     def _frontier(self) -> Frontier:
         """Every good plan; kept for the report, unless the run has its own."""
         run = self._run
-        frontier = solve(run.chain, run.worthwhile, run.latency, run.importance)
+        frontier = solved(run)
         if "solve" not in run.folder.manifest.stages:
             save_json(frontier, run.path("frontier.json"))
         return frontier

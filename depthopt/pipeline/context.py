@@ -24,7 +24,6 @@ from depthopt.data.dataset import (
 )
 from depthopt.data.given import IN_MEMORY, require_given
 from depthopt.data.load import load_dataset
-from depthopt.errors import DataError
 from depthopt.export.saved import load
 from depthopt.graph.network import TracedNetwork
 from depthopt.latency.worthwhile import worthwhile
@@ -192,8 +191,8 @@ class Context:
 
     @cached_property
     def worthwhile(self) -> tuple[Candidate, ...]:
-        """The candidates that may be in a plan: all that are faster, or all where keeping costs."""
-        free = not self.recipe.importance.keep
+        """The candidates that are faster than what they replace; if keeping costs, all measured."""
+        free = self.recipe.keeping_is_free
         return worthwhile(self.chain, self.candidates, self.latency, keeping_is_free=free)
 
     @cached_property
@@ -235,18 +234,8 @@ class Context:
         return replace(data, train=chosen)
 
     def without(self, images: int) -> tuple[Dataset, Split]:
-        """The data set with so many training images fewer, classes in proportion, and these.
-
-        Raises:
-            DataError: none would be left to train on.
-        """
-        split = self.data.train
-        if images >= len(split):
-            raise DataError(
-                f"importance.score_images is {images}; {self.data.name} has {len(split)} training "
-                f"images, of which 1 to {len(split) - 1} can be scored on, the others trained on"
-            )
-        chosen, others = self._divided(split, images)
+        """The data set with so many training images fewer, classes in proportion, and these."""
+        chosen, others = self._divided(self.data.train, images)
         return replace(self.data, train=others), chosen
 
     def _divided(self, split: Split, images: int) -> tuple[Split, Split]:

@@ -32,13 +32,15 @@ from depthopt.pipeline.folder import RunFolder
 from depthopt.pipeline.given import named
 from depthopt.pipeline.listed import listed
 from depthopt.pipeline.measure import result_workload
+from depthopt.pipeline.methods import DEPTHOPT
 from depthopt.pipeline.original import Start, start, teacher_is_trained
+from depthopt.pipeline.overridden import AT_ODDS, Setting, at_odds, settings_of
 from depthopt.pipeline.processes import Processes
 from depthopt.pipeline.recipe import Recipe
 from depthopt.pipeline.requirements import shortcomings
 from depthopt.pipeline.run import Silent
 from depthopt.pipeline.sanity import Judged, glance
-from depthopt.pipeline.short_training import short_training_workload
+from depthopt.pipeline.short_training import shares, short_training, short_training_workload
 from depthopt.pipeline.speed import Speed, measured_speed
 from depthopt.pipeline.stages import STAGES
 from depthopt.pipeline.trials import MOST_TRIED
@@ -87,6 +89,8 @@ class DryRun:
             first; None else.
         metric: what its figure is.
         warnings: what would not stop the run, and may make its figures mean little.
+        method: of the recipe.
+        settings: what the method sets, and what the recipe has instead.
     """
 
     model: str
@@ -102,6 +106,8 @@ class DryRun:
     original: Judged | None
     metric: Metric
     warnings: tuple[str, ...]
+    method: str = DEPTHOPT
+    settings: tuple[Setting, ...] = ()
 
 
 def dry_run(
@@ -140,9 +146,13 @@ def dry_run(
     outputs = run.task.width(run.data) if images else None
     original, known, problem = _original(run, outputs, sound=bool(images) and not problems)
     warnings = [] if known is None else [known.warning(run.task.metric, "held-out images")]
-    warnings += [run.task.unseen(run.data)] if images else []
+    warnings += [run.task.unseen(run.data), short_training(run).remark] if images else []
+    settings = settings_of(recipe)
+    warnings += [
+        at_odds(recipe, each) for each in settings if each.is_overridden and each.key in AT_ODDS
+    ]
     chain = extract(original, recipe.model.input_size, name=recipe.network_name)
-    found = listed(recipe, chain, original)
+    found = listed(recipe, original, chain)
     entries = None
     with suppress(DepthoptError):
         keys = {key for c in found for key in latency_keys(chain, c)}
@@ -163,6 +173,8 @@ def dry_run(
         known,
         run.task.metric,
         tuple(filter(None, warnings)),
+        recipe.method,
+        settings,
     )
 
 
@@ -243,7 +255,7 @@ class _Forecast:
             "estimate": self._estimate,
             "solve": self._solve,
             "apply": self._apply,
-            "finetune": partial(self._training, self.run.recipe.finetune, distilled=True),
+            "finetune": partial(self._training, self.run.recipe.finetune),
             "result": self._result,
         }
         done = True
@@ -259,7 +271,7 @@ class _Forecast:
         section = self.run.recipe.model
         if self.images and teacher_is_trained(self.run):
             start = "timm's weights (downloaded)" if section.pretrained else "scratch"
-            work, what = self._training(self.run.recipe.teacher, distilled=False)
+            work, what = self._training(self.run.recipe.teacher, of_teacher=True)
             return work, f"{what}, from {start}"
         if self.run.model is not None:
             what = "as given in memory"
@@ -269,14 +281,15 @@ class _Forecast:
             return None, "trained from scratch; unknown without data"
         return Workload(forward_images=self.images.get("calibration", 0)), what
 
-    def _training(self, config: TrainConfig, *, distilled: bool) -> _Known:
+    def _training(self, config: TrainConfig, *, of_teacher: bool = False) -> _Known:
         if not self.images:
             return None, "unknown without data"
         images = self.images["train"]
+        distilled = not of_teacher and bool(config.distillation or config.matching)
         parameters = sum(block.operator.parameters for block in self.chain.blocks)
         work = training_workload(config, images=images, parameters=parameters, distilled=distilled)
         what = f"{steps_of(config, images)} steps of {min(config.batch_size, images)} images"
-        if distilled:
+        if not of_teacher:
             what += ", as of the original: a shallower network is faster"
         return work, what
 
@@ -290,13 +303,13 @@ class _Forecast:
 
     def _estimate(self) -> _Known:
         section = self.run.recipe.importance
-        wanted = scored(self.candidates, keep=section.keep)
+        wanted, train = scored(self.candidates, keep=section.keep), self.images.get("train", 0)
         work = estimate_workload(
             self.chain,
             wanted,
             estimator=section.estimator,
             images=self._seen(section.images),
-            held_out=section.score_images or self.images.get("calibration", 0),
+            held_out=shares(section, train)[1] or self.images.get("calibration", 0),
             ridges=section.ridges,
             training=self._short_training(),
             form=self.run.recipe.apply.form,
@@ -327,7 +340,7 @@ class _Forecast:
         if picked == "measured":
             return None, what
         config = replace(self.run.recipe.finetune, steps=self.run.recipe.trials.steps)
-        training, trained = self._training(config, distilled=True)
+        training, trained = self._training(config)
         what += f"; at most {MOST_TRIED} of them carried out and finetuned for {trained}"
         tried = None if training is None else (training + self._apply()[0]) * MOST_TRIED
         return tried, what

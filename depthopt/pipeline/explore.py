@@ -27,6 +27,7 @@ from depthopt.pipeline.folder import RunFolder
 from depthopt.pipeline.given import named, require_same
 from depthopt.pipeline.kept import read_kept
 from depthopt.pipeline.lock import lock
+from depthopt.pipeline.methods import DEPTHOPT
 from depthopt.pipeline.original import teacher_is_trained
 from depthopt.pipeline.pace import REDUCTIONS, Reduction, reduction_for
 from depthopt.pipeline.processes import Processes
@@ -94,6 +95,7 @@ def explore(
     walk = partial(run, folder=folder, allow_code=allow_code, model=model, data=data)
     first = Context(recipe, RunFolder(folder), reporter, Processes(), allow_code, model, data)
     first.processes.require_one("explore", "explore")
+    _require_own_method(recipe)
     first.require_runtime()
     _say_before(first, say)
     walk(recipe, until="teacher", reporter=reporter)
@@ -122,6 +124,19 @@ def explore(
         return work.explored()
 
 
+def _require_own_method(recipe: Recipe) -> None:
+    """Refuse a method whose importances take a training each: none of that fits into minutes.
+
+    Raises:
+        UsageError: the recipe has such a method.
+    """
+    if recipe.method != DEPTHOPT:
+        raise UsageError(
+            f"explore is for method {DEPTHOPT}, which scores candidates in seconds; method "
+            f"{recipe.method} trains the network for each: name a budget and run it"
+        )
+
+
 def _say_before(context: Context, say: Callable[[str], None]) -> None:
     """Say how long the original's training will take, if there is to be one."""
     teacher, folder = STAGES[0], context.folder
@@ -145,8 +160,8 @@ def _say_before(context: Context, say: Callable[[str], None]) -> None:
 
 def _made_from(context: Context) -> str:
     """A digest of all of the recipe that exploring depends on, and of the original."""
-    sections = {"model", "data", "task", "candidates", "latency", "importance", "apply", "finetune"}
-    settings = context.recipe.settings({*sections, "seed"}, WITHOUT_EFFECT)
+    tables = {"model", "data", "task", "candidates", "latency", "importance", "solver"}
+    settings = context.recipe.settings({*tables, "apply", "finetune", "seed"}, WITHOUT_EFFECT)
     return context.folder.digest(settings, ("teacher.safetensors",))
 
 

@@ -11,13 +11,13 @@ from depthopt.pipeline.recipe import Recipe
 from depthopt.rewrite.norms import l1_norms
 
 
-def listed(recipe: Recipe, chain: Chain, model: nn.Module) -> tuple[Candidate, ...]:
+def listed(recipe: Recipe, model: nn.Module, chain: Chain) -> tuple[Candidate, ...]:
     """What the chain's segments may become, as the recipe's ``candidates`` say.
 
     Args:
-        recipe: the recipe.
-        chain: of the original network.
-        model: the original network, whose weights subsets of merges are chosen by.
+        recipe: that lists them.
+        model: the original network, whose weights say which subset of a segment is merged.
+        chain: its chain.
 
     Raises:
         UsageError: an activation to insert that there is not, or a kernel size that is none.

@@ -13,9 +13,11 @@ from depthopt.graph.trace import trace
 from depthopt.latency.measure import ready, time_in_turn
 from depthopt.pipeline.context import BATCH, Context
 from depthopt.pipeline.kept import read_kept
+from depthopt.pipeline.overridden import told
 from depthopt.pipeline.result import NetworkFigures, Result
 from depthopt.pipeline.sanity import judged, warnings_of
 from depthopt.shallow.fuse import fuse
+from depthopt.tables.importance import ImportanceTable
 from depthopt.tables.latency import LatencySummary
 from depthopt.tasks.evaluate import Evaluation, evaluate
 
@@ -64,7 +66,15 @@ def measure(run: Context) -> Result:
                 latency["fused"],
             )
         ),
+        method=told(run.recipe),
+        picked=run.recipe.picked,
+        importance=_importance(run.importance),
     )
+
+
+def _importance(table: ImportanceTable) -> str:
+    """How a table came about, in words."""
+    return ", ".join(filter(None, (table.estimator, table.protocol)))
 
 
 def result_workload(images: int) -> Workload:

@@ -1,6 +1,12 @@
-"""The methods: named settings that lie under a recipe's own keys."""
+"""The methods: settings with a name, which lie under a recipe's own keys.
 
-from collections.abc import Mapping
+What the papers leave open is from the authors' code, https://github.com/snu-mllab/LayerMerge: its
+``README.md``, ``DP.md``, ``layer_merge/kim24layermerge/importance.py`` and
+``Efficient-CNN-Depth-Compression`` (there ``README.md``, ``config/arguments.py``, ``exps/main.py``
+and ``utils/train.py``).
+"""
+
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
@@ -11,39 +17,145 @@ DEPTHOPT: MethodName = "depthopt"
 """The one whose settings are the keys' own defaults."""
 
 Settings = Mapping[str, Any]
-"""Values by key; those of sections by section."""
+"""Values by key; those of a section by the section's name."""
+
+
+Path = tuple[str, ...]
+"""The way to a key: sections, and then itself."""
 
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """A set of settings.
+    """Settings with a name.
 
     Attributes:
         name: what a recipe calls it.
         source: where it is from.
-        settings: the values of the keys that it sets, by section.
+        settings: the values of the keys that it sets.
+        where: by key or section, dotted: what says so.
     """
 
     name: MethodName
     source: str
     settings: Settings = field(default_factory=dict)
+    where: Mapping[str, str] = field(default_factory=dict)
 
+
+_CANDIDATES = {
+    "kinds": ["merge"],
+    "segments": "papers",
+    "fewer_macs": False,
+    "max_length": None,
+    "inserted": "usual",
+}
+
+_SGD = {
+    "batch_size": 256,
+    "optimizer": "sgd",
+    "warmup": 0.0,
+    "weight_decay": 1e-5,
+    "momentum": 0.9,
+    "clip_norm": None,
+    "label_smoothing": 0.0,
+    "distillation": 0.0,
+}
+"""How both papers train MobileNetV2: cross-entropy, no clipping, no teacher."""
+
+_IMPORTANCE = {
+    "estimator": "finetune",
+    "train": {"epochs": 1, "learning_rate": 0.1, **_SGD},
+    "train_images": 50_000,
+    "score_images": 50_000,
+    "keep": True,
+}
+
+_FINETUNE = {"epochs": 180, "learning_rate": 0.05, **_SGD}
+
+_APPLY = {"form": "expanded", "start": "at_once", "compensate": False, "head": False}
+
+_ARGUMENTS = "config/arguments.py; cross-entropy and no clipping: exps/main.py, utils/train.py"
+_FINETUNED = "README.md, MobileNetV2-1.0; other networks otherwise, see docs/methods.md"
+_EXPANDED = "finetuned as what is composed in the end, from the original's weights: README.md"
 
 METHODS: dict[MethodName, Method] = {
     "depthopt": Method("depthopt", "this package"),
     "layermerge": Method(
         "layermerge",
         "LayerMerge, ICML 2024, https://arxiv.org/abs/2406.12837",
-        {"pick": "predicted"},
+        {
+            "pick": "predicted",
+            "candidates": {**_CANDIDATES, "subsets": True, "end_activations": False},
+            "importance": _IMPORTANCE,
+            "solver": {
+                "objective": "exp_metric",
+                "mode": "bucketed",
+                "resolution_ms": 0.1,
+                "inner_merges": False,
+            },
+            "apply": _APPLY,
+            "finetune": _FINETUNE,
+        },
+        {
+            "pick": "section 4: the budget is on the sum of the table",
+            "candidates": "section 4; kim24layermerge/generate_tables.py lists them by spec, with "
+            "no limit of length or operations",
+            "candidates.inserted": "kim24layermerge/importance.py: behind each merge that ends "
+            "where there is none",
+            "importance": "section 4; kim24layermerge/importance.py",
+            "importance.train": "kim24layermerge/importance.py: its arguments' defaults",
+            "solver.objective": "section 4; kim24layermerge/generate_tables.py: normalize_imp",
+            "solver.mode": "section 4: latencies are whole multiples in its dynamic programme",
+            "solver.resolution_ms": "README.md: its paths say p10, ten steps a millisecond",
+            "solver.inner_merges": "section 4: each segment is one convolution",
+            "apply": _EXPANDED,
+            "finetune": _FINETUNED,
+        },
     ),
     "depth": Method(
         "depth",
-        "Efficient Latency-Aware CNN Depth Compression, ICML 2023, "
-        "https://arxiv.org/abs/2301.12187",
-        {"pick": "predicted"},
+        "Efficient Latency-Aware CNN Depth Compression via Two-Stage Dynamic Programming, "
+        "ICML 2023, https://arxiv.org/abs/2301.12187",
+        {
+            "pick": "predicted",
+            "candidates": {**_CANDIDATES, "subsets": False, "end_activations": True},
+            "importance": _IMPORTANCE,
+            "solver": {
+                "objective": "metric",
+                "alpha": 1.6,
+                "mode": "bucketed",
+                "resolution_ms": 0.05,
+                "inner_merges": True,
+            },
+            "apply": _APPLY,
+            "finetune": _FINETUNE,
+        },
+        {
+            "pick": "section 4: the budget is on the sum of the table",
+            "candidates": "sections 3 and 4; exps/generate_tables.py: with no limit of length or "
+            "operations",
+            "candidates.end_activations": "appendix B: entries by the states of both ends",
+            "importance": "section 5 and appendix B; exps/main.py: measure_imp",
+            "importance.train": _ARGUMENTS,
+            "solver.objective": "appendix B, algorithm 3",
+            "solver.alpha": "README.md, MobileNetV2-1.0; of MobileNetV2-1.4 1.2, of VGG19 1.4",
+            "solver.mode": "section 4: latencies are whole multiples in its dynamic programme",
+            "solver.resolution_ms": "README.md: --prec 20, twenty steps a millisecond; of VGG19 10",
+            "solver.inner_merges": "section 4, algorithm 1: the fastest merges that make up a "
+            "segment",
+            "apply": _EXPANDED,
+            "finetune": _FINETUNED,
+        },
     ),
 }
 """By name."""
+
+_OWN_OPTIMIZER = {"optimizer", "learning_rate"}
+_OF_OPTIMIZER = {"optimizer", "learning_rate", "momentum", "weight_decay"}
+"""What a method leaves to a recipe that says either of the former: a learning rate is of its
+optimizer."""
+
+_OF_FINETUNE = {"train", "train_images", "score_images", "keep"}
+"""What it leaves to one with an estimator that does not train."""
 
 
 def with_method(content: Any) -> Any:
@@ -51,17 +163,44 @@ def with_method(content: Any) -> Any:
 
     Content whose method is no known one is left as it is, for the schema to refuse.
     """
-    if not isinstance(content, dict) or content.get("method", DEPTHOPT) not in get_args(MethodName):
+    if not isinstance(content, dict):
         return content
-    return _under(content, METHODS[content.get("method", DEPTHOPT)].settings)
+    name = content.get("method", DEPTHOPT)
+    if name not in get_args(MethodName):
+        return content
+    return _under(content, METHODS[name].settings, ())
 
 
-def _under(own: dict[str, Any], settings: Settings) -> dict[str, Any]:
+def _under(own: dict[str, Any], settings: Settings, path: Path) -> dict[str, Any]:
     """What is set, where nothing else is said."""
+    left = _left(own, path)
     found = dict(own)
     for key, value in settings.items():
-        if key not in own:
+        if key in left:
+            continue
+        if isinstance(value, Mapping) and isinstance(inner := own.get(key, {}), dict):
+            found[key] = _under(inner, value, (*path, key))
+        elif key not in own:
             found[key] = value
-        elif isinstance(value, Mapping) and isinstance(own[key], dict):
-            found[key] = _under(own[key], value)
     return found
+
+
+def _left(own: Mapping[str, Any], path: Path) -> set[str]:
+    """The keys of a section that are not set since they would not go with what is said."""
+    if path in {("finetune",), ("importance", "train")} and _OWN_OPTIMIZER & own.keys():
+        return _OF_OPTIMIZER
+    if path == ("importance",) and own.get("estimator", "finetune") != "finetune":
+        return _OF_FINETUNE
+    trials = own.get("trials")
+    if not path and isinstance(trials, dict) and trials.get("steps"):
+        return {"pick"}
+    return set()
+
+
+def keys_of(settings: Settings, path: Path = ()) -> Iterator[tuple[Path, Any]]:
+    """Every key of some settings, as the way to it, and its value."""
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from keys_of(value, (*path, key))
+        else:
+            yield (*path, key), value

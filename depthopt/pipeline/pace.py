@@ -8,7 +8,7 @@ from depthopt.latency.profile import profile_workload
 from depthopt.pipeline.context import Context
 from depthopt.pipeline.listed import listed
 from depthopt.pipeline.recipe import Recipe
-from depthopt.pipeline.short_training import short_training_workload
+from depthopt.pipeline.short_training import shares, short_training_workload
 from depthopt.pipeline.speed import Speed
 from depthopt.pipeline.stages import STAGES
 from depthopt.pipeline.work import starting_table
@@ -83,7 +83,7 @@ def _forecast(context: Context, reduction: Reduction | None, speed: Speed, plans
     """Seconds that tables, and carrying out so many plans, will take; done stages take none."""
     whole = context.recipe
     recipe = whole if reduction is None else reduction.of(whole)
-    found = listed(recipe, context.chain, context.teacher)
+    found = listed(recipe, context.teacher, context.chain)
     carrying = apply_workload(
         context.chain,
         recipe.apply.images,
@@ -96,7 +96,7 @@ def _forecast(context: Context, reduction: Reduction | None, speed: Speed, plans
     keys = {key for c in found for key in latency_keys(context.chain, c)}
     work += profile_workload(len(starting_table(context).missing(keys)))
     section = recipe.importance
-    held_out = section.score_images or len(context.data.calibration)
+    held_out = shares(section, len(context.data.train))[1] or len(context.data.calibration)
     training = short_training_workload(section, images=len(context.data.train), parameters=0)
     estimating = estimate_workload(
         context.chain,

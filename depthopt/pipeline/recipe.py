@@ -13,12 +13,12 @@ from pydantic import Field, PrivateAttr, ValidationError, model_validator
 
 from depthopt.core import limits, numbers
 from depthopt.core.clipped import clipped, one_line
-from depthopt.core.old_words import as_first_said, read_recipe
+from depthopt.core.old_words import as_first_said, later_keys, read_recipe
 from depthopt.core.reading import parse_yaml, read_text
 from depthopt.core.shipped import recipe_file
 from depthopt.errors import RecipeError
 from depthopt.models.names import callable_of, digest_of_code, told_as
-from depthopt.pipeline.methods import DEPTHOPT, MethodName, with_method
+from depthopt.pipeline.methods import DEPTHOPT, METHODS, MethodName, keys_of, with_method
 from depthopt.pipeline.sections import (
     ApplySection,
     BudgetSection,
@@ -157,6 +157,11 @@ class Recipe(Section):
         given = self.candidates.fewer_macs
         return self.latency.device == "cpu" if given is None else given
 
+    @property
+    def keeping_is_free(self) -> bool:
+        """Whether blocks that are kept cost nothing, as they do where none is estimated."""
+        return not self.importance.keep
+
     @model_validator(mode="before")
     @classmethod
     def _with_method(cls, content: Any) -> Any:
@@ -210,11 +215,74 @@ def make_recipe(
     Raises:
         RecipeError: a key is unknown, or a value is not of its kind.
     """
+    content = _without_former_method(content, overrides)
     _override_all(content, overrides)
     try:
         return Recipe.model_validate(read_recipe(content))
     except ValidationError as error:
         raise RecipeError(f"{where}: {_explain(error)}") from None
+
+
+_TELLING = ("candidates", "importance", "apply", "finetune")
+"""Sections of which nobody writes every key by hand."""
+
+
+def _without_former_method(content: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """A recipe that says every key, less those that it has of its method, if that is changed.
+
+    Such are a run's own ``recipe.yaml`` and what ``depthopt init`` writes: what their method set
+    stands in them like all else, and would be taken for the recipe's own wish.
+    """
+    changed = changes_of(overrides).get("method")
+    former = content.get("method", DEPTHOPT)
+    if changed not in METHODS or former not in METHODS or changed == former:
+        return content
+    told = read_recipe(content)
+    if not all(_says_every_key(told, section) for section in _TELLING):
+        return content
+    values, plain = _of_method(former), _of_method(DEPTHOPT)
+    anew = dict(keys_of(METHODS[changed].settings))
+    for path in {**dict(keys_of(METHODS[former].settings)), **anew}:
+        told = _without(told, path, values, None if path in anew else plain)
+    return told
+
+
+def _of_method(name: MethodName) -> dict[str, Any]:
+    """A recipe's content that says its method alone."""
+    least = {
+        "method": name,
+        "model": {"name": "", "input_size": [1, 1, 1]},
+        "data": {"source": ""},
+        "budget": {"speedup": 1},
+    }
+    return Recipe.model_validate(least).model_dump(mode="json")
+
+
+def _says_every_key(content: dict[str, Any], section: str) -> bool:
+    told = content.get(section)
+    return isinstance(told, dict) and {*known_keys((section,))} - later_keys(section) <= told.keys()
+
+
+def _without(
+    content: dict[str, Any],
+    path: Sequence[str],
+    values: Mapping[str, Any],
+    instead: Mapping[str, Any] | None,
+) -> dict[str, Any]:
+    """Content without a key where it has such a value, or with another value instead."""
+    key, *rest = path
+    if key not in content:
+        return content
+    if rest:
+        if not isinstance(inner := content[key], dict):
+            return content
+        told = _without(inner, rest, values[key], None if instead is None else instead[key])
+        return content | {key: told}
+    if content[key] != values[key]:
+        return content
+    if instead is not None:
+        return content | {key: instead[key]}
+    return {k: v for k, v in content.items() if k != key}
 
 
 def recipe_yaml(recipe: Recipe) -> str:

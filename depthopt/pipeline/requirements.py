@@ -11,6 +11,7 @@ from depthopt.data.dataset import Dataset, Split
 from depthopt.errors import DataError, DepthoptError, UsageError
 from depthopt.pipeline.context import Context
 from depthopt.pipeline.original import teacher_is_trained
+from depthopt.pipeline.short_training import shares
 from depthopt.pipeline.stages import STAGES
 from depthopt.rewrite.side_by_side import HELD_OUT_EVERY
 from depthopt.train.config import TrainConfig
@@ -96,12 +97,13 @@ def _estimate(run: Context) -> Iterator[DepthoptError]:
         run.processes.require_one("estimate", "importance.estimator finetune")
     except UsageError as error:
         yield error
-    yield from _training(run, "importance.train", section.train)
+    images = shares(section, len(run.data.train))[0]
+    yield from _training(run, "importance.train", section.train, images)
     yield from _regressed(run, "importance.images", section.images)
 
 
 def _trials(run: Context) -> Iterator[DepthoptError]:
-    if run.recipe.trials.steps:
+    if run.recipe.picked == "tried":
         try:
             run.processes.require_one("solve", "trials.steps")
         except UsageError as error:
@@ -127,9 +129,13 @@ def _regressed(run: Context, key: str, images: int) -> Iterator[DepthoptError]:
         )
 
 
-def _training(run: Context, section: str, config: TrainConfig) -> Iterator[DepthoptError]:
+def _training(
+    run: Context, section: str, config: TrainConfig, images: int | None = None
+) -> Iterator[DepthoptError]:
+    """That so many images can be trained on; by default all."""
+    images = len(run.data.train) if images is None else images
     try:
-        require_trainable(config, run.processes.number, images=len(run.data.train))
+        require_trainable(config, run.processes.number, images=images)
         if section != "importance.train":  # it tells no tracker
             require_trackers(config.trackers)
     except UsageError as error:

@@ -55,6 +55,10 @@ class Result:
         metric: what the metrics are.
         inputs: what the networks are given, in words: size and normalisation.
         warnings: why the figures may not be what they seem, a sentence each.
+        method: whose settings the recipe had, and which it said otherwise.
+        picked: how the plan was: ``predicted``, ``measured`` or ``tried``.
+        importance: how importances came about, with the word ``reduced`` where that is less than
+            the papers' protocol.
     """
 
     model: str
@@ -74,6 +78,9 @@ class Result:
     metric: Metric
     inputs: str = ""
     warnings: tuple[str, ...] = ()
+    method: str = ""
+    picked: str = ""
+    importance: str = ""
 
     def __repr__(self) -> str:
         said = self.metric.text

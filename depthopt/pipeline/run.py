@@ -18,6 +18,7 @@ from depthopt.pipeline.folder import RunFolder
 from depthopt.pipeline.given import named, require_same
 from depthopt.pipeline.kept import say_left_out
 from depthopt.pipeline.lock import lock
+from depthopt.pipeline.overridden import say_at_odds
 from depthopt.pipeline.processes import Processes
 from depthopt.pipeline.recipe import Recipe, recipe_yaml
 from depthopt.pipeline.requirements import WITHOUT_DATA, require_enough
@@ -90,6 +91,8 @@ def run(
     require_same(recipe, folder)
     processes = Processes()
     reporter = reporter if reporter and processes.is_main else Silent()
+    if processes.is_main:
+        say_at_odds(recipe)
     with lock(folder) if processes.is_main else contextlib.nullcontext():
         if processes.is_main:
             for written in {(folder / name).parent for stage in STAGES for name in stage.outputs}:

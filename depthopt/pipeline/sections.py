@@ -146,7 +146,7 @@ class CandidatesSection(Section):
         "replaces; left out, true on a cpu and false on a gpu",
     )
     segments: Segments = Field(
-        "all", description="all that may be replaced, or those of the papers' code"
+        "all", description="all that may be replaced, or those that the papers' code lists"
     )
     subsets: bool = Field(
         False, description="merge some of a segment's convolutions too, the others being left out"
@@ -237,6 +237,12 @@ class SolverSection(Section):
     inner_merges: bool = Field(
         True, description="a merge may be realised as several with no activation between them"
     )
+
+    @property
+    def said(self) -> str:
+        """What costs are of, in words."""
+        alpha = f", alpha {self.alpha:g}" if self.objective == "metric" and self.alpha else ""
+        return f"{self.objective}{alpha}"
 
     @model_validator(mode="after")
     def _modes_have_their_bound(self) -> "SolverSection":

@@ -19,27 +19,26 @@ class ShortTraining:
         data: with the train split of the short training.
         scored: what candidates are scored on.
         protocol: the short training and the scoring, in words.
+        remark: that there are fewer images than are asked for, in a sentence; empty if not.
     """
 
     fitted: Split
     data: Dataset
     scored: Split
     protocol: str
+    remark: str = ""
 
 
 def short_training(run: Context) -> ShortTraining:
-    """Of ``finetune`` what the recipe asks for; of other estimators all, scored as ever.
-
-    Raises:
-        DataError: as many images are to be scored on as there are to train on.
-    """
+    """Of ``finetune`` what the recipe asks for; of other estimators all, scored as ever."""
     section, data = run.recipe.importance, run.data
     if section.estimator != "finetune":
         return ShortTraining(data.train, data, data.calibration, "")
     scored, held_out = data.calibration, "calibration"
+    images = shares(section, len(data.train))
     if section.score_images is not None:
-        (data, scored), held_out = run.without(section.score_images), "training"
-    trained = run.train_data(section.train_images, data)
+        (data, scored), held_out = run.without(images[1]), "training"
+    trained = run.train_data(images[0], data)
     words = protocol(
         section.train,
         train_images=len(trained.train),
@@ -47,7 +46,34 @@ def short_training(run: Context) -> ShortTraining:
         held_out=held_out,
         start=run.recipe.apply.start,
     )
-    return ShortTraining(data.train, trained, scored, words)
+    remark = _remark(section, len(run.data.train), images)
+    return ShortTraining(data.train, trained, scored, words, remark)
+
+
+def shares(section: ImportanceSection, images: int) -> tuple[int, int]:
+    """How many of so many training images are trained on, and how many scored on.
+
+    Where there are fewer than the two ask for, they are shared out in proportion.
+    """
+    if section.score_images is None:
+        return min(section.train_images or images, images), 0
+    trained, scored = section.train_images, section.score_images
+    if trained is None:
+        trained = max(1, images - scored)
+    if trained + scored <= images:
+        return trained, scored
+    scored = max(1, images * scored // (trained + scored))
+    return images - scored, scored
+
+
+def _remark(section: ImportanceSection, images: int, shared: tuple[int, int]) -> str:
+    asked = (section.train_images or shared[0]) + (section.score_images or 0)
+    if section.score_images is None or asked <= images:
+        return ""
+    return (
+        f"importance.train_images and score_images ask for {asked} training images, of which "
+        f"there are {images}: candidates are trained on {shared[0]} and scored on {shared[1]}"
+    )
 
 
 def short_training_workload(
@@ -60,10 +86,9 @@ def short_training_workload(
         images: in the train split.
         parameters: of the network.
     """
-    left = max(1, images - (section.score_images or 0))
     return training_workload(
         section.train,
-        images=min(left, section.train_images or left),
+        images=max(1, shares(section, images)[0]),
         parameters=parameters,
         distilled=bool(section.train.distillation),
     )

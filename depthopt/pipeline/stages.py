@@ -6,6 +6,8 @@ from typing import Any
 
 from depthopt.pipeline import work
 from depthopt.pipeline.context import Context
+from depthopt.pipeline.methods import DEPTHOPT
+from depthopt.pipeline.overridden import told
 from depthopt.pipeline.recipe import Recipe
 
 
@@ -66,6 +68,14 @@ def _estimating(recipe: Recipe) -> Any:
     apply, trained = recipe.apply, recipe.importance.estimator == "finetune"
     settings = [_of(*_DATA, "importance")(recipe), _of("apply")(recipe)["apply"]["form"]]
     return [*settings, apply.start] if trained and apply.start != "annealed" else settings
+
+
+def _resulting(recipe: Recipe) -> Any:
+    """The data and the device; of a method that is named what the result says of it, too."""
+    settings = _of(*_DATA, "latency")(recipe)
+    if recipe.method == DEPTHOPT:
+        return settings
+    return [settings, recipe.picked, told(recipe), _of("importance")(recipe)]
 
 
 STAGES: tuple[Stage, ...] = (
@@ -138,7 +148,7 @@ STAGES: tuple[Stage, ...] = (
     ),
     Stage(
         "result",
-        _of(*_DATA, "latency"),
+        _resulting,
         ("original.onnx", "fused.onnx", *_saved("applied"), *_saved("fused"), "plan.json"),
         ("result.json",),
         work.run_result,

@@ -5,8 +5,9 @@ several of them they tell less well, and a short finetune of each of a few plans
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from depthopt.core.candidate import Candidate, kept_blocks
 from depthopt.core.chain import Chain
@@ -46,6 +47,7 @@ def contenders(
     asked: float,
     timer: Timer,
     metric: Metric,
+    solver: Mapping[str, Any] | None = None,
     progress: Progress = silent,
 ) -> Trials:
     """Distinct plans that ``timer`` finds as fast as asked, each the mildest in its own way.
@@ -65,6 +67,7 @@ def contenders(
         asked: speed-up over the original.
         timer: measures a plan's; asked once per plan.
         metric: what plans will be tried by, beside the loss.
+        solver: what else ``solve`` was given for the frontier.
         progress: is told of the plans timed, and how many at most will be.
 
     Raises:
@@ -82,7 +85,8 @@ def contenders(
     for share, at_least in (*((share, asked) for share in SHARES), (0.0, FASTER * asked)):
         points = frontier
         if share:
-            points = solve(chain, candidates, weighted(chain, latency, share), importance)
+            table = weighted(chain, latency, share)
+            points = solve(chain, candidates, table, importance, **(solver or {}))
         try:
             pick = mildest(points, at_least, timed, progress=progress)
         except InfeasibleBudget:

@@ -97,7 +97,7 @@ def run_teacher(run: Context) -> str:
 def run_extract(run: Context) -> str:
     """Extract the chain and list its candidates."""
     chain = extract(run.teacher, run.recipe.model.input_size, name=run.recipe.network_name)
-    found = listed(run.recipe, chain, run.teacher)
+    found = listed(run.recipe, run.teacher, chain)
     save_json(chain, run.path("chain.json"))
     save_json(CandidateList(found), run.path("candidates.json"))
     return (
@@ -164,11 +164,13 @@ def _export(
 
 
 def run_estimate(run: Context) -> str:
-    """Estimate the importance of every candidate that is faster than what it replaces."""
+    """Estimate the importance of every candidate that may be in a plan."""
     section, checkpoint = run.recipe.importance, run.path(ESTIMATE_CHECKPOINT)
     if section.estimator == "finetune":
         run.processes.require_one("estimate", "importance.estimator finetune")
     config, short = run.train_config(section.train), short_training(run)
+    if short.remark:
+        logger.warning("%s", short.remark)
     # Of each candidate a network is made and regressed, as ``apply`` does.
     regressed = HELD_OUT_EVERY if section.estimator == "finetune" else 1
     if (unseen := run.task.unseen(run.data)) is not None:
@@ -204,15 +206,13 @@ def run_estimate(run: Context) -> str:
     save_json(table, run.path("importance.json"))
     checkpoint.unlink(missing_ok=True)
     said = f": {table.protocol}" if table.protocol else ""
-    scored = f"{len(table.entries)} of {len(run.candidates)} candidates are faster and were scored"
-    return f"{scored}{said}"
+    of = f"{len(table.entries)} of {len(run.candidates)} candidates"
+    return f"{of} {'' if section.keep else 'are faster and '}were scored{said}"
 
 
 def run_solve(run: Context) -> str:
     """Solve for the frontier and pick the plan that the budget asks for."""
-    frontier = solve(
-        run.chain, run.worthwhile, run.latency, run.importance, **solving(run.recipe.solver)
-    )
+    frontier = solved(run)
     plan, measured = _pick(run, frontier)
     save_json(frontier, run.path("frontier.json"))
     save_json(plan, run.path("plan.json"))
@@ -223,6 +223,15 @@ def run_solve(run: Context) -> str:
         f"({plan.speedup:.2f}x predicted{measured}): "
         f"{len(replaced)} replacements of {blocks} blocks"
     )
+
+
+def solved(run: Context) -> Frontier:
+    """Every good plan, as the recipe's ``solver`` has it."""
+    return solve(run.chain, run.worthwhile, run.latency, run.importance, **_solver(run))
+
+
+def _solver(run: Context) -> dict[str, Any]:
+    return solving(run.recipe, run.latency.network(run.chain).total.median_ms)
 
 
 def _pick(run: Context, frontier: Frontier) -> tuple[Plan, str]:
@@ -269,6 +278,7 @@ def _tried(run: Context, frontier: Frontier) -> tuple[Trial, int]:
                 asked=asked_speedup(frontier, speedup=budget.speedup, budget_ms=budget.ms),
                 timer=timer,
                 metric=run.task.metric,
+                solver=_solver(run),
                 progress=run.reporter.progress,
             )
         save_json(trials, path, made_from=made_from)

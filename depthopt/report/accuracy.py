@@ -5,6 +5,7 @@ from depthopt.core.explored import Found
 from depthopt.core.metric import Metric
 from depthopt.core.plan import Frontier, FrontierPoint
 from depthopt.core.trials import Trials
+from depthopt.report.objective import objective_text, original_cost
 from depthopt.report.reading import RunArtefacts
 
 NOT_MEASURED = "not measured"
@@ -24,6 +25,8 @@ def run_accuracy(run: RunArtefacts) -> Band | None:
     original: Found | None = None
     points: list[Point] = []
     steps = None if run.training is None else run.training.steps
+    if explored is not None and explored.objective != objective_text(run):
+        explored = None  # its costs are on another scale
     if explored is not None:
         metric, original, steps = explored.metric, explored.original, explored.steps
         points += points_of(explored)
@@ -39,7 +42,7 @@ def run_accuracy(run: RunArtefacts) -> Band | None:
     if metric is None or original is None or not points:
         return None
     images = explored.test_images if explored is not None else original.images
-    return fitted(metric, original, points, test_images=images)
+    return fitted(metric, original, points, test_images=images, original_cost=original_cost(run))
 
 
 def point_range(known: Band, frontier: Frontier, point: FrontierPoint) -> Range | None:

@@ -9,6 +9,7 @@ from depthopt.core.metric import Metric
 from depthopt.core.reading import parse_yaml
 from depthopt.errors import UsageError
 from depthopt.pipeline.result import Result
+from depthopt.report.objective import objective_text
 from depthopt.report.reading import RunArtefacts
 from depthopt.tables.latency import MeasurementConditions
 
@@ -30,6 +31,7 @@ class ComparedRun:
         cost: of its plan, if it has one.
         frontier: (speed-up, cost) of every plan.
         notes: what is missing in it.
+        objective: what its costs are of.
     """
 
     name: str
@@ -44,6 +46,7 @@ class ComparedRun:
     input_size: InputSize | None = None
     blocks: int | None = None
     data: str = ""
+    objective: str = "cost"
 
     @property
     def network(self) -> str:
@@ -150,6 +153,7 @@ def _compared(run: RunArtefacts, name: str) -> ComparedRun:
         input_size=None if run.chain is None else run.chain.input_size,
         blocks=None if run.chain is None else len(run.chain.blocks),
         data=_data(run),
+        objective=objective_text(run),
     )
 
 
@@ -178,6 +182,11 @@ def _warnings(runs: Sequence[ComparedRun]) -> list[str]:
             found.append(
                 f"costs of {first.name} are by {first.estimator}, those of {run.name} by "
                 f"{run.estimator}: they are not on one scale"
+            )
+        if first.objective != run.objective:
+            found.append(
+                f"plans of {first.name} were solved for {first.objective}, those of {run.name} for "
+                f"{run.objective}: their costs are not on one scale"
             )
         if not _same_network(first, run):
             found.append(

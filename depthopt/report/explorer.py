@@ -16,8 +16,8 @@ from depthopt.kinds.latency_keys import candidate_ms, parameters
 from depthopt.kinds.registry import KINDS
 from depthopt.report.accuracy import point_measured, point_range, run_accuracy
 from depthopt.report.another import Another, another
+from depthopt.report.objective import own_costs
 from depthopt.report.reading import RunArtefacts
-from depthopt.tables.importance import ImportanceTable
 from depthopt.tables.latency import LatencyTable
 
 
@@ -32,6 +32,7 @@ class BlockBox:
         ms: that it takes, with the adds that end at it.
         parameters: that it has, with the projections that end at it.
         size: (height, width) of its output.
+        cost: its importance where it is kept.
     """
 
     name: str
@@ -40,6 +41,7 @@ class BlockBox:
     ms: float
     parameters: int
     size: tuple[int, int]
+    cost: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +74,8 @@ class Replacement:
         spec: the convolution that runs instead, or an empty text.
         activation: what follows, or an empty text.
         ms: that it takes.
-        cost: its importance alone; None where only a longer merge was scored.
+        cost: its importance alone, by what was solved for; None where only a longer merge was
+            scored.
         parameters: that it has.
     """
 
@@ -153,17 +156,17 @@ def explorer(run: RunArtefacts) -> Explorer | None:
     taken = [i for i in used if frontier.candidates[i].replaces]
     kinds = {KEPT, *(frontier.candidates[i].kind for i in taken)}
     place = {index: place for place, index in enumerate(taken)}
-    accuracy = run_accuracy(run)
+    accuracy, cost = run_accuracy(run), own_costs(run)
     return Explorer(
         original_ms=frontier.original_ms,
         fixed_ms=latency.network(chain).fixed_ms,
-        blocks=_boxes(chain, latency),
+        blocks=_boxes(chain, latency, cost),
         skips=tuple((s.source, s.target, bool(s.branch)) for s in chain.skips),
         barriers=tuple((b.position, b.reason) for b in chain.barriers),
         kinds={name: _style(KINDS.get(name)) for name in KINDS.names if name in kinds},
         unchanged=KEPT,
         replacements=tuple(
-            _replacement(chain, frontier.candidates[i], latency, run.importance) for i in taken
+            _replacement(chain, frontier.candidates[i], latency, cost) for i in taken
         ),
         points=tuple(
             PlanPoint(
@@ -216,7 +219,9 @@ def _shortest(low: float, high: float) -> str:
     return repr(low)
 
 
-def _boxes(chain: Chain, latency: LatencyTable) -> tuple[BlockBox, ...]:
+def _boxes(
+    chain: Chain, latency: LatencyTable, cost: Mapping[Candidate, float]
+) -> tuple[BlockBox, ...]:
     return tuple(
         BlockBox(
             block.name,
@@ -225,6 +230,7 @@ def _boxes(chain: Chain, latency: LatencyTable) -> tuple[BlockBox, ...]:
             candidate_ms(chain, kept, latency),
             parameters(chain, kept),
             block.layout.output_size,
+            cost.get(kept, 0.0),
         )
         for block, kept in zip(chain.blocks, kept_blocks(chain), strict=True)
     )
@@ -246,9 +252,8 @@ def _style(kind: Kind) -> KindStyle:
 
 
 def _replacement(
-    chain: Chain, candidate: Candidate, latency: LatencyTable, importance: ImportanceTable | None
+    chain: Chain, candidate: Candidate, latency: LatencyTable, cost: Mapping[Candidate, float]
 ) -> Replacement:
-    entry = None if importance is None else importance.entries.get(candidate)
     return Replacement(
         candidate.start,
         candidate.end,
@@ -256,7 +261,7 @@ def _replacement(
         " + ".join(map(str, candidate.operators)),
         str(candidate.activation or ""),
         candidate_ms(chain, candidate, latency),
-        None if entry is None else entry.cost,
+        cost.get(candidate),
         parameters(chain, candidate),
     )
 

@@ -33,6 +33,14 @@ class Row:
     compressed: str
 
 
+_PICKED = {
+    "predicted": "as the latency table predicts",
+    "measured": "the least costly that was measured as fast as asked",
+    "tried": "of a few measured as fast as asked the one of least loss after a short finetune",
+}
+"""How a plan is picked, in words."""
+
+
 def result_rows(result: Result) -> tuple[Row, ...]:
     """A finished run's figures, before and after."""
     before, after = result.original, result.compressed
@@ -59,6 +67,16 @@ def caution_rows(result: Result) -> tuple[tuple[str, str], ...]:
     return (*inputs, *(("warning", warning) for warning in result.warnings))
 
 
+def method_rows(result: Result) -> tuple[tuple[str, str], ...]:
+    """Whose settings the run had, how its plan was picked, and how importances came about."""
+    rows = {
+        "method": result.method,
+        "plan picked": _PICKED.get(result.picked, ""),
+        "importances": result.importance,
+    }
+    return tuple((name, said) for name, said in rows.items() if said)
+
+
 def segment_rows(found: Explorer, index: int) -> tuple[tuple[str, ...], ...]:
     """What a plan of the frontier runs, segment by segment, under ``SEGMENT_HEADINGS``."""
     point = found.points[index]
@@ -77,7 +95,7 @@ def segment_rows(found: Explorer, index: int) -> tuple[tuple[str, ...], ...]:
                 " ".join(filter(None, (what.spec, what.activation))) or "nothing",
                 f"{before:.3f}",
                 f"{what.ms:.3f}",
-                "" if one is None or one.cost is None else f"{one.cost:.4g}",
+                "" if what.cost is None or (one is None and not what.cost) else f"{what.cost:.4g}",
             )
         )
         i = end
@@ -207,7 +225,8 @@ def accuracy_sentence(known: Band) -> str:
     """What the band of the metric over the frontier was made from, and how far it reaches."""
     metric, plans = known.metric, len({point.cost for point in known.points})
     said = metric.text(known.original.metric)
-    text = f"{metric.name[0].upper()}{metric.name[1:]}: {said} of the original, at cost 0."
+    name, cost = f"{metric.name[0].upper()}{metric.name[1:]}", known.original_cost
+    text = f"{name}: {said} of the original, at cost {cost:.4g}."
     if not known.knots:
         return f"{text} No plan was finetuned."
     return (
@@ -225,9 +244,13 @@ def importance_sentence(table: ImportanceTable) -> str:
     cheapest, dearest = min(costs, key=costs.__getitem__), max(costs, key=costs.__getitem__)
     return (
         f"{counted(len(costs), 'candidate')} scored by {table.estimator} on "
-        f"{counted(table.images, 'image')}. The cheapest is {cheapest}, {costs[cheapest]:.4g}; "
-        f"the dearest {dearest}, {costs[dearest]:.4g}."
+        f"{counted(table.images, 'image')}{_protocol(table)}. The cheapest is {cheapest}, "
+        f"{costs[cheapest]:.4g}; the dearest {dearest}, {costs[dearest]:.4g}."
     )
+
+
+def _protocol(table: ImportanceTable) -> str:
+    return f" ({table.protocol})" if table.protocol else ""
 
 
 def training_sentence(training: TrainResult) -> str:

@@ -14,6 +14,7 @@ from depthopt.pipeline.result import Result
 from depthopt.report.explorer import BlockBox, Explorer, KindStyle, Replacement, explorer
 from depthopt.report.figures import literal
 from depthopt.report.importance import importance_figure
+from depthopt.report.objective import original_cost
 from depthopt.report.reading import RunArtefacts
 from depthopt.report.validation import validation_figure
 
@@ -26,7 +27,9 @@ def run_figures(run: RunArtefacts) -> dict[str, Callable[[], Figure]]:
     """What can be drawn of a run so far, by name."""
     found: dict[str, Callable[[], Figure]] = {}
     if (frontier := run.frontier) is not None:
-        found["frontier"] = lambda: frontier_figure(frontier, run.plan, run.result)
+        found["frontier"] = lambda: frontier_figure(
+            frontier, run.plan, run.result, original_cost(run)
+        )
     data = explorer(run)
     if data is not None and (picked := data.picked) is not None:
         found["plan"] = lambda: plan_figure(data, picked)
@@ -39,7 +42,9 @@ def run_figures(run: RunArtefacts) -> dict[str, Callable[[], Figure]]:
     return found
 
 
-def frontier_figure(frontier: Frontier, plan: Plan | None, result: Result | None) -> Figure:
+def frontier_figure(
+    frontier: Frontier, plan: Plan | None, result: Result | None, original_cost: float = 0.0
+) -> Figure:
     """The frontier over latency, and above it what was measured."""
     figure = Figure(figsize=(6, 5.5 if result else 4), layout="constrained")
     rows = figure.subplots(2 if result else 1, 1, sharex=True, squeeze=False)[:, 0]
@@ -56,10 +61,11 @@ def frontier_figure(frontier: Frontier, plan: Plan | None, result: Result | None
         color=_PREDICTED,
         label=f"{len(costs)} predicted plans",
     )
-    below.plot(frontier.original_ms, least, "s", color=_EDGE, label="original", clip_on=False)
+    kept = max(original_cost, least)
+    below.plot(frontier.original_ms, kept, "s", color=_EDGE, label="original", clip_on=False)
     below.annotate(
-        "cost 0", (frontier.original_ms, least), xytext=(-6, 6), textcoords="offset points",
-        ha="right", fontsize="small",
+        f"cost {original_cost:.4g}", (frontier.original_ms, kept), xytext=(-6, 6),
+        textcoords="offset points", ha="right", fontsize="small",
     )  # fmt: skip
     if plan is not None:
         at = max(plan.cost, least)

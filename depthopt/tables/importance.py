@@ -15,7 +15,7 @@ it: theirs are points."""
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Importance:
-    """What one candidate alone costs on held-out calibration images.
+    """What one candidate alone costs on held-out images.
 
     Attributes:
         cost: the number that the solver adds up and minimises; of ``regression`` the
@@ -83,7 +83,8 @@ class ImportanceTable:
     def __repr__(self) -> str:
         on = f" on {counted(self.images, 'image')}" if self.images else ""
         entries = counted(len(self.entries), "candidate")
-        return f"ImportanceTable of {self.model}: {entries} by {self.estimator}{on}"
+        how = f", {self.protocol}" if self.protocol else ""
+        return f"ImportanceTable of {self.model}: {entries} by {self.estimator}{on}{how}"
 
     def change(self, candidate: Candidate) -> float | None:
         """By how much the metric gets better with one candidate, as a fraction: 0.01 is a point.

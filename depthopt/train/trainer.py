@@ -210,7 +210,15 @@ def make_trainer(
         network,
         prepared,
         schedule,
-        _teacher(model, teacher, accelerator, config, data.input_size, matched),
+        _teacher(
+            model,
+            teacher,
+            accelerator,
+            config,
+            data.input_size,
+            matched,
+            unlabelled=data.train.targets is None,
+        ),
         task,
         _mixer(task, config, data),
         config,
@@ -252,9 +260,11 @@ def _teacher(
     config: TrainConfig,
     input_size: InputSize,
     matched: Matched,
+    *,
+    unlabelled: bool,
 ) -> Teacher | None:
-    if teacher is None:
-        return None
+    if teacher is None or not (config.distillation or (config.matching and matched) or unlabelled):
+        return None  # no step would ask it
     network = _folded(teacher, input_size).requires_grad_(requires_grad=False)
     _place(network, accelerator, config)
     if not (config.matching and matched):

@@ -105,6 +105,7 @@ def compress(
     speedup: float | None = 2.0,
     *,
     run_dir: str | Path,
+    method: str | None = None,
     test: TorchData | None = None,
     input_size: int | tuple[int, int, int] | None = None,
     checkpoint: str | Path | None = None,
@@ -128,6 +129,7 @@ def compress(
         speedup: at least so many times as fast, measured; None explores first, for some minutes,
             and takes what is recommended.
         run_dir: folder of the run; made if it does not exist.
+        method: whose settings to take: ``depthopt``, or a paper's, ``layermerge`` or ``depth``.
         test: what the final figures are measured on, where ``data`` is torch's; without it a part
             of ``data`` is held out.
         input_size: a side in pixels, or (channels, height, width); by default of the data.
@@ -151,7 +153,7 @@ def compress(
         pretrained=pretrained,
         epochs=epochs,
         seed=seed,
-        overrides=overrides,
+        overrides=_with_method(overrides, method),
     )
     setup, folder = set_up(wish), Path(run_dir)
     console = Console(stderr=True, quiet=reporter is not None)
@@ -164,6 +166,13 @@ def compress(
     with contextlib.nullcontext(reporter) if reporter else ConsoleReporter(console) as told:
         setup = with_budget(wish, setup, folder, reporter=told, say=say)
         return carry_out(wish, setup, folder, reporter=told)
+
+
+def _with_method(overrides: Sequence[str], method: str | None) -> Sequence[str]:
+    """Changes of a recipe, that of its method included."""
+    if method is None or isinstance(overrides, str):  # which is refused
+        return overrides
+    return [*overrides, f"method={method}"]
 
 
 def with_budget(

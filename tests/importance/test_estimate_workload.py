@@ -89,3 +89,13 @@ def estimated(estimator, training=None, workers=None):
         form="fused",
         workers=workers,
     )
+
+
+def test_a_kept_blocks_own_entry_is_one_more_training() -> None:
+    options = {
+        "estimator": "finetune", "images": 64, "held_out": 32, "ridges": FIT_RIDGES,
+        "training": Workload(trained_images=100), "form": "fused", "workers": None,
+    }  # fmt: skip
+    without, own = (estimate_workload(CHAIN, ALL, **options, keep=keep) for keep in (False, True))
+    assert without.trained_images == 100 * len(SCORED)
+    assert (own.trained_images, own.forward_images) == (100 * len(ALL), 32 * len(ALL))

@@ -7,7 +7,6 @@ import torch
 
 from depthopt.data.dataset import Dataset
 from depthopt.data.tensors import TensorSplit
-from depthopt.errors import DataError
 from depthopt.pipeline.context import Context
 from depthopt.pipeline.folder import RunFolder
 from depthopt.pipeline.processes import Processes
@@ -78,10 +77,25 @@ def test_other_estimators_train_nothing_and_say_nothing(tmp_path) -> None:
     assert (short.data, short.scored, short.protocol) == (DATA, DATA.calibration, "")
 
 
-@pytest.mark.parametrize("images", [40, 41])
-def test_none_left_to_train_on_is_refused(images: int, tmp_path) -> None:
-    with pytest.raises(DataError, match=rf"score_images is {images}; numbers has 40 .* 1 to 39"):
-        short_training(context(tmp_path, {"score_images": images}))
+@pytest.mark.parametrize(
+    ("asked", "trained", "scored"),
+    [
+        ({"score_images": 41}, 1, 39),
+        ({"score_images": 50_000, "train_images": 50_000}, 20, 20),
+        ({"score_images": 10, "train_images": 70}, 35, 5),
+    ],
+)
+def test_too_few_are_shared_out_in_proportion(asked, trained, scored, tmp_path) -> None:
+    short = short_training(context(tmp_path, asked))
+    assert (len(short.data.train), len(short.scored)) == (trained, scored)
+    assert not numbers(short.data.train) & numbers(short.scored)
+    assert f"trained on {trained} and scored on {scored}" in short.remark
+    assert "reduced" in short.protocol
+
+
+def test_nothing_is_said_where_there_are_enough(tmp_path) -> None:
+    assert not short_training(context(tmp_path, {"score_images": 10, "train_images": 30})).remark
+    assert not short_training(context(tmp_path, {"train_images": 100})).remark
 
 
 def test_how_activations_begin_is_digested_only_where_it_is_no_default(tmp_path) -> None:

@@ -104,7 +104,7 @@ function describe(point, runs) {
     blocks(run), names(EXPLORER, run.start, run.end), EXPLORER.kinds[run.kind].verb,
     [run.spec, run.activation].filter(Boolean).join(" ") || "nothing",
   ], [ms(run.original), ms(run.ms),
-    EXPLORER.kinds[run.kind].changes ? significant(run.cost) : ""]));
+    EXPLORER.kinds[run.kind].changes || run.cost ? significant(run.cost) : ""]));
   rows.push(row(["", "what no plan touches", "", ""],
     [ms(EXPLORER.fixed_ms), ms(EXPLORER.fixed_ms), ""]));
   rows.push(row(["", "sum", "", ""], [ms(EXPLORER.original_ms), ms(point.ms),

@@ -109,6 +109,9 @@ const fromZero = (points) => points[0].ms < EXPLORER.original_ms / 2;
 
 const label = ({ name, unit }) => plain(unit ? `${name}, ${unit}` : name);
 
+// What keeping all blocks costs: nothing, but where each has an importance of its own.
+const KEPT_COST = EXPLORER ? EXPLORER.blocks.reduce((sum, block) => sum + block.cost, 0) : 0;
+
 // Ticks of a logarithmic axis on whose edge lies what costs nothing: the original.
 function zeroMarked(costs) {
   const most = Math.max(...costs, LEAST), powers = [];
@@ -119,7 +122,7 @@ function zeroMarked(costs) {
     .filter((value) => value > lowest && value <= 1.1 * most);
   return {
     tickmode: "array", tickvals: [LEAST, ...ticks],
-    ticktext: ["0, original", ...ticks.map((value) => significant(value))],
+    ticktext: [KEPT_COST ? "0" : "0, original", ...ticks.map((value) => significant(value))],
   };
 }
 

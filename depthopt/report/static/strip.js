@@ -25,7 +25,7 @@ function segments(explorer, point) {
       const block = explorer.blocks[i];
       found.push({
         start: i, end: i + 1, kind: explorer.unchanged, spec: block.spec,
-        activation: block.activation, ms: block.ms, cost: 0, parameters: block.parameters,
+        activation: block.activation, ms: block.ms, cost: block.cost, parameters: block.parameters,
         original: block.ms,
       });
       i += 1;
