@@ -147,6 +147,35 @@ def test_the_two_stage_programme_is_never_better_at_its_own_true_latency(
     assert over, "what is rounded down takes longer than its budget"
 
 
+@pytest.mark.parametrize(
+    "make", [SMALL["mobilenetv2"], SMALL["vgg19"]], ids=["mobilenetv2", "vgg19"]
+)
+def test_an_extended_file_has_the_frontier_of_what_it_was_made_from(
+    make: Callable[[], Network], tmp_path: Path
+) -> None:
+    network = make()
+    times, scores = depth_files(network, seed=0)
+    points = {state_of(row): float(row["val_acc"]) for row in cells(scores)}
+    worth = paper_programmes.normalised(points, ALPHA)
+    best = paper_programmes.extended(len(network.blocks), worth)
+    rows = [f'{i},{",".join(map(str, key))},{value!r},"{key[0]},{key[1]}"'
+            for i, (key, value) in enumerate(best.items())]  # fmt: skip
+    text = "\n".join(["id,st,end,st_act,end_act,imp,breaks", *rows])
+    mean = fmean(v for (start, end, _, _), v in points.items() if end - start == 1) / 100
+    raw = imported(tmp_path, network, times, scores)
+    measured = solve(network.chain, raw.candidates, raw.latency, raw.importance,
+                     objective="metric", alpha=ALPHA)  # fmt: skip
+    tables = imported(tmp_path, network, times, text)
+    extended = solve(network.chain, tables.candidates, tables.latency, tables.importance)
+    lacks = ALPHA * mean * len(network.blocks)
+    for share in np.linspace(0.3, 1, 15):
+        expected = picked(measured, share * network.original_ms)
+        found = picked(extended, share * network.original_ms)
+        assert (found is None) == (expected is None)
+        if found and expected:
+            assert found.cost == pytest.approx(expected.cost + lacks, abs=1e-9)
+
+
 @pytest.mark.parametrize("make", FULL.values(), ids=FULL)
 def test_stage_one_equals_the_optimal_times(make: Callable[[], Network]) -> None:
     """Latencies and lists of breaks, of all segments of the papers' size."""
