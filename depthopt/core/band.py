@@ -132,8 +132,10 @@ class Band:
         error = SURE * math.sqrt(2) * self.original.error
         edge = self.original.metric + (error if self.metric.higher_is_better else -error)
         edge = _within(edge, self.metric)
-        if self.metric.gain(first.best, edge) <= 0 or first_cost <= self.original_cost:
+        if self.metric.gain(first.best, edge) <= 0:
             return first
+        if first_cost <= self.original_cost:  # the original lies not between: it bounds no plan
+            return Range(first.worst, edge) if self.original_cost else first
         part = max(cost - self.original_cost, 0.0) / (first_cost - self.original_cost)
         return Range(first.worst, edge + part * (first.best - edge))
 

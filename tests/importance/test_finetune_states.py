@@ -100,7 +100,7 @@ def test_a_single_layer_is_initialised_anew_in_every_state_of_its_ends() -> None
         seen.append(({name.rpartition(".")[0] for name in moved}, torch.tensor(len(means))))
 
     single = [c for c in SCORED if c.end - c.start == 1]
-    longer = [c for c in SCORED if (c.start, c.end) in {(0, 3), (2, 5)}]
+    longer = [c for c in SCORED if (c.start, c.end) in {(0, 3), (3, 5)}]
     table = estimate(MODEL, CHAIN, [*single, *longer], train=train, keep=True, **OPTIONS)
     found = dict(zip(table.entries, seen, strict=True))
     assert {(c.entry, c.exit) for c in single} == {(0, 0), (1, 0), (0, 1)}

@@ -157,3 +157,32 @@ def test_a_network_that_knows_nothing_is_warned_of(
     (warning,) = found.warnings
     assert warning.startswith("the original is no better than chance: ")
     assert found.problems == ()
+
+
+def test_a_method_is_said_with_what_the_recipe_overrides(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_recipe(tmp_path)
+
+    def said(*more: str) -> str:
+        words = ["run", "small.yaml", "--method", "layermerge", "--dry-run", *more]
+        monkeypatch.setattr("sys.argv", ["depthopt", *words])
+        with pytest.raises(SystemExit) as caught:
+            main()
+        assert not caught.value.code
+        return capsys.readouterr().out
+
+    found = json.loads(said("candidates.kinds=[drop]", "--json"))
+    assert found["method"] == "layermerge"
+    settings = {setting["key"]: setting for setting in found["settings"]}
+    kinds, epochs = settings["candidates.kinds"], settings["finetune.epochs"]
+    assert (kinds["value"], kinds["own"]) == (["merge"], ["drop"])
+    assert (epochs["value"], epochs["own"]) == (180, 2)
+    assert "arxiv" not in epochs["where"]
+    assert epochs["where"]
+    assert any("the recipe drop: the recipe's is taken" in told for told in found["warnings"])
+    assert any("ask for 100000 training images" in told for told in found["warnings"])
+    text = said()
+    assert "method layermerge sets" in text
+    assert "importance.train_images" in text

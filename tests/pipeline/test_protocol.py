@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from depthopt.pipeline.protocol import PAPERS, protocol
+from depthopt.pipeline.recipe import Recipe
 from depthopt.train.config import TrainConfig
 
 WHOLE = {"train_images": 50_000, "score_images": 50_000, "held_out": "training"}
@@ -13,6 +14,26 @@ WHOLE = {"train_images": 50_000, "score_images": 50_000, "held_out": "training"}
 def test_the_papers_own() -> None:
     found = protocol(PAPERS, **WHOLE, start="at_once")
     assert found == "195 steps of 256, sgd 0.1, scored on 50000 training images"
+
+
+@pytest.mark.parametrize("method", ["layermerge", "depth"])
+def test_a_papers_method_has_its_protocol(method) -> None:
+    recipe = Recipe.model_validate({
+        "method": method,
+        "model": {"name": "timm:mobilenetv2_100", "input_size": [3, 224, 224]},
+        "data": {"source": "folder:imagenet"},
+        "budget": {"speedup": 1.5},
+    })  # fmt: skip
+    section = recipe.importance
+    found = protocol(
+        section.train,
+        train_images=section.train_images,
+        score_images=section.score_images,
+        held_out="training",
+        start=recipe.apply.start,
+    )
+    assert found == "195 steps of 256, sgd 0.1, scored on 50000 training images"
+    assert (section.keep, recipe.apply.form) == (True, "expanded")
 
 
 @pytest.mark.parametrize(
