@@ -29,8 +29,10 @@ class Candidate:
         operators: what runs in place of the segment, in order; none where only a skip remains.
         activation: what follows them, or None.
         detail: what else the kind has to say, in its own canonical words.
-        entry: the state that the segment begins in.
-        exit: the state that it ends in.
+        entry: the state that the segment begins in: 0 where an activation before it is, or is not,
+            as in the original, 1 the other way. What it computes is the same for both.
+        exit: the state that it ends in, likewise of the activation behind it, which ``activation``
+            says. One that is inserted everywhere alike may be in state 0.
     """
 
     start: int

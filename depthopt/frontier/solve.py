@@ -47,7 +47,9 @@ def solve(
     A merge of all convolutions of a segment may also be realised as several merges
     (or linear blocks kept) with no activation between them, where that is faster. The
     function is the same but for the border, where each pads for itself, so the merge's
-    own cost is taken for them together, as arXiv 2301.12187 does.
+    own cost is taken for them together, as arXiv 2301.12187 does. Where ``end_activations`` were
+    asked of ``candidates``, there are parts for this at every position, which stand for nothing
+    else.
 
     Consecutive candidates agree on the state in between (``Candidate.entry`` and ``exit``); the
     network begins in state 0 and may end in any.
