@@ -11,7 +11,7 @@ from depthopt.cli.options import AsJson, BudgetOption, SpeedupOption, chain_of, 
 from depthopt.cli.show import show_frontier, show_plan
 from depthopt.core import numbers
 from depthopt.core.artefacts import load_json, save_json, to_json
-from depthopt.core.candidate import Candidate, kept_blocks
+from depthopt.core.candidate import Candidate
 from depthopt.core.chain import Chain
 from depthopt.core.clipped import clipped
 from depthopt.core.inputs import InputSize, size_text
@@ -91,7 +91,7 @@ def frontier(
 
     found = solve(
         network,
-        (*kept_blocks(network), *_candidates(network, costs, importance)),
+        _candidates(network, times, costs, importance),
         times,
         costs,
         mode=_mode(mode),
@@ -163,11 +163,15 @@ def _input_size(table: LatencyTable, model: str, path: Path) -> InputSize:
     return sizes[0]
 
 
-def _candidates(chain: Chain, table: ImportanceTable, path: Path) -> list[Candidate]:
-    for candidate in table.entries:
+def _candidates(
+    chain: Chain, times: LatencyTable, costs: ImportanceTable, path: Path
+) -> tuple[Candidate, ...]:
+    for candidate in costs.entries:
         if reason := chain.why_illegal(candidate.start, candidate.end):
             raise TableError(
                 f"{path}: {candidate} does not fit {chain.model} at "
                 f"{size_text(chain.input_size)}: {reason}; was it another network's?"
             )
-    return list(table.entries)
+    from depthopt.frontier.published.parts import solvable  # noqa: PLC0415 - see above
+
+    return solvable(chain, times, costs)

@@ -14,6 +14,7 @@ from depthopt.core.artefacts import save_json
 from depthopt.core.clipped import clipped
 from depthopt.errors import UsageError
 from depthopt.frontier.published import import_tables, read_importances, read_latencies
+from depthopt.frontier.published.importances import Unit
 from depthopt.tables.latency import MeasurementConditions
 
 app = typer.Typer(help="Latency and importance tables as files.", no_args_is_help=True)
@@ -37,11 +38,24 @@ def import_(
     model: Annotated[str, typer.Argument(help="The timm model that was measured.")],
     latency: Annotated[
         Path,
-        typer.Option(help="CSV with id,st,end,time,stdev or id,st,end,ker,str,is_dw,time,stdev."),
+        typer.Option(
+            help="CSV with id,st,end,time,stdev (2023) or id,st,end,ker,str,is_dw,time,stdev "
+            "(LayerMerge)."
+        ),
     ],
     importance: Annotated[
         Path | None,
-        typer.Option(help="CSV with st,end,ker,str,is_dw,conv_comb,importance."),
+        typer.Option(
+            help="CSV with st,end,st_act,end_act and val_acc or imp (2023), or "
+            "st,end,ker,str,is_dw,conv_comb and val_acc or importance (LayerMerge)."
+        ),
+    ] = None,
+    unit: Annotated[
+        Unit | None,
+        typer.Option(
+            help="What val_acc is counted in: points of 100, as the papers' code writes, or "
+            "fraction; needed only where no row tells."
+        ),
     ] = None,
     input_size: Annotated[str, typer.Option(help="Channels, height, width.")] = "3,224,224",
     device: Annotated[str | None, typer.Option(help="Where it was measured.")] = None,
@@ -65,7 +79,8 @@ def import_(
     first_block: Annotated[
         int,
         typer.Option(
-            help="The block that lies after the files' position 0.",
+            help="Blocks of the network before the files' position 0, which no row holds: 1 for "
+            "the papers' MobileNetV2 and ResNet-34, whose stem is not in the tables, 0 for VGG19.",
             callback=within(numbers.Position),
         ),
     ] = 0,
@@ -76,6 +91,7 @@ def import_(
 ) -> None:
     """Turn the two depth-compression papers' published CSV files into tables.
 
+    Which file is which is seen from its columns; one that cannot be used is refused by name.
     The files do not say where and how they were measured; what is not given as an
     option is asked for. Written are chain.json, latency.json and importance.json:
 
@@ -89,7 +105,7 @@ def import_(
             "write over it"
         )
     rows = read_latencies(latency)
-    scores = () if importance is None else read_importances(importance)
+    scores = None if importance is None else read_importances(importance, unit)
     conditions = MeasurementConditions(
         device=_asked("device", device),
         runtime=_asked("runtime", runtime),

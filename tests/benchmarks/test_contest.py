@@ -2,7 +2,7 @@
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from itertools import count, product
 from pathlib import Path
@@ -12,63 +12,22 @@ from typing import Any
 import contest.race
 import contest.report
 import head_to_head
+import papers
 import pytest
 import timm
 import torch
 from contest.family import Family
+from contest.methods import ABLATIONS, METHODS, Method
+from contest.networks import recipe_of
 from contest.race import Contestant, Pace, race
 from contest.report import Results, Row, plot
-from contest.subsets import subset_merges
 
 from depthopt.core.artefacts import load_json
-from depthopt.core.candidate import kept_blocks
-from depthopt.core.plan import Plan
 from depthopt.data.load import load_dataset
 from depthopt.errors import UsageError
-from depthopt.extraction.extract import extract
-from depthopt.kinds.merge import composed_blocks
-from depthopt.shallow.build import build
-from depthopt.shallow.fuse import fuse
+from depthopt.pipeline.recipe import load_recipe
 from depthopt.train.config import TrainConfig
 from depthopt.train.finetune import TrainingDiverged
-
-NARROW = {"channels": (64, 24, 32, 48)}
-
-
-@pytest.mark.parametrize(("name", "arguments"), [("mobilenetv2_035", {}), ("resnet18", NARROW)])
-def test_merges_of_subsets_are_the_same_function_in_either_form(
-    name: str, arguments: dict[str, Any]
-) -> None:
-    torch.manual_seed(0)
-    model = timm.create_model(name, num_classes=4, **arguments).eval()
-    chain = extract(model, (3, 32, 32), name=name)
-    listed = subset_merges(model, chain, max_length=6, inserted=None)
-    assert listed
-    assert len({c.key for c in listed}) == len(listed)
-    images, blocks = torch.randn(2, 3, 32, 32), kept_blocks(chain)
-    for candidate in listed[:: max(1, len(listed) // 5)]:
-        assert 0 < len(composed_blocks(candidate)) < candidate.end - candidate.start
-        choices = (*blocks[: candidate.start], candidate, *blocks[candidate.end :])
-        plan = Plan(chain.model, chain.input_size, choices, 0.0, 0.0, 0.0)
-        expanded, _ = build(model, chain, plan, "expanded")
-        with torch.no_grad():
-            torch.testing.assert_close(
-                fuse(expanded)(images), expanded(images), rtol=1e-3, atol=1e-4
-            )
-
-
-def test_of_equal_merges_the_one_with_the_largest_weights_is_listed() -> None:
-    model = timm.create_model("resnet18", num_classes=4, **NARROW).eval()
-    chain = extract(model, (3, 32, 32), name="resnet18")
-    first, second = chain.blocks[1:3]
-    with torch.no_grad():
-        model.get_submodule(first.name).weight.mul_(100)
-    listed = subset_merges(model, chain, max_length=2, inserted=None)
-    kept = [composed_blocks(c) for c in listed]
-
-    assert (1,) in kept
-    assert (2,) not in kept
-    assert second.operator == first.operator
 
 
 def test_a_race_goes_on_where_it_was_stopped_and_teaches_only_who_has_tensors_to_match(
@@ -223,10 +182,54 @@ def test_a_network_that_is_slow_when_all_are_timed_in_turn_is_picked_anew(
 
 def test_methods_are_chosen_by_name_and_a_wrong_one_is_told_the_right_ones() -> None:
     def chosen(methods: list[str]) -> list[str]:
-        options = SimpleNamespace(score_images=1, workers=None, ablations=False, methods=methods)
-        return list(head_to_head.methods_of(options))
+        options = SimpleNamespace(ablations=False, methods=methods)
+        return list(head_to_head.methods_of(options, recipes))
+
+    def recipes(_overrides: Sequence[str]) -> object:
+        raise AssertionError("no recipe is read before its method is asked for a network")
 
     assert len(chosen([])) == 6
     assert chosen(["uniform depth", "depthopt"]) == ["depthopt", "uniform depth"]
     with pytest.raises(UsageError, match=r"'layermerge' is none of 'depthopt', 'LayerMerge'"):
         chosen(["layermerge"])
+
+
+@pytest.mark.parametrize("method", [*METHODS, *ABLATIONS], ids=lambda method: method.name)
+def test_a_method_is_settings_of_a_recipe(method: Method) -> None:
+    options = SimpleNamespace(importance_images=64, workers=2, overrides=["seed=1"])
+    recipe = recipe_of("digits", "openvino", options, method.overrides)
+    assert (recipe.latency.runtime, recipe.latency.threads, recipe.latency.batch) == (
+        "openvino", 1, 1,
+    )  # fmt: skip
+    assert recipe.seed == 1
+    assert recipe.importance.workers == 2
+    assert recipe.importance.train_images == 64, "reduced, where candidates are trained at all"
+    assert recipe.importance.score_images is None
+    plain = recipe_of("digits", "openvino", options)
+    assert (recipe == plain) == (method.overrides == ())
+
+
+@pytest.mark.parametrize("name", ["head_to_head", "head_to_head_ablations"])
+def test_recorded_results_are_read_and_say_that_their_protocol_is_an_earlier_one(name: str) -> None:
+    results = load_json(Results, Path(__file__).with_name(f"{name}.json"))
+    assert len(results.rows) > 5
+    assert "an earlier protocol" in results.settings
+    assert "8 steps of AdamW" in results.settings
+
+
+def test_the_papers_importance_is_reduced_and_the_default_keeps_its_own() -> None:
+    options = SimpleNamespace(
+        recipe="quickstart",
+        speedup=1.5,
+        by_table=False,
+        overrides=["importance.train_images=64", "finetune.epochs=1"],
+    )
+    default, layermerge = (
+        load_recipe(Path("quickstart"), papers.overrides_of(method, options))
+        for method in ("depthopt", "layermerge")
+    )
+    assert (default.method, layermerge.method) == ("depthopt", "layermerge")
+    assert default.importance.train_images == 128
+    assert layermerge.importance.train_images == 64
+    for recipe in (default, layermerge):
+        assert (recipe.pick, recipe.budget.speedup, recipe.finetune.epochs) == ("measured", 1.5, 1)

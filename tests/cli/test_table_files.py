@@ -254,6 +254,57 @@ def test_published_tables_are_imported_and_solved(
     assert plan["cost"] == pytest.approx(0.5)
 
 
+STATES_TIMES = """id,st,end,time,stdev
+0,0,1,1.0,0.01
+1,1,2,1.0,0.01
+2,0,2,5.0,0.01
+3,2,3,0.7,0.01
+4,3,4,0.5,0.01
+5,2,4,0.6,0.01
+6,4,5,0.5,0.01
+7,5,6,0.5,0.01
+8,6,7,0.4,0.01
+9,7,8,0.3,0.01
+"""
+STATES_SCORES = ",id,st,end,st_act,end_act,train_loss,train_acc,val_loss,val_acc\n" + "".join(
+    f"0,{i},{st},{end},1,1,0.1,-1.0,0.25,{accuracy}\n"
+    for i, (st, end, accuracy) in enumerate(
+        [*((k, k + 1, -0.02) for k in range(8)), (0, 2, -0.01), (2, 4, -0.05)]
+    )
+)
+
+
+def test_tables_of_2023_are_imported_and_solved_by_parts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("times.csv").write_text(STATES_TIMES)
+    Path("scores.csv").write_text(STATES_SCORES)
+    command = ["tables", "import", "small:residual", "--input-size", "1,16,16", "--latency",
+               "times.csv", "--importance", "scores.csv", "--device=d", "--runtime=r",
+               "--runtime-version=1", "--dtype=float32", "--batch=1"]  # fmt: skip
+    assert call(*command, monkeypatch=monkeypatch) == 2
+    assert "points of 100, or fractions? give the unit" in capsys.readouterr().err
+    command += ["--unit", "fraction"]
+    assert call(*command, monkeypatch=monkeypatch) == 2
+    assert "every row fits with first_block 1" in capsys.readouterr().err
+    assert call(*command, "--first-block", "1", monkeypatch=monkeypatch) == 0
+    table = load_json(ImportanceTable, Path("importance.json"))
+    assert table.unit == "points"
+    assert {entry.metric_change for entry in table.entries.values()} == {-2.0, -1.0, -5.0}
+    capsys.readouterr()
+    options = ["--chain", "chain.json", "--speedup", "1.0", "--json"]
+    files = ["frontier", "latency.json", "importance.json", *options]
+    wish = ["--objective", "metric", "--alpha", "0.5"]
+    assert call(*files, *wish, monkeypatch=monkeypatch) == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert plan["choices"][1:3] == [
+        "merge 1.0:2.1 16-16 k3x3 p1,1,1,1 of 1 part",
+        "merge 2.1:3.0 16-16 k3x3 p1,1,1,1 relu of 2 part",
+    ]
+    assert plan["latency_ms"] == pytest.approx(4.3)
+
+
 @pytest.mark.parametrize(
     ("option", "value"),
     [("--batch", "-1"), ("--threads", "-99"), ("--original-ms", "nan"), ("--first-block", "-2"),

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from depthopt.errors import InfeasibleBudget
-from depthopt.frontier.published import PublishedImportance, PublishedLatency, import_tables
+from depthopt.frontier.published import import_tables
+from depthopt.frontier.published.importances import PublishedImportances, SubsetScore, Worth
+from depthopt.frontier.published.latencies import PublishedLatency
 from depthopt.frontier.solve import solve
 from tests.chains import chain_of
 from tests.frontier.tables import CONDITIONS
@@ -31,14 +33,15 @@ def test_imported_layer_merge_tables_reach_the_papers_optimum(seed: int) -> None
             importance[key] = float(np.exp(random.normal(0, 0.3)))
             kept = tuple(range(i, i + count))
             rows.append(PublishedLatency(i, j, times[key], 0.0, kernel, 1, False))
-            scores.append(PublishedImportance(i, j, kernel, 1, kept, importance[key]))
-    imported = import_tables(chain, CONDITIONS, rows, scores)
+            worth = Worth(importance[key])
+            scores.append(SubsetScore(i, j, kernel, 1, False, kept, worth))
+    file = PublishedImportances(tuple(scores), "layermerge normalised")
+    imported = import_tables(chain, CONDITIONS, rows, file)
     frontier = solve(chain, imported.candidates, imported.latency, imported.importance)
-    original = sum(importance[i, i + 1, 3] for i in range(blocks))
     for budget in range(1, 40):
         expected = reference.layer_merge(blocks, times, importance, budget)
         if expected == -np.inf:
             with pytest.raises(InfeasibleBudget):
                 frontier.pick(budget_ms=budget)
         else:
-            assert original - frontier.pick(budget_ms=budget).cost == pytest.approx(expected)
+            assert blocks - frontier.pick(budget_ms=budget).cost == pytest.approx(expected)

@@ -24,7 +24,7 @@ from depthopt.shallow.apply import apply
 from depthopt.tables.importance import ImportanceTable
 from depthopt.tables.latency import LatencyTable, MeasurementConditions
 from tests.check.models import convolutions
-from tests.frontier.test_published import MERGES, SCORES, TIMES
+from tests.frontier import published_files
 
 FIRST_VERSION = Path(__file__).parents[1] / "golden" / "version_1"
 QUICKSTART = Path(__file__).parents[2] / "recipes" / "quickstart.yaml"
@@ -51,9 +51,8 @@ def fill(folder: Path) -> None:
     _recipes(folder)
     _network(folder / "saved")
     _images(folder)
-    (folder / "times.csv").write_text(TIMES.replace("2,0,2,4.0,0.0\n", ""))
-    (folder / "merges.csv").write_text(MERGES)
-    (folder / "scores.csv").write_text(SCORES)
+    for name in ("times", "whole_times", "states", "extended", "merges", "scores", "accuracies"):
+        (folder / f"{name}.csv").write_text(getattr(published_files, name.upper()))
     convolutions(folder / "model.onnx", 2, size=8)
 
 

@@ -27,7 +27,7 @@ from depthopt.models.weights import load_weights
 from depthopt.pipeline.recipe import load_recipe, recipe_yaml
 from depthopt.pipeline.result import Result
 from depthopt.runtimes.registry import get_runtime
-from tests.frontier.test_published import CONDITIONS, chain
+from tests.frontier.published_files import CONDITIONS, chain
 from tests.fuzz.mutate import (
     ODD_NUMBERS,
     ODD_TEXTS,
@@ -251,7 +251,8 @@ def _change_header(content: bytearray, draw: random.Random) -> None:
 
 
 def csv(folder: Path, draw: random.Random) -> Case:
-    pair = draw.choice((("times", None), ("merges", "scores"), ("merges", "scores")))
+    pair = draw.choice((("times", None), ("merges", "scores"), ("merges", "accuracies"),
+                        ("whole_times", "states"), ("whole_times", "extended")))  # fmt: skip
     name = draw.choice([each for each in pair if each])
     path = folder / f"{name}.csv"
     if draw.random() < 0.8:
@@ -269,7 +270,8 @@ def csv(folder: Path, draw: random.Random) -> Case:
         chain(),
         CONDITIONS,
         read_latencies(Path(latency or "")),
-        () if importance is None else read_importances(importance),
+        None if importance is None else read_importances(importance),
+        first_block=1,
     )
 
 

@@ -69,6 +69,8 @@ REWORDED = {
     "solve: a frontier and a plan without a wish": "--csv FILE alone writes all",
     "command: extract at a bad size": "input size '64,64' is neither one side, such as 64, nor of",
     "command: extract at size nought": "'3,0,64' is neither one side, such as 64, nor of the form",
+    "import: another stride": "its str is 1, that of blocks 0 to 1 2; no first_block fits",
+    "import: a block beyond": "[90, 91) is not a run of blocks of 0..52; no first_block fits every",
     "import: another size": "input size '64,64' is neither one side, such as 64, nor of the form",
     "run model.checkpoint=fused/model.safetensors": "fused/model.safetensors does not fit ",
     "solve: a table without its budget": "is not parameters=N, memory=BYTES or TABLE.json=MS",

@@ -17,6 +17,9 @@ def test_there_are_recipes() -> None:
         "mobilenetv2_100_fashion_onnxruntime",
         "resnet18_fashion_onnxruntime",
         *(f"{network}_imagenet_{r}" for network in networks for r in ("onnxruntime", "tensorrt")),
+        *(f"{network}_imagenet_layermerge" for network in networks[:3]),
+        *(f"{network}_imagenet_depth" for network in ("mobilenetv2_100", "vgg19")),
+        *(f"mobilenetv2_100_fashion_{method}" for method in ("layermerge", "depth")),
     }
 
 
@@ -29,15 +32,19 @@ def test_every_recipe_follows_the_schema_and_says_how_to_run_it(path: Path) -> N
     if "imagenet" in path.stem:
         assert any(line.startswith("# Time:") for line in head)
         shown = timm.get_pretrained_cfg(load_recipe(path).model.name)
-        data = load_recipe(path).data
-        assert (data.interpolation, data.crop_pct) == (shown.interpolation, shown.crop_pct)
+        data, paper = load_recipe(path).data, load_recipe(path).method != "depthopt"
+        sees = "bilinear" if paper else shown.interpolation  # as the papers' code evaluates
+        assert (data.interpolation, data.crop_pct) == (sees, shown.crop_pct)
+        assert not paper or "published by the authors, not run by us" in "\n".join(head)
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
-def test_a_recipes_name_says_its_runtime(path: Path) -> None:
-    latency = load_recipe(path).latency
-    assert path.stem == "quickstart" or path.stem.endswith(latency.runtime)
-    assert (latency.device == "cuda") == (latency.runtime == "tensorrt")
+def test_a_recipes_name_says_its_method_or_its_runtime(path: Path) -> None:
+    recipe = load_recipe(path)
+    said = recipe.latency.runtime if recipe.method == "depthopt" else recipe.method
+    assert path.stem == "quickstart" or path.stem.endswith(f"_{said}")
+    on_gpu = path.stem.endswith("tensorrt") or (said == recipe.method and "imagenet" in path.stem)
+    assert (recipe.latency.device == "cuda") == on_gpu
 
 
 def test_overrides_are_yaml_values() -> None:

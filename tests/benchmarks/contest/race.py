@@ -59,6 +59,7 @@ class Contestant:
         network: untrained; it is copied for each training.
         matched: its tensors and the original's, for a config that weighs them.
         group: those of one group train at one learning rate.
+        config: of its trainings, but for steps and seed; None: the race's.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Contestant:
     network: nn.Module
     matched: Matched = ()
     group: str = ""
+    config: TrainConfig | None = None
 
 
 Entry = tuple[Contestant, TrainConfig]
@@ -143,7 +145,7 @@ def race(
     Args:
         contestants: no two of one name.
         context: of the data and the teacher.
-        config: of all trainings, but for steps and seed.
+        config: of all trainings, but for steps and seed, where a contestant has none of its own.
         path: of what is known, written after every training.
         minutes: of each training, by the pace that it has with all cores to itself.
         seeds: trainings of each.
@@ -157,7 +159,7 @@ def race(
     known = _paced(contestants, course, config, known, pace)
     save_json(known, path)
     configs = [
-        replace(config, steps=max(1, int(60 * minutes / known.of[_pace_key(c)])))
+        replace(c.config or config, steps=max(1, int(60 * minutes / known.of[_pace_key(c)])))
         for c in contestants
     ]
 
@@ -293,7 +295,7 @@ def step_seconds(
 
     def step(contestant: Contestant) -> float:
         ends: list[float] = []
-        every = replace(config, steps=pace.first + pace.counted)
+        every = replace(contestant.config or config, steps=pace.first + pace.counted)
         try:
             train(contestant, course, every, progress=lambda *_: ends.append(perf_counter()))
         except DepthoptError:

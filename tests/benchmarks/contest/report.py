@@ -70,7 +70,8 @@ class Results:
 def table(results: Results) -> str:
     """The rows in Markdown, under what they were measured with."""
     took = ", ".join(f"{name} {minutes:.0f} min" for name, minutes in results.minutes.items())
-    lines = [*results.conditions.values(), "", results.settings, "", f"Took: {took}", ""]
+    lines = [*results.conditions.values(), "", results.settings, ""]
+    lines += [f"Took: {took}", ""] if took else []
     lines += [
         "| network | runtime | method | asked | measured | untrained | finetuned | steps | lr | |",
         "|---|---|---|---|---|---|---|---|---|---|",

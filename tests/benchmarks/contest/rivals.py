@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from contest.family import Family
-from contest.methods import Method, planned
+from contest.methods import UNTOUCHED, Method, RecipeOf, context_of, planned
 from depthopt.core.candidate import Candidate, kept_blocks
 from depthopt.core.chain import Chain
 from depthopt.core.plan import Plan
@@ -21,7 +21,7 @@ RATIOS = tuple(i / 64 for i in range(1, 63))
 """Shares of the channels to prune."""
 
 
-def fewer_blocks(context: Context) -> Family:
+def fewer_blocks(recipe_of: RecipeOf, base: Context) -> Family:
     """Every stage without its last residual blocks, the same share of each.
 
     What stays has the original's weights, as a smaller network of the same make would have
@@ -30,6 +30,7 @@ def fewer_blocks(context: Context) -> Family:
     Raises:
         UsageError: the network has no residual block whose skip is an identity.
     """
+    context = context_of(Method(DEPTH, UNTOUCHED), recipe_of, base, until="extract")
     chain = context.chain
     stages = _stages(chain)
     levels = max(map(len, stages), default=0)
@@ -39,7 +40,7 @@ def fewer_blocks(context: Context) -> Family:
         _without(chain, [c for stage in stages for c in stage[: round(len(stage) * k / levels)]])
         for k in range(1, levels + 1)
     ]
-    return planned(tuple(plans), Method(DEPTH, compensate=False, classifier=False), context)
+    return planned(tuple(plans), context)
 
 
 def _stages(chain: Chain) -> list[list[Candidate]]:
