@@ -168,7 +168,18 @@ def with_method(content: Any) -> Any:
     name = content.get("method", DEPTHOPT)
     if name not in get_args(MethodName):
         return content
-    return _under(content, METHODS[name].settings, ())
+    settings = METHODS[name].settings
+    if _has_no_kept(content.get("importance")) and "solver" in settings:
+        solver = {key: value for key, value in settings["solver"].items() if key != "alpha"}
+        settings = {**settings, "solver": solver}
+    return _under(content, settings, ())
+
+
+def _has_no_kept(importance: Any) -> bool:
+    """Whether a recipe says that kept blocks get no entry, of which ``alpha`` takes a mean."""
+    if not isinstance(importance, dict):
+        return False
+    return not importance.get("keep", True) or importance.get("estimator", "finetune") != "finetune"
 
 
 def _under(own: dict[str, Any], settings: Settings, path: Path) -> dict[str, Any]:

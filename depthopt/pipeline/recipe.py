@@ -169,6 +169,21 @@ class Recipe(Section):
         return with_method(content)
 
     @model_validator(mode="after")
+    def _objectives_have_their_entries(self) -> "Recipe":
+        objective, estimator = self.solver.objective, self.importance.estimator
+        if objective != "cost" and estimator == "magnitude":
+            raise ValueError(
+                f"solver.objective {objective} is of changes of the metric, which "
+                "importance.estimator magnitude does not estimate; use another"
+            )
+        if objective == "metric" and self.solver.alpha and not self.importance.keep:
+            raise ValueError(
+                "solver.alpha is of the entries of kept blocks: it needs importance.keep: true, or "
+                "be 0"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _trials_are_timed(self) -> "Recipe":
         if self.trials.steps and (self.budget.cost is not None or self.pick == "predicted"):
             raise ValueError(

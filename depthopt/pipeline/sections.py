@@ -211,6 +211,12 @@ class ImportanceSection(Section):
         None, description="of a Ray cluster; without it workers run on this machine"
     )
 
+    @model_validator(mode="after")
+    def _only_trained_blocks_are_kept(self) -> "ImportanceSection":
+        if self.keep and self.estimator != "finetune":
+            raise ValueError(f"keep needs estimator finetune, not {self.estimator}")
+        return self
+
 
 class SolverSection(Section):
     """What a plan is the best for, and how exactly that is solved."""

@@ -11,7 +11,7 @@ from depthopt.errors import RecipeError, UsageError
 from depthopt.pipeline.explore import explore
 from depthopt.pipeline.methods import DEPTHOPT, METHODS, MethodName, keys_of
 from depthopt.pipeline.overridden import overridden, say_at_odds, settings_of, told
-from depthopt.pipeline.recipe import Recipe, load_recipe, make_recipe, recipe_yaml
+from depthopt.pipeline.recipe import Recipe, make_recipe, recipe_yaml
 from depthopt.pipeline.solving import PAPERS_MS, resolution_ms, solving
 from depthopt.pipeline.stages import STAGES
 from depthopt.solver.stages import Bucketed, Epsilon, Exact
@@ -105,6 +105,9 @@ def test_trials_and_other_estimators_leave_off_what_does_not_go_with_them() -> N
     assert recipe("layermerge", trials={"steps": 5}).picked == "tried"
     found = recipe("layermerge", importance={"estimator": "regression"}).importance
     assert (found.estimator, found.keep, found.score_images) == ("regression", False, None)
+    for importance in ({"estimator": "regression"}, {"keep": False}):
+        solver = recipe("depth", importance=importance).solver
+        assert (solver.objective, solver.alpha) == ("metric", 0), "there is no mean to take"
 
 
 def test_settings_at_odds_are_said_and_the_recipe_wins(caplog: pytest.LogCaptureFixture) -> None:
@@ -128,12 +131,12 @@ def test_settings_at_odds_are_said_and_the_recipe_wins(caplog: pytest.LogCapture
 
 def test_an_override_changes_the_method_of_a_recipe_that_says_every_key() -> None:
     """A run's own recipe says its method's settings, which are not its own wishes."""
-    whole = {name: yaml.safe_load(recipe_yaml(load_recipe(QUICKSTART, [f"method={name}"])))
-             for name in METHODS}  # fmt: skip
+    said = {"finetune": {"learning_rate": 1e-3, "epochs": 7}, "candidates": {"kernel_sizes": [3]}}
+    wanted = {name: recipe(name, **said) for name in METHODS}
+    whole = {name: yaml.safe_load(recipe_yaml(wanted[name])) for name in METHODS}
     for before in METHODS:
         for after in METHODS:
-            found = make_recipe(whole[before], [f"method={after}"])
-            assert found == load_recipe(QUICKSTART, [f"method={after}"]), (before, after)
+            assert make_recipe(whole[before], [f"method={after}"]) == wanted[after], (before, after)
     own = make_recipe(whole["layermerge"], ["method=depth", "candidates.subsets=true"])
     assert own.candidates.subsets
 
@@ -160,6 +163,12 @@ def test_an_unknown_method_names_the_known() -> None:
         ({"solver": {"objective": "accuracy"}}, "solver.objective: Input should be 'cost'"),
         ({"solver": {"alpha": -1}}, "solver.alpha: .* greater than or equal to 0"),
         ({"pick": "predicted", "trials": {"steps": 3}}, "trials.steps needs a budget"),
+        ({"importance": {"keep": True}}, "importance: keep needs estimator finetune, not regr"),
+        ({"solver": {"objective": "metric", "alpha": 1}}, "solver.alpha is .* importance.keep"),
+        (
+            {"importance": {"estimator": "magnitude"}, "solver": {"objective": "exp_metric"}},
+            "solver.objective exp_metric is of changes of the metric",
+        ),
     ],
 )
 def test_what_cannot_be_is_refused(sections: dict[str, Any], message: str) -> None:
@@ -213,7 +222,7 @@ def test_a_key_with_its_default_is_in_no_digest(stage: Any, said: dict[str, Any]
     [
         ({"candidates": {"subsets": True}}, {"extract"}),
         ({"candidates": {"fewer_macs": False}}, {"extract"}),
-        ({"importance": {"keep": True}}, {"estimate"}),
+        ({"importance": {"estimator": "finetune", "keep": True}}, {"estimate"}),
         ({"importance": {"score_images": 9}}, {"estimate"}),
         ({"solver": {"objective": "exp_metric"}}, {"solve"}),
         ({"solver": {"inner_merges": False}}, {"solve"}),
