@@ -40,7 +40,7 @@ def own_costs(run: RunArtefacts) -> Mapping[Candidate, float]:
         found = costs(listed, run.importance, objective, alpha=alpha)
     except DepthoptError:
         return {}
-    return dict(zip(listed, found, strict=True))
+    return dict(zip(listed, [cost + 0.0 for cost in found], strict=True))  # -0.0 is shown as 0
 
 
 def original_cost(run: RunArtefacts) -> float:
