@@ -46,12 +46,9 @@ REDUCED = (
 """The papers' importance on few images: batches, and with them the learning rate, are an eighth of
 theirs, and candidates are scored on the calibration images."""
 
-EXACT = "solver.mode=exact"
-"""The papers' ticks are a fifth of what a whole network takes here."""
-
 DEFAULT = Method("depthopt")
-LAYER_MERGE = Method("LayerMerge", ("method=layermerge", EXACT, *REDUCED))
-TWO_STAGE = Method("two-stage", ("method=depth", EXACT, *REDUCED), like=LAYER_MERGE.name)
+LAYER_MERGE = Method("LayerMerge", ("method=layermerge", *REDUCED))
+TWO_STAGE = Method("two-stage", ("method=depth", *REDUCED), like=LAYER_MERGE.name)
 UNTOUCHED = ("apply.compensate=false", "apply.head=false")
 """Kept layers and the classifier stay as they were."""
 
@@ -102,7 +99,7 @@ def solved(method: Method, recipe_of: RecipeOf, base: Context) -> Family:
         context.worthwhile,
         context.latency,
         context.importance,
-        **solving(context.recipe.solver),
+        **solving(context.recipe, context.latency.network(context.chain).total.median_ms),
     )
     return planned(plans_of(frontier), context)
 
