@@ -85,6 +85,15 @@ def later_keys(section: str) -> set[str]:
     return {key for of, key in _LATER if of == section}
 
 
+def without_later(section: str, content: Content) -> Content:
+    """A recipe's section without keys that it had not at first, where they change nothing."""
+    return {
+        key: value
+        for key, value in content.items()
+        if (section, key) not in _LATER or _LATER[section, key] != value
+    }
+
+
 def read_recipe(content: Content) -> Content:
     """A recipe's content, not yet validated, in new words."""
     for (section, key), words in _VALUES.items():
@@ -137,9 +146,9 @@ def as_first_said(sections: Content) -> Content:
     What is digested is put so: no stage is done again for being called otherwise.
     """
     sections = {k: v for k, v in sections.items() if (k, v) != ("task", TASK)}
-    for (section, key), default in _LATER.items():
-        if isinstance(inner := sections.get(section), dict) and inner.get(key) == default:
-            sections = sections | {section: {k: v for k, v in inner.items() if k != key}}
+    for name in {section for section, _ in _LATER}:
+        if isinstance(inner := sections.get(name), dict):
+            sections = sections | {name: without_later(name, inner)}
     sections = {k: v for k, v in sections.items() if v != {}}
     if isinstance(budget := sections.get("budget"), dict):
         measured = sections.get(_PICK) != _PREDICTED

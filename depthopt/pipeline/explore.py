@@ -16,6 +16,7 @@ from torch import nn
 from depthopt.core import numbers
 from depthopt.core.artefacts import save_json
 from depthopt.core.explored import Explored
+from depthopt.core.old_words import without_later
 from depthopt.data.dataset import Dataset
 from depthopt.errors import UsageError
 from depthopt.importance.estimate import estimate
@@ -181,7 +182,7 @@ def _estimate(context: Context, reduction: Reduction) -> None:
     """The importance table of what is left of the recipe, as far as it is not known."""
     section, path = context.recipe.importance, context.path("importance.json")
     made_from = context.folder.digest(
-        [section.model_dump(mode="json"), reduction.held_out],
+        [without_later("importance", section.model_dump(mode="json")), reduction.held_out],
         ("teacher.safetensors", "chain.json", "candidates.json", "latency.json"),
     )
     held_out = part_of(context.data.calibration, reduction.held_out, context.recipe.seed)

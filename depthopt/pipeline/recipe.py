@@ -19,6 +19,7 @@ from depthopt.core.shipped import recipe_file
 from depthopt.errors import RecipeError
 from depthopt.models.names import callable_of, digest_of_code, told_as
 from depthopt.pipeline.methods import DEPTHOPT, METHODS, MethodName, keys_of, with_method
+from depthopt.pipeline.overrides import changes_of, override_all
 from depthopt.pipeline.sections import (
     ApplySection,
     BudgetSection,
@@ -216,7 +217,7 @@ def make_recipe(
         RecipeError: a key is unknown, or a value is not of its kind.
     """
     content = _without_former_method(content, overrides)
-    _override_all(content, overrides)
+    override_all(content, overrides)
     try:
         return Recipe.model_validate(read_recipe(content))
     except ValidationError as error:
@@ -288,40 +289,6 @@ def _without(
 def recipe_yaml(recipe: Recipe) -> str:
     """The whole recipe, defaults included, as a file that ``load_recipe`` reads."""
     return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False)
-
-
-def changes_of(overrides: Sequence[str]) -> dict[str, Any]:
-    """What ``key.path=value`` overrides change, by section; their values are not validated.
-
-    Raises:
-        RecipeError: one is not of this form.
-    """
-    content: dict[str, Any] = {}
-    _override_all(content, overrides)
-    return content
-
-
-def _override_all(content: dict[str, Any], overrides: Sequence[str]) -> None:
-    for override in overrides:
-        _override(content, override)
-
-
-def _override(content: dict[str, Any], override: str) -> None:
-    key, equals, text = override.partition("=")
-    if not equals or not key:
-        raise RecipeError(f"override {clipped(override)} is not of the form key.path=value")
-    try:
-        value = parse_yaml(text)
-    except ValueError:
-        raise RecipeError(
-            f"override {clipped(override)}: {clipped(text)} is no YAML value"
-        ) from None
-    *parents, last = key.split(".")
-    for parent in parents:
-        content = content.setdefault(parent, {})
-        if not isinstance(content, dict):
-            raise RecipeError(f"override {clipped(override)}: {parent} is no section")
-    content[last] = value
 
 
 def _explain(error: ValidationError) -> str:

@@ -3,10 +3,11 @@
 import atexit
 import contextlib
 import copy
+import logging
 import math
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -194,14 +195,15 @@ def make_trainer(
         fused=True,
     )
     warmup = int(config.warmup * steps)
-    schedule = CosineLRScheduler(
-        optimizer,
-        t_initial=steps - warmup,
-        warmup_t=warmup,
-        warmup_lr_init=config.learning_rate / (warmup + 1),
-        warmup_prefix=True,
-        t_in_epochs=False,
-    )
+    with _unwarned("timm.scheduler.cosine_lr"):  # that a schedule of one step has no effect
+        schedule = CosineLRScheduler(
+            optimizer,
+            t_initial=steps - warmup,
+            warmup_t=warmup,
+            warmup_lr_init=config.learning_rate / (warmup + 1),
+            warmup_prefix=True,
+            t_in_epochs=False,
+        )
     average = ModelEmaV3(model, config.ema_decay, use_warmup=True) if config.ema_decay else None
     # accelerate puts autocast over the ``forward`` of what it is given: of a wrapper, then.
     network, prepared = accelerator.prepare(_Called(model), optimizer)
@@ -225,6 +227,18 @@ def make_trainer(
         steps,
         TrainState(model, optimizer, average, accelerator.scaler),
     )
+
+
+@contextlib.contextmanager
+def _unwarned(name: str) -> Iterator[None]:
+    """Without the warnings of a library's logger."""
+    log = logging.getLogger(name)
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
 
 
 def _mixer(task: Task, config: TrainConfig, data: Dataset) -> Mixer | None:

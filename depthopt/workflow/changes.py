@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from depthopt.pipeline.recipe import Recipe, changes_of, make_recipe
+from depthopt.pipeline.overrides import changes_of
+from depthopt.pipeline.recipe import Recipe, make_recipe
 
 WHERE = "the recipe for this command"
 """What a message calls the recipe."""

@@ -27,7 +27,10 @@ from depthopt.models.memory import copy_of
 from depthopt.models.names import runs_code
 from depthopt.models.outputs import require_row
 from depthopt.models.registry import create_model, model_arguments, preprocessing_of, trained_for
-from depthopt.pipeline.recipe import Recipe, changes_of, make_recipe
+from depthopt.pipeline.methods import DEPTHOPT
+from depthopt.pipeline.overridden import told
+from depthopt.pipeline.overrides import changes_of
+from depthopt.pipeline.recipe import Recipe, make_recipe
 from depthopt.workflow.changes import WHERE, names_other_budget, overridden
 from depthopt.workflow.wish import Wish
 
@@ -288,6 +291,8 @@ def _remarks(wish: Wish, recipe: Recipe, data: Dataset, fit: _Fit) -> Iterator[t
     threads = counted(where.threads, "thread")
     device = f"{where.runtime} on {where.device}, {where.dtype}, batch {where.batch}, {threads}"
     yield "device", device
+    if recipe.method != DEPTHOPT:
+        yield "method", told(recipe)
 
 
 def _budget(recipe: Recipe) -> str:

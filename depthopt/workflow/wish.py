@@ -17,7 +17,7 @@ from depthopt.data.given import given_dataset
 from depthopt.errors import UsageError
 from depthopt.models.memory import memory_name
 from depthopt.models.source import Argument
-from depthopt.pipeline.recipe import changes_of
+from depthopt.pipeline.overrides import changes_of
 
 TorchData = TorchDataset[Any] | DataLoader[Any] | tuple[Any, Any]
 """Torch's data set or loader of (image, label), or a pair of them, to train and to test on."""

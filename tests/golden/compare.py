@@ -111,9 +111,10 @@ def summary_in_new_words(summary: str) -> str:
         summary = summary.replace(f"{line} logits ", f"{line} outputs")
     for old, new in STAGES.items():
         summary = summary.replace(f"│ {old.ljust(8)} │", f"│ {new.ljust(8)} │")
-    # Another plan is a new run, in a folder of its own.
+    # Another plan is a new run, in a folder of its own; how it is picked is a key of its own.
     return summary.replace(
-        "--run-dir out 'budget={ms: MS", "--from out --run-dir out-MSms 'budget={ms: MS"
+        "--run-dir out 'budget={ms: MS, measured: false}'",
+        "--from out --run-dir out-MSms 'budget={ms: MS}' pick=predicted",
     )
 
 

@@ -201,7 +201,8 @@ def test_a_finished_run_is_not_carried_out_again(
         json.loads(capsys.readouterr().out),
         json.loads((folder / "result.json").read_text()),
     )
-    unsaid = {"inputs": "", "warnings": []}  # of what it did not say yet
+    of_method = {"importance": "", "method": "", "picked": ""}
+    unsaid = {"inputs": "", "warnings": [], **of_method}  # of what it did not say yet
     assert {**shown, "schema_version": 1} == read_artefact("Result", held) | unsaid
 
 

@@ -12,7 +12,7 @@ from torch.utils.data import TensorDataset
 import depthopt
 from depthopt.core.artefacts import load_json
 from depthopt.core.plan import Frontier, Plan
-from depthopt.errors import DataError, ModelError, UsageError
+from depthopt.errors import DataError, ModelError, RecipeError, UsageError
 from depthopt.extraction.extract import extract
 from depthopt.latency.measure import Effort, time_in_turn
 from depthopt.models.memory import memory_name
@@ -145,3 +145,9 @@ def test_weights_that_cannot_be_trained_are_refused(change: str, tmp_path: Path)
     model = Residual().half() if change == "half" else Residual().to("meta")
     with pytest.raises(ModelError, match="float32" if change == "half" else "meta device"):
         compress(model, images(96), run_dir=tmp_path / "run", reporter=Log())
+
+
+def test_a_method_is_a_change_of_the_recipe(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="method: Input should be 'depthopt', 'layermerge' or"):
+        compress(Residual(), (images(96), images(30)), run_dir=tmp_path / "out", method="merge")
+    assert not (tmp_path / "out").exists()

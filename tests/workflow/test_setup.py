@@ -63,6 +63,14 @@ def test_what_is_asked_for_is_taken() -> None:
     assert (recipe.latency.threads, recipe.data.mean) == (2, (0.5,))
 
 
+def test_a_method_is_taken_and_its_finetune_is_as_long_as_the_data_asks_for() -> None:
+    found = set_up(Wish(model="resnet10t", data="digits", overrides=["method=layermerge"]))
+    assert found.recipe.candidates.kinds == ("merge",)
+    assert found.recipe.finetune.epochs <= EPOCHS[1]
+    assert remarks(found)["method"].startswith("layermerge, but for finetune.epochs")
+    assert "method" not in remarks(set_up(Wish(model="resnet10t", data="digits")))
+
+
 def test_weights_are_normalised_for_as_their_source_says(tmp_path: Path) -> None:
     import timm
 
