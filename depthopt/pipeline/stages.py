@@ -64,7 +64,7 @@ def _solving(recipe: Recipe) -> Any:
     return [sections, recipe.importance.ridges]
 
 
-_OF_TRAINING = ("train", "train_images")
+_OF_TRAINING = ("train", "train_images", "score_images")
 """Keys of ``importance`` that ``finetune`` reads."""
 
 

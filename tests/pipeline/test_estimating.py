@@ -21,7 +21,7 @@ def made_from(*overrides: str) -> Any:
 def test_a_short_training_is_nothing_to_an_estimator_without_one(
     estimator: str, override: str
 ) -> None:
-    """So a folder whose table is there stays as it is where only the papers' methods would differ."""
+    """So a table that is there holds where only the papers' methods would differ."""
     asked = f"importance.estimator={estimator}"
     assert made_from(asked, override) == made_from(asked)
     trained = "importance.estimator=finetune"
