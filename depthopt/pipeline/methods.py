@@ -118,7 +118,7 @@ METHODS: dict[MethodName, Method] = {
         {
             "pick": "predicted",
             "candidates": {**_CANDIDATES, "subsets": False, "end_activations": True},
-            "importance": _IMPORTANCE,
+            "importance": {**_IMPORTANCE, "train_images": None},
             "solver": {
                 "objective": "metric",
                 "alpha": 1.6,
@@ -136,6 +136,7 @@ METHODS: dict[MethodName, Method] = {
             "candidates.end_activations": "appendix B: entries by the states of both ends",
             "importance": "section 5 and appendix B; exps/main.py: measure_imp",
             "importance.train": _ARGUMENTS,
+            "importance.train_images": "utils/datasets.py: all but those that are scored on",
             "solver.objective": "appendix B, algorithm 3",
             "solver.alpha": "README.md, MobileNetV2-1.0; of MobileNetV2-1.4 1.2, of VGG19 1.4",
             "solver.mode": "section 4: latencies are whole multiples in its dynamic programme",

@@ -53,13 +53,15 @@ def short_training(run: Context) -> ShortTraining:
 def shares(section: ImportanceSection, images: int) -> tuple[int, int]:
     """How many of so many training images are trained on, and how many scored on.
 
-    Where there are fewer than the two ask for, they are shared out in proportion.
+    Where there are fewer than the two ask for, they are shared out in proportion; where none would
+    be left to train on, in halves.
     """
     if section.score_images is None:
         return min(section.train_images or images, images), 0
     trained, scored = section.train_images, section.score_images
-    if trained is None:
-        trained = max(1, images - scored)
+    if trained is None:  # all others
+        scored = scored if scored < images else images // 2
+        return images - scored, scored
     if trained + scored <= images:
         return trained, scored
     scored = max(1, images * scored // (trained + scored))

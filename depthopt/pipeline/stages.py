@@ -9,6 +9,7 @@ from depthopt.pipeline.context import Context
 from depthopt.pipeline.methods import DEPTHOPT
 from depthopt.pipeline.overridden import told
 from depthopt.pipeline.recipe import Recipe
+from depthopt.pipeline.sections import ImportanceSection
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +64,20 @@ def _solving(recipe: Recipe) -> Any:
     return [sections, recipe.importance.ridges]
 
 
+_OF_TRAINING = ("train", "train_images", "score_images")
+"""Keys of ``importance`` that ``finetune`` reads."""
+
+
 def _estimating(recipe: Recipe) -> Any:
-    """What candidates are scored by; of trained ones how inserted activations begin, too."""
+    """What candidates are scored by; of trained ones how inserted activations begin, too.
+
+    What is said of a short training is nothing to an estimator without one.
+    """
     apply, trained = recipe.apply, recipe.importance.estimator == "finetune"
+    if not trained:
+        usual = {key: ImportanceSection.model_fields[key].default for key in _OF_TRAINING}
+        section = recipe.importance.model_copy(update=usual)
+        recipe = recipe.model_copy(update={"importance": section})
     settings = [_of(*_DATA, "importance")(recipe), _of("apply")(recipe)["apply"]["form"]]
     return [*settings, apply.start] if trained and apply.start != "annealed" else settings
 

@@ -197,7 +197,7 @@ def test_methods_are_chosen_by_name_and_a_wrong_one_is_told_the_right_ones() -> 
 @pytest.mark.parametrize("method", [*METHODS, *ABLATIONS], ids=lambda method: method.name)
 def test_a_method_is_settings_of_a_recipe(method: Method) -> None:
     options = SimpleNamespace(importance_images=64, workers=2, overrides=["seed=1"])
-    recipe = recipe_of("digits", "openvino", options, method.overrides)
+    recipe = recipe_of("mobilenetv2", "openvino", options, method.overrides)
     assert (recipe.latency.runtime, recipe.latency.threads, recipe.latency.batch) == (
         "openvino", 1, 1,
     )  # fmt: skip
@@ -205,7 +205,7 @@ def test_a_method_is_settings_of_a_recipe(method: Method) -> None:
     assert recipe.importance.workers == 2
     assert recipe.importance.train_images == 64, "reduced, where candidates are trained at all"
     assert recipe.importance.score_images is None
-    plain = recipe_of("digits", "openvino", options)
+    plain = recipe_of("mobilenetv2", "openvino", options)
     assert (recipe == plain) == (method.overrides == ())
 
 
