@@ -14,7 +14,7 @@ WHOLE = {"train_images": 50_000, "score_images": 50_000, "held_out": "training"}
 
 def test_the_papers_own() -> None:
     found = protocol(PAPERS, **WHOLE, start="at_once")
-    assert found == f"{steps} steps of 256, sgd 0.1, scored on 50000 training images"
+    assert found == "195 steps of 256, sgd 0.1, scored on 50000 training images"
 
 
 @pytest.mark.parametrize(("method", "steps"), [("layermerge", 195), ("depth", 4809)])
@@ -34,7 +34,7 @@ def test_a_papers_method_has_its_protocol(method, steps) -> None:
         held_out="training",
         start=recipe.apply.start,
     )
-    assert found == "195 steps of 256, sgd 0.1, scored on 50000 training images"
+    assert found == f"{steps} steps of 256, sgd 0.1, scored on 50000 training images"
     assert (section.keep, recipe.apply.form) == (True, "expanded")
 
 
