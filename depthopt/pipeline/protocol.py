@@ -2,8 +2,9 @@
 
 The papers' (ICML 2024, https://arxiv.org/abs/2406.12837; ICML 2023,
 https://arxiv.org/abs/2301.12187; the authors' ``measure_imp``): one epoch over 50,000 of
-ImageNet's training images, in 195 steps of 256, and scored on 50,000 others of them. Theirs decays
-norms and biases too, and ends with a last step of the 80 images that are left over.
+ImageNet's training images, in 195 steps of 256, and scored on 50,000 others of them; that of 2023
+trains on all but those. Theirs decays norms and biases too, and ends with a last step of the images
+that are left over.
 """
 
 from dataclasses import asdict
