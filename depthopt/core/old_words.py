@@ -66,7 +66,7 @@ _LATER: dict[tuple[str, str], object] = {
     ("candidates", "subsets"): False,
     ("candidates", "end_activations"): False,
     ("importance", "score_images"): None,
-    ("importance", "keep"): False,
+    ("importance", "kept"): False,
     ("solver", "objective"): "cost",
     ("solver", "alpha"): 0.0,
     ("solver", "mode"): "exact",

@@ -125,7 +125,7 @@ def _single_mean(table: ImportanceTable) -> float:
     if not single:
         raise TableError(
             "the importance table has no entry of a single kept layer, whose mean objective "
-            "'metric' takes alpha times; estimate with importance.keep=true, or set alpha to 0"
+            "'metric' takes alpha times; estimate with importance.kept=true, or set alpha to 0"
         )
     return math.fsum(_change(c, table, "metric") for c in single) / len(single)
 

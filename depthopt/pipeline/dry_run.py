@@ -303,7 +303,7 @@ class _Forecast:
 
     def _estimate(self) -> _Known:
         section = self.run.recipe.importance
-        wanted, train = scored(self.candidates, keep=section.keep), self.images.get("train", 0)
+        wanted, train = scored(self.candidates, keep=section.kept), self.images.get("train", 0)
         work = estimate_workload(
             self.chain,
             wanted,
@@ -314,7 +314,7 @@ class _Forecast:
             training=self._short_training(),
             form=self.run.recipe.apply.form,
             workers=section.workers,
-            keep=section.keep,
+            keep=section.kept,
         )
         return work, f"at most {len(wanted)} candidates by {section.estimator}"
 

@@ -66,7 +66,7 @@ _IMPORTANCE = {
     "train": {"epochs": 1, "learning_rate": 0.1, **_SGD},
     "train_images": 50_000,
     "score_images": 50_000,
-    "keep": True,
+    "kept": True,
 }
 
 _FINETUNE = {"epochs": 180, "learning_rate": 0.05, **_SGD}
@@ -155,7 +155,7 @@ _OF_OPTIMIZER = {"optimizer", "learning_rate", "momentum", "weight_decay"}
 """What a method leaves to a recipe that says either of the former: a learning rate is of its
 optimizer."""
 
-_OF_FINETUNE = {"train", "train_images", "score_images", "keep"}
+_OF_FINETUNE = {"train", "train_images", "score_images", "kept"}
 """What it leaves to one with an estimator that does not train."""
 
 
@@ -180,7 +180,7 @@ def _has_no_kept(importance: Any) -> bool:
     """Whether a recipe says that kept blocks get no entry, of which ``alpha`` takes a mean."""
     if not isinstance(importance, dict):
         return False
-    return not importance.get("keep", True) or importance.get("estimator", "finetune") != "finetune"
+    return not importance.get("kept", True) or importance.get("estimator", "finetune") != "finetune"
 
 
 def _under(own: dict[str, Any], settings: Settings, path: Path) -> dict[str, Any]:

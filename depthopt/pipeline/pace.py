@@ -108,7 +108,7 @@ def _forecast(context: Context, reduction: Reduction | None, speed: Speed, plans
         training=training,
         form=recipe.apply.form,
         workers=section.workers,
-        keep=section.keep,
+        keep=section.kept,
     )
     return speed.of(work if estimating is None else work + estimating)[0]
 

@@ -161,7 +161,7 @@ class Recipe(Section):
     @property
     def keeping_is_free(self) -> bool:
         """Whether blocks that are kept cost nothing, as they do where none is estimated."""
-        return not self.importance.keep
+        return not self.importance.kept
 
     @model_validator(mode="before")
     @classmethod
@@ -176,9 +176,9 @@ class Recipe(Section):
                 f"solver.objective {objective} is of changes of the metric, which "
                 "importance.estimator magnitude does not estimate; use another"
             )
-        if objective == "metric" and self.solver.alpha and not self.importance.keep:
+        if objective == "metric" and self.solver.alpha and not self.importance.kept:
             raise ValueError(
-                "solver.alpha is of the entries of kept blocks: it needs importance.keep: true, or "
+                "solver.alpha is of the entries of kept blocks: it needs importance.kept: true, or "
                 "be 0"
             )
         return self

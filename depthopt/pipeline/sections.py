@@ -199,7 +199,7 @@ class ImportanceSection(Section):
         description="training images, none of those trained on, that finetune scores on; left "
         "out, it scores on the calibration images",
     )
-    keep: bool = Field(
+    kept: bool = Field(
         False,
         description="estimate each block that is kept too, trained after a start from new weights",
     )
@@ -214,7 +214,7 @@ class ImportanceSection(Section):
     @model_validator(mode="after")
     def _only_trained_blocks_are_kept(self) -> "ImportanceSection":
         if self.keep and self.estimator != "finetune":
-            raise ValueError(f"keep needs estimator finetune, not {self.estimator}")
+            raise ValueError(f"kept needs estimator finetune, not {self.estimator}")
         return self
 
 

@@ -195,7 +195,7 @@ def run_estimate(run: Context) -> str:
         ),
         form=run.recipe.apply.form,
         start=run.recipe.apply.start,
-        keep=section.keep,
+        keep=section.kept,
         protocol=short.protocol,
         seed=run.recipe.seed,
         workers=Workers(section.workers, section.address),
@@ -207,7 +207,7 @@ def run_estimate(run: Context) -> str:
     checkpoint.unlink(missing_ok=True)
     said = f": {table.protocol}" if table.protocol else ""
     of = f"{len(table.entries)} of {len(run.candidates)} candidates"
-    return f"{of} {'' if section.keep else 'are faster and '}were scored{said}"
+    return f"{of} {'' if section.kept else 'are faster and '}were scored{said}"
 
 
 def run_solve(run: Context) -> str:

@@ -97,7 +97,7 @@ def test_a_table_in_per_cent_and_one_in_fractions_agree(objective) -> None:
 
 def test_the_mean_of_single_layers_needs_some() -> None:
     table = ImportanceTable("net", "finetune", 9, {FIT: Importance(0.5, metric_change=-50.0)})
-    with pytest.raises(TableError, match=r"no entry of a single kept layer.*importance.keep=true"):
+    with pytest.raises(TableError, match=r"no entry of a single kept layer.*importance.kept=true"):
         costs([KEEP, FIT], table, "metric", alpha=1.6)
 
 

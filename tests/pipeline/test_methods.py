@@ -107,7 +107,7 @@ def test_trials_and_other_estimators_leave_off_what_does_not_go_with_them() -> N
     assert recipe("layermerge", trials={"steps": 5}).picked == "tried"
     found = recipe("layermerge", importance={"estimator": "regression"}).importance
     assert (found.estimator, found.keep, found.score_images) == ("regression", False, None)
-    for importance in ({"estimator": "regression"}, {"keep": False}):
+    for importance in ({"estimator": "regression"}, {"kept": False}):
         solver = recipe("depth", importance=importance).solver
         assert (solver.objective, solver.alpha) == ("metric", 0), "there is no mean to take"
 
@@ -165,8 +165,8 @@ def test_an_unknown_method_names_the_known() -> None:
         ({"solver": {"objective": "accuracy"}}, "solver.objective: Input should be 'cost'"),
         ({"solver": {"alpha": -1}}, "solver.alpha: .* greater than or equal to 0"),
         ({"pick": "predicted", "trials": {"steps": 3}}, "trials.steps needs a budget"),
-        ({"importance": {"keep": True}}, "importance: keep needs estimator finetune, not regr"),
-        ({"solver": {"objective": "metric", "alpha": 1}}, "solver.alpha is .* importance.keep"),
+        ({"importance": {"kept": True}}, "importance: kept needs estimator finetune, not regr"),
+        ({"solver": {"objective": "metric", "alpha": 1}}, "solver.alpha is .* importance.kept"),
         (
             {"importance": {"estimator": "magnitude"}, "solver": {"objective": "exp_metric"}},
             "solver.objective exp_metric is of changes of the metric",
@@ -206,7 +206,7 @@ def test_fewer_macs_follows_the_device() -> None:
 LATER: list[dict[str, Any]] = [
     {"candidates": {"fewer_macs": True, "subsets": False, "end_activations": False}},
     {"candidates": {"segments": "all"}},
-    {"importance": {"score_images": None, "keep": False}},
+    {"importance": {"score_images": None, "kept": False}},
     {"solver": {"objective": "cost", "alpha": 0, "mode": "exact", "inner_merges": True}},
     {"pick": "measured"},
     {"method": "depthopt"},
@@ -224,7 +224,7 @@ def test_a_key_with_its_default_is_in_no_digest(stage: Any, said: dict[str, Any]
     [
         ({"candidates": {"subsets": True}}, {"extract"}),
         ({"candidates": {"fewer_macs": False}}, {"extract"}),
-        ({"importance": {"estimator": "finetune", "keep": True}}, {"estimate"}),
+        ({"importance": {"estimator": "finetune", "kept": True}}, {"estimate"}),
         ({"importance": {"score_images": 9}}, set()),  # which regression does not read
         ({"solver": {"objective": "exp_metric"}}, {"solve"}),
         ({"solver": {"inner_merges": False}}, {"solve"}),

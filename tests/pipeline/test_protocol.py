@@ -35,7 +35,7 @@ def test_a_papers_method_has_its_protocol(method, steps) -> None:
         start=recipe.apply.start,
     )
     assert found == f"{steps} steps of 256, sgd 0.1, scored on 50000 training images"
-    assert (section.keep, recipe.apply.form) == (True, "expanded")
+    assert (section.kept, recipe.apply.form) == (True, "expanded")
 
 
 @pytest.mark.parametrize(

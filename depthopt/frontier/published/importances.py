@@ -206,7 +206,7 @@ def _normalised(row: Row) -> Worth:
     if importance <= 0:
         raise TableError(
             f"{row.path}:{row.line}: importance is {importance}, expected above 0: it is "
-            "exp(change of the accuracy / 100)"
+            "exp(change of val_acc / 100)"
         )
     return Worth(importance, POINTS * math.log(importance))
 
