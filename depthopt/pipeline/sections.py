@@ -213,7 +213,7 @@ class ImportanceSection(Section):
 
     @model_validator(mode="after")
     def _only_trained_blocks_are_kept(self) -> "ImportanceSection":
-        if self.keep and self.estimator != "finetune":
+        if self.kept and self.estimator != "finetune":
             raise ValueError(f"kept needs estimator finetune, not {self.estimator}")
         return self
 

@@ -106,7 +106,7 @@ def test_a_learning_rate_is_of_its_optimizer() -> None:
 def test_trials_and_other_estimators_leave_off_what_does_not_go_with_them() -> None:
     assert recipe("layermerge", trials={"steps": 5}).picked == "tried"
     found = recipe("layermerge", importance={"estimator": "regression"}).importance
-    assert (found.estimator, found.keep, found.score_images) == ("regression", False, None)
+    assert (found.estimator, found.kept, found.score_images) == ("regression", False, None)
     for importance in ({"estimator": "regression"}, {"kept": False}):
         solver = recipe("depth", importance=importance).solver
         assert (solver.objective, solver.alpha) == ("metric", 0), "there is no mean to take"
