@@ -7,11 +7,12 @@ another size is left as it was made, and has to be trained; nothing is ever mapp
 """
 
 import argparse
+import math
 import re
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NoReturn, cast
 
@@ -71,11 +72,13 @@ class Loaded:
             trained; None if it has them.
         head_outputs: numbers that the checkpoint's own last layer gives; None where it fits, or
             there is none.
+        figures: numbers that the file holds beside the weights, by name, such as ``best_acc1``.
     """
 
     said: str
     head_replaced: str | None = None
     head_outputs: int | None = None
+    figures: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +90,14 @@ class _Found:
         place: keys of the file under which they lay.
         prefix: that was taken away.
         apart: names that lacked it.
+        figures: numbers that the file holds beside them, by name.
     """
 
     tensors: Mapping[str, Tensor]
     place: tuple[str, ...] = ()
     prefix: str = ""
     apart: frozenset[str] = frozenset()
+    figures: Mapping[str, float] = field(default_factory=dict)
 
 
 def load_checkpoint(model: nn.Module, path: Path, *, name: str = "") -> Loaded:
@@ -121,13 +126,13 @@ def load_checkpoint(model: nn.Module, path: Path, *, name: str = "") -> Loaded:
     if others:
         said += f", and left out {len(others)} that are not the network's, such as {others[0]}"
     if head is None:
-        return Loaded(said)
+        return Loaded(said, figures=found.figures)
     layer, its, outputs = head
     why = f"its last layer {layer} is missing"
     if its is not None:
         why = f"its last layer {layer} gives {its} numbers, the network's {outputs}"
     why += ": the network's is left as it was made, and is to be trained"
-    return Loaded(f"{said}; {why}", why, its)
+    return Loaded(f"{said}; {why}", why, its, found.figures)
 
 
 def _taken(found: _Found) -> str:
@@ -141,7 +146,18 @@ def _read(path: Path, numbers: int) -> _Found:
     most = limits.WEIGHTS_HEAD_BYTES + 8 * numbers
     if path.suffix not in SUFFIXES:
         return _Found(read_safetensors(path, most)[1])
-    return _weights(_of_torch(path, limits.CHECKPOINT_COPIES * most), path)
+    content = _of_torch(path, limits.CHECKPOINT_COPIES * most)
+    return replace(_weights(content, path), figures=dict(_figures(content)))
+
+
+def _figures(content: object) -> Iterator[tuple[str, float]]:
+    """The numbers that a file holds at its top: plain ones, NumPy's, and tensors of one."""
+    for key, value in content.items() if isinstance(content, Mapping) else ():
+        one = isinstance(value, Tensor) and value.numel() == 1 and not value.is_meta
+        if isinstance(key, str) and (one or isinstance(value, int | float | np.number)):
+            number = float(cast("Any", value))
+            if math.isfinite(number) and not isinstance(value, bool):
+                yield key, number
 
 
 def _of_torch(path: Path, most: int) -> object:
@@ -248,7 +264,8 @@ def _stripped(found: _Found, depth: int) -> Iterator[_Found]:
         if len(shorter) == len(found.tensors):
             lacking = {name for name in found.tensors if not name.startswith(prefix)}
             apart = {name.removeprefix(prefix) for name in found.apart} | lacking
-            inner = _Found(shorter, found.place, found.prefix + prefix, frozenset(apart))
+            longer = found.prefix + prefix
+            inner = replace(found, tensors=shorter, prefix=longer, apart=frozenset(apart))
             yield from _stripped(inner, depth - 1)
 
 

@@ -46,7 +46,7 @@ _TIMING_SHARE = 0.2
 _STEP = 1.03
 """Plans of speed-ups nearer to each other than this are not told apart."""
 
-_JUDGING_SHARE = 0.12
+_JUDGING_SHARE = 0.2
 """Of the time, that evaluations may take."""
 
 _LEAST_JUDGED, _MOST_JUDGED = 256, 2000
@@ -134,6 +134,7 @@ class Attempts:
         self._run, self._clock, self._wishes = run, clock, speedups
         self._networks: dict[int, TracedNetwork] = {}
         self._made_from = made_from
+        self._step_s: float | None = None
         images = _JUDGING_SHARE * clock.seconds / (speed.forward_s * (2 * len(speedups) + 4))
         judged = int(min(max(images, _LEAST_JUDGED), _MOST_JUDGED))
         self._judged = part_of(run.data.calibration, judged, run.recipe.seed)
@@ -265,14 +266,22 @@ class Attempts:
         )
 
     def _finetune_all(self) -> None:
-        """Finetune every plan shortly, and those first in order longer, as far as time allows."""
+        """Finetune every plan shortly, and those first in order longer, as far as time allows.
+
+        Where that takes less time than was planned, some are finetuned longer still.
+        """
+        order = self._order()
+        lacking = any(not one.finetuned and one.failure is None for one in self._known.attempts)
+        while lacking or self._clock.left >= _WORTH_GOING_ON * self._clock.seconds:
+            if not self._finetune_once(order):
+                return
+            lacking = False
+
+    def _finetune_once(self, order: list[int]) -> bool:
+        """Finetune as far as time is foreseen to allow; whether there was anything to do."""
         known = self._known
         shorts = [one.finetuned[0].steps for one in known.attempts if one.finetuned]
         done = {(i, each.steps) for i, one in enumerate(known.attempts) for each in one.finetuned}
-        order = self._order()
-        lacking = any(not one.finetuned and one.failure is None for one in known.attempts)
-        if not lacking and not worth_going_on(known, self._clock.seconds):
-            return
         second = self._seconds_a_step(order[0])
         plan = lengths(
             known.steps,
@@ -281,18 +290,26 @@ class Attempts:
             short=min(shorts, default=None),
         )
         logger.info("%.3f s a step, %.0f s left: %s", second, self._clock.left, plan)
-        total = len(order) * plan.short + plan.longs * plan.long
-        before = 0
-        for index, steps in _row(order, plan):
-            if (index, steps) not in done:
-                self._finetune(index, steps, before, total)
+        failed = {i for i, one in enumerate(known.attempts) if one.failure is not None}
+        row = [each for each in _row(order, plan) if each not in done and each[0] not in failed]
+        total, before = sum(steps for _, steps in row), 0
+        for index, steps in row:
+            self._finetune(index, steps, before, total)
             before += steps
+        return bool(row)
 
     def _seconds_a_step(self, index: int) -> float:
-        """How long a step of a finetune takes, by a few."""
-        attempt = self._known.attempts[index]
-        _, records = self._trained(index, attempt.plan, _PACING_STEPS, silent)
-        return max(sum(record.seconds for record in records) / _PACING_STEPS, 1e-6)
+        """How long a step of a finetune takes: of the last one, or by a few steps."""
+        if self._step_s is None:
+            attempt = self._known.attempts[index]
+            _, records = self._trained(index, attempt.plan, _PACING_STEPS, silent)
+            self._paced(records, _PACING_STEPS)
+        return self._step_s or 1e-6
+
+    def _paced(self, records: tuple[EpochRecord, ...], steps: int) -> None:
+        """Learn from a training how long its steps took."""
+        if steps >= _PACING_STEPS:
+            self._step_s = max(sum(record.seconds for record in records) / steps, 1e-6)
 
     def _trained(
         self, index: int, plan: Plan, steps: int, progress: Progress
@@ -317,10 +334,11 @@ class Attempts:
             self._run.reporter.progress(before + done, total, f"{attempt.speedup:.2f}x, {what}")
 
         try:
-            network, _ = self._trained(index, attempt.plan, steps, progress)
+            network, records = self._trained(index, attempt.plan, steps, progress)
         except TrainingDiverged as error:
             self._keep(index, failure=str(error))
             return
+        self._paced(records, steps)
         found = Finetuned(steps, self._judge(network))
         finetuned = sorted((*attempt.finetuned, found), key=lambda each: each.steps)
         self._keep(index, finetuned=tuple(finetuned))

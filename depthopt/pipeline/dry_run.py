@@ -219,7 +219,7 @@ def _original(
         begun = Start(run.teacher, trained=False) if done else start(run)
         if begun.trained:
             return begun.model, None, None
-        return begun.model, glance(run.task, begun.model, run.data.calibration), None
+        return begun.model, glance(run.task, begun.model, run.data.calibration, begun.figures), None
     except DepthoptError as error:
         what = "the original" if checkpoint is None else "model.checkpoint"
         return _untrained(run, outputs), None, f"{what} {error}"

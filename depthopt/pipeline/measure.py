@@ -13,6 +13,7 @@ from depthopt.graph.trace import trace
 from depthopt.latency.measure import ready, time_in_turn
 from depthopt.pipeline.context import BATCH, Context
 from depthopt.pipeline.kept import read_kept
+from depthopt.pipeline.original import figures
 from depthopt.pipeline.overridden import told
 from depthopt.pipeline.result import NetworkFigures, Result
 from depthopt.pipeline.sanity import judged, warnings_of
@@ -59,7 +60,7 @@ def measure(run: Context) -> Result:
         inputs=described(run.data),
         warnings=tuple(
             warnings_of(
-                judged(run.task, found["original"], run.data.test),
+                judged(run.task, found["original"], run.data.test, figures(run)),
                 run.task.metric,
                 read_kept(TrainResult, run.path("finetuned/history.json"), None),
                 latency["original"],

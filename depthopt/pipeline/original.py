@@ -1,10 +1,11 @@
 """The original before a run's first stage: made, with the weights that the recipe names."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from torch import nn
 
-from depthopt.errors import UsageError
+from depthopt.errors import DepthoptError, UsageError
 from depthopt.models.checkpoints import load_checkpoint
 from depthopt.models.head import new_head
 from depthopt.models.names import runs_code
@@ -20,11 +21,13 @@ class Start:
         model: with the weights that it has by then.
         trained: whether it is trained in the run, and not merely loaded.
         said: what was done to it, in words; empty if nothing was.
+        figures: numbers that its checkpoint holds beside the weights, by name.
     """
 
     model: nn.Module
     trained: bool
     said: str = ""
+    figures: Mapping[str, float] = field(default_factory=dict)
 
 
 def start(run: Context) -> Start:
@@ -42,7 +45,7 @@ def start(run: Context) -> Start:
     model = run.new_model(pretrained=pretrained)
     if path is not None:
         loaded = load_checkpoint(model, path, name=name)
-        return Start(model, loaded.head_replaced is not None, loaded.said)
+        return Start(model, loaded.head_replaced is not None, loaded.said, loaded.figures)
     replaced = new_head(model)
     if run.model is not None or (pretrained and runs_code(name)):
         return Start(model, replaced is not None, replaced or "")
@@ -53,6 +56,21 @@ def _is_trained_by_name(run: Context) -> bool:
     """Whether what a source makes is trained: that is known without making it."""
     trained = trained_for(run.recipe.network)
     return not run.recipe.model.pretrained or trained != run.task.width(run.data)
+
+
+def figures(run: Context) -> Mapping[str, float]:
+    """What the original's checkpoint says beside its weights; nothing where it was trained on.
+
+    Nor does a checkpoint say anything that is gone since.
+    """
+    path = run.recipe.checkpoint
+    if path is None or not path.is_file():
+        return {}
+    try:
+        begun = start(run)
+    except DepthoptError:
+        return {}
+    return {} if begun.trained else begun.figures
 
 
 def teacher_is_trained(run: Context) -> bool:

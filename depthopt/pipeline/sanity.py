@@ -4,7 +4,7 @@ Nothing here stops a run; what is found is said in the log, in a stage's line, a
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -22,6 +22,9 @@ logger = logging.getLogger(__name__)
 GLANCE = 200
 """Images that a network is judged on where nothing is done with it yet."""
 
+FAR = 0.1
+"""Share of the metric's scale by which a network is far from what its checkpoint says."""
+
 _BATCH = 64
 
 
@@ -34,12 +37,14 @@ class Judged:
         chance: of the best answer that does not depend on the input; None where that is unknown.
         near_chance: whether the network is no better than that.
         images: number of examples.
+        told: what its checkpoint says of it, name and number; None where that is not far better.
     """
 
     metric: float
     chance: float | None
     near_chance: bool
     images: int
+    told: tuple[str, float] | None = None
 
     def text(self, metric: Metric, digits: int = 1) -> str:
         """In words, such as ``91.0 % (chance 25.0 %)``."""
@@ -48,12 +53,19 @@ class Judged:
         return f"{metric.text(self.metric, digits)}{beside}{near}"
 
     def warning(self, metric: Metric, what: str) -> str | None:
-        """What to say of a network near chance; None if it is not.
+        """What to say of a network near chance, or far from its checkpoint's; None if it is not.
 
         Args:
             metric: what the figures are.
             what: the images, such as ``test images``.
         """
+        if self.told is not None and not self.near_chance:
+            name, number = self.told
+            return (
+                f"the original reaches {metric.text(self.metric)} on {self.images} {what}, its "
+                f"checkpoint says {name} {number:.4g}; check the normalisation, the input size and "
+                "the order of the outputs"
+            )
         if not self.near_chance or self.chance is None:
             return None
         return (
@@ -63,22 +75,39 @@ class Judged:
         )
 
 
-def judged(task: Task, found: Evaluation, split: Split) -> Judged:
-    """What an evaluation on a whole split says."""
-    targets = split.targets
+def judged(task: Task, found: Evaluation, split: Split, figures: Mapping[str, float]) -> Judged:
+    """What an evaluation on a whole split says.
+
+    Args:
+        task: of the network.
+        found: the evaluation.
+        split: what it is of.
+        figures: numbers that the network's checkpoint holds, by name.
+    """
+    targets, told = split.targets, _told(task, found, figures)
     chance = None if targets is None or not len(targets) else task.chance(targets)
     if chance is None:
-        return Judged(found.metric, None, near_chance=False, images=found.images)
+        return Judged(found.metric, None, near_chance=False, images=found.images, told=told)
     near = task.metric.gain(chance.metric, found.metric) <= chance.margin
-    return Judged(found.metric, chance.metric, near_chance=near, images=found.images)
+    return Judged(found.metric, chance.metric, near_chance=near, images=found.images, told=told)
 
 
-def glance(task: Task, network: nn.Module, split: Split) -> Judged:
+def _told(task: Task, found: Evaluation, figures: Mapping[str, float]) -> tuple[str, float] | None:
+    """What a checkpoint says of the metric, where that is far better than what is found."""
+    metric, name = task.metric, next((name for name in task.figures if name in figures), None)
+    if name is None:
+        return None
+    number = figures[name] * (metric.scale if 0 <= figures[name] <= 1 else 1)
+    far = FAR * metric.scale + 2 * metric.noise(found.metric, found.images)
+    return (name, figures[name]) if metric.gain(found.metric, number) > far else None
+
+
+def glance(task: Task, network: nn.Module, split: Split, figures: Mapping[str, float]) -> Judged:
     """How a network does on some examples of a split, of classes each in proportion."""
     if len(split) > GLANCE:
         targets = torch.arange(len(split)).double() if split.targets is None else split.targets
         split = split.subset(stratified(targets, GLANCE, seed=0)[0])
-    return judged(task, evaluate(network, split.batches(_BATCH), task=task), split)
+    return judged(task, evaluate(network, split.batches(_BATCH), task=task), split, figures)
 
 
 def is_worse(metric: Metric, before: Standing, after: Standing, images: int) -> bool:

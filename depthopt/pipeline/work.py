@@ -85,7 +85,8 @@ def run_teacher(run: Context) -> str:
     save_weights(model, run.path("teacher.safetensors"))
     run.path(TEACHER_CHECKPOINT).unlink(missing_ok=True)
     found = evaluate(model, run.data.calibration.batches(BATCH), task=run.task)
-    known = judged(run.task, found, run.data.calibration)
+    figures = {} if begun.trained else begun.figures
+    known = judged(run.task, found, run.data.calibration, figures)
     warn(known.warning(run.task.metric, "held-out images"))
     said = f"{begun.said}; " if begun.said else ""
     return (

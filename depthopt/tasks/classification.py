@@ -133,6 +133,7 @@ TASK = Task(
     check_targets=_check_labels,
     unseen=_unseen,
     chance=_chance,
+    figures=("best_acc1", "acc1", "best_acc", "acc", "val_acc", "accuracy", "top1", "metric"),
     mixer=_mixer,
     regress_head=lambda network, fitting, held_out, settings: regress_classifier(
         network, fitting, held_out, label_smoothing=settings.label_smoothing

@@ -89,6 +89,8 @@ class Task:
         unseen: (data): what of the task the calibration examples do not show, for a warning; None
             if they show everything.
         chance: (targets): see ``Chance``; None where nothing is known of it.
+        figures: names under which programs that train keep the metric beside a checkpoint's
+            weights; a share may be out of 1 there.
         mixer: (settings, data): what mixes the batches of a training; None if nothing does.
         regress_head: see ``RegressHead``; None if there is no such regression.
     """
@@ -105,6 +107,7 @@ class Task:
     check_targets: Callable[[Tensor, Tensor], None] = lambda *_: None
     unseen: Callable[[Dataset], str | None] = lambda _: None
     chance: Callable[[Tensor], Chance | None] = lambda _: None
+    figures: tuple[str, ...] = ()
     mixer: Callable[[Settings, Dataset], Mixer | None] = lambda *_: None
     regress_head: RegressHead | None = None
 

@@ -67,6 +67,14 @@ def test_weights_are_found_and_it_is_said_where(kind: str, suffix: str) -> None:
     assert all(torch.equal(network.state_dict()[name], state[name]) for name in state)
 
 
+def test_numbers_beside_the_weights_are_told() -> None:
+    beside = {"best_acc1": np.float64(81.5), "epoch": 9, "metric": torch.tensor(70.25)}
+    others = {"arch": "resnet", "done": True, "acc": float("nan"), "sums": torch.ones(2)}
+    torch.save({"state_dict": trained().state_dict(), **beside, **others}, "w.pth")
+    found = load_checkpoint(trained(1), Path("w.pth"))
+    assert found.figures == {"best_acc1": 81.5, "epoch": 9.0, "metric": 70.25}
+
+
 def test_safetensors_with_a_prefix_are_read() -> None:
     state, network = trained().state_dict(), trained(1)
     save_file(prefixed(state, "_orig_mod.module."), "w.safetensors")

@@ -56,13 +56,37 @@ def labelled(labels: list[int]) -> TensorSplit:
 def test_a_network_is_held_against_the_commonest_answer(
     accuracy: float, labels: list[int], near: bool
 ) -> None:
-    found = judged(TASK, Evaluation(accuracy, 1.0, len(labels)), labelled(labels))
+    found = judged(TASK, Evaluation(accuracy, 1.0, len(labels)), labelled(labels), {})
     assert found.near_chance == near
     said = found.warning(ACCURACY, "test images")
     assert (said is not None) == near
     if said is not None:
         assert said.startswith(f"the original is no better than chance: {accuracy:.2f} % on ")
     assert found.text(ACCURACY).endswith(", near chance") == near
+
+
+@pytest.mark.parametrize(
+    ("figures", "said"),
+    [
+        ({"best_acc1": 72.1, "epoch": 90.0}, "checkpoint says best_acc1 72.1; check"),
+        ({"acc": 0.721}, "checkpoint says acc 0.721; check"),
+        ({"metric": 48.0}, None),
+        ({"epoch": 90.0}, None),
+        ({"best_acc1": 12.0}, None),
+    ],
+)
+def test_a_network_is_held_against_what_its_checkpoint_says(
+    figures: dict[str, float], said: str | None
+) -> None:
+    labels = [i % 10 for i in range(500)]
+    found = judged(TASK, Evaluation(40.0, 1.0, 500), labelled(labels), figures)
+    warning = found.warning(ACCURACY, "held-out images")
+    if said is None:
+        assert warning is None
+    else:
+        assert warning is not None
+        assert said in warning
+        assert warning.startswith("the original reaches 40.00 % on 500 held-out images, its ")
 
 
 def test_where_chance_is_unknown_nothing_is_said() -> None:
@@ -83,7 +107,7 @@ def test_a_glance_sees_some_images_of_every_class() -> None:
 
     labels = torch.arange(4).repeat_interleave(300)
     network = Knows()
-    found = glance(TASK, network, TensorSplit(labels.float().unsqueeze(1), labels))
+    found = glance(TASK, network, TensorSplit(labels.float().unsqueeze(1), labels), {})
     assert (found.metric, found.chance, found.images) == (100.0, 25.0, GLANCE)
     assert network.seen == GLANCE
 
