@@ -61,6 +61,9 @@ _SLACK = 0.9
 _WORTH_GOING_ON = 0.1
 """Of the time, that must be left for more to be tried."""
 
+_MOST_LONGS = 3
+"""Plans that are finetuned longer in one go, as ``pace.lengths`` has it."""
+
 _ANCHOR = 1.75
 """Plans of speed-ups near to this are finetuned longer before others are: it is asked for most."""
 
@@ -137,6 +140,7 @@ class Attempts:
         self._step_s: float | None = None
         images = _JUDGING_SHARE * clock.seconds / (speed.forward_s * (2 * len(speedups) + 4))
         judged = int(min(max(images, _LEAST_JUDGED), _MOST_JUDGED))
+        self._judging_s = judged * speed.forward_s
         self._judged = part_of(run.data.calibration, judged, run.recipe.seed)
         self._config = replace(
             run.train_config(run.recipe.finetune),
@@ -283,10 +287,11 @@ class Attempts:
         shorts = [one.finetuned[0].steps for one in known.attempts if one.finetuned]
         done = {(i, each.steps) for i, one in enumerate(known.attempts) for each in one.finetuned}
         second = self._seconds_a_step(order[0])
+        judging = self._judging_s * (_MOST_LONGS if done else len(order) + _MOST_LONGS)
         plan = lengths(
             known.steps,
             len(order),
-            max(0.0, _SLACK * self._clock.left) / second + sum(steps for _, steps in done),
+            max(0.0, _SLACK * self._clock.left - judging) / second + sum(s for _, s in done),
             short=min(shorts, default=None),
         )
         logger.info("%.3f s a step, %.0f s left: %s", second, self._clock.left, plan)
