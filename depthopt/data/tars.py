@@ -22,7 +22,7 @@ def members(path: Path) -> Iterator[tuple[tarfile.TarInfo, tarfile.TarFile]]:
         # A tar's reader asks for as many bytes as a header says that it has.
         with (
             _Headers(path.open("rb", buffering=0)) as file,
-            tarfile.open(fileobj=file, mode="r:") as tar,
+            tarfile.open(fileobj=file, mode="r:", tarinfo=_Member) as tar,
         ):
             for count, member in enumerate(tar):
                 _require_sound(member, count, end)
@@ -43,6 +43,31 @@ def _require_sound(member: tarfile.TarInfo, count: int, end: int) -> None:
         raise tarfile.ReadError(f"{name} is of a negative size")
     if member.isfile() and member.offset_data + member.size > end:
         raise tarfile.ReadError(f"{name} ends behind the tar's end; it is cut short")
+
+
+_DAMAGED: tuple[type[tarfile.HeaderError], ...] = (
+    tarfile.InvalidHeaderError,  # type: ignore[attr-defined] # typeshed lacks both
+    tarfile.TruncatedHeaderError,  # type: ignore[attr-defined]
+)
+"""What tells a damaged header from a tar's end."""
+
+
+class _Member(tarfile.TarInfo):
+    """A header, which a tar's reader else takes for the end where it is damaged."""
+
+    @classmethod
+    def fromtarfile(cls, tar: tarfile.TarFile) -> "_Member":
+        """The next header.
+
+        Raises:
+            tarfile.ReadError: it is damaged, or cut short.
+        """
+        try:
+            return super().fromtarfile(tar)
+        except _DAMAGED as error:
+            raise tarfile.ReadError(
+                f"the header at byte {tar.offset:,} is damaged: {error}"
+            ) from None
 
 
 class _Headers(io.BufferedReader):
