@@ -136,7 +136,7 @@ def test_the_slider_shows_the_plans_that_solve_gives(page: Chrome, folder: Path)
             index,
         )
         shows(page, folder, plan)
-        budget = text(page, "command").rpartition("{ms: ")[2].partition(",")[0]
+        budget = text(page, "command").rpartition("{ms: ")[2].partition("}")[0]
         assert frontier.pick(budget_ms=float(budget)) == plan
 
 
