@@ -30,6 +30,7 @@ from depthopt.cli.wishes import (
 )
 from depthopt.core import numbers
 from depthopt.core.artefacts import to_json
+from depthopt.core.clipped import clipped
 from depthopt.core.shipped import is_recipe
 from depthopt.errors import UsageError
 from depthopt.workflow.progress import ConsoleReporter
@@ -78,6 +79,13 @@ def explore(
             callback=within(numbers.Positive),
         ),
     ] = 5.0,
+    speedups: Annotated[
+        str | None,
+        typer.Option(
+            help="To look for, such as 1.5,2; fewer leave more time for each.",
+            show_default="1.25,1.5,2,2.5,3,4",
+        ),
+    ] = None,
     input_size: SideOption = None,
     checkpoint: CheckpointOption = None,
     pretrained: PretrainedOption = False,
@@ -102,6 +110,7 @@ def explore(
     whole finetunes would make them is told as a range. What is learned stays in the run's folder,
     and the run goes on from it. Stopped and started again, exploring goes on.
     """
+    wished = _speedups(speedups)
     if is_recipe(model):
         require_no_checkpoint(checkpoint)
         given = {"--data": data, "--input-size": input_size, "--epochs": epochs}
@@ -126,7 +135,7 @@ def explore(
         _, setup = set_up(asked)
         folder = run_dir or Path("runs") / asked.name
         work = _Work(setup.recipe, folder, _compressing(asked), "--speedup={}", "--out", True)
-    found = _explored(work, minutes)
+    found = _explored(work, minutes, wished)
     if as_json:
         print(to_json(found))
         return
@@ -159,15 +168,29 @@ def _compressing(asked: Asked) -> tuple[str, ...]:
     return ("depthopt", "compress", asked.model, *(asked.changes or []), *words, *loaded)
 
 
-def _explored(work: _Work, minutes: float) -> "Explored":
+def _speedups(text: str | None) -> tuple[float, ...] | None:
+    """The speed-ups that a list of them says."""
+    if text is None:
+        return None
+    try:
+        return tuple(
+            numbers.require(numbers.Positive, "speed-up", float(t)) for t in text.split(",")
+        )
+    except ValueError:
+        raise UsageError(f"--speedups is {clipped(text)}, expected numbers such as 1.5,2") from None
+
+
+def _explored(work: _Work, minutes: float, speedups: tuple[float, ...] | None) -> "Explored":
     with loading():
-        from depthopt.pipeline.explore import explore as explored  # noqa: PLC0415 - torch takes seconds
+        from depthopt.pipeline.explore import SPEEDUPS  # noqa: PLC0415 - torch takes seconds
+        from depthopt.pipeline.explore import explore as explored  # noqa: PLC0415 - as above
 
     with ConsoleReporter(err) as reporter:
         return explored(
             work.recipe,
             work.folder,
             minutes=minutes,
+            speedups=speedups or SPEEDUPS,
             reporter=reporter,
             say=lambda text: err.print(text, highlight=False, markup=False),
             allow_code=work.allow_code,

@@ -25,6 +25,7 @@ from depthopt.core.band import Band
 from depthopt.core.explored import Explored
 from depthopt.core.plan import Frontier, Plan
 from depthopt.pipeline.context import BATCH, Context
+from depthopt.pipeline.explore import SPEEDUPS as LOOKED_FOR
 from depthopt.pipeline.explore import explore
 from depthopt.pipeline.pace import REDUCTIONS
 from depthopt.pipeline.recipe import Recipe, load_recipe
@@ -164,6 +165,7 @@ def main() -> None:
     parser.add_argument("--run-dir", type=Path, required=True)
     parser.add_argument("--minutes", type=float, default=5.0)
     parser.add_argument("--plans", type=int, default=12)
+    parser.add_argument("--speedups", type=float, nargs="+", default=LOOKED_FOR)
     parser.add_argument("--until", choices=("teacher", "explore", "plans", "runs"), default="runs")
     parser.add_argument("--set", action="append", default=[], help="of the photographs' recipe")
     options = parser.parse_args()
@@ -177,7 +179,14 @@ def main() -> None:
         if options.until == "teacher":
             run(recipe, folder, until="teacher", reporter=reporter)
             return
-        explored = explore(recipe, folder, minutes=options.minutes, reporter=reporter, say=print)
+        explored = explore(
+            recipe,
+            folder,
+            minutes=options.minutes,
+            speedups=options.speedups,
+            reporter=reporter,
+            say=print,
+        )
         known = band_of(explored)
         found = json.loads(kept.read_text()) if kept.exists() else {"plans": {}, "runs": {}}
         show(known, explored, found["runs"], found["plans"])

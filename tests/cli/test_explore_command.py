@@ -36,11 +36,12 @@ def test_what_was_explored_is_printed_with_the_command_that_goes_on(
 
     def explore(_: object, folder: Path, **options: object) -> object:
         assert folder == tmp_path / "out"
-        assert options["minutes"] == 1.5
+        assert (options["minutes"], options["speedups"]) == (1.5, (1.25, 2.0))
         return found
 
     monkeypatch.setattr(exploring, "explore", explore)
     asked = ("explore", recipe, "seed=1", "--minutes", "1.5", "--run-dir", tmp_path / "out")
+    asked = (*asked, "--speedups", "1.25,2")
     assert depthopt(*asked, monkeypatch=monkeypatch) == 0
     printed = capsys.readouterr().out
     for text in ("1.25x", "no plan is as fast", "accuracy to expect", "Recommended: 1.25x", "==="):
@@ -79,6 +80,8 @@ def test_a_network_by_name_is_explored_on_the_data_that_is_named(
     [
         (("a.yaml", "--minutes", "0"), "--minutes is 0"),
         (("a.yaml",), "a.yaml does not exist"),
+        (("quickstart", "--speedups", "fast"), "--speedups is 'fast', expected numbers such as"),
+        (("quickstart", "--speedups", "2,0"), "speed-up is 0"),
         (("quickstart", "--data", "digits"), "--data is of a network's name; quickstart is a"),
         (("quickstart", "--pretrained"), "--pretrained is of a network's name"),
         (("resnet18",), "say what resnet18 is trained on: --data digits"),
