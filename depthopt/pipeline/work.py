@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Mapping
 from dataclasses import asdict, replace
+from functools import partial
 from typing import Any
 
 from torch import nn
@@ -187,9 +188,9 @@ def run_estimate(run: Context) -> str:
         held_out=run.held_out(short.scored),
         task=run.task,
         ridges=section.ridges,
-        train=lambda network: finetune(
-            network,
-            short.data,
+        train=partial(  # goes to other processes, and so holds no run
+            finetune,
+            data=short.data,
             task=run.task,
             teacher=run.teacher if config.distillation else None,
             config=config,

@@ -18,12 +18,14 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
 
+import cloudpickle
 import numpy as np
 import onnx
 import pytest
 import safetensors.torch
 import yaml
 from PIL import Image
+from rich.console import Console
 
 from depthopt.cli.main import main
 from depthopt.core.artefacts import load_json, save_json
@@ -38,6 +40,7 @@ from depthopt.report.explorer import explorer
 from depthopt.report.reading import read_run
 from depthopt.tables.latency import LatencyTable
 from depthopt.tables.store import table_path
+from depthopt.workflow.progress import ConsoleReporter
 from tests.pipeline.small_run import NAME, Log
 
 WEIGHTS = (
@@ -398,3 +401,20 @@ def test_the_papers_estimator_is_resumed_entry_by_entry(
     assert len(context.importance.entries) == len(scored)
     assert len(calls) == len(scored) + 1, "only the entry that was stopped is trained again"
     assert not context.path("importance.partial.json").exists()
+
+
+def test_a_short_training_may_go_to_other_processes(
+    finished: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe, folder = finished
+    changed = load_recipe(recipe, ["importance.estimator=finetune", "importance.train_images=64"])
+    sent = []
+
+    def sends(*_: object, **options: Any) -> object:
+        sent.append(cloudpickle.dumps(options["train"]))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(work, "estimate", sends)
+    with ConsoleReporter(Console()) as reporter, pytest.raises(KeyboardInterrupt):
+        run(changed, folder, until="estimate", reporter=reporter)
+    assert sent, "a terminal's locks cannot be sent"
