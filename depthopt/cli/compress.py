@@ -11,7 +11,6 @@ from depthopt.cli.options import (
     MethodOption,
     console,
     err,
-    with_method,
 )
 from depthopt.cli.show import show_forecast, show_result
 from depthopt.cli.wishes import (
@@ -29,6 +28,7 @@ from depthopt.cli.wishes import (
 from depthopt.core.artefacts import to_json
 from depthopt.core.writing import write_text
 from depthopt.errors import UsageError
+from depthopt.pipeline.overrides import with_method
 from depthopt.workflow.progress import ConsoleReporter
 
 if TYPE_CHECKING:  # torch takes seconds to import; --help needs none of it

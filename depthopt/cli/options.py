@@ -129,11 +129,6 @@ SpeedupOption = Annotated[
 ]
 
 
-def with_method(overrides: list[str] | None, method: str | None) -> list[str]:
-    """Changes to a recipe, that of its method included."""
-    return [*(overrides or []), *([] if method is None else [f"method={method}"])]
-
-
 def walk(
     recipe: Path,
     overrides: list[str] | None,

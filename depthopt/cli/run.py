@@ -15,10 +15,10 @@ from depthopt.cli.options import (
     console,
     loading,
     walk,
-    with_method,
 )
 from depthopt.cli.show import show_dry_run, show_result
 from depthopt.core.artefacts import load_json, to_json
+from depthopt.pipeline.overrides import with_method
 from depthopt.pipeline.result import Result
 
 

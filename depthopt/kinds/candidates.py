@@ -62,11 +62,13 @@ def candidates(
         end_activations: list every merge, of single blocks too, with and without an activation at
             either end, ``inserted`` where the original has none: the 2023 paper's
             ``I(st, end, a, b)`` (arXiv 2301.12187), as far as its code lists it, and what the parts
-            of a merge that is realised as several need (``depthopt.kinds.ends``).
+            of a merge that is realised as several need (``depthopt.kinds.ends``). ``inserted``
+            must be the network's usual activation: what stands before a candidate it does not say.
 
     Raises:
         UsageError: an unknown kind, activation or choice of segments, a kernel size that is not odd
-            and positive, ``subsets`` without weights, or ``end_activations`` without ``inserted``.
+            and positive, ``subsets`` without weights, or ``end_activations`` with another than the
+            usual activation to insert.
     """
     asked = (KEPT, *(name for name in KINDS.names if name in kinds and name != KEPT))
     for name in kinds:
@@ -83,6 +85,11 @@ def candidates(
         raise UsageError(
             "end_activations needs the activation that comes where the network has none; give "
             f"inserted, such as {USUAL}"
+        )
+    if end_activations and behind != usual_activation(chain):
+        raise UsageError(
+            f"end_activations inserts the network's usual activation, {usual_activation(chain)}, "
+            f"not {inserted}; give inserted: {USUAL}"
         )
     if segments not in get_args(Segments):
         known = ", ".join(get_args(Segments))

@@ -19,6 +19,11 @@ def changes_of(overrides: Sequence[str]) -> dict[str, Any]:
     return content
 
 
+def with_method(overrides: Sequence[str] | None, method: str | None) -> list[str]:
+    """Overrides, that of a recipe's method included; None names none."""
+    return [*(overrides or ()), *([] if method is None else [f"method={method}"])]
+
+
 def override_all(content: dict[str, Any], overrides: Sequence[str]) -> None:
     """Write overrides into a recipe's content, in order.
 

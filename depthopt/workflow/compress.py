@@ -19,6 +19,7 @@ from depthopt.export.saved import load
 from depthopt.models.memory import Original
 from depthopt.pipeline.context import Reporter
 from depthopt.pipeline.explore import explore as explored
+from depthopt.pipeline.overrides import with_method
 from depthopt.pipeline.recipe import recipe_yaml
 from depthopt.pipeline.result import Result
 from depthopt.pipeline.run import result, run
@@ -153,7 +154,7 @@ def compress(
         pretrained=pretrained,
         epochs=epochs,
         seed=seed,
-        overrides=_with_method(overrides, method),
+        overrides=overrides if isinstance(overrides, str) else with_method(overrides, method),
     )
     setup, folder = set_up(wish), Path(run_dir)
     console = Console(stderr=True, quiet=reporter is not None)
@@ -166,13 +167,6 @@ def compress(
     with contextlib.nullcontext(reporter) if reporter else ConsoleReporter(console) as told:
         setup = with_budget(wish, setup, folder, reporter=told, say=say)
         return carry_out(wish, setup, folder, reporter=told)
-
-
-def _with_method(overrides: Sequence[str], method: str | None) -> Sequence[str]:
-    """Changes of a recipe, that of its method included."""
-    if method is None or isinstance(overrides, str):  # which is refused
-        return overrides
-    return [*overrides, f"method={method}"]
 
 
 def with_budget(

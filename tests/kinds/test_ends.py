@@ -179,3 +179,5 @@ def test_plans_whose_states_do_not_agree_are_refused() -> None:
 def test_end_activations_need_one_to_insert() -> None:
     with pytest.raises(UsageError, match="give inserted, such as usual"):
         candidates(chain_of(["relu", None]), end_activations=True)
+    with pytest.raises(UsageError, match="usual activation, relu, not relu6; give inserted: usual"):
+        candidates(chain_of(["relu", None]), end_activations=True, inserted="relu6")
