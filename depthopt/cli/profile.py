@@ -62,7 +62,10 @@ def profile(
     checkpoint: CheckpointOption = None,
     allow_code: AllowCode = False,
     runtime: Annotated[
-        str, typer.Option(help="onnxruntime, openvino, tensorrt, torch or torch_compiled.")
+        str,
+        typer.Option(
+            help="onnxruntime, openvino, tensorrt, tensorrt_rtx, torch or torch_compiled."
+        ),
     ] = "onnxruntime",
     device: Annotated[str, typer.Option(help="cpu, or cuda where the runtime can.")] = "cpu",
     dtype: Annotated[str, typer.Option(help="What the runtime computes in.")] = "float32",

@@ -160,7 +160,8 @@ class LatencySection(Section):
     """The device's runtime."""
 
     runtime: str = Field(
-        "onnxruntime", description="onnxruntime, openvino, tensorrt, torch or torch_compiled"
+        "onnxruntime",
+        description="onnxruntime, openvino, tensorrt, tensorrt_rtx, torch or torch_compiled",
     )
     device: Literal["cpu", "cuda"] = Field("cpu", description="cpu, or cuda where it can")
     dtype: str = Field(

@@ -22,7 +22,7 @@ from depthopt.shallow.prove import Finding, prove
 
 _PACKAGES = (
     "depthopt", "torch", "torchvision", "timm", "numpy", "numba", "onnx", "onnxruntime",
-    "openvino", "tensorrt",
+    "openvino", "tensorrt", "tensorrt-rtx-cu13",
 )  # fmt: skip
 
 

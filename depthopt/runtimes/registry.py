@@ -7,6 +7,7 @@ from typing import NamedTuple
 from depthopt.core.numbers import Threads, require
 from depthopt.errors import RuntimeUnavailable, UsageError
 from depthopt.runtimes.base import Runtime
+from depthopt.runtimes.tensorrt.library import LIBRARIES, Library
 from depthopt.runtimes.tensorrt.options import BuildOptions
 
 
@@ -15,14 +16,18 @@ class _Entry(NamedTuple):
     class_name: str
     package: str
     """What pip installs for it."""
-    builds: bool = False
-    """Whether it takes ``BuildOptions``."""
+    library: Library | None = None
+    """Of a runtime that builds engines, and takes ``BuildOptions``."""
+
+
+def _engines_of(library: Library) -> _Entry:
+    return _Entry("depthopt.runtimes.tensorrt.runtime", "TensorRt", library.package, library)
 
 
 _RUNTIMES = {
     "onnxruntime": _Entry("depthopt.runtimes.onnxruntime", "OnnxRuntime", "onnxruntime"),
     "openvino": _Entry("depthopt.runtimes.openvino", "OpenVino", "openvino"),
-    "tensorrt": _Entry("depthopt.runtimes.tensorrt.runtime", "TensorRt", "tensorrt", builds=True),
+    **{name: _engines_of(library) for name, library in LIBRARIES.items()},
     "torch": _Entry("depthopt.runtimes.torch", "EagerTorch", "torch"),
     "torch_compiled": _Entry("depthopt.runtimes.torch", "CompiledTorch", "torch"),
 }
@@ -78,8 +83,10 @@ def get_runtime(
             raise RuntimeUnavailable(
                 f"runtime {name!r} has no {what} {value!r}; it has: {', '.join(can)}"
             )
-    settings = {"build": build or BuildOptions()} if entry.builds else {}
-    if not settings and build not in {None, BuildOptions()}:
+    settings: dict[str, object] = {}
+    if entry.library is not None:
+        settings = {"build": build or BuildOptions(), "library": entry.library}
+    elif build not in {None, BuildOptions()}:
         raise UsageError(f"runtime {name!r} builds no engines; leave latency.build out")
     runtime: Runtime = implementation(threads=threads, device=device, dtype=dtype, **settings)
     return runtime

@@ -1,6 +1,6 @@
-"""TensorRT on an NVIDIA GPU.
+"""TensorRT, and TensorRT for RTX, on an NVIDIA GPU, and engines built for one elsewhere.
 
-``runtime`` is the runtime itself; ``engine`` and ``session`` alone (and ``log``, ``profiler``)
-import the library, and only once a GPU was found. All else is free of it, so that it can be
-tested anywhere.
+``library`` says which libraries there are, and ``bindings`` what is used of them: each is a value,
+imported once it is needed. ``runtime`` runs networks on the GPU that is here; ``ahead`` builds
+engines for GPUs that need not be.
 """

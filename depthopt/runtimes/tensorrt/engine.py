@@ -1,4 +1,4 @@
-"""From an ONNX network to a TensorRT engine, and from the engine to what it consists of.
+"""From an ONNX network to an engine, and from the engine to what it consists of.
 
 All networks are strongly typed: version 11 knows no others. Precision is in the network, but for
 TF32, which is a flag.
@@ -6,71 +6,105 @@ https://docs.nvidia.com/deeplearning/tensorrt/latest/api/migration/tensorrt-10x-
 """
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
-import tensorrt as trt
-
-from depthopt.core.writing import write_bytes
-from depthopt.errors import ArtefactError, ModelError
-from depthopt.runtimes.tensorrt import origin
-from depthopt.runtimes.tensorrt.log import Log
+from depthopt.errors import ArtefactError, ModelError, RuntimeUnavailable
+from depthopt.runtimes.tensorrt import caches
+from depthopt.runtimes.tensorrt.bindings import Bindings, RtxBindings
+from depthopt.runtimes.tensorrt.built import Built, built
+from depthopt.runtimes.tensorrt.driver import missing_driver
+from depthopt.runtimes.tensorrt.library import Library
+from depthopt.runtimes.tensorrt.log import Told, listener
 from depthopt.runtimes.tensorrt.messages import failed_build, failed_load
 from depthopt.runtimes.tensorrt.options import BuildOptions
 from depthopt.runtimes.tensorrt.origin import Origin
+from depthopt.runtimes.tensorrt.targets import PORTABLE
+
+if TYPE_CHECKING:
+    import tensorrt
+    import tensorrt_rtx
+
+HERE = "current"
+"""In place of targets: the GPU that is here."""
 
 
-def build_plan(
-    content: bytes, dtype: str, build: BuildOptions, *, cache: Path, here: Origin, log: Log
-) -> bytes:
+def build_engine(
+    library: Library,
+    content: bytes,
+    dtype: str,
+    build: BuildOptions,
+    *,
+    targets: Sequence[str] = (HERE,),
+    cache: Path | None = None,
+    here: Origin | None = None,
+) -> Built:
     """Build an engine and serialise it.
 
     Layers run one after another, on one stream: in the graphs that entries are measured in,
     copies lie side by side, and would run at once.
 
     Args:
+        library: what builds it.
         content: a serialised ONNX network with fixed shapes.
         dtype: one of ``DTYPES``.
         build: how.
-        cache: file of the timing cache, which is read and brought up to date.
-        here: this device and version.
-        log: what TensorRT says.
+        targets: what for: ``(HERE,)``, or what ``targets.parsed`` gives, of a library that has
+            targets.
+        cache: file of the timing cache, which is read and brought up to date; None of a library
+            that has none.
+        here: this device and version, for the cache.
 
     Raises:
-        ModelError: TensorRT cannot parse or build the network; the message says why.
-        ArtefactError: the timing cache is of another device or version.
+        RuntimeUnavailable: the library is not installed, or too old for a target.
+        ModelError: it cannot parse or build the network; the message says why.
+        ArtefactError: the timing cache is of another device or version, or damaged.
     """
-    log.clear()
+    trt, told = library.load(), Told()
+    log = listener(trt, told)
     builder = trt.Builder(log)
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = trt.OnnxParser(network, log)
     if not parser.parse(content):
-        raise ModelError(_parse_errors(parser) or failed_build(log.complaints(), build))
-    config = _config(builder, dtype, build)
-    attach_timing_cache(config, cache, here)
+        complaints = told.complaints()
+        raise ModelError(_parse_errors(parser) or failed_build(complaints, build, of=library))
+    config = _config(trt, builder, dtype, build)
+    if library.targets:
+        _aim(
+            library, cast("RtxBindings", trt), cast("tensorrt_rtx.IBuilderConfig", config), targets
+        )
+    if cache is not None and here is not None:
+        attach_timing_cache(config, cache, here)
     plan = builder.build_serialized_network(network, config)
     if plan is None:
-        raise ModelError(failed_build(log.complaints(), build))
-    _keep_timing_cache(config, cache, here)
-    return bytes(plan)
+        raise ModelError(failed_build(told.complaints(), build, of=library))
+    if cache is not None and here is not None:
+        caches.keep(cache, bytes(config.get_timing_cache().serialize()), here)
+    return built(bytes(plan), told.layers)
 
 
-def load_plan(plan: bytes, *, here: Origin, log: Log) -> trt.ICudaEngine:
+def load_plan(library: Library, plan: bytes, *, here: Origin) -> "tensorrt.ICudaEngine":
     """A serialised engine, ready to make contexts of.
 
     Raises:
+        RuntimeUnavailable: the library is not installed, or there is no driver, without which it
+            would end the process.
         ArtefactError: it is none, or of another device or version.
     """
-    log.clear()
-    runtime = trt.Runtime(log)
-    runtime.engine_host_code_allowed = True  # which version-compatible engines hold
+    if not library.loads_without_driver and (reason := missing_driver()):
+        raise RuntimeUnavailable(f"{library.title} loads no engine here: {reason}")
+    trt, told = library.load(), Told()
+    runtime = trt.Runtime(listener(trt, told))
+    if not library.targets:
+        runtime.engine_host_code_allowed = True  # which version-compatible engines hold
     engine = runtime.deserialize_cuda_engine(plan)
     if engine is None:
-        raise ArtefactError(failed_load(log.complaints(), here))
+        raise ArtefactError(failed_load(told.complaints(), here))
     return engine
 
 
-def information(engine: trt.ICudaEngine) -> dict[str, Any]:
+def information(trt: Bindings, engine: "tensorrt.ICudaEngine") -> dict[str, Any]:
     """What the engine's inspector tells of its layers."""
     inspector = engine.create_engine_inspector()
     told = inspector.get_engine_information(trt.LayerInformationFormat.JSON)
@@ -78,15 +112,14 @@ def information(engine: trt.ICudaEngine) -> dict[str, Any]:
     return found
 
 
-def attach_timing_cache(config: trt.IBuilderConfig, path: Path, here: Origin) -> None:
+def attach_timing_cache(config: "tensorrt.IBuilderConfig", path: Path, here: Origin) -> None:
     """Give a build the measurements of all earlier ones.
 
     Raises:
-        ArtefactError: they were made on another device or by another version.
+        ArtefactError: they were made on another device or by another version, or are damaged.
     """
     instead = "name another latency.build.timing_cache, or remove this one"
-    origin.check(path, here, what="the timing cache", instead=instead)
-    content = path.read_bytes() if path.exists() else b""
+    content = caches.read(path, here, what="the timing cache", instead=instead)
     cache = config.create_timing_cache(content)
     if cache is None or not config.set_timing_cache(cache, False):
         raise ArtefactError(
@@ -94,14 +127,9 @@ def attach_timing_cache(config: trt.IBuilderConfig, path: Path, here: Origin) ->
         )
 
 
-def _keep_timing_cache(config: trt.IBuilderConfig, path: Path, here: Origin) -> None:
-    content = bytes(config.get_timing_cache().serialize())
-    if not path.exists() or path.read_bytes() != content:
-        write_bytes(path, content)
-        origin.note(path, here)
-
-
-def _config(builder: trt.Builder, dtype: str, build: BuildOptions) -> trt.IBuilderConfig:
+def _config(
+    trt: Bindings, builder: "tensorrt.Builder", dtype: str, build: BuildOptions
+) -> "tensorrt.IBuilderConfig":
     config = builder.create_builder_config()
     if dtype == "tf32":
         config.set_flag(trt.BuilderFlag.TF32)
@@ -117,7 +145,40 @@ def _config(builder: trt.Builder, dtype: str, build: BuildOptions) -> trt.IBuild
     return config
 
 
-def _parse_errors(parser: trt.OnnxParser) -> str:
+def _aim(
+    library: Library,
+    trt: "RtxBindings",
+    config: "tensorrt_rtx.IBuilderConfig",
+    targets: Sequence[str],
+) -> None:
+    """Say what GPUs to build for, and that memory is the caller's, as CUDA graphs need it.
+
+    https://docs.nvidia.com/deeplearning/tensorrt-rtx/latest/getting-started/release-notes-1/1.2.html
+    """
+    config.set_flag(trt.BuilderFlag.REQUIRE_USER_ALLOCATION)
+    if tuple(targets) == (PORTABLE,):  # for all of them, where nothing is said
+        return
+    config.num_compute_capabilities = len(targets)
+    for index, target in enumerate(targets):
+        capability = getattr(trt.ComputeCapability, target.upper(), None)
+        if capability is None:
+            raise RuntimeUnavailable(
+                f"{library.title} {library.load().__version__} builds for no {target}; run: "
+                f"pip install --upgrade '{library.package}'"
+            )
+        config.set_compute_capability(capability, index)
+
+
+def _parse_errors(parser: "tensorrt.OnnxParser") -> str:
+    """What the parser refused: the kind of error, the node and the reason."""
     errors = (parser.get_error(i) for i in range(parser.num_errors))
-    told = [f"{e.node_operator()} {e.node_name()}: {e.desc()}".strip(" :") for e in errors]
+    told = [
+        f"{e.code().name}: {e.node_operator()} {e.node_name()}".strip(" :") + _reason(e)
+        for e in errors
+    ]
     return " ".join("; ".join(told).split())
+
+
+def _reason(error: "tensorrt.ParserError") -> str:
+    """The parser's reason in brackets; some errors have none but ``false``."""
+    return "" if error.desc() in {"", "false"} else f" ({error.desc()})"

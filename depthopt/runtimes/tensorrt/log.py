@@ -1,35 +1,73 @@
-"""TensorRT's log: into Python's at debug level, with the last complaints kept for messages."""
+"""TensorRT's log: into Python's at debug level, with what messages are made of kept."""
 
 import logging
 from collections import deque
+from typing import TYPE_CHECKING
 
-import tensorrt as trt
+from depthopt.runtimes.tensorrt.bindings import Bindings
+
+if TYPE_CHECKING:
+    import tensorrt
 
 logger = logging.getLogger(__name__)
 
+_LAYERS = "Layers:"
+"""First words of the message that names an engine's layers, once it is built."""
 
-class Log(trt.ILogger):  # type: ignore[misc] # untyped where TensorRT is not installed
-    """Errors and warnings since the last ``clear``, each in one line."""
+_MOST = 100
+"""Complaints that are kept; the first one is the cause."""
+
+
+class Told:
+    """What a library said since the last ``clear``.
+
+    Attributes:
+        layers: the message that names the layers of the engine built last; empty if none came.
+    """
 
     def __init__(self) -> None:
-        trt.ILogger.__init__(self)
-        self._complaints: deque[tuple[bool, str]] = deque(maxlen=100)
-
-    def log(self, severity: trt.ILogger.Severity, msg: str) -> None:
-        """Called by TensorRT."""
-        line = " ".join(msg.split())
-        logger.debug("%s", line)
-        if severity in (
-            trt.ILogger.Severity.INTERNAL_ERROR,
-            trt.ILogger.Severity.ERROR,
-            trt.ILogger.Severity.WARNING,
-        ):
-            self._complaints.append((severity == trt.ILogger.Severity.WARNING, line))
+        self._errors: list[str] = []
+        self._warnings: deque[str] = deque(maxlen=_MOST)
+        self.layers = ""
 
     def clear(self) -> None:
         """Forget what was said."""
-        self._complaints.clear()
+        self._errors.clear()
+        self._warnings.clear()
+        self.layers = ""
 
     def complaints(self) -> list[str]:
-        """Warnings, and then errors: the last one weighs most."""
-        return [line for _, line in sorted(self._complaints, key=lambda told: not told[0])]
+        """Errors, oldest first, and then warnings, newest first; each in one line."""
+        return [*self._errors, *reversed(self._warnings)]
+
+    def note(self, message: str, *, error: bool, warning: bool) -> None:
+        """Keep a message if it may be of use."""
+        line = " ".join(message.split())
+        if error and len(self._errors) < _MOST:
+            self._errors.append(line)
+        elif warning:
+            self._warnings.append(line)
+        elif message.startswith(_LAYERS):
+            self.layers = message
+        logger.debug("%s", line)
+
+
+def listener(trt: Bindings, told: Told) -> "tensorrt.ILogger":
+    """A logger of the library that passes all that it is told on to ``told``."""
+    if TYPE_CHECKING:
+        from tensorrt import ILogger  # noqa: PLC0415 - of the library that is given
+    else:
+        ILogger = trt.ILogger  # noqa: N806 - it is a class
+    severity = trt.ILogger.Severity
+    errors = (severity.INTERNAL_ERROR, severity.ERROR)
+
+    class Listener(ILogger):  # type: ignore[misc] # untyped where it is not installed
+        def __init__(self) -> None:
+            ILogger.__init__(self)
+
+        def log(self, severity: "tensorrt.ILogger.Severity", msg: str) -> None:
+            """Called by TensorRT."""
+            is_warning = severity == trt.ILogger.Severity.WARNING
+            told.note(msg, error=severity in errors, warning=is_warning)
+
+    return Listener()

@@ -18,13 +18,12 @@ DTYPES = ("float32", "tf32", "float16")
 ``float16`` is the network converted beforehand: a strongly typed network computes in the types
 that it is written in, and nothing else."""
 
-MINIMUM = (10, 12)
-"""The oldest TensorRT that is used here."""
-
 
 @dataclass(frozen=True, slots=True)
 class BuildOptions:
     """How TensorRT builds engines.
+
+    TensorRT for RTX has a workspace limit alone: it compiles kernels where an engine is loaded.
 
     Attributes:
         optimization_level: 0 (the first kernel that runs) to 5 (all are compiled and

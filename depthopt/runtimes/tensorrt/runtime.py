@@ -1,50 +1,48 @@
-"""TensorRT in float32, TF32 or float16."""
+"""TensorRT, and TensorRT for RTX, in float32, TF32 or float16."""
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from depthopt.core.clipped import one_line
-from depthopt.core.writing import write_bytes
 from depthopt.errors import ArtefactError, ModelError, RuntimeUnavailable
 from depthopt.runtimes.base import Array, LayerTime, named, processor_conditions
-from depthopt.runtimes.tensorrt import origin
+from depthopt.runtimes.tensorrt import engine, files
 from depthopt.runtimes.tensorrt.layers import layer_times
+from depthopt.runtimes.tensorrt.library import TENSORRT, Library
 from depthopt.runtimes.tensorrt.network import Network, key, read
-from depthopt.runtimes.tensorrt.options import DTYPES, MINIMUM, BuildOptions, labelled, numbers
+from depthopt.runtimes.tensorrt.options import DTYPES, BuildOptions, labelled
 from depthopt.runtimes.tensorrt.origin import Origin
 from depthopt.runtimes.tensorrt.plans import Plans
+from depthopt.runtimes.tensorrt.runtime_cache import RuntimeCache
+from depthopt.runtimes.tensorrt.session import Execution, Scratch, TensorRtSession
+from depthopt.runtimes.tensorrt.targets import capability_of
 from depthopt.tables.latency import MeasurementConditions
-
-if TYPE_CHECKING:  # these import TensorRT
-    from depthopt.runtimes.tensorrt.log import Log
-    from depthopt.runtimes.tensorrt.session import Execution, Scratch, TensorRtSession
 
 
 class TensorRt:
-    """TensorRT 10.12 and newer, 11 included: one engine per network and shape.
+    """A TensorRT library on the GPU that is here: one engine per network and shape.
 
-    Engines are built from ONNX in memory, once each; what is timed on the way is kept in one
-    timing cache per device and version, which all tables share.
+    Engines are built from ONNX in memory, once each; what the library keeps from process to process
+    is one file per device and version, which all tables share.
 
     Attributes:
+        name: the library's.
+        library: TensorRT 10.12 and newer, 11 included, or TensorRT for RTX.
         dtype: one of ``DTYPES``.
         build: how engines are built.
         here: this device and version.
+        merges_siblings: the library's.
     """
 
-    name = "tensorrt"
     devices = ("cuda",)
     dtypes = DTYPES
     is_accelerated = True
-    merges_siblings = True
-    """TensorRT calls it ``a || b``: https://github.com/NVIDIA/TensorRT/issues/2525."""
 
     def __init__(
         self,
@@ -53,15 +51,19 @@ class TensorRt:
         device: str = "cuda",  # noqa: ARG002 - there is no other
         dtype: str = "float32",
         build: BuildOptions | None = None,
+        library: Library = TENSORRT,
     ) -> None:
         """Pin the conditions.
 
         Raises:
-            RuntimeUnavailable: there is no GPU, or no TensorRT, or too old a one.
+            RuntimeUnavailable: there is no GPU, or no such library, or too old a one.
+            UsageError: a setting of builds that the library does not have.
         """
-        self.dtype, self.build = dtype, build or BuildOptions()
-        self.here = _here()
-        self._plans = Plans()
+        self.name, self.merges_siblings = library.name, library.merges_siblings
+        self.dtype, self.build, self.library = dtype, build or BuildOptions(), library
+        library.require(self.build)
+        self.here = _here(library)
+        self._plans, self._scratch = Plans(), Scratch()
 
     @property
     def version(self) -> str:
@@ -73,12 +75,19 @@ class TensorRt:
         """The file that all builds share."""
         return self.build.timing_cache or cache_folder() / f"{self.here.slug}.timing"
 
+    @cached_property
+    def _runtime_cache(self) -> RuntimeCache | None:
+        """Of a library that compiles kernels where an engine is loaded."""
+        if self.library.cache != "runtime":
+            return None
+        return RuntimeCache(cache_folder() / f"{self.here.slug}.runtime", self.here)
+
     def conditions(self, batch: int) -> MeasurementConditions:
         """What measurements made here at ``batch`` images per inference stand for."""
         found = processor_conditions(self, threads=None, dtype=self.dtype, batch=batch)
-        return replace(found, device=self.here.device, clock_mhz=None)
+        return replace(found, device=self.here.device or "", clock_mhz=None)
 
-    def compile(self, onnx_model: bytes | Path) -> "TensorRtSession":
+    def compile(self, onnx_model: bytes | Path) -> TensorRtSession:
         """Build the engine of an ONNX model, given as serialised bytes or as a file.
 
         Where a dimension is free, the first run with a shape builds the engine for it.
@@ -114,57 +123,43 @@ class TensorRt:
         """
         return self._information(self._read(onnx_model).content)
 
-    def save_engine(self, onnx_model: bytes | Path, path: Path) -> None:
-        """Write the engine of a model of fixed shapes.
+    def save_engine(
+        self, onnx_model: bytes | Path, path: Path, *, checked: bool | None = None
+    ) -> None:
+        """Write the engine of a model of fixed shapes, and two files beside it.
 
-        Beside it lie what it is built for (``.json``) and what the inspector tells of it
-        (``.layers.json``).
+        They hold what it is built for (``.json``) and what the inspector tells of it
+        (``.layers.json``). Where one cannot be written, none is.
+
+        Args:
+            onnx_model: the model.
+            path: the engine's file.
+            checked: whether its outputs were compared with the network's.
 
         Raises:
             ModelError: as ``compile``.
+            WriteFailed: the system refuses.
         """
         content = self._read(onnx_model).content
-        write_bytes(path, self._plan(content))
-        layers = json.dumps(self._information(content), indent=1)
-        write_bytes(path.with_name(f"{path.name}.layers.json"), layers.encode())
-        made = replace(self.here, version_compatible=self.build.version_compatible)
-        origin.note(path, made)
+        plan, layers = self._plan(content), self._information(content)
+        compatible = self.build.version_compatible
+        made = replace(self.here, version_compatible=compatible, checked=checked)
+        files.save(path, plan, layers, made)
 
-    def load_engine(self, path: Path) -> "TensorRtSession":
-        """An engine from a file, built here or elsewhere on the same kind of GPU.
+    def load_engine(self, path: Path) -> TensorRtSession:
+        """An engine from a file, built here, elsewhere on the same kind of GPU, or for this one.
 
         Raises:
             ArtefactError: the file is missing or damaged, or for another GPU or version.
         """
-        from depthopt.runtimes.tensorrt.engine import load_plan  # noqa: PLC0415 - needs TensorRT
-        from depthopt.runtimes.tensorrt.session import (  # noqa: PLC0415
-            Execution,
-            TensorRtSession,
-        )
-
-        if not path.exists():
-            raise ArtefactError(f"{path} does not exist")
-        origin.check(path, self.here, what="the engine", instead="build it anew on this machine")
+        files.check(path, self.here)
         try:
-            engine = load_plan(path.read_bytes(), here=self.here, log=self._log)
+            execution = self._loaded(path.read_bytes())
         except ArtefactError as error:
             raise ArtefactError(f"the engine {path} cannot be loaded: {error}") from None
-        execution = Execution(engine, self._scratch)
         shapes = {name: tuple(tensor.shape) for name, tensor in execution.inputs.items()}
         dtypes = {n: str(t.dtype).removeprefix("torch.") for n, t in execution.inputs.items()}
         return TensorRtSession(shapes, dtypes, lambda _: execution)
-
-    @cached_property
-    def _log(self) -> "Log":
-        from depthopt.runtimes.tensorrt.log import Log  # noqa: PLC0415 - needs TensorRT
-
-        return Log()
-
-    @cached_property
-    def _scratch(self) -> "Scratch":
-        from depthopt.runtimes.tensorrt.session import Scratch  # noqa: PLC0415 - needs TensorRT
-
-        return Scratch()
 
     def _read(self, onnx_model: bytes | Path) -> Network:
         try:
@@ -172,9 +167,7 @@ class TensorRt:
         except Exception as error:  # onnx's exceptions share no base but this one
             raise ModelError(self._cannot_run(onnx_model, error)) from error
 
-    def _session(self, onnx_model: bytes | Path, network: Network) -> "TensorRtSession":
-        from depthopt.runtimes.tensorrt.session import TensorRtSession  # noqa: PLC0415
-
+    def _session(self, onnx_model: bytes | Path, network: Network) -> TensorRtSession:
         try:
             return TensorRtSession(
                 network.input_shapes,
@@ -185,38 +178,32 @@ class TensorRt:
             raise ModelError(self._cannot_run(onnx_model, error)) from error
 
     def _cannot_run(self, onnx_model: bytes | Path, error: Exception) -> str:
-        return f"tensorrt {self.version} cannot run {named(onnx_model)}: {one_line(error)}"
+        return f"{self.name} {self.version} cannot run {named(onnx_model)}: {one_line(error)}"
 
-    def _execution(self, content: bytes) -> "Execution":
-        from depthopt.runtimes.tensorrt.engine import load_plan  # noqa: PLC0415 - needs TensorRT
-        from depthopt.runtimes.tensorrt.session import Execution  # noqa: PLC0415
-
+    def _execution(self, content: bytes) -> Execution:
         plan = self._plan(content)
         try:
-            return Execution(load_plan(plan, here=self.here, log=self._log), self._scratch)
+            return self._loaded(plan)
         except (ArtefactError, torch.cuda.OutOfMemoryError) as error:
             reason = f"the engine does not load ({one_line(error)})"
             raise ModelError(f"{reason}; lower latency.batch if the GPU is full") from error
 
-    def _information(self, content: bytes) -> dict[str, Any]:
-        from depthopt.runtimes.tensorrt.engine import information, load_plan  # noqa: PLC0415
+    def _loaded(self, plan: bytes) -> Execution:
+        found = engine.load_plan(self.library, plan, here=self.here)
+        return Execution(self.library.load(), found, self._scratch, self._runtime_cache)
 
-        return information(load_plan(self._plan(content), here=self.here, log=self._log))
+    def _information(self, content: bytes) -> dict[str, Any]:
+        found = engine.load_plan(self.library, self._plan(content), here=self.here)
+        return engine.information(self.library.load(), found)
 
     def _plan(self, content: bytes) -> bytes:
-        from depthopt.runtimes.tensorrt.engine import build_plan  # noqa: PLC0415 - needs TensorRT
-
         wanted = key(content, self.dtype, self.build)
         plan = self._plans.get(wanted)
         if plan is None:
-            plan = build_plan(
-                content,
-                self.dtype,
-                self.build,
-                cache=self.timing_cache,
-                here=self.here,
-                log=self._log,
-            )
+            cache = self.timing_cache if self.library.cache == "timing" else None
+            plan = engine.build_engine(
+                self.library, content, self.dtype, self.build, cache=cache, here=self.here
+            ).plan
             self._plans.put(wanted, plan)
         return plan
 
@@ -227,27 +214,23 @@ def cache_folder() -> Path:
     return (Path(given) if given else Path.home() / ".cache") / "depthopt" / "tensorrt"
 
 
-def _here() -> Origin:
+def _here(library: Library) -> Origin:
     """This device and version.
 
     Raises:
-        RuntimeUnavailable: there is no GPU, or no TensorRT, or too old a one.
+        RuntimeUnavailable: there is no GPU, or no such library, or too old a one.
     """
     if not torch.cuda.is_available():
         raise RuntimeUnavailable(
-            "runtime 'tensorrt' needs an NVIDIA GPU and torch sees none here; run it on a machine "
-            "that has one, or choose another runtime"
+            f"runtime {library.name!r} needs an NVIDIA GPU and torch sees none here; run it on a "
+            "machine that has one, or choose another runtime"
         )
-    try:
-        import tensorrt as trt  # noqa: PLC0415 - an extra, and of no use without a GPU
-    except ImportError as error:
-        raise RuntimeUnavailable(
-            f"runtime 'tensorrt' is not installed ({one_line(error)}); run: "
-            "pip install 'tensorrt>=10.12'"
-        ) from None
-    if numbers(trt.__version__) < MINIMUM:
-        raise RuntimeUnavailable(
-            f"TensorRT {trt.__version__} is too old; run: pip install 'tensorrt>=10.12'"
-        )
+    version = library.load().__version__
     major, minor = torch.cuda.get_device_capability()
-    return Origin(torch.cuda.get_device_name(), f"{major}.{minor}", trt.__version__)
+    capability, device = f"{major}.{minor}", torch.cuda.get_device_name()
+    if library.targets and capability not in map(capability_of, library.targets):
+        raise RuntimeUnavailable(
+            f"{library.title} knows no GPU of compute capability {capability}, as this {device}; "
+            "use the runtime tensorrt"
+        )
+    return Origin(device, capability, version, library=library.name)

@@ -4,26 +4,28 @@ Device memory is torch's. All engines of a runtime share one scratch buffer, for
 a dozen entries at batch 128 would not fit otherwise.
 """
 
+import logging
 import weakref
 from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
-import tensorrt as trt
 import torch
 from torch import Tensor
 
 from depthopt.core.clipped import one_line
 from depthopt.errors import ModelError
 from depthopt.runtimes.base import Array, check_inputs
+from depthopt.runtimes.tensorrt.bindings import Bindings, RtxBindings
 from depthopt.runtimes.tensorrt.network import Shapes
-from depthopt.runtimes.tensorrt.profiler import Reports
+from depthopt.runtimes.tensorrt.profiler import Reports, profiler
+from depthopt.runtimes.tensorrt.runtime_cache import RuntimeCache
 
-_DTYPES = {
-    trt.DataType.FLOAT: torch.float32,
-    trt.DataType.HALF: torch.float16,
-    trt.DataType.INT32: torch.int32,
-    trt.DataType.INT64: torch.int64,
-}
+if TYPE_CHECKING:
+    import tensorrt
+    import tensorrt_rtx
+
+logger = logging.getLogger(__name__)
 
 
 class Scratch:
@@ -49,28 +51,41 @@ class Execution:
         outputs: likewise.
     """
 
-    def __init__(self, engine: trt.ICudaEngine, scratch: Scratch) -> None:
+    def __init__(
+        self,
+        trt: Bindings,
+        engine: "tensorrt.ICudaEngine",
+        scratch: Scratch,
+        cache: RuntimeCache | None = None,
+    ) -> None:
         """Allocate the buffers.
+
+        Args:
+            trt: the library.
+            engine: of that library.
+            scratch: memory that is shared.
+            cache: of kernels compiled for this GPU, where the library compiles them only now.
 
         Raises:
             ModelError: the device's memory does not suffice.
         """
+        self._trt = trt
         self._stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         self._graph: torch.cuda.CUDAGraph | None = None
-        self._context = engine.create_execution_context(
-            trt.ExecutionContextAllocationStrategy.USER_MANAGED
-        )
+        self._is_capturable = True
+        self._context = _context(trt, engine, cache)
         if self._context is None:
             raise ModelError("no execution context could be made; lower latency.batch")
         self._scratch = scratch.of(engine.device_memory_size_v2)
         self._context.set_device_memory(self._scratch.data_ptr(), self._scratch.nbytes)
         self.inputs: dict[str, Tensor] = {}
         self.outputs: dict[str, Tensor] = {}
+        dtypes = _dtypes(trt)
         for i in range(engine.num_io_tensors):
             name = engine.get_tensor_name(i)
             tensor = torch.empty(
                 tuple(engine.get_tensor_shape(name)),
-                dtype=_DTYPES[engine.get_tensor_dtype(name)],
+                dtype=dtypes[engine.get_tensor_dtype(name)],
                 device="cuda",
             )
             self._context.set_tensor_address(name, tensor.data_ptr())
@@ -80,17 +95,17 @@ class Execution:
 
     def run(self) -> list[Array]:
         """Run on what ``inputs`` hold; the outputs' copies on the host, valid until the next."""
-        graph = self._graph or self._captured()
+        launch = self._launch()
         with torch.cuda.stream(self._stream):
-            graph.replay()
+            launch()
             for host, output in zip(self._host, self.outputs.values(), strict=True):
                 host.copy_(output, non_blocking=True)
         self._stream.synchronize()
         return [host.numpy() for host in self._host]
 
     def device_ms(self, runs: int) -> float:
-        """Milliseconds per run by the device's own clock: CUDA events around ``runs`` replays."""
-        graph = self._graph or self._captured()
+        """Milliseconds per run by the device's own clock: CUDA events around ``runs`` launches."""
+        launch = self._launch()
         begin, end = (
             torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
             for _ in range(2)
@@ -98,7 +113,7 @@ class Execution:
         with torch.cuda.stream(self._stream):
             begin.record()
             for _ in range(runs):
-                graph.replay()
+                launch()
             end.record()
         self._stream.synchronize()
         return float(begin.elapsed_time(end)) / runs
@@ -106,7 +121,7 @@ class Execution:
     def profiled(self, runs: int) -> list[list[tuple[str, float]]]:
         """Layers and their milliseconds, for each of ``runs`` runs without a graph."""
         reports = Reports()
-        self._context.profiler = reports
+        self._context.profiler = profiler(self._trt, reports)
         found = []
         for _ in range(2 * runs):  # the first half warms up
             self._enqueue()
@@ -114,19 +129,51 @@ class Execution:
             found.append(reports.take())
         return found[runs:]
 
-    def _captured(self) -> torch.cuda.CUDAGraph:
-        self._stream.wait_stream(torch.cuda.current_stream())  # which filled the inputs
-        self._enqueue()  # before it is captured, for what is set up once
-        self._stream.synchronize()
+    def _launch(self) -> Callable[[], object]:
+        """One launch of all kernels: a CUDA graph's, or where none can be made of them, theirs."""
+        if self._graph is None and self._is_capturable:
+            self._stream.wait_stream(torch.cuda.current_stream())  # which filled the inputs
+            self._enqueue()  # before it is captured, for what is set up once
+            self._stream.synchronize()
+            self._graph = self._captured()
+            self._is_capturable = self._graph is not None
+        return self._enqueue if self._graph is None else self._graph.replay
+
+    def _captured(self) -> torch.cuda.CUDAGraph | None:
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, stream=self._stream):
-            self._enqueue()
-        self._graph = graph
+        try:
+            with torch.cuda.graph(graph, stream=self._stream):
+                self._enqueue()
+        except (ModelError, RuntimeError) as error:  # CUDA's
+            logger.warning(
+                "no CUDA graph could be made of the engine (%s); its kernels are launched one by "
+                "one, and the time that this takes is part of what is measured",
+                one_line(error),
+            )
+            return None
         return graph
 
     def _enqueue(self) -> None:
         if not self._context.execute_async_v3(self._stream.cuda_stream):
             raise ModelError("TensorRT could not enqueue the engine")
+
+
+def _context(
+    trt: Bindings, engine: "tensorrt.ICudaEngine", cache: RuntimeCache | None
+) -> "tensorrt.IExecutionContext":
+    """What runs an engine, in memory of ours."""
+    if cache is not None:
+        return cache.context(cast("RtxBindings", trt), cast("tensorrt_rtx.ICudaEngine", engine))
+    return engine.create_execution_context(trt.ExecutionContextAllocationStrategy.USER_MANAGED)
+
+
+def _dtypes(trt: Bindings) -> "dict[tensorrt.DataType, torch.dtype]":
+    return {
+        trt.DataType.FLOAT: torch.float32,
+        trt.DataType.HALF: torch.float16,
+        trt.DataType.INT32: torch.int32,
+        trt.DataType.INT64: torch.int64,
+    }
 
 
 class TensorRtSession:

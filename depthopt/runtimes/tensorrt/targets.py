@@ -1,0 +1,41 @@
+"""GPUs that engines are built for ahead of time, by their compute capability."""
+
+import re
+from collections.abc import Sequence
+
+from depthopt.core.clipped import clipped
+from depthopt.errors import UsageError
+from depthopt.runtimes.tensorrt.library import Library
+
+PORTABLE = "portable"
+"""In place of targets: an engine for every GPU of compute capability 8.0 and above that the library
+knows. https://docs.nvidia.com/deeplearning/tensorrt-rtx/latest/inference-library/cpu-engines.html"""
+
+
+def parsed(given: Sequence[str], library: Library) -> tuple[str, ...]:
+    """Targets in the library's own order, or ``portable`` alone.
+
+    Args:
+        given: such as ``["sm89", "sm120"]``; in capitals too.
+        library: what builds for them.
+
+    Raises:
+        UsageError: there is none, one twice, or one that the library does not know; or one beside
+            ``portable``.
+    """
+    known = f"known: {', '.join(library.targets)}, or {PORTABLE} alone"
+    names = [target.lower() for target in given]
+    for name in names:
+        if name not in {*library.targets, PORTABLE}:
+            raise UsageError(f"{library.title} builds for no target {clipped(name)}; {known}")
+        if names.count(name) > 1:
+            raise UsageError(f"target {name} is given twice; give each once")
+    if not names or (PORTABLE in names and len(names) > 1):
+        raise UsageError(f"expected targets, or {PORTABLE} alone, got {names}; {known}")
+    return (PORTABLE,) if names == [PORTABLE] else tuple(t for t in library.targets if t in names)
+
+
+def capability_of(target: str) -> str:
+    """A target as a GPU tells its compute capability: ``sm89`` as 8.9."""
+    found = re.fullmatch(r"sm(\d+)(\d)", target)
+    return f"{found[1]}.{found[2]}" if found else ""
