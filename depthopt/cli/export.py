@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from depthopt.cli.options import AllowCode, AsJson, Overrides, RecipeArgument, RunDir, walk
+from depthopt.cli.options import AllowCode, AsJson, Overrides, RecipeArgument, RunDir, err, walk
+from depthopt.core.clipped import clipped
+from depthopt.errors import UsageError
 
 if TYPE_CHECKING:  # torch takes seconds to import; --help needs none of it
     from depthopt.pipeline.context import Context
@@ -24,8 +26,24 @@ def export(
         bool, typer.Option("--int8", help="An ONNX file in 8-bit integers too.")
     ] = False,
     engine: Annotated[
-        bool, typer.Option("--engine", help="A TensorRT engine too, for this GPU alone.")
+        bool, typer.Option("--engine", help="A TensorRT engine too; for this GPU, or --target.")
     ] = False,
+    target: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="What the engine is for, on any machine: sm75, sm80, sm86, sm89, sm120, sm121 "
+            "(several times), or portable.",
+            show_default=False,
+        ),
+    ] = None,
+    dtype: Annotated[
+        str | None,
+        typer.Option(
+            help="Of an engine for targets: float32, tf32 or float16. The recipe's latency.dtype "
+            "if left out.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Write the fused network as ONNX, and check its logits on ONNX Runtime.
@@ -34,9 +52,14 @@ def export(
     The stages before it are carried out first, as far as they are not done.
 
     With --int8 the ranges of activations are taken from training images; what it costs in
-    accuracy is not measured here. --engine is for recipes whose latency.runtime is tensorrt;
-    the engine is of the recipe's batch, latency.dtype and latency.build.
+    accuracy is not measured here.
+
+    --engine alone is for recipes whose latency.runtime is tensorrt, and builds for this GPU. With
+    --target the engine is built ahead of time, whatever the recipe measured on and whether or not
+    there is a GPU, by TensorRT for RTX (pip install "depthopt[tensorrt-rtx]"). An engine is of the
+    recipe's batch and latency.build.
     """
+    _require_engine(engine, target, dtype)
     context = walk(recipe, overrides, run_dir, "export", allow_code=allow_code)
     paths = [context.path("fused.onnx"), context.path("fused/model.onnx")]
     if context.processes.is_main:
@@ -51,7 +74,7 @@ def export(
             if int8:
                 paths.append(_int8(context, paths[1]))
             if engine:
-                paths.append(_engine(context, paths[0]))
+                paths.append(_engine(context, paths[0], target or [], dtype))
     found = [str(path) for path in paths]
     print(json.dumps({"stage": "export", "artefacts": found}) if as_json else "\n".join(found))
 
@@ -73,10 +96,45 @@ def _int8(context: "Context", model: Path) -> Path:
     return path
 
 
-def _engine(context: "Context", model: Path) -> Path:
-    from depthopt.export.engine import export_engine  # noqa: PLC0415 - torch takes seconds
+def _require_engine(engine: bool, targets: list[str] | None, dtype: str | None) -> None:
+    """Refuse what would fail once all is carried out.
 
-    path = context.path("fused/model.engine")
-    images, _ = next(context.data.calibration.batches(max(context.recipe.latency.batch, 16)))
-    export_engine(context.network("fused"), model, path, runtime=context.runtime, images=images)
+    Raises:
+        UsageError: targets without an engine, or that there are not; a dtype without targets.
+        RuntimeUnavailable: what builds for them is not installed.
+    """
+    for name, given in (("--target", targets), ("--dtype", dtype)):
+        if given and not engine:
+            raise UsageError(f"{name} is of an engine; give --engine too")
+    if dtype and not targets:
+        raise UsageError("--dtype is of an engine for targets; set latency.dtype for this GPU's")
+    if targets:
+        from depthopt.runtimes.tensorrt.library import TENSORRT_RTX  # noqa: PLC0415 - light help
+        from depthopt.runtimes.tensorrt.options import DTYPES  # noqa: PLC0415 - as above
+        from depthopt.runtimes.tensorrt.targets import parsed  # noqa: PLC0415 - as above
+
+        parsed(targets, TENSORRT_RTX)
+        if dtype not in {None, *DTYPES}:
+            raise UsageError(f"--dtype is {clipped(dtype)}; known: {', '.join(DTYPES)}")
+        TENSORRT_RTX.load()
+
+
+def _engine(context: "Context", model: Path, targets: list[str], dtype: str | None) -> Path:
+    from depthopt.export.engine import export_engine  # noqa: PLC0415 - torch takes seconds
+    from depthopt.runtimes.tensorrt.options import DTYPES  # noqa: PLC0415 - as above
+
+    path, latency = context.path("fused/model.engine"), context.recipe.latency
+    images, _ = next(context.data.calibration.batches(max(latency.batch, 16)))
+    difference = export_engine(
+        context.network("fused"),
+        model,
+        path,
+        images=images,
+        runtime=None if targets else context.runtime,
+        targets=targets,
+        dtype=dtype or (latency.dtype if latency.dtype in DTYPES else "float32"),
+        build=latency.build,
+    )
+    if difference is None:
+        err.print(f"{path}: built for {', '.join(targets)}, not run here")
     return path

@@ -143,7 +143,15 @@ def onnx_difference(
     Raises:
         ModelError: the runtime cannot run the model, or not at this batch.
     """
-    session = runtime.compile(onnx_model)
+    return session_difference(runtime.compile(onnx_model), images, wanted, batch)
+
+
+def session_difference(session: Session, images: Inputs, wanted: Tensor, batch: int) -> float:
+    """The same of a model that is compiled already.
+
+    Raises:
+        ModelError: it does not run, or not at this batch.
+    """
     parts = whole_batches(images, batch)
     got = [np.array(session.run(arrays_of(session, part))[0]) for part in parts]
     compared = wanted[: batch * len(parts)]

@@ -14,6 +14,7 @@ from depthopt.graph.activations import make_activation
 from depthopt.latency.graphs.entry import call_graph, entry_graphs
 from depthopt.runtimes.base import random_inputs
 from depthopt.runtimes.registry import get_runtime, runtime_names
+from depthopt.runtimes.tensorrt.library import LIBRARIES
 from depthopt.tables.latency import LatencyKey
 from tests.single_graph import single_graph
 
@@ -48,10 +49,10 @@ CASES = [
     *(
         pytest.param((name, "cpu"), marks=[pytest.mark.slow] if name == "torch_compiled" else [])
         for name in runtime_names()
-        if name != "tensorrt"
+        if name not in LIBRARIES
     ),
     *(pytest.param((name, "cuda"), marks=pytest.mark.gpu) for name in ("onnxruntime", "torch")),
-    pytest.param(("tensorrt", "cuda"), marks=pytest.mark.tensorrt),
+    *(pytest.param((name, "cuda"), marks=pytest.mark.tensorrt) for name in LIBRARIES),
 ]
 
 

@@ -1,6 +1,8 @@
-"""How engines are built and loaded, with a TensorRT that only writes down what it is asked."""
+"""How TensorRT is asked for engines, with a TensorRT that only writes down what it is asked.
 
-import importlib
+What TensorRT for RTX really builds is in ``test_ahead.py``.
+"""
+
 import json
 import sys
 from dataclasses import replace
@@ -8,15 +10,17 @@ from types import SimpleNamespace
 
 import pytest
 
+from depthopt.core import digests
 from depthopt.core.artefacts import load_json
-from depthopt.errors import ArtefactError, ModelError
-from depthopt.runtimes.tensorrt import origin
+from depthopt.errors import ArtefactError, ModelError, RuntimeUnavailable
+from depthopt.runtimes.tensorrt import driver, engine, origin, runtime
+from depthopt.runtimes.tensorrt.library import TENSORRT, TENSORRT_RTX
 from depthopt.runtimes.tensorrt.network import Network
 from depthopt.runtimes.tensorrt.options import BuildOptions
 from depthopt.runtimes.tensorrt.origin import Origin
+from depthopt.runtimes.tensorrt.profiler import Reports, profiler
 
 HERE = Origin("NVIDIA H100 80GB HBM3", "9.0", "11.4.0.106")
-MODULES = ("engine", "log", "profiler")
 
 
 class Logger:
@@ -82,8 +86,10 @@ class Parser:
         return not self.num_errors
 
     def get_error(self, _index):
+        code = SimpleNamespace(name="UNSUPPORTED_NODE")
         told = {"node_operator": "Abacus", "node_name": "abacus_0", "desc": "no importer\n for it"}
-        return SimpleNamespace(**{name: lambda text=text: text for name, text in told.items()})
+        told = {name: lambda text=text: text for name, text in told.items()}
+        return SimpleNamespace(code=lambda: code, **told)
 
 
 class Runtime:
@@ -104,9 +110,10 @@ class Runtime:
 
 @pytest.fixture
 def trt(monkeypatch):
-    """The module, and ours that import it."""
+    """The module, with a driver that it can load engines on."""
     severity = SimpleNamespace(INTERNAL_ERROR=0, ERROR=1, WARNING=2, INFO=3)
     module = SimpleNamespace(
+        __version__="11.4.0.106",
         ILogger=type("ILogger", (Logger,), {"Severity": severity}),
         IProfiler=Logger,
         OnnxParser=Parser,
@@ -115,37 +122,26 @@ def trt(monkeypatch):
         MemoryPoolType=SimpleNamespace(WORKSPACE="WORKSPACE"),
         ProfilingVerbosity=SimpleNamespace(DETAILED="DETAILED"),
         LayerInformationFormat=SimpleNamespace(JSON="JSON"),
-        ICudaEngine=object,
-        IBuilderConfig=Config,
     )
     module.Builder = type("Builder", (Builder,), {"trt": module})
     module.Runtime = type("Runtime", (Runtime,), {"trt": module})
     monkeypatch.setitem(sys.modules, "tensorrt", module)
-    for name in MODULES:
-        monkeypatch.delitem(sys.modules, f"depthopt.runtimes.tensorrt.{name}", raising=False)
-    yield module
-    for name in MODULES:
-        sys.modules.pop(f"depthopt.runtimes.tensorrt.{name}", None)
+    monkeypatch.setattr(engine, "missing_driver", lambda: None)
+    return module
 
 
 @pytest.fixture
 def build(trt, tmp_path):  # noqa: ARG001 - it has to be there to be imported
-    engine = importlib.import_module("depthopt.runtimes.tensorrt.engine")
-    log = importlib.import_module("depthopt.runtimes.tensorrt.log").Log()
-
     def built(content, dtype="float32", here=HERE, **options):
-        cache = tmp_path / "shared.timing"
-        chosen = BuildOptions(**options)
-        return engine.build_plan(content, dtype, chosen, cache=cache, here=here, log=log)
+        cache, chosen = tmp_path / "shared.timing", BuildOptions(**options)
+        return engine.build_engine(TENSORRT, content, dtype, chosen, cache=cache, here=here).plan
 
     return built
 
 
 @pytest.fixture
-def load(trt):  # noqa: ARG001 - likewise
-    engine = importlib.import_module("depthopt.runtimes.tensorrt.engine")
-    log = importlib.import_module("depthopt.runtimes.tensorrt.log").Log()
-    return lambda plan: engine.information(engine.load_plan(plan, here=HERE, log=log))
+def load(trt):
+    return lambda plan: engine.information(trt, engine.load_plan(TENSORRT, plan, here=HERE))
 
 
 def test_settings_reach_the_builder(trt, build):
@@ -167,7 +163,9 @@ def test_the_timing_cache_grows_from_build_to_build(build, tmp_path):
     for _ in range(2):
         build(b"onnx")
     assert path.read_bytes() == b"timed;timed;"
-    assert load_json(Origin, tmp_path / "shared.timing.json") == HERE
+    first, second = (digests.of_bytes(text) for text in (b"timed;", b"timed;timed;"))
+    noted = load_json(Origin, tmp_path / "shared.timing.json")
+    assert noted == replace(HERE, files=(first, second))
 
 
 def test_a_timing_cache_of_another_device_is_left_as_it_is(build, tmp_path):
@@ -187,7 +185,9 @@ def test_a_timing_cache_that_tensorrt_refuses_is_told(build, tmp_path, content):
 
 
 def test_what_cannot_be_built_is_told_in_one_line(build, tmp_path):
-    with pytest.raises(ModelError, match=r"^Abacus abacus_0: no importer for it$"):
+    with pytest.raises(
+        ModelError, match=r"^UNSUPPORTED_NODE: Abacus abacus_0 \(no importer for it\)$"
+    ):
         build(b"no model")
     with pytest.raises(ModelError, match=r"OutOfMemory\); no workspace limit is set"):
         build(b"onnx huge")
@@ -202,26 +202,85 @@ def test_engines_are_loaded_and_inspected_or_refused(load):
         load(b"of another GPU")
 
 
-@pytest.mark.usefixtures("trt")
-def test_layer_times_are_taken_run_by_run():
-    reports = importlib.import_module("depthopt.runtimes.tensorrt.profiler").Reports()
-    reports.report_layer_time("conv", 1.5)
-    reports.report_layer_time("add", 0.5)
+def test_no_engine_is_loaded_without_a_driver_where_that_ends_the_process(trt, monkeypatch):
+    monkeypatch.setattr(engine, "missing_driver", lambda: "no driver; load it elsewhere")
+    monkeypatch.setattr(trt, "Runtime", lambda _: pytest.fail("the library was asked"))
+    with pytest.raises(RuntimeUnavailable, match="TensorRT loads no engine here: no driver; load"):
+        engine.load_plan(TENSORRT, b"plan", here=HERE)
+
+
+@pytest.mark.parametrize(("status", "told"), [(0, None), (100, "sees no GPU .cuInit gave 100")])
+def test_a_driver_is_one_that_sees_a_gpu(monkeypatch, status, told):
+    found = SimpleNamespace(cuInit=lambda _flags: status)
+    monkeypatch.setattr(driver.ctypes, "CDLL", lambda _name: found)
+    reason = driver.missing_driver()
+    assert reason is None if told is None else "cuInit gave 100" in reason
+
+
+def test_a_missing_driver_is_told_by_its_file(monkeypatch):
+    def absent(name):
+        raise OSError(name)
+
+    monkeypatch.setattr(driver.ctypes, "CDLL", absent)
+    assert "no NVIDIA driver (libcuda" in driver.missing_driver()
+
+
+def test_layer_times_are_taken_run_by_run(trt):
+    reports = Reports()
+    called = profiler(trt, reports)
+    called.report_layer_time("conv", 1.5)
+    called.report_layer_time("add", 0.5)
     assert reports.take() == [("conv", 1.5), ("add", 0.5)]
     assert reports.take() == []
 
 
-@pytest.mark.usefixtures("trt")
-def test_an_engines_file_has_its_origin_and_its_layers_beside_it(monkeypatch, tmp_path):
-    module = importlib.import_module("depthopt.runtimes.tensorrt.runtime")
-    monkeypatch.setattr(module, "_here", lambda: HERE)
-    monkeypatch.setattr(
-        module, "read", lambda *_: Network(b"onnx", {"x": (1, 3)}, {"x": "float32"}, {})
-    )
+@pytest.fixture
+def on_gpu(trt, monkeypatch):  # noqa: ARG001 - likewise
+    """A runtime on a GPU that there is not, for a network that says only ``onnx``."""
+    network = Network(b"onnx", {"x": (1, 3)}, {"x": "float32"}, {})
+    monkeypatch.setattr(runtime, "_here", lambda _: HERE)
+    monkeypatch.setattr(runtime, "read", lambda *_: network)
+    return runtime.TensorRt
+
+
+def test_an_engines_file_has_its_origin_and_its_layers_beside_it(on_gpu, tmp_path):
     build = BuildOptions(version_compatible=True, timing_cache=tmp_path / "shared.timing")
     path = tmp_path / "network.engine"
-    module.TensorRt(build=build).save_engine(b"", path)
+    on_gpu(build=build).save_engine(b"", path, checked=True)
     assert path.read_bytes() == b"plan of onnx"
     made = load_json(Origin, tmp_path / "network.engine.json")
-    assert made == replace(HERE, version_compatible=True)
+    files = (digests.of_file(path),)
+    assert made == replace(HERE, version_compatible=True, checked=True, files=files)
     assert json.loads((tmp_path / "network.engine.layers.json").read_text()) == {"Layers": []}
+
+
+def test_an_engine_that_cannot_be_inspected_leaves_no_file(on_gpu, tmp_path, monkeypatch):
+    def failing(*_):
+        raise ModelError("no inspector")
+
+    monkeypatch.setattr(engine, "information", failing)
+    found = on_gpu(build=BuildOptions(timing_cache=tmp_path / "cache" / "shared.timing"))
+    with pytest.raises(ModelError, match="no inspector"):
+        found.save_engine(b"", tmp_path / "network.engine")
+    assert [path.name for path in tmp_path.iterdir()] == ["cache"]
+
+
+def test_an_engine_that_was_exchanged_or_is_for_another_library_is_refused(on_gpu, tmp_path):
+    path = tmp_path / "network.engine"
+    found = on_gpu(build=BuildOptions(timing_cache=tmp_path / "shared.timing"))
+    found.save_engine(b"", path)
+    path.write_bytes(b"plan of another")
+    with pytest.raises(ArtefactError, match=r"network\.engine is not the file that was noted in"):
+        found.load_engine(path)
+    origin.note(path, replace(HERE, library=TENSORRT_RTX.name, tensorrt="1.7.1.116"))
+    with pytest.raises(ArtefactError, match=r"RTX 1\.7\.1\.116, and this is .*TensorRT 11\.4"):
+        found.load_engine(path)
+
+
+def test_a_runtime_keeps_what_its_library_keeps(on_gpu, monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    full, rtx = on_gpu(), on_gpu(library=TENSORRT_RTX)
+    assert (full.name, full._runtime_cache) == ("tensorrt", None)
+    assert rtx.name == "tensorrt_rtx"
+    assert rtx._runtime_cache.path.suffix == ".runtime"
+    assert full.timing_cache.parent == rtx._runtime_cache.path.parent

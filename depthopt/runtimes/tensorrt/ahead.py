@@ -10,7 +10,7 @@ from pathlib import Path
 from depthopt.core.clipped import one_line
 from depthopt.errors import ModelError
 from depthopt.runtimes.base import named
-from depthopt.runtimes.tensorrt import engine, files
+from depthopt.runtimes.tensorrt import engine
 from depthopt.runtimes.tensorrt import targets as known
 from depthopt.runtimes.tensorrt.built import Built
 from depthopt.runtimes.tensorrt.library import TENSORRT_RTX, Library
@@ -57,29 +57,20 @@ def build_ahead(
         ) from error
 
 
-def save_ahead(
-    path: Path,
-    found: Built,
-    *,
-    targets: Sequence[str],
-    checked: bool,
-    library: Library = TENSORRT_RTX,
-) -> None:
-    """Write an engine that was built ahead of time, and beside it what it is for.
+def made_ahead(targets: Sequence[str], *, checked: bool, library: Library = TENSORRT_RTX) -> Origin:
+    """What is noted beside an engine that was built ahead of time.
 
     Args:
-        path: the file; ``.json`` and ``.layers.json`` lie beside it.
-        found: the engine.
         targets: what it was built for.
         checked: whether its outputs were compared with the network's.
         library: what built it.
 
     Raises:
-        WriteFailed: the system refuses.
+        RuntimeUnavailable: the library is not installed.
+        UsageError: as ``build_ahead``.
     """
     version, wanted = library.load().__version__, known.parsed(targets, library)
-    made = Origin(None, None, version, library=library.name, targets=wanted, checked=checked)
-    files.save(path, found.plan, found.information, made)
+    return Origin(None, None, version, library=library.name, targets=wanted, checked=checked)
 
 
 def _fixed(onnx_model: bytes | Path, dtype: str) -> bytes:
