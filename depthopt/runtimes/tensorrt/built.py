@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 _LAYER = re.compile(
-    r"^Name: (?P<Name>.*?), LayerType: (?P<LayerType>[^,]*)(?P<rest>,.*)?$", re.MULTILINE
+    r"^Name: (?P<Name>.*?), LayerType: (?P<LayerType>[^,\n]*)(?P<rest>,.*)?$", re.MULTILINE
 )
 _TACTIC = re.compile(r", TacticName: ([^,]*),")
 _METADATA = re.compile(r", Metadata: (.*)$")
