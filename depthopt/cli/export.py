@@ -6,9 +6,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from depthopt.cli.options import AllowCode, AsJson, Overrides, RecipeArgument, RunDir, err, walk
+from depthopt.cli.options import (
+    AllowCode,
+    AsJson,
+    Overrides,
+    RecipeArgument,
+    RunDir,
+    err,
+    loaded_recipe,
+    walk,
+)
 from depthopt.core.clipped import clipped
-from depthopt.errors import UsageError
+from depthopt.errors import RuntimeUnavailable, UsageError
 
 if TYPE_CHECKING:  # torch takes seconds to import; --help needs none of it
     from depthopt.pipeline.context import Context
@@ -59,7 +68,9 @@ def export(
     there is a GPU, by TensorRT for RTX (pip install "depthopt[tensorrt-rtx]"). An engine is of the
     recipe's batch and latency.build.
     """
-    _require_engine(engine, target, dtype)
+    if engine or target or dtype:
+        measured_on = loaded_recipe(recipe, overrides, run_dir)[0].latency.runtime
+        _require_engine(engine, target, dtype, measured_on)
     context = walk(recipe, overrides, run_dir, "export", allow_code=allow_code)
     paths = [context.path("fused.onnx"), context.path("fused/model.onnx")]
     if context.processes.is_main:
@@ -96,23 +107,31 @@ def _int8(context: "Context", model: Path) -> Path:
     return path
 
 
-def _require_engine(engine: bool, targets: list[str] | None, dtype: str | None) -> None:
+def _require_engine(
+    engine: bool, targets: list[str] | None, dtype: str | None, runtime: str
+) -> None:
     """Refuse what would fail once all is carried out.
 
     Raises:
         UsageError: targets without an engine, or that there are not; a dtype without targets.
-        RuntimeUnavailable: what builds for them is not installed.
+        RuntimeUnavailable: what builds for them is not installed; or there are none, and the
+            recipe's runtime builds no engines.
     """
+    from depthopt.runtimes.tensorrt.library import LIBRARIES, TENSORRT_RTX  # noqa: PLC0415 - light help
+    from depthopt.runtimes.tensorrt.options import DTYPES  # noqa: PLC0415 - as above
+    from depthopt.runtimes.tensorrt.targets import parsed  # noqa: PLC0415 - as above
+
     for name, given in (("--target", targets), ("--dtype", dtype)):
         if given and not engine:
             raise UsageError(f"{name} is of an engine; give --engine too")
     if dtype and not targets:
         raise UsageError("--dtype is of an engine for targets; set latency.dtype for this GPU's")
+    if engine and not targets and runtime not in LIBRARIES:
+        raise RuntimeUnavailable(
+            f"runtime {runtime!r} builds no engines; set latency.runtime=tensorrt, or name the "
+            "GPUs to build for: --target sm89"
+        )
     if targets:
-        from depthopt.runtimes.tensorrt.library import TENSORRT_RTX  # noqa: PLC0415 - light help
-        from depthopt.runtimes.tensorrt.options import DTYPES  # noqa: PLC0415 - as above
-        from depthopt.runtimes.tensorrt.targets import parsed  # noqa: PLC0415 - as above
-
         parsed(targets, TENSORRT_RTX)
         if dtype not in {None, *DTYPES}:
             raise UsageError(f"--dtype is {clipped(dtype)}; known: {', '.join(DTYPES)}")

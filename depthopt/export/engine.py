@@ -85,8 +85,8 @@ def export_engine(
 
     With ``runtime`` the engine is for this GPU and this TensorRT alone. With ``targets`` it is
     built ahead of time by TensorRT for RTX, on any machine, for the GPUs that are named; it is
-    checked where this one is among them, and its note says whether it was. ``runtime.load_engine`` and
-    ``depthopt check`` refuse an engine elsewhere, and name what it was built for.
+    checked where this one is among them, and its note says whether it was. Elsewhere
+    ``runtime.load_engine`` and ``depthopt check`` refuse an engine, and name what it is for.
 
     An engine whose outputs are wrong is not written.
 

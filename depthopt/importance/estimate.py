@@ -22,7 +22,7 @@ from depthopt.importance.regression import (
     parts_of,
     regression_workload,
 )
-from depthopt.importance.workers import Workers
+from depthopt.importance.workers import Workers, one_thread
 from depthopt.kinds.registry import is_part
 from depthopt.rewrite.options import Form, Start, check_form
 from depthopt.rewrite.ridges import FIT_RIDGES, checked_ridges
@@ -89,9 +89,8 @@ def estimate(
         protocol: what the short training and the scoring are, in words: the table holds them, and
             is not gone on from by another.
         seed: of layers that are initialised anew.
-        workers: how many processes to spread the work over; None works in this process, on
-            all of torch's threads. The table is the same, bit for bit, for any number of
-            workers; that of ``regression`` is also the same without.
+        workers: how many processes to spread the work over; None works in this process. The
+            table is the same, bit for bit, for any number of workers, and without.
         table: entries that are known already; they are not estimated again.
         on_update: called with the table whenever entries have come in, to be stored.
         progress: is told of the steps, an image batch or a candidate each.
@@ -139,7 +138,8 @@ def estimate(
             raise UsageError("the finetune estimator needs a short training; give train=")
         if not held_out:
             raise DataError("the finetune estimator needs held-out images and labels; got none")
-        original = evaluated(model, held_out, task)
+        with one_thread():
+            original = evaluated(model, held_out, task)
         work = Finetune(
             model, chain, train, fitting, held_out, form, task, original, start, seed, keep
         )

@@ -20,6 +20,7 @@ from depthopt.core.plan import Plan
 from depthopt.data.dataset import Batch
 from depthopt.errors import DataError
 from depthopt.graph.trace import nodes_by_name
+from depthopt.importance.workers import one_thread
 from depthopt.kinds.alone import alone
 from depthopt.kinds.registry import kind_of
 from depthopt.kinds.site import module_name
@@ -76,7 +77,8 @@ class Finetune:
 
     def __call__(self, part: tuple[Candidate, ...]) -> dict[Candidate, Importance]:
         """The entries of some candidates."""
-        return {candidate: self._entry(candidate) for candidate in part}
+        with one_thread():
+            return {candidate: self._entry(candidate) for candidate in part}
 
     def _entry(self, candidate: Candidate) -> Importance:
         network = apply(

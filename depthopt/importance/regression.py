@@ -29,6 +29,7 @@ from depthopt.graph.heap import kept_heap
 from depthopt.graph.trace import trace
 from depthopt.importance.regress import Group, grouped, problems_of, regress
 from depthopt.importance.score import score
+from depthopt.importance.workers import one_thread
 from depthopt.kinds.registry import kind_of
 from depthopt.kinds.site import Weights
 from depthopt.rewrite.fold import fold_norms
@@ -206,12 +207,8 @@ def _macs_behind(chain: Chain) -> list[int]:
 def _pool() -> Iterator[Executor]:
     """As many threads as torch has, each of which runs torch on one."""
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with ThreadPoolExecutor(threads) as pool:
-            yield pool
-    finally:
-        torch.set_num_threads(threads)
+    with one_thread(), ThreadPoolExecutor(threads) as pool:
+        yield pool
 
 
 def _starts(

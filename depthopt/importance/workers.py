@@ -7,10 +7,15 @@ the extra ``ray``).
 """
 
 import contextlib
+import importlib.util
+import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import as_completed
 from dataclasses import dataclass
 from typing import Any, TypeVar
+
+import psutil
+import torch
 
 from depthopt.core.extras import require_extra
 from depthopt.core.numbers import Threads, require
@@ -24,6 +29,36 @@ RETRIES = 3
 
 _ONE_CORE = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
 """Environment of a worker on this machine."""
+
+
+_WORKER_BYTES = 2 << 30
+"""Memory that a worker is reckoned to take, where their number is chosen here."""
+
+_WORTHWHILE = 32
+"""Parts from which on it pays to begin workers, which takes each some seconds."""
+
+
+def automatic(parts: int) -> int | None:
+    """So many workers as this machine has cores and memory for; None where they would not pay.
+
+    Args:
+        parts: to be worked at, each of seconds.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    count = min(cores or 1, int(psutil.virtual_memory().available // _WORKER_BYTES))
+    installed = all(importlib.util.find_spec(name) for name in ("loky", "cloudpickle"))
+    return count if installed and count > 1 and parts >= _WORTHWHILE else None
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Torch on one thread, as in a worker: sums come out the same, bit for bit."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 @dataclass(frozen=True, slots=True)

@@ -206,7 +206,8 @@ class ImportanceSection(Section):
     )
     workers: numbers.Threads | None = Field(
         None,
-        description="processes of one core to spread the work over; none works in this process",
+        description="processes of one core to spread the work over; left out, finetune takes one "
+        "for each core of a machine that has no GPU, if the extra workers is installed",
     )
     address: str | None = Field(
         None, description="of a Ray cluster; without it workers run on this machine"

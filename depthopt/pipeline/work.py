@@ -6,6 +6,7 @@ from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
 
+import torch
 from torch import nn
 
 from depthopt.core.artefacts import load_json, save_json
@@ -23,8 +24,8 @@ from depthopt.export.saved import load_saved, save
 from depthopt.extraction.extract import extract
 from depthopt.frontier.solve import solve
 from depthopt.graph.network import TracedNetwork
-from depthopt.importance.estimate import estimate
-from depthopt.importance.workers import Workers
+from depthopt.importance.estimate import estimate, scored
+from depthopt.importance.workers import Workers, automatic
 from depthopt.kinds.latency_keys import latency_keys
 from depthopt.latency.pick import EFFORT, asked_speedup, pick_measured
 from depthopt.latency.profile import profile
@@ -200,7 +201,7 @@ def run_estimate(run: Context) -> str:
         keep=section.kept,
         protocol=short.protocol,
         seed=run.recipe.seed,
-        workers=Workers(section.workers, section.address),
+        workers=_workers(run, known),
         table=known,
         on_update=lambda partial: save_json(partial, checkpoint, made_from=made_from),
         progress=run.reporter.progress,
@@ -210,6 +211,19 @@ def run_estimate(run: Context) -> str:
     said = f": {table.protocol}" if table.protocol else ""
     of = f"{len(table.entries)} of {len(run.candidates)} candidates"
     return f"{of} {'' if section.kept else 'are faster and '}were scored{said}"
+
+
+def _workers(run: Context, known: ImportanceTable | None) -> Workers:
+    """Where candidates are worked at: short trainings on all cores, unless there is a GPU.
+
+    What was given in memory stays in this process: it may not go to another.
+    """
+    section, count = run.recipe.importance, run.recipe.importance.workers
+    is_sent = run.model is None and run.given is None and not torch.cuda.is_available()
+    if section.estimator == "finetune" and count is None and is_sent:
+        wanted = scored(run.worthwhile, keep=section.kept)
+        count = automatic(len(wanted) - (0 if known is None else len(known.entries)))
+    return Workers(count, section.address)
 
 
 def run_solve(run: Context) -> str:

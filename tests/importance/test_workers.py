@@ -4,12 +4,14 @@ import os
 import signal
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from depthopt.errors import DataError, DepthoptError, RuntimeUnavailable, UsageError
 from depthopt.extraction.extract import extract
+from depthopt.importance import workers
 from depthopt.importance.estimate import estimate
 from depthopt.importance.regression import parts_of
 from depthopt.importance.workers import Workers
@@ -27,11 +29,11 @@ HELD_OUT = [(torch.randn(16, *SIZE), torch.randint(0, 3, (16,))) for _ in range(
 DATA = {"fitting": FITTING, "held_out": HELD_OUT}
 
 
-@pytest.mark.parametrize("workers", [1, 3, 100])
-def test_parts_hold_every_candidate_once(workers: int) -> None:
-    parts = parts_of(CHAIN, SCORED, "fused", workers=workers, memory_bytes=2**30)
+@pytest.mark.parametrize("count", [1, 3, 100])
+def test_parts_hold_every_candidate_once(count: int) -> None:
+    parts = parts_of(CHAIN, SCORED, "fused", workers=count, memory_bytes=2**30)
     assert sorted(c.key for part in parts for c in part) == sorted(c.key for c in SCORED)
-    assert len(parts) >= min(workers, 3)
+    assert len(parts) >= min(count, 3)
 
 
 def test_few_candidates_are_not_spread_thin() -> None:
@@ -154,3 +156,17 @@ def test_an_error_on_a_worker_is_the_users_error(address: str | None) -> None:
     broken = {"fitting": [x * torch.nan for x in FITTING], "held_out": HELD_OUT}
     with pytest.raises(DataError, match="NaN or infinite"):
         estimate(MODEL, CHAIN, ALL, workers=Workers(1, address), **broken)
+
+
+def test_as_many_workers_as_the_machine_bears(monkeypatch: pytest.MonkeyPatch) -> None:
+    memory = SimpleNamespace(available=7 << 30)
+    monkeypatch.setattr(workers.os, "sched_getaffinity", lambda _: range(8), raising=False)
+    monkeypatch.setattr(workers.psutil, "virtual_memory", lambda: memory)
+    assert workers.automatic(400) == 3, "of 7 GiB"
+    assert workers.automatic(5) is None, "they take longer to begin"
+    memory.available = 3 << 30
+    assert workers.automatic(400) is None
+    memory.available = 64 << 30
+    assert workers.automatic(400) == 8
+    monkeypatch.setattr(workers.importlib.util, "find_spec", lambda _: None)
+    assert workers.automatic(400) is None, "without the extra"

@@ -38,6 +38,7 @@ from depthopt.pipeline.result import Result
 from depthopt.pipeline.run import STAGE_NAMES, run
 from depthopt.report.explorer import explorer
 from depthopt.report.reading import read_run
+from depthopt.runtimes.tensorrt.origin import Origin
 from depthopt.tables.latency import LatencyTable
 from depthopt.tables.store import table_path
 from depthopt.workflow.progress import ConsoleReporter
@@ -155,15 +156,47 @@ def test_a_run_is_exported_for_any_batch_openvino_and_in_8_bits(
     )
 
 
-def test_an_engine_needs_a_recipe_for_tensorrt(
-    finished: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--engine"], "set latency.runtime=tensorrt, or name the GPUs to build for: --target"),
+        (["--engine", "--target", "sm90"], "known: sm75, sm80, sm86, sm89, sm120, sm121, or port"),
+        (["--engine", "--target", "sm89", "--dtype", "int8"], "--dtype is 'int8'; known: float32"),
+        (["--target", "sm89"], "--target is of an engine; give --engine too"),
+        (["--dtype", "float16"], "--dtype is of an engine; give --engine too"),
+        (["--engine", "--dtype", "float16"], "--dtype is of an engine for targets; set latency"),
+    ],
+)
+def test_an_engine_that_cannot_be_is_refused_before_anything_is_done(
+    options: list[str],
+    message: str,
+    finished: tuple[Path, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    recipe, folder = finished
-    command = ["depthopt", "export", str(recipe), "--run-dir", str(folder), "--engine"]
+    recipe, _ = finished
+    command = ["depthopt", "export", str(recipe), "--run-dir", str(tmp_path / "new"), *options]
     monkeypatch.setattr("sys.argv", command)
     with pytest.raises(SystemExit, match="2"):
         main()
-    assert "set latency.runtime=tensorrt" in capsys.readouterr().err.splitlines()[-1]
+    assert message in capsys.readouterr().err.splitlines()[-1]
+    assert not (tmp_path / "new").exists()
+
+
+def test_an_engine_for_targets_is_built_whatever_was_measured_on(
+    finished: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("tensorrt_rtx", reason="its wheels are for Linux on x86-64")
+    recipe, folder = finished
+    targets = "--engine", "--target", "sm120", "--target", "sm89", "--dtype", "float16"
+    call("export", recipe, "--run-dir", folder, *targets, monkeypatch=monkeypatch)
+    told = capsys.readouterr()
+    assert "model.engine: built for sm120, sm89, not run here" in told.err.replace("\n", "")
+    engine = folder / "fused/model.engine"
+    assert told.out.splitlines()[-1] == str(engine)
+    made = load_json(Origin, engine.with_name("model.engine.json"))
+    assert (made.targets, made.checked) == (("sm89", "sm120"), False)
 
 
 def test_a_run_keeps_its_recipe(finished: tuple[Path, Path]) -> None:
