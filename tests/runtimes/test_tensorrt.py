@@ -1,7 +1,8 @@
-"""What needs TensorRT and a GPU: pytest -m tensorrt."""
+"""What needs a GPU, and TensorRT or TensorRT for RTX: pytest -m tensorrt."""
 
 import gc
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,9 @@ from depthopt.latency.graphs.edges import tap
 from depthopt.latency.graphs.entry import add_entry
 from depthopt.runtimes.base import random_inputs
 from depthopt.runtimes.registry import get_runtime
+from depthopt.runtimes.tensorrt import files
+from depthopt.runtimes.tensorrt.ahead import build_ahead, made_ahead
+from depthopt.runtimes.tensorrt.library import LIBRARIES, TENSORRT
 from depthopt.runtimes.tensorrt.options import BuildOptions
 from depthopt.runtimes.tensorrt.origin import Origin
 from depthopt.tables.latency import LatencyKey
@@ -42,17 +46,33 @@ def chained(batch):
     return builder.serialise()
 
 
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path, monkeypatch):
+ALONE = "of TensorRT alone"
+"""Why a test skips TensorRT for RTX."""
+
+_chosen = {"name": "tensorrt"}
+"""Of the library that the test under way uses."""
+
+
+@pytest.fixture(autouse=True, params=LIBRARIES)
+def library(request, tmp_path, monkeypatch):
+    monkeypatch.setitem(_chosen, "name", request.param)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     try:
         tensorrt()
     except RuntimeUnavailable as reason:
         pytest.skip(str(reason))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return LIBRARIES[request.param]
+
+
+@pytest.fixture
+def full(library):
+    """TensorRT, whose builds have more settings."""
+    if library is not TENSORRT:
+        pytest.skip(ALONE)
 
 
 def tensorrt(dtype="float32", **build):
-    return get_runtime("tensorrt", device="cuda", dtype=dtype, build=BuildOptions(**build))
+    return get_runtime(_chosen["name"], device="cuda", dtype=dtype, build=BuildOptions(**build))
 
 
 def outputs(runtime, model):
@@ -68,13 +88,13 @@ def error(dtype, **build):
     return float(np.abs(outputs(tensorrt(dtype, **build), model) - exact).max() / exact.max())
 
 
-def test_conditions_name_the_gpu_and_the_version():
+def test_conditions_name_the_gpu_and_the_version(library):
     conditions = tensorrt("float16").conditions(8)
     assert conditions.device == torch.cuda.get_device_name()
-    assert (conditions.runtime, conditions.dtype, conditions.batch) == ("tensorrt", "float16", 8)
+    assert (conditions.runtime, conditions.dtype, conditions.batch) == (library.name, "float16", 8)
     assert (conditions.threads, conditions.clock_mhz) == (None, None)
     assert conditions.runtime_version[0].isdecimal()
-    assert tensorrt(optimization_level=1).version == f"{conditions.runtime_version}+level1"
+    assert tensorrt(workspace_mib=64).version == f"{conditions.runtime_version}+workspace64"
 
 
 @pytest.mark.parametrize(("dtype", "most"), [("float32", 1e-5), ("tf32", 5e-3), ("float16", 1e-2)])
@@ -86,10 +106,12 @@ def test_float16_is_not_float32():
     assert error("float16") > 1e-5
 
 
+@pytest.mark.usefixtures("full")
 def test_build_options_are_taken():
     assert error("float32", optimization_level=1, workspace_mib=256) < 1e-5
 
 
+@pytest.mark.usefixtures("full")
 def test_all_builds_share_one_timing_cache_on_file(tmp_path):
     path = tmp_path / "shared.timing"
     tensorrt(timing_cache=path).compile(single_graph(KEY))
@@ -103,6 +125,7 @@ def test_all_builds_share_one_timing_cache_on_file(tmp_path):
     assert len(list((tmp_path / "cache" / "depthopt" / "tensorrt").glob("*.timing"))) == 1
 
 
+@pytest.mark.usefixtures("full")
 def test_a_timing_cache_of_another_device_is_refused_with_both_named(tmp_path):
     path = tmp_path / "shared.timing"
     tensorrt(timing_cache=path).compile(single_graph(KEY))
@@ -111,6 +134,7 @@ def test_a_timing_cache_of_another_device_is_refused_with_both_named(tmp_path):
         tensorrt(timing_cache=path).compile(single_graph(KEY))
 
 
+@pytest.mark.usefixtures("full")
 def test_a_timing_cache_that_is_none_is_refused(tmp_path):
     path = tmp_path / "damaged.timing"
     path.write_bytes(b"no timing cache" * 100)
@@ -118,8 +142,53 @@ def test_a_timing_cache_that_is_none_is_refused(tmp_path):
         tensorrt(timing_cache=path).compile(single_graph(KEY))
 
 
+def test_kernels_are_kept_from_process_to_process(library, tmp_path):
+    if library is TENSORRT:
+        pytest.skip("its engines hold their kernels")
+    found = outputs(tensorrt(), single_graph(KEY, batch=2))
+    (path,) = (tmp_path / "cache" / "depthopt" / "tensorrt").glob("*.runtime")
+    kept = path.read_bytes()
+    assert kept
+    np.testing.assert_array_equal(outputs(tensorrt(), single_graph(KEY, batch=2)), found)
+    path.write_bytes(kept[:-1])
+    with pytest.raises(ArtefactError, match=r"the runtime cache .* is not the file that was noted"):
+        outputs(tensorrt(), single_graph(KEY, batch=2))
+
+
+def test_kernels_that_no_graph_captures_run_one_by_one(monkeypatch, caplog):
+    model = single_graph(KEY, batch=2)
+    wanted = outputs(tensorrt(), model)
+
+    def failing(*_, **__):
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+    monkeypatch.setattr(torch.cuda, "graph", failing)
+    session = tensorrt().compile(model)
+    inputs = random_inputs(session, 2)
+    np.testing.assert_allclose(session.run(inputs)[0], wanted, rtol=1e-4, atol=1e-5)
+    assert session.device_ms(inputs, runs=3) > 0
+    assert caplog.text.count("no CUDA graph could be made of the engine") == 1
+
+
+@pytest.mark.parametrize("targets", ["here", ["portable"]])
+def test_engines_built_ahead_run_where_their_gpu_is(library, tmp_path, caplog, targets):
+    if library is TENSORRT:
+        pytest.skip("it builds for the GPU that is here")
+    runtime, path, model = tensorrt(), tmp_path / "network.engine", single_graph(KEY, batch=2)
+    if targets == "here":
+        targets = [f"sm{runtime.here.capability.replace('.', '')}"]
+    found = build_ahead(model, targets=targets)
+    files.save(path, found.plan, found.information, made_ahead(targets, checked=False))
+    session = runtime.load_engine(path)
+    assert "its outputs were not compared" in caplog.text
+    got = session.run(random_inputs(session, 2))[0]
+    np.testing.assert_allclose(got, outputs(runtime, model), rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("version_compatible", [False, True])
-def test_engines_come_back_from_their_files(tmp_path, version_compatible):
+def test_engines_come_back_from_their_files(tmp_path, version_compatible, library):
+    if version_compatible and library is not TENSORRT:
+        pytest.skip(ALONE)
     path = tmp_path / "network.engine"
     runtime = tensorrt(version_compatible=version_compatible)
     model = single_graph(KEY, batch=2)
@@ -137,11 +206,11 @@ def test_engines_of_another_gpu_or_version_are_refused_with_both_named(tmp_path)
     runtime.save_engine(single_graph(KEY), path)
     beside = Path(f"{path}.json")
     here = load_json(Origin, beside)
-    save_json(Origin("NVIDIA GeForce 256", "0.1", here.tensorrt), beside)
-    with pytest.raises(ArtefactError, match=r"GeForce 256.*0\.1.*this is .*build it anew"):
+    save_json(replace(here, device="NVIDIA GeForce 256", capability="0.1"), beside)
+    with pytest.raises(ArtefactError, match=r"GeForce 256.*0\.1.*this is .*build it again"):
         runtime.load_engine(path)
-    save_json(Origin(here.device, here.capability, "10.0.0"), beside)
-    with pytest.raises(ArtefactError, match=rf"TensorRT 10\.0\.0.*TensorRT {here.tensorrt}"):
+    save_json(replace(here, tensorrt="0.9.0"), beside)
+    with pytest.raises(ArtefactError, match=rf"0\.9\.0, and this is .*{here.tensorrt}"):
         runtime.load_engine(path)
 
 
