@@ -222,7 +222,7 @@ def checked(stub: Path, target: list[str]) -> str:
     """What mypy says of our calls against the stub; empty if nothing."""
     command = [sys.executable, "-m", "mypy", "--no-warn-unused-ignores", "--no-error-summary"]
     command += ["--follow-imports", "silent"]
-    command += ["--cache-dir", str(stub.parents[1] / "cache"), *target]
+    command += ["--cache-dir", str(stub.parents[3] / "mypy"), *target]  # of torch, once for all
     environment = {**os.environ, "MYPYPATH": f"{stub.parents[1]}:{ROOT}"}
     run = subprocess.run(
         command, check=False, cwd=ROOT, env=environment, capture_output=True, text=True
