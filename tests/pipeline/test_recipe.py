@@ -17,6 +17,7 @@ def test_there_are_recipes() -> None:
         "mobilenetv2_100_fashion_onnxruntime",
         "resnet18_fashion_onnxruntime",
         *(f"{network}_imagenet_{r}" for network in networks for r in ("onnxruntime", "tensorrt")),
+        "mobilenetv2_100_imagenet_tensorrt_rtx",
         *(f"{network}_imagenet_layermerge" for network in networks[:3]),
         *(f"{network}_imagenet_depth" for network in ("mobilenetv2_100", "vgg19")),
         *(f"mobilenetv2_100_fashion_{method}" for method in ("layermerge", "depth")),
@@ -43,7 +44,7 @@ def test_a_recipes_name_says_its_method_or_its_runtime(path: Path) -> None:
     recipe = load_recipe(path)
     said = recipe.latency.runtime if recipe.method == "depthopt" else recipe.method
     assert path.stem == "quickstart" or path.stem.endswith(f"_{said}")
-    on_gpu = path.stem.endswith("tensorrt") or (said == recipe.method and "imagenet" in path.stem)
+    on_gpu = "_tensorrt" in path.stem or (said == recipe.method and "imagenet" in path.stem)
     assert (recipe.latency.device == "cuda") == on_gpu
 
 

@@ -1,8 +1,8 @@
-"""TensorRT's real Python bindings, imported where neither its libraries nor a GPU are.
+"""The real Python bindings of TensorRT and TensorRT for RTX, without their libraries or a GPU.
 
 The bindings' wheels come without the libraries, which hold gigabytes. Empty ones in their place
 let the bindings be imported, and their classes looked at: what they have, with which signatures.
-Nothing of TensorRT can be run so. What is found is written as a stub that a type checker reads.
+Nothing can be run so. What is found is written as a stub that a type checker reads.
 """
 
 import ast
@@ -69,22 +69,26 @@ def fetched(requirement: str, folder: Path) -> Path:
 def stub(unpacked: Path) -> str:
     """The bindings' classes as a stub, written by a process of its own.
 
+    That process sees no other packages: bindings for RTX load their libraries' package where it
+    is installed, and of whatever version that is.
+
     Raises:
         AbsentError: there is no C compiler.
     """
     compiler = shutil.which("cc")
     if compiler is None:
         raise AbsentError("there is no C compiler (cc)")
-    binary = (unpacked / "tensorrt_bindings" / "tensorrt.so").read_bytes()
+    (package,) = (folder for folder in unpacked.glob("*_bindings") if folder.is_dir())
+    (binary,) = package.glob("*.so")
     source = unpacked / "empty.c"
     source.write_text("".join(f"void *{entry}(void) {{ return 0; }}\n" for entry in ENTRIES))
     libraries = unpacked / "libraries"
     libraries.mkdir()
-    for name in set(re.findall(rb"libnv[a-z_]+\.so\.\d+", binary)):
+    for name in set(re.findall(rb"lib(?:nv|tensorrt)[a-z_]+\.so\.\d+", binary.read_bytes())):
         output = libraries / name.decode()
         subprocess.run([compiler, "-shared", "-fPIC", "-o", output, source], check=True)
     paths = {"PYTHONPATH": str(unpacked), "LD_LIBRARY_PATH": str(libraries)}
-    command = [sys.executable, __file__]
+    command = [sys.executable, "-S", "-P", __file__, package.name]
     run = functools.partial(subprocess.run, env={**os.environ, **paths}, text=True)
     return run(command, check=True, stdout=subprocess.PIPE).stdout
 
@@ -160,7 +164,8 @@ def _split(arguments: str) -> list[str]:
 
 
 def _annotation(text: str, known: set[str]) -> str:
-    text = re.sub(r"tensorrt_bindings\.(tensorrt\.)?|nv(infer1|onnxparser)::", "", text.strip())
+    package = r"tensorrt(_rtx)?_bindings\.(tensorrt(_rtx)?\.)?"
+    text = re.sub(rf"{package}|nv(infer1|onnxparser)::", "", text.strip())
     text = text.replace("IParserError", "ParserError")  # as it is named in Python
     if not _is_python(text):
         return "Any"
@@ -177,5 +182,4 @@ def _is_python(text: str) -> bool:
 
 
 if __name__ == "__main__":
-    sys.path.remove(str(Path(__file__).parent))  # here lie files of other modules' names
-    sys.stdout.write(described(importlib.import_module("tensorrt_bindings")))
+    sys.stdout.write(described(importlib.import_module(sys.argv[1])))
