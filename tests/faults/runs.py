@@ -19,12 +19,15 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from depthopt.core.artefacts import load_json
+from depthopt.core.chain import Chain
 from depthopt.latency import bench
 from depthopt.latency.measure import Effort, time_in_turn
 from depthopt.pipeline import measure, work
+from depthopt.pipeline.context import CandidateList
 from depthopt.pipeline.recipe import load_recipe
 from depthopt.pipeline.run import STAGE_NAMES, run
-from tests.pipeline.small_run import Log, write_recipe
+from tests.pipeline.small_run import Log, write_recipe, write_table
 
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(["tests.faults.runs"])
@@ -45,7 +48,7 @@ FINETUNED_A_LITTLE = (
 """Changes to the recipe that make a run try plans."""
 
 TIMES = {
-    "result.json": {"speedup", "latency", "conditions"},
+    "result.json": {"speedup", "latency", "conditions", "warnings"},
     "finetuned/history.json": {"seconds", "images_per_s", "waited_s"},
 }
 """What is another in every run, by file: keys at any depth."""
@@ -161,6 +164,21 @@ def fill(folder: Path, overrides: tuple[str, ...] = (), until: str = "result") -
     """An undisturbed run, and its folder as it was when each stage began."""
     with contextlib.chdir(folder):
         write_recipe(Path())
+    _filled(folder, overrides, until)
+
+
+def fill_given(folder: Path, overrides: tuple[str, ...]) -> None:
+    """The same with a table of the latencies of whatever the recipe then lists."""
+    with contextlib.chdir(folder):
+        write_recipe(Path())
+    finish(Job(folder, overrides, "extract"))
+    found = load_json(CandidateList, folder / OUT / "candidates.json").candidates
+    write_table(load_json(Chain, folder / OUT / "chain.json"), folder / "table.json", found)
+    shutil.rmtree(folder / OUT)
+    _filled(folder, overrides, "result")
+
+
+def _filled(folder: Path, overrides: tuple[str, ...], until: str) -> None:
     stages = finish(Job(folder, overrides, until, folder / "states"))
     assert tuple(stages) == STAGE_NAMES[: len(stages)]
 

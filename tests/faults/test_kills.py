@@ -12,7 +12,17 @@ from depthopt.core.artefacts import load_json
 from depthopt.pipeline.folder import Manifest
 from depthopt.pipeline.run import STAGE_NAMES
 from depthopt.tables.latency import LatencyTable
-from tests.faults.runs import MEASURED, OUT, Job, Kills, begin_at, difference, files, finish
+from tests.faults.runs import (
+    MEASURED,
+    OUT,
+    Job,
+    Kills,
+    begin_at,
+    difference,
+    files,
+    fill_given,
+    finish,
+)
 
 pytestmark = pytest.mark.faults
 
@@ -74,3 +84,35 @@ def test_with_a_measured_table_nothing_that_is_stored_is_timed_again(
         assert parts > 2, "kills fell between entries"
         assert grown, "kills left what was stored"
     record_property("summary", f"{kills}; tables left in part {parts}, grown {grown}")
+
+
+OF_PAPERS = (
+    "importance.train_images=64",
+    "importance.score_images=64",
+    "importance.train.batch_size=32",
+    "finetune.epochs=2",
+    "finetune.batch_size=32",
+)
+
+
+@pytest.mark.parametrize(("method", "speedup"), [("layermerge", 1.2), ("depth", 1.05)])
+def test_the_papers_methods_end_the_same_after_kills(
+    method: str,
+    speedup: float,
+    tmp_path: Path,
+    record_property: Callable[[str, object], None],
+) -> None:
+    budget = f"budget={{speedup: {speedup}}}"
+    overrides, undisturbed = (f"method={method}", budget, *OF_PAPERS), tmp_path / "undisturbed"
+    undisturbed.mkdir()
+    fill_given(undisturbed, overrides)
+    kills = Kills(method)
+    for stage in ("estimate", "finetune"):
+        folder = begin_at(undisturbed, stage, tmp_path / stage)
+        job, length = Job(folder, overrides), seconds(undisturbed, stage)
+        while kills.by_stage[stage] < 3:
+            if not kills.one(job, stage, length):
+                begin_at(undisturbed, stage, folder)
+        finish(job)
+        assert difference(undisturbed, folder) == []
+    record_property("summary", kills)

@@ -1,8 +1,10 @@
 """A recipe small enough for a test, with a latency table built by hand."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from depthopt.core.artefacts import save_json
+from depthopt.core.candidate import Candidate
 from depthopt.core.chain import Chain
 from depthopt.extraction.extract import extract
 from depthopt.kinds.candidates import candidates
@@ -65,9 +67,15 @@ def write_recipe(folder: Path) -> Path:
     return recipe
 
 
-def write_table(chain: Chain, path: Path) -> None:
-    """Write a network's latencies: a microsecond per layer, a nanosecond per 100 MACs."""
-    found = candidates(chain, kernel_sizes=(1, 3), max_length=6)
+def write_table(chain: Chain, path: Path, found: Sequence[Candidate] = ()) -> None:
+    """Write a network's latencies: a microsecond per layer, a nanosecond per 100 MACs.
+
+    Args:
+        chain: the network's.
+        path: the table's.
+        found: whose latencies; those of the recipe's candidates if none are given.
+    """
+    found = found or candidates(chain, kernel_sizes=(1, 3), max_length=6)
     entries = {key: _summary(_ms(key)) for c in found for key in latency_keys(chain, c)}
     table = LatencyTable(get_runtime("onnxruntime").conditions(1), entries)
     total = sum(candidate_ms(chain, c, table) for c in found if c.kind == "keep")
