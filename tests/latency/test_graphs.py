@@ -1,6 +1,7 @@
 """The graphs whose difference is an entry."""
 
 from collections import Counter
+from dataclasses import dataclass
 
 import numpy as np
 import onnx
@@ -44,6 +45,26 @@ def test_both_graphs_run_and_give_finite_values(key):
     for model in (graphs.full, graphs.base):
         session = runtime.compile(model)
         assert all(np.isfinite(output).all() for output in session.run(random_inputs(session, 2)))
+
+
+@dataclass(frozen=True)
+class Unfolded:
+    """An operator of another package, without weights: four channels become four pixels."""
+
+    in_channels, out_channels, is_depthwise, parameters = 64, 16, False, 0
+
+    def output_size(self, input_size):
+        return input_size[0] * 2, input_size[1] * 2
+
+    def add_to_graph(self, builder, x):
+        return builder.node("DepthToSpace", x, blocksize=2)
+
+
+def test_copies_without_weights_may_change_the_number_of_channels():
+    graphs = entry_graphs(LatencyKey(Unfolded(), (4, 4)), copies=3)
+    session = get_runtime("onnxruntime").compile(graphs.full)
+    shapes = [output.shape for output in session.run(random_inputs(session, 1))]
+    assert sorted(shapes) == [(1, 16, 1, 1), *[(1, 64, 1, 1)] * 3]
 
 
 def test_copies_have_weights_of_their_own_and_the_base_has_none():

@@ -108,25 +108,29 @@ def _add_foreign(builder: GraphBuilder, operator: Operator, x: str) -> str:
 
 
 def _add_copies(builder: GraphBuilder, key: LatencyKey, copies: int, *, held: bool) -> None:
-    """What stands around ``copies`` of the entry, and the copies, if they are ``held``."""
+    """What stands around ``copies`` of the entry, and the copies, if they are ``held``.
+
+    All that copies read is tapped too: a producer with one consumer would take the first copy's
+    add or activation. Where copies read a tensor each, it is made, tapped and read before the
+    next one is made, so that it is still near, and may be overwritten, as in a network.
+    """
     operator, input_size = key.operator, key.input_size
     channels, output_channels = operator.in_channels, operator.out_channels
     output_size = operator.output_size(input_size)
     has_weights = operator.parameters > 0
     chained = has_weights and key.residual
-    # Tapped, as every tensor that copies read: a producer with one consumer would take the
-    # first copy's add or activation.
     y = other = produced(builder, "other", output_channels, output_size)
     tapped = [tap(builder, other, output_channels, output_size)]
-    sources = []
     for i in range(copies):
         if i == 0 or not has_weights:
             x = produced(builder, "x", channels, input_size, i)
-            sources.append(tap_source(builder, x, channels, input_size))
+            if has_weights or channels != output_channels:
+                builder.output(tap_source(builder, x, channels, input_size))
+            else:
+                tapped.append(tap(builder, x, channels, input_size))
         if held:
             residual = y if chained else other
             y = add_entry(builder, key, x, residual if key.residual else None)
         if i == copies - 1 or not chained:
             tapped.append(tap(builder, y, output_channels, output_size, len(tapped)))
-    for taps in (tapped, sources):
-        builder.output(builder.node("Sum", *taps) if len(taps) > 1 else taps[0])
+    builder.output(builder.node("Sum", *tapped))
