@@ -111,8 +111,10 @@ def _add_copies(builder: GraphBuilder, key: LatencyKey, copies: int, *, held: bo
     """What stands around ``copies`` of the entry, and the copies, if they are ``held``.
 
     All that copies read is tapped too: a producer with one consumer would take the first copy's
-    add or activation. Where copies read a tensor each, it is made, tapped and read before the
-    next one is made, so that it is still near, and may be overwritten, as in a network.
+    add or activation. Where copies read a tensor each, it is made, tapped and read, and the taps
+    are summed, before the next one is made: so it is still near, and may be overwritten, as in a
+    network, and torch's next tensors find the memory of these (small ones kept between large
+    ones made it ask for new pages, which took twenty times as long as a ReLU).
     """
     operator, input_size = key.operator, key.input_size
     channels, output_channels = operator.in_channels, operator.out_channels
@@ -132,5 +134,7 @@ def _add_copies(builder: GraphBuilder, key: LatencyKey, copies: int, *, held: bo
             residual = y if chained else other
             y = add_entry(builder, key, x, residual if key.residual else None)
         if i == copies - 1 or not chained:
-            tapped.append(tap(builder, y, output_channels, output_size, len(tapped)))
-    builder.output(builder.node("Sum", *tapped))
+            tapped.append(tap(builder, y, output_channels, output_size, i + 1))
+        if not has_weights:
+            tapped = [builder.node("Sum", *tapped)]
+    builder.output(builder.node("Sum", *tapped) if has_weights else tapped[0])
