@@ -1,5 +1,8 @@
 """The graphs whose difference is an entry."""
 
+from collections import Counter
+from dataclasses import dataclass
+
 import numpy as np
 import onnx
 import pytest
@@ -44,6 +47,26 @@ def test_both_graphs_run_and_give_finite_values(key):
         assert all(np.isfinite(output).all() for output in session.run(random_inputs(session, 2)))
 
 
+@dataclass(frozen=True)
+class Unfolded:
+    """An operator of another package, without weights: four channels become four pixels."""
+
+    in_channels, out_channels, is_depthwise, parameters = 64, 16, False, 0
+
+    def output_size(self, input_size):
+        return input_size[0] * 2, input_size[1] * 2
+
+    def add_to_graph(self, builder, x):
+        return builder.node("DepthToSpace", x, blocksize=2)
+
+
+def test_copies_without_weights_may_change_the_number_of_channels():
+    graphs = entry_graphs(LatencyKey(Unfolded(), (4, 4)), copies=3)
+    session = get_runtime("onnxruntime").compile(graphs.full)
+    shapes = [output.shape for output in session.run(random_inputs(session, 1))]
+    assert sorted(shapes) == [(1, 16, 1, 1), *[(1, 64, 1, 1)] * 3]
+
+
 def test_copies_have_weights_of_their_own_and_the_base_has_none():
     graphs = entry_graphs(KEYS[0], copies=5)
     names = set(convolutions(graphs.full, DENSE))
@@ -53,25 +76,44 @@ def test_copies_have_weights_of_their_own_and_the_base_has_none():
     assert convolutions(graphs.base, DENSE) == []
 
 
-def test_optimisation_leaves_every_copy(tmp_path):
+@pytest.mark.parametrize(
+    ("key", "operators"),
+    [
+        *((key, {"Conv", "FusedConv"}) for key in KEYS[:4]),
+        (KEYS[4], {"Relu"}),
+        (KEYS[5], {"Relu"}),
+        (KEYS[7], {"AveragePool"}),
+    ],
+    ids=str,
+)
+def test_optimisation_leaves_every_copy(key, operators, tmp_path):
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
     options.log_severity_level = 4
+    graphs = entry_graphs(key, copies=7)
     counts = []
-    for key in KEYS[:4]:
-        graphs = entry_graphs(key, copies=7)
-        for model in (graphs.full, graphs.base):
-            onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-            nodes = onnx.load(tmp_path / "optimised.onnx").graph.node
-            counts.append(sum(node.op_type in {"Conv", "FusedConv"} for node in nodes))
-        full, base = counts[-2:]
-        assert full - base == 7
+    for model in (graphs.full, graphs.base):
+        onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        nodes = onnx.load(tmp_path / "optimised.onnx").graph.node
+        counts.append(Counter(node.op_type for node in nodes))
+    full, base = counts
+    assert sum(full[name] - base[name] for name in operators) == 7
+    assert not base - full, "what stands around the copies is left as it is"
 
 
-@pytest.mark.parametrize("key", [*KEYS[:4], KEYS[6]], ids=str)
-def test_openvino_runs_every_copy_whole(key):
+@pytest.mark.parametrize(
+    ("key", "kinds"),
+    [
+        *((key, {"Convolution", "GroupConvolution"}) for key in [*KEYS[:4], KEYS[6]]),
+        (KEYS[4], {"Subgraph"}),
+        (KEYS[5], {"Subgraph"}),
+        (KEYS[7], {"Pooling"}),
+    ],
+    ids=str,
+)
+def test_openvino_runs_every_copy_whole(key, kinds):
     ov = pytest.importorskip("openvino")
     core, counts = ov.Core(), []
     graphs = entry_graphs(key, copies=7)
@@ -80,7 +122,7 @@ def test_openvino_runs_every_copy_whole(key):
         shapes = [
             tuple(node.get_output_partial_shape(0).to_shape())
             for node in compiled.get_runtime_model().get_ops()
-            if node.get_rt_info()["layerType"].astype(str) in {"Convolution", "GroupConvolution"}
+            if node.get_rt_info()["layerType"].astype(str) in kinds
         ]
         height, width = key.operator.output_size(key.input_size)
         counts.append(sum(shape[2:] == (height, width) for shape in shapes))

@@ -25,7 +25,7 @@ class GraphBuilder:
     seed: int = 0
     _nodes: list[Any] = field(default_factory=list)
     _weights: dict[str, Any] = field(default_factory=dict)
-    _inputs: list[Any] = field(default_factory=list)
+    _inputs: dict[str, Any] = field(default_factory=dict)
     _outputs: list[Any] = field(default_factory=list)
     _drawn: dict[tuple[int, ...], tuple[Any, Any]] = field(default_factory=dict)
 
@@ -34,12 +34,14 @@ class GraphBuilder:
         return len(self._nodes)
 
     def input(self, name: str, channels: int, size: Pair) -> str:
-        """A new input of shape (batch, channels, height, width)."""
+        """An input of this name and of shape (batch, channels, height, width), made once."""
         return self.raw_input(name, [self.batch, channels, *size])
 
     def raw_input(self, name: str, shape: list[int]) -> str:
-        """A new float32 input of any shape."""
-        self._inputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
+        """A float32 input of this name and of any shape, made once."""
+        if name not in self._inputs:
+            info = helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+            self._inputs[name] = info
         return name
 
     def output(self, name: str) -> None:
@@ -75,7 +77,11 @@ class GraphBuilder:
     def serialise(self) -> bytes:
         """The finished model."""
         graph = helper.make_graph(
-            self._nodes, "entry", self._inputs, self._outputs, list(self._weights.values())
+            self._nodes,
+            "entry",
+            list(self._inputs.values()),
+            self._outputs,
+            list(self._weights.values()),
         )
         opset = helper.make_opsetid("", OPSET)
         model = helper.make_model(graph, opset_imports=[opset], ir_version=IR_VERSION)

@@ -8,33 +8,59 @@ from depthopt.latency.graphs.convolution import add_convolution
 BLOCK = 16
 """Channels in a multiple of which every runtime's blocked layout comes out even."""
 
+_IMAGE = 4
+"""Most channels of an image, which no convolution has made."""
 
-def produced(builder: GraphBuilder, name: str, channels: int, size: Pair) -> str:
-    """A tensor of this shape as a convolution leaves it; a raw input if it is an image."""
-    if channels <= 4:
-        return builder.input(name, channels, size)
+
+def produced(builder: GraphBuilder, name: str, channels: int, size: Pair, number: int = 0) -> str:
+    """A tensor of this shape as a convolution leaves it; a raw input if it is an image.
+
+    Args:
+        builder: of the graph.
+        name: of the graph's input that it is made from.
+        channels: of the tensor.
+        size: its (height, width).
+        number: of the tensor, where several are made from one input; images are inputs each.
+    """
+    if channels <= _IMAGE:
+        return builder.input(f"{name}_{number}", channels, size)
     producer = Convolution(BLOCK, channels, (1, 1))
     return add_convolution(builder, producer, builder.input(name, BLOCK, size))
 
 
-def tap(builder: GraphBuilder, x: str, channels: int, size: Pair) -> str:
-    """One pixel per channel of ``x``: the cheapest consumer, in any layout."""
-    if _pools(channels):
-        return builder.node("MaxPool", x, kernel_shape=(1, 1), strides=size)
-    # Two pixels wide, for OpenVINO would move the stride of a 1x1 kernel up to what
-    # makes x: https://docs.openvino.ai (StridesOptimization).
-    width = min(2, size[1])
-    reader = Convolution(channels, BLOCK, (1, width), stride=size)
+def tap(builder: GraphBuilder, x: str, channels: int, size: Pair, number: int = 0) -> str:
+    """One pixel per channel of ``x``: the cheapest consumer, in any layout.
+
+    Args:
+        builder: of the graph.
+        x: what is tapped.
+        channels: of ``x``.
+        size: its (height, width).
+        number: of the tap, where one tensor is tapped several times. It lengthens the stride,
+            which does nothing but make the taps unlike: equal nodes would be run once.
+    """
+    stride = (size[0] + number, size[1])
+    if channels % BLOCK == 0 or channels <= _IMAGE:  # blocked layouts pool only even channels
+        return builder.node("MaxPool", x, kernel_shape=(1, 1), strides=stride)
+    return _read(builder, x, channels, stride)
+
+
+def tap_source(builder: GraphBuilder, x: str, channels: int, size: Pair) -> str:
+    """A tap of what entries read; of an image by a convolution, as its entries are.
+
+    In float16, TensorRT pads an image's channels to four, once for all convolutions of it.
+    """
+    if channels > _IMAGE:
+        return tap(builder, x, channels, size)
+    return _read(builder, x, channels, size)
+
+
+def _read(builder: GraphBuilder, x: str, channels: int, stride: Pair) -> str:
+    """One pixel of a convolution of ``x``, whose stride is no less than the size of ``x``.
+
+    It is two pixels wide where it can be, for OpenVINO would move the stride of a 1x1 kernel up
+    to what makes ``x``: https://docs.openvino.ai (StridesOptimization).
+    """
+    width = min(2, stride[1])
+    reader = Convolution(channels, BLOCK, (1, width), stride=stride)
     return add_convolution(builder, reader, x, weights=f"tap_{channels}_{width}")
-
-
-def tap_again(builder: GraphBuilder, tapped: str, channels: int) -> str:
-    """One more tap of the same cost, after one of a tensor of ``channels``."""
-    if _pools(channels):
-        return builder.node("MaxPool", tapped, kernel_shape=(1, 1), strides=(1, 1))
-    return add_convolution(builder, Convolution(BLOCK, BLOCK, (1, 1)), tapped, weights="tap_again")
-
-
-def _pools(channels: int) -> bool:
-    """Whether a tap is a pooling; in a blocked layout, only even channels are pooled."""
-    return channels % BLOCK == 0 or channels <= 4

@@ -8,8 +8,13 @@ clock's resolution drop out:
   twice) and reads one tensor that a small convolution made, in the runtime's own
   layout. Its output is tapped by a pooling of one pixel per channel, the cheapest
   consumer there is. Copies with a residual add to a running sum instead, which is
-  what lets a runtime fuse the add, in place, as it does in a network.
-- *base*: the same producer and as many taps, without the copies.
+  what lets a runtime fuse the add, in place, as it does in a network. Copies that have
+  no weights, such as poolings, read a tensor of their own each: of one tensor they would
+  be equal, and be run once, and in a chain TensorRT would make one kernel of them.
+- *base*: the same without the copies. Its taps are those of *full*, of a tensor that a
+  small convolution made in the shape of an entry's output. They are of the kind that
+  compilers can neither merge nor leave out, so that the graphs differ by the copies even
+  when compiled; ``tests/latency/test_compiled_graphs.py`` shows it for TensorRT.
 
 Between two uses of a weight, a network reads all its other weights; a graph of a few
 copies would keep its weights in the nearest cache and be up to twice as fast as the same
@@ -27,7 +32,7 @@ from depthopt.latency.graphs.activation import add_activation
 from depthopt.latency.graphs.average_pooling import add_average_pooling
 from depthopt.latency.graphs.builder import GraphBuilder
 from depthopt.latency.graphs.convolution import add_convolution
-from depthopt.latency.graphs.edges import BLOCK, produced, tap, tap_again
+from depthopt.latency.graphs.edges import BLOCK, produced, tap, tap_source
 from depthopt.latency.graphs.identity import add_identity
 from depthopt.tables.latency import LatencyKey
 
@@ -48,8 +53,8 @@ def entry_graphs(key: LatencyKey, *, copies: int, batch: int = 1) -> EntryGraphs
         ModelError: the key names an activation that has no ONNX form here.
     """
     full, base = GraphBuilder(batch), GraphBuilder(batch)
-    _add_copies(full, key, copies, copies)
-    _add_copies(base, key, 0, copies)
+    _add_copies(full, key, copies, held=True)
+    _add_copies(base, key, copies, held=False)
     return EntryGraphs(full.serialise(), base.serialise(), copies)
 
 
@@ -102,32 +107,34 @@ def _add_foreign(builder: GraphBuilder, operator: Operator, x: str) -> str:
     return operator.add_to_graph(builder, x)
 
 
-def _add_copies(builder: GraphBuilder, key: LatencyKey, copies: int, taps: int) -> None:
-    """``copies`` of the entry, and ``taps`` taps where its copies are parallel."""
+def _add_copies(builder: GraphBuilder, key: LatencyKey, copies: int, *, held: bool) -> None:
+    """What stands around ``copies`` of the entry, and the copies, if they are ``held``.
+
+    All that copies read is tapped too: a producer with one consumer would take the first copy's
+    add or activation. Where copies read a tensor each, it is made, tapped and read, and the taps
+    are summed, before the next one is made: so it is still near, and may be overwritten, as in a
+    network, and torch's next tensors find the memory of these (small ones kept between large
+    ones made it ask for new pages, which took twenty times as long as a ReLU).
+    """
     operator, input_size = key.operator, key.input_size
     channels, output_channels = operator.in_channels, operator.out_channels
     output_size = operator.output_size(input_size)
-    x = produced(builder, "x", channels, input_size)
-    builder.output(tap(builder, x, channels, input_size))
-    if key.residual or isinstance(operator, Identity):
-        y = produced(builder, "residual", output_channels, output_size)
-        # Tapped, for a producer with one consumer would take the first copy's add.
-        tapped = [tap(builder, y, output_channels, output_size)]
-        for _ in range(copies):
-            source, residual = (x, y) if key.residual else (y, None)
-            y = add_entry(builder, key, source, residual)
-        if copies:
-            tapped.append(tap(builder, y, output_channels, output_size))
-        else:
-            tapped.append(tap_again(builder, tapped[0], output_channels))
-        builder.output(builder.node("Sum", *tapped))
-        return
-    pixel = produced(builder, "pixel", output_channels, (1, 1))
-    tapped = [tap(builder, pixel, output_channels, (1, 1))]
-    for _ in range(copies):
-        y = add_entry(builder, key, x, None)
-        tapped.append(tap(builder, y, output_channels, output_size))
-    for _ in range(taps - copies):
-        # A chain, for equal nodes of equal input would be merged into one.
-        tapped.append(tap_again(builder, tapped[-1], output_channels))
-    builder.output(builder.node("Sum", *tapped))
+    has_weights = operator.parameters > 0
+    chained = has_weights and key.residual
+    y = other = produced(builder, "other", output_channels, output_size)
+    tapped = [tap(builder, other, output_channels, output_size)]
+    for i in range(copies):
+        if i == 0 or not has_weights:
+            x = produced(builder, "x", channels, input_size, i)
+            if has_weights or channels != output_channels:
+                builder.output(tap_source(builder, x, channels, input_size))
+            else:
+                tapped.append(tap(builder, x, channels, input_size))
+        if held:
+            residual = y if chained else other
+            y = add_entry(builder, key, x, residual if key.residual else None)
+        if i == copies - 1 or not chained:
+            tapped.append(tap(builder, y, output_channels, output_size, i + 1))
+        if not has_weights:
+            tapped = [builder.node("Sum", *tapped)]
+    builder.output(builder.node("Sum", *tapped) if has_weights else tapped[0])

@@ -1,0 +1,99 @@
+"""What TensorRT makes of an entry's graphs: they differ by the copies, one kernel each."""
+
+import re
+from collections import Counter
+from typing import NamedTuple
+
+import pytest
+
+from depthopt.latency.graphs.entry import entry_graphs
+from depthopt.runtimes.tensorrt.network import read
+from depthopt.tables.latency import LatencyKey
+
+pytest.importorskip("tensorrt_rtx")
+
+KERNELS = {
+    "conv 32-32 k3x3 p1,1,1,1 @8x8 +add relu6": ("correlation", "add clip conv"),
+    "conv 32-64 k3x3 s2x2 p1,1,1,1 @8x8 relu6": ("correlation", "clip conv"),
+    "conv 24-24 k3x3 p1,1,1,1 g24 @8x8 relu": ("correlation", "conv relu"),
+    "conv 32-64 k1x1 @8x8": ("correlation", "conv"),
+    "avgpool 32-32 k2x2 s2x2 g32 @8x8": ("avgpool", "averagepool"),
+    "identity 32 @8x8 relu": ("kgen", "relu"),
+}
+"""The kernel that an entry is to be: its kind, and the ONNX operators that it holds."""
+
+MORE_KERNELS = {
+    "conv 3-32 k3x3 s2x2 p1,1,1,1 @16x16 relu6": ("correlation", "clip conv"),
+    "identity 32 @8x8 +add relu": ("kgen", "add relu"),
+}
+"""The same of what is looked at only in one way."""
+
+
+class _Layer(NamedTuple):
+    """A layer of an engine: its name, its kind, and the ONNX nodes that it holds."""
+
+    name: str
+    kind: str
+    nodes: tuple[str, ...]
+
+
+def _layers(content: bytes) -> list[_Layer]:
+    """The layers of the engine that TensorRT for RTX builds for SM89, from the build's log."""
+    import tensorrt_rtx as trt
+
+    messages = []
+
+    class Log(trt.ILogger):
+        def log(self, _, message):
+            messages.append(message)
+
+    builder = trt.Builder(log := Log())
+    network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+    assert trt.OnnxParser(network, log).parse(content), messages
+    config = builder.create_builder_config()
+    config.clear_flag(trt.BuilderFlag.TF32)
+    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
+    config.max_aux_streams = 0
+    config.num_compute_capabilities = 1
+    config.set_compute_capability(trt.ComputeCapability.SM89, 0)
+    assert builder.build_serialized_network(network, config) is not None, messages
+    told = next(message for message in messages if message.startswith("Layers:"))
+    return [
+        _Layer(*found.groups(), tuple(re.findall(r"\[ONNX Layer: ([^\]]*)\]", line)))
+        for line in told.splitlines()
+        if (found := re.search(r"Name: (\S+), LayerType: (\w+)", line))
+    ]
+
+
+def _counts(model: bytes, dtype: str) -> Counter[tuple[str, str]]:
+    """How many layers there are, by kind and by the operators that they hold.
+
+    Of a kernel that TensorRT wrote itself the name tells what it holds: its metadata may name,
+    for a cast or a padding, any of the nodes behind it.
+    """
+    counts = Counter()
+    for layer in _layers(read(model, dtype).content):
+        operators = sorted({re.sub(r"_\d+$", "", node) for node in layer.nodes})
+        if written := re.fullmatch(r"__myl_(\w+)_myl\d+_\d+", layer.name):
+            operators = re.findall(r"[A-Z][a-z]*", written[1])
+        counts[layer.kind, " ".join(operators).lower()] += 1
+    return counts
+
+
+def _differ_by_the_copies(key: str, copies: int, dtype: str, kernel: tuple[str, str]) -> None:
+    graphs = entry_graphs(LatencyKey.parse(key), copies=copies)
+    full, base = (_counts(model, dtype) for model in (graphs.full, graphs.base))
+    assert full - base == {kernel: copies}
+    assert not base - full
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+@pytest.mark.parametrize("copies", [1, 4])
+@pytest.mark.parametrize("key", KERNELS)
+def test_the_full_graph_has_one_kernel_a_copy_more_than_the_base(key, copies, dtype):
+    _differ_by_the_copies(key, copies, dtype, KERNELS[key])
+
+
+@pytest.mark.parametrize("key", MORE_KERNELS)
+def test_so_it_is_behind_images_and_where_only_an_add_is_left(key):
+    _differ_by_the_copies(key, 2, "float16", MORE_KERNELS[key])
