@@ -9,7 +9,7 @@ from depthopt.core.operators import Convolution
 from depthopt.latency.bench import MIN_BALLAST, Bench, ballast_bytes, copies_of, weight_bytes
 from depthopt.runtimes.onnxruntime import OnnxRuntime
 from depthopt.runtimes.registry import get_runtime
-from depthopt.runtimes.tensorrt.runtime import TensorRt
+from depthopt.runtimes.tensorrt.library import TENSORRT
 from depthopt.tables.latency import LatencyKey
 from tests.single_graph import single_graph
 
@@ -39,7 +39,7 @@ def test_there_are_two_copies_even_of_what_outweighs_the_network():
 
 
 @pytest.mark.timed
-@pytest.mark.parametrize(("kind", "least", "most"), [(OnnxRuntime, 16, 96), (TensorRt, 1, 1)])
+@pytest.mark.parametrize(("kind", "least", "most"), [(OnnxRuntime, 16, 96), (TENSORRT, 1, 1)])
 def test_runtimes_that_merge_what_lies_side_by_side_get_one_copy(kind, least, most):
     actual = get_runtime("onnxruntime")
     graphs = []

@@ -2,12 +2,11 @@
 
 import re
 from collections import Counter
-from typing import NamedTuple
 
 import pytest
 
 from depthopt.latency.graphs.entry import entry_graphs
-from depthopt.runtimes.tensorrt.network import read
+from depthopt.runtimes.tensorrt.ahead import build_ahead
 from depthopt.tables.latency import LatencyKey
 
 pytest.importorskip("tensorrt_rtx")
@@ -29,42 +28,6 @@ MORE_KERNELS = {
 """The same of what is looked at only in one way."""
 
 
-class _Layer(NamedTuple):
-    """A layer of an engine: its name, its kind, and the ONNX nodes that it holds."""
-
-    name: str
-    kind: str
-    nodes: tuple[str, ...]
-
-
-def _layers(content: bytes) -> list[_Layer]:
-    """The layers of the engine that TensorRT for RTX builds for SM89, from the build's log."""
-    import tensorrt_rtx as trt
-
-    messages = []
-
-    class Log(trt.ILogger):
-        def log(self, _, message):
-            messages.append(message)
-
-    builder = trt.Builder(log := Log())
-    network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
-    assert trt.OnnxParser(network, log).parse(content), messages
-    config = builder.create_builder_config()
-    config.clear_flag(trt.BuilderFlag.TF32)
-    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
-    config.max_aux_streams = 0
-    config.num_compute_capabilities = 1
-    config.set_compute_capability(trt.ComputeCapability.SM89, 0)
-    assert builder.build_serialized_network(network, config) is not None, messages
-    told = next(message for message in messages if message.startswith("Layers:"))
-    return [
-        _Layer(*found.groups(), tuple(re.findall(r"\[ONNX Layer: ([^\]]*)\]", line)))
-        for line in told.splitlines()
-        if (found := re.search(r"Name: (\S+), LayerType: (\w+)", line))
-    ]
-
-
 def _counts(model: bytes, dtype: str) -> Counter[tuple[str, str]]:
     """How many layers there are, by kind and by the operators that they hold.
 
@@ -72,7 +35,7 @@ def _counts(model: bytes, dtype: str) -> Counter[tuple[str, str]]:
     for a cast or a padding, any of the nodes behind it.
     """
     counts = Counter()
-    for layer in _layers(read(model, dtype).content):
+    for layer in build_ahead(model, targets=["sm89"], dtype=dtype).layers:
         operators = sorted({re.sub(r"_\d+$", "", node) for node in layer.nodes})
         if written := re.fullmatch(r"__myl_(\w+)_myl\d+_\d+", layer.name):
             operators = re.findall(r"[A-Z][a-z]*", written[1])
