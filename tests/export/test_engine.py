@@ -20,6 +20,7 @@ from depthopt.runtimes.base import Session
 from depthopt.runtimes.onnxruntime import OnnxRuntime
 from depthopt.runtimes.registry import get_runtime
 from depthopt.runtimes.tensorrt import files
+from depthopt.runtimes.tensorrt.options import BuildOptions
 from depthopt.runtimes.tensorrt.origin import Origin
 from tests.real_images import crops
 
@@ -161,6 +162,19 @@ def test_an_engine_for_targets_that_answers_otherwise_is_not_written(
     with pytest.raises(CheckFailed, match=r"engine's outputs .* net\.engine was not written"):
         export_engine(changed, exported, tmp_path / "net.engine", images=IMAGES, targets=["sm89"])
     assert sorted(path.name for path in tmp_path.iterdir()) == ["net.onnx"]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_the_library_knows_is_used_for_the_check(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert engine._here("float32", BuildOptions()) is None
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: Loader.here.device)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (8, 9))
+    found = engine._here("float16", BuildOptions())
+    assert found is not None
+    assert (found.here, found.dtype) == (Loader.here, "float16")
 
 
 def test_what_an_engine_is_built_by_is_asked_for_once(

@@ -1,5 +1,6 @@
 """What of running an engine needs no GPU: where it runs, what is kept, and how inputs are bound."""
 
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -7,12 +8,18 @@ import numpy as np
 import pytest
 import torch
 
+from depthopt.core.operators import Convolution
 from depthopt.errors import ArtefactError, ModelError, RuntimeUnavailable
 from depthopt.runtimes.base import random_inputs
 from depthopt.runtimes.registry import get_runtime
+from depthopt.runtimes.tensorrt import engine
+from depthopt.runtimes.tensorrt import session as session_module
 from depthopt.runtimes.tensorrt.origin import Origin
+from depthopt.runtimes.tensorrt.runtime import TensorRt
 from depthopt.runtimes.tensorrt.runtime_cache import RuntimeCache
 from depthopt.runtimes.tensorrt.session import TensorRtSession
+from depthopt.tables.latency import LatencyKey
+from tests.single_graph import single_graph
 
 rtx = pytest.importorskip("tensorrt_rtx", reason="its wheels are for Linux on x86-64")
 
@@ -132,3 +139,69 @@ def test_wrong_inputs_and_failing_engines_are_told_in_one_line(session: TensorRt
         session.run({"x": np.zeros((2, 4), np.float32)})
     with pytest.raises(ModelError, match=r"cannot run the model: CUDA error: an illegal access$"):
         session.run({"x": np.full((1, 3), np.nan, np.float32)})
+
+
+@pytest.fixture
+def runtime(monkeypatch: pytest.MonkeyPatch) -> TensorRt:
+    """On a GPU that there is not: what it builds is real, what it loads is ``Execution``."""
+    on(monkeypatch, "NVIDIA GeForce RTX 4090", (8, 9))
+    waits = SimpleNamespace(synchronize=lambda: None)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda: waits)
+    built = partial(engine.build_engine, targets=("sm89",))
+    monkeypatch.setattr(engine, "build_engine", built)
+    monkeypatch.setattr(TensorRt, "_loaded", lambda *_: Execution((2, 16, 1, 1)))
+    layers = {"Layers": [{"Name": "conv", "LayerType": "x", "Metadata": "[ONNX Layer: conv_0]"}]}
+    monkeypatch.setattr(TensorRt, "_information", lambda *_: layers)
+    found = get_runtime("tensorrt_rtx", device="cuda")
+    assert isinstance(found, TensorRt)
+    return found
+
+
+POINTWISE = single_graph(LatencyKey(Convolution(16, 16, (1, 1)), (1, 1)), batch=2)
+
+
+def test_a_network_is_built_once_and_loaded_for_each_session(runtime: TensorRt) -> None:
+    session = runtime.compile(POINTWISE)
+    assert session.input_shapes == {"x": (2, 16, 1, 1)}
+    assert runtime.information(POINTWISE)["Layers"]
+    inputs = random_inputs(session, 2)
+    np.testing.assert_array_equal(session.run(inputs)[0], 2 * inputs["x"])
+    assert len(runtime._plans._plans) == 1
+    (layer,) = runtime.layer_times(POINTWISE, {"x": np.zeros((2, 16, 1, 1), np.float32)}, runs=2)
+    assert (layer.name, layer.operator, layer.median_ms) == ("conv", "Conv", 1.0)
+
+
+def test_an_engine_of_a_file_has_its_own_shapes(runtime: TensorRt, tmp_path: Path) -> None:
+    path = tmp_path / "network.engine"
+    runtime.save_engine(POINTWISE, path, checked=True)
+    assert runtime.load_engine(path).input_shapes == {"x": (2, 16, 1, 1)}
+    assert runtime.load_engine(path).input_dtypes == {"x": "float32"}
+
+
+def test_what_cannot_run_is_told_with_the_library_and_the_file(
+    runtime: TensorRt, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "damaged.onnx"
+    path.write_bytes(b"no network")
+    with pytest.raises(ModelError, match=r"^tensorrt_rtx 1\..* cannot run .*damaged\.onnx: "):
+        runtime.compile(path)
+
+    def failing(*_: object) -> None:
+        raise ArtefactError("no kernel")
+
+    engines = tmp_path / "network.engine"
+    runtime.save_engine(POINTWISE, engines)
+    monkeypatch.setattr(TensorRt, "_loaded", failing)
+    with pytest.raises(ModelError, match=r"does not load \(no kernel\); lower latency\.batch if"):
+        runtime.compile(POINTWISE)
+    with pytest.raises(ArtefactError, match=r"network\.engine cannot be loaded: no kernel"):
+        runtime.load_engine(engines)
+
+
+def test_numbers_have_the_same_names_on_both_sides() -> None:
+    assert set(session_module._dtypes(rtx).values()) == {
+        torch.float32,
+        torch.float16,
+        torch.int32,
+        torch.int64,
+    }
