@@ -2,13 +2,15 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from depthopt.cli.options import AllowCode, AsJson, Overrides, RecipeArgument, RunDir, walk
+from depthopt.errors import UsageError
 
 if TYPE_CHECKING:  # torch takes seconds to import; --help needs none of it
+    from depthopt.export.quantise import QuantisedFor
     from depthopt.pipeline.context import Context
 
 
@@ -23,6 +25,10 @@ def export(
     int8: Annotated[
         bool, typer.Option("--int8", help="An ONNX file in 8-bit integers too.")
     ] = False,
+    int8_for: Annotated[
+        Literal["onnxruntime", "tensorrt"],
+        typer.Option("--for", help="What --int8 writes for; TensorRT reads another form."),
+    ] = "onnxruntime",
     engine: Annotated[
         bool, typer.Option("--engine", help="A TensorRT engine too, for this GPU alone.")
     ] = False,
@@ -34,9 +40,13 @@ def export(
     The stages before it are carried out first, as far as they are not done.
 
     With --int8 the ranges of activations are taken from training images; what it costs in
-    accuracy is not measured here. --engine is for recipes whose latency.runtime is tensorrt;
-    the engine is of the recipe's batch, latency.dtype and latency.build.
+    accuracy is not measured here. With --for tensorrt they are symmetric, and biases stay float:
+    TensorRT reads no other form, and ONNX Runtime runs this one slowly. --engine is for recipes
+    whose latency.runtime is tensorrt; the engine is of the recipe's batch, latency.dtype and
+    latency.build.
     """
+    if int8_for != "onnxruntime" and not int8:
+        raise UsageError(f"--for {int8_for} says what --int8 writes for; give --int8 too")
     context = walk(recipe, overrides, run_dir, "export", allow_code=allow_code)
     paths = [context.path("fused.onnx"), context.path("fused/model.onnx")]
     if context.processes.is_main:
@@ -49,7 +59,7 @@ def export(
             if openvino:
                 paths.append(_openvino(context, paths[1]))
             if int8:
-                paths.append(_int8(context, paths[1]))
+                paths.append(_int8(context, paths[1], int8_for))
             if engine:
                 paths.append(_engine(context, paths[0]))
     found = [str(path) for path in paths]
@@ -65,11 +75,12 @@ def _openvino(context: "Context", model: Path) -> Path:
     return path
 
 
-def _int8(context: "Context", model: Path) -> Path:
+def _int8(context: "Context", model: Path, runtime: "QuantisedFor") -> Path:
     from depthopt.export.quantise import quantise  # noqa: PLC0415 - torch takes seconds
 
     path = model.with_name("model.int8.onnx")
-    quantise(model, path, images=context.train_inputs(context.recipe.importance.images))
+    images = context.train_inputs(context.recipe.importance.images)
+    quantise(model, path, images=images, runtime=runtime)
     return path
 
 
