@@ -87,7 +87,7 @@ def opened(options: argparse.Namespace) -> Context:
     elif options.train is not None:
         recipe = Recipe.model_validate(
             {
-                "model": {"name": options.train, "input_size": (3, 64, 64)},
+                "model": {"name": options.train, "input_size": (3, options.size, options.size)},
                 "data": {
                     "source": f"folder:{options.data.resolve()}",
                     "calibration_images": 512,
@@ -117,8 +117,9 @@ def main() -> None:
     parser.add_argument("--recipe", type=Path)
     parser.add_argument("--data", type=Path)
     parser.add_argument("--weights", type=Path)
-    parser.add_argument("--train", help="a network to train at 64x64, and to measure alone")
+    parser.add_argument("--train", help="a network to train on them, and to measure alone")
     parser.add_argument("--epochs", type=int, default=8, help="to train it for")
+    parser.add_argument("--size", type=int, default=64, help="of the images it is trained on")
     parser.add_argument("--run-dir", type=Path, required=True)
     parser.add_argument("--speedup", type=float, default=2.4)
     parser.add_argument("--shallow", choices=("none", "applied", "finetuned"))

@@ -9,7 +9,7 @@ import onnxruntime as ort
 import pytest
 import timm
 import torch
-from onnx import TensorProto, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from depthopt.check.parameters import parameters
@@ -50,7 +50,8 @@ def built(path: Path, batch: int = 1) -> tuple[str, ...]:
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = trt.OnnxParser(network, log)
     if not parser.parse(model.SerializeToString()):
-        raise ModelError(" ".join(parser.get_error(0).desc().split()))
+        error = parser.get_error(0)
+        raise ModelError(f"{error.node_name()}: {' '.join(error.desc().split())}")
     config = builder.create_builder_config()
     config.clear_flag(trt.BuilderFlag.TF32)
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
@@ -170,6 +171,26 @@ def test_other_operators_between_are_built(tmp_path: Path) -> None:
     layers = built(path, batch=2)
     assert in_8_bits(path, layers) == [True] * 6
     assert in_8_bits(path, layers, "Gemm") == [True]
+
+
+def test_what_tensorrt_cannot_parse_is_named(tmp_path: Path) -> None:
+    weight = numpy_helper.from_array(np.ones((1, 3, 1, 1), np.float32), "w")
+    nodes = [helper.make_node("Conv", ["x", "w"], ["y"], name="mixed"),
+             helper.make_node("Det", ["y"], ["z"], name="det_7")]  # fmt: skip
+    x, z = (
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+        for name, shape in (("x", [1, 3, 32, 32]), ("z", [1, 1]))
+    )
+    opset = [helper.make_opsetid("", 20)]
+    model = helper.make_model(
+        helper.make_graph(nodes, "net", [x], [z], [weight]), opset_imports=opset
+    )
+    onnx.save(model, tmp_path / "net.onnx")
+    path = tmp_path / "int8.onnx"
+    quantise(tmp_path / "net.onnx", path, images=IMAGES.split(1), runtime="tensorrt")
+    with pytest.raises(ModelError, match="det_7") as caught:
+        built(path)
+    assert "\n" not in str(caught.value)
 
 
 def test_bad_input_is_named(small: Path, tmp_path: Path) -> None:
