@@ -41,9 +41,9 @@ def export(
 
     With --int8 the ranges of activations are taken from training images; what it costs in
     accuracy is not measured here. With --for tensorrt they are symmetric, and biases stay float:
-    TensorRT reads no other form, and ONNX Runtime runs this one slowly. --engine is for recipes
-    whose latency.runtime is tensorrt; the engine is of the recipe's batch, latency.dtype and
-    latency.build.
+    TensorRT reads no other form, and ONNX Runtime computes most of this one in float32.
+    --engine is for recipes whose latency.runtime is tensorrt; the engine is of the recipe's
+    batch, latency.dtype and latency.build.
     """
     if int8_for != "onnxruntime" and not int8:
         raise UsageError(f"--for {int8_for} says what --int8 writes for; give --int8 too")

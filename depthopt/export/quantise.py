@@ -1,9 +1,9 @@
 """An exported network in 8-bit integers, by ONNX Runtime's static quantisation.
 
-What reads a file decides its form. ONNX Runtime is fastest where every operator stands between
-8-bit tensors, and all 256 levels are used of activations that are never below 0. TensorRT reads
-zero points of 0 only and no 32-bit biases; it quantises what has weights at its input, and takes
-additions, activations and poolings behind it into the same kernel.
+What reads a file decides its form. ONNX Runtime computes in 8 bits what stands between 8-bit
+tensors, and takes an activation into a convolution only where the zero point cuts it off.
+TensorRT reads zero points of 0 and no 32-bit biases, and wants what has weights quantised at its
+inputs, and not what stands between it and an activation or addition behind it.
 https://docs.nvidia.com/deeplearning/tensorrt/latest/inference-library/quantized-types-explicit-quantization.html
 """
 
@@ -44,11 +44,12 @@ def quantise(
     Quantise-dequantise pairs (QDQ) are symmetric for weights; the ranges of activations are the
     smallest and largest values that ``images`` gives. For ONNX Runtime pairs are put around every
     operator. For TensorRT they are symmetric for activations too, and stand at the inputs of
-    convolutions and matrix products alone, whose biases stay in float32. ONNX Runtime runs such
-    a file as well, but slowly; TensorRT refuses the other. The file says which it is:
+    convolutions and matrix products alone, whose biases stay in float32. ONNX Runtime computes
+    most of such a file in float32; TensorRT refuses the other. The file says which it is:
     ``depthopt.int8_for`` in its metadata.
 
-    How much accuracy that costs depends on the network: measure it on labelled images, as
+    How much accuracy that costs depends on the network, and with ONNX Runtime on the processor:
+    without VNNI its 8-bit kernels saturate. Measure it on labelled images, as
     ``tests/benchmarks/int8.py`` does.
     https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html
 
@@ -110,8 +111,8 @@ def _for_onnxruntime() -> dict[str, Any]:
 def _for_tensorrt() -> dict[str, Any]:
     """Zero points of 0, float biases, and pairs before what has weights.
 
-    A pair between a convolution and the activation or addition behind it would only round what
-    stays in one kernel, and would halve its levels where the activation has no values below 0.
+    A pair between a convolution and the activation or addition behind it would round once more
+    than is needed.
     """
     weighted = ["Conv", "ConvTranspose", "Gemm", "MatMul"]
     return {
