@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -20,6 +20,7 @@ from depthopt.core.clipped import clipped
 from depthopt.errors import RuntimeUnavailable, UsageError
 
 if TYPE_CHECKING:  # torch takes seconds to import; --help needs none of it
+    from depthopt.export.quantise import QuantisedFor
     from depthopt.pipeline.context import Context
 
 
@@ -34,6 +35,10 @@ def export(
     int8: Annotated[
         bool, typer.Option("--int8", help="An ONNX file in 8-bit integers too.")
     ] = False,
+    int8_for: Annotated[
+        Literal["onnxruntime", "tensorrt"],
+        typer.Option("--for", help="What --int8 writes for; TensorRT reads another form."),
+    ] = "onnxruntime",
     engine: Annotated[
         bool, typer.Option("--engine", help="A TensorRT engine too; for this GPU, or --target.")
     ] = False,
@@ -61,13 +66,16 @@ def export(
     The stages before it are carried out first, as far as they are not done.
 
     With --int8 the ranges of activations are taken from training images; what it costs in
-    accuracy is not measured here.
+    accuracy is not measured here. With --for tensorrt they are symmetric, and biases stay float:
+    TensorRT reads no other form, and ONNX Runtime computes most of this one in float32.
 
     --engine alone is for recipes whose latency.runtime is tensorrt, and builds for this GPU. With
     --target the engine is built ahead of time, whatever the recipe measured on and whether or not
     there is a GPU, by TensorRT for RTX (pip install "depthopt[tensorrt-rtx]"). An engine is of the
     recipe's batch and latency.build.
     """
+    if int8_for != "onnxruntime" and not int8:
+        raise UsageError(f"--for {int8_for} says what --int8 writes for; give --int8 too")
     if engine or target or dtype:
         measured_on = loaded_recipe(recipe, overrides, run_dir)[0].latency.runtime
         _require_engine(engine, target, dtype, measured_on)
@@ -83,7 +91,7 @@ def export(
             if openvino:
                 paths.append(_openvino(context, paths[1]))
             if int8:
-                paths.append(_int8(context, paths[1]))
+                paths.append(_int8(context, paths[1], int8_for))
             if engine:
                 paths.append(_engine(context, paths[0], target or [], dtype))
     found = [str(path) for path in paths]
@@ -99,11 +107,12 @@ def _openvino(context: "Context", model: Path) -> Path:
     return path
 
 
-def _int8(context: "Context", model: Path) -> Path:
+def _int8(context: "Context", model: Path, runtime: "QuantisedFor") -> Path:
     from depthopt.export.quantise import quantise  # noqa: PLC0415 - torch takes seconds
 
     path = model.with_name("model.int8.onnx")
-    quantise(model, path, images=context.train_inputs(context.recipe.importance.images))
+    images = context.train_inputs(context.recipe.importance.images)
+    quantise(model, path, images=images, runtime=runtime)
     return path
 
 

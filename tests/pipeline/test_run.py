@@ -88,7 +88,10 @@ def test_no_file_of_a_run_is_a_pickle(
     """Each is read as what its name says: exports, reports, and a training that was stopped."""
     pytest.importorskip("openvino")
     recipe, folder = finished
-    call("export", recipe, "--run-dir", folder, "--openvino", "--int8", monkeypatch=monkeypatch)
+    words = "--run-dir", folder, "--openvino", "--int8", "--for", "tensorrt"
+    call("export", recipe, *words, monkeypatch=monkeypatch)
+    told = {e.key: e.value for e in onnx.load(folder / "fused/model.int8.onnx").metadata_props}
+    assert told["depthopt.int8_for"] == "tensorrt"
     call("report", folder, monkeypatch=monkeypatch)
     with pytest.raises(Interrupted):
         run(
