@@ -18,48 +18,28 @@ from depthopt.errors import DataError, ModelError, UsageError
 from depthopt.export.onnx import export_onnx, load_onnx, relative_difference
 from depthopt.export.quantise import quantise
 from depthopt.graph.trace import trace
+from depthopt.runtimes.tensorrt.ahead import build_ahead
 from depthopt.shallow.fuse import fuse
 from tests.networks import Residual, randomised
 from tests.real_images import crops
+
+pytest.importorskip("tensorrt_rtx", reason="its wheels are for Linux on x86-64")
 
 IMAGES = crops(8, (3, 32, 32))
 
 
 def built(path: Path, batch: int = 1) -> tuple[str, ...]:
-    """What the library says of each layer of the engine that it builds of a file, for SM89.
+    """What the library says of each layer of the engine that it builds of a file.
 
     Raises:
         ModelError: it cannot parse or build the file.
     """
-    trt = pytest.importorskip("tensorrt_rtx")
-
-    class Log(trt.ILogger):
-        def __init__(self) -> None:
-            trt.ILogger.__init__(self)
-            self.layers = ""
-
-        def log(self, _: object, message: str) -> None:
-            if message.startswith("Layers:"):
-                self.layers = message.partition("I/O Tensors:")[0]
-
-    log, model = Log(), onnx.load(path)
+    model = onnx.load(path)
     for entry in model.graph.input:
         entry.type.tensor_type.shape.dim[0].dim_value = batch
     del model.graph.value_info[:]  # of the free batch
-    builder = trt.Builder(log)
-    network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
-    parser = trt.OnnxParser(network, log)
-    if not parser.parse(model.SerializeToString()):
-        error = parser.get_error(0)
-        raise ModelError(f"{error.node_name()}: {' '.join(error.desc().split())}")
-    config = builder.create_builder_config()
-    config.clear_flag(trt.BuilderFlag.TF32)
-    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
-    config.num_compute_capabilities = 1
-    config.set_compute_capability(trt.ComputeCapability.SM89, 0)
-    if builder.build_serialized_network(network, config) is None:
-        raise ModelError("no engine")
-    return tuple(line for line in log.layers.splitlines() if line.lstrip().startswith("Name:"))
+    found = build_ahead(model.SerializeToString(), targets=["sm89"])
+    return tuple(line for line in found.told.splitlines() if line.lstrip().startswith("Name:"))
 
 
 def in_8_bits(path: Path, layers: tuple[str, ...], kind: str = "Conv") -> list[bool]:
