@@ -8,9 +8,7 @@ from typing import Any
 import numpy as np
 
 from depthopt.runtimes.base import LayerTime
-
-_NODE = re.compile(r"\[ONNX Layer: ([^\]]*)\]")
-"""How the inspector names the ONNX nodes that a layer was made of, in its ``Metadata``."""
+from depthopt.runtimes.tensorrt.built import nodes_of
 
 _JOINED = re.compile(r"[\s+|,()]+")
 """What stands between nodes in a layer's name: ``a + b``, ``a || b``, ``PWN(a, b)``."""
@@ -49,8 +47,8 @@ def layer_times(
 
 def _kind(layer: Mapping[str, Any], operators: Mapping[str, str]) -> str:
     """The ONNX operators that a layer holds, such as Conv+Relu; else TensorRT's own word."""
-    nodes = _NODE.findall(str(layer.get("Metadata", "")))
-    held = [operators[node] for node in dict.fromkeys(nodes) if node in operators]
+    nodes = nodes_of(str(layer.get("Metadata", "")))
+    held = [operators[node] for node in nodes if node in operators]
     return "+".join(held) or str(layer.get("LayerType", ""))
 
 
