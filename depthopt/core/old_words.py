@@ -73,6 +73,11 @@ _LATER: dict[tuple[str, str], object] = {
     ("solver", "resolution_ms"): None,
     ("solver", "epsilon"): None,
     ("solver", "inner_merges"): True,
+    **{
+        (section, key): first
+        for section in ("teacher", "finetune", "importance.train")
+        for key, first in (("decay_norms", False), ("nesterov", True))
+    },
 }
 """Keys that recipes had not at first, by section, and what leaves all as it was then."""
 
@@ -86,10 +91,15 @@ def later_keys(section: str) -> set[str]:
 
 
 def without_later(section: str, content: Content) -> Content:
-    """A recipe's section without keys that it had not at first, where they change nothing."""
+    """A recipe's section without keys that it had not at first, where they change nothing.
+
+    Likewise the sections in it.
+    """
+    inner = {k: without_later(f"{section}.{k}", v) if isinstance(v, dict) else v
+             for k, v in content.items()}  # fmt: skip
     return {
         key: value
-        for key, value in content.items()
+        for key, value in inner.items()
         if (section, key) not in _LATER or _LATER[section, key] != value
     }
 

@@ -54,7 +54,9 @@ _SGD = {
     "optimizer": "sgd",
     "warmup": 0.0,
     "weight_decay": 1e-5,
+    "decay_norms": True,
     "momentum": 0.9,
+    "nesterov": True,
     "clip_norm": None,
     "label_smoothing": 0.0,
     "distillation": 0.0,
@@ -151,7 +153,13 @@ METHODS: dict[MethodName, Method] = {
 """By name."""
 
 _OWN_OPTIMIZER = {"optimizer", "learning_rate"}
-_OF_OPTIMIZER = {"optimizer", "learning_rate", "momentum", "weight_decay"}
+_OF_OPTIMIZER = {
+    *_OWN_OPTIMIZER,
+    "momentum",
+    "nesterov",
+    "weight_decay",
+    "decay_norms",
+}
 """What a method leaves to a recipe that says either of the former: a learning rate is of its
 optimizer."""
 

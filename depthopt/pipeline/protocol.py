@@ -3,8 +3,7 @@
 The papers' (ICML 2024, https://arxiv.org/abs/2406.12837; ICML 2023,
 https://arxiv.org/abs/2301.12187; the authors' ``measure_imp``): one epoch over 50,000 of
 ImageNet's training images, in 195 steps of 256, and scored on 50,000 others of them; that of 2023
-trains on all but those. Theirs decays norms and biases too, and ends with a last step of the images
-that are left over.
+trains on all but those. Theirs ends with a last step of the images that are left over.
 """
 
 from dataclasses import asdict
@@ -20,6 +19,7 @@ PAPERS = TrainConfig(
     learning_rate=0.1,
     warmup=0.0,
     weight_decay=1e-5,
+    decay_norms=True,
     clip_norm=None,
     label_smoothing=0.0,
     distillation=0.0,
@@ -85,7 +85,7 @@ def _idle(config: TrainConfig, start: Start) -> set[str]:
     """Settings that this training has no use for; of tensors matched there are none."""
     idle = {"matching"}
     if config.optimizer != "sgd":
-        idle.add("momentum")
+        idle |= {"momentum", "nesterov"}
     if not config.distillation:
         idle.add("temperature")
     if start == "at_once":

@@ -19,11 +19,13 @@ class TrainConfig:
         steps: so many steps instead, which need not be whole epochs.
         batch_size: images per step, over all processes.
         accumulation: parts that a step's images are gone through in, to fit into memory.
-        optimizer: ``adamw``, or ``sgd`` with Nesterov momentum.
+        optimizer: ``adamw``, or ``sgd`` with momentum.
         learning_rate: the schedule's peak; it then falls to zero along a cosine.
         warmup: share of all steps in which the learning rate rises linearly.
-        weight_decay: of weights; norms and biases have none.
+        weight_decay: of weights.
+        decay_norms: norms and biases decay too.
         momentum: of ``sgd``.
+        nesterov: the momentum of ``sgd`` is Nesterov's.
         clip_norm: largest norm of the gradient; None does not clip.
         label_smoothing: of classification, share of the label's probability spread over all
             others.
@@ -66,7 +68,9 @@ class TrainConfig:
     learning_rate: numbers.Positive = 2e-3
     warmup: numbers.ShareBelowOne = 0.1
     weight_decay: numbers.NonNegative = 0.05
+    decay_norms: bool = False
     momentum: numbers.ShareBelowOne = 0.9
+    nesterov: bool = True
     clip_norm: numbers.Positive | None = 5.0
     label_smoothing: numbers.ShareBelowOne = 0.1
     mixup: numbers.NonNegative = 0.0

@@ -188,9 +188,10 @@ def make_trainer(
     _place(model.train(), accelerator, config)
     optimizer = create_optimizer_v2(
         model,
-        opt=config.optimizer,
+        opt=_optimizer(config),
         lr=config.learning_rate,
         weight_decay=config.weight_decay,
+        filter_bias_and_bn=not config.decay_norms,
         momentum=config.momentum,
         fused=True,
     )
@@ -349,6 +350,12 @@ def require_trackers(trackers: Sequence[str]) -> None:
                 f"tracker {tracker!r} is unknown or not installed; there are: "
                 f"{', '.join(available) or 'none'}; run: pip install {tracker}"
             )
+
+
+def _optimizer(config: TrainConfig) -> str:
+    """An optimizer as timm names it: its ``sgd`` has Nesterov's momentum."""
+    plain = config.optimizer == "sgd" and not config.nesterov
+    return "momentum" if plain else config.optimizer
 
 
 def _accelerator(config: TrainConfig, log_dir: Path | None) -> Accelerator:

@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from timm.layers import BatchNormAct2d
+from timm.optim import create_optimizer_v2
 from torch import nn
 
 from depthopt.core.metric import Metric
@@ -19,6 +20,7 @@ from depthopt.graph.trace import trace
 from depthopt.rewrite.inserted import InsertedActivation
 from depthopt.tasks.evaluate import evaluate
 from depthopt.tasks.task import Task
+from depthopt.train import trainer
 from depthopt.train.config import TrainConfig
 from depthopt.train.finetune import finetune
 from tests.train.training import (
@@ -246,3 +248,28 @@ def test_what_cannot_be_mixed_or_trained_on_is_refused():
     blind = replace(data, train=replace(data.train, targets=None))
     with pytest.raises(UsageError, match="rows has no targets to train on; give a teacher"):
         finetune(make_model(), blind)
+
+
+def test_norms_decay_where_asked_for():
+    """With a rate of decay above all else, what decays is near 0 after some steps."""
+    config = replace(CONFIG, steps=4, learning_rate=0.05, weight_decay=10.0, optimizer="sgd")
+    norms = {}
+    for decays in (False, True):
+        network = train(replace(config, decay_norms=decays))[0]
+        norms[decays] = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
+        assert norms[decays]
+    assert all(norm.weight.abs().mean() > 0.5 for norm in norms[False])
+    assert all(norm.weight.abs().mean() < 0.5 for norm in norms[True])
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_momentum_is_nesterovs_or_plain(nesterov):
+    config = replace(
+        CONFIG, steps=2, batch_size=48, optimizer="sgd", learning_rate=0.1, weight_decay=0.0,
+        warmup=0.0, augment=False, clip_norm=None, nesterov=nesterov, channels_last=False,
+    )  # fmt: skip
+    found = {plain: train(replace(config, nesterov=plain))[0] for plain in (nesterov, not nesterov)}
+    assert not torch.allclose(weights(found[nesterov]), weights(found[not nesterov]))
+    assert trainer._optimizer(config) == ("sgd" if nesterov else "momentum")
+    made = create_optimizer_v2(make_model(), opt=trainer._optimizer(config), lr=0.1, momentum=0.9)
+    assert {group["nesterov"] for group in made.param_groups} == {nesterov}
