@@ -11,6 +11,7 @@ from torch import nn
 from depthopt.core.inputs import InputSize, called, moved
 from depthopt.core.workload import Workload
 from depthopt.graph.examples import made_up
+from depthopt.train.layout import convolution_at_risk
 
 _SIDE = 1024
 """Of the matrices that are multiplied to see how fast that is."""
@@ -50,8 +51,10 @@ def measured_speed(model: nn.Module, size: InputSize, batch: int = 8) -> Speed:
     device = torch.device("cpu")
     if torch.accelerator.is_available():
         device = torch.accelerator.current_accelerator() or device
-    model = model.to(device).to(memory_format=torch.channels_last)
-    inputs = moved(made_up(size, batch), next(model.parameters()), torch.channels_last)
+    unsafe = device.type == "cpu" and convolution_at_risk(model) is not None
+    layout = torch.contiguous_format if unsafe else torch.channels_last
+    model = model.to(device).to(memory_format=layout)
+    inputs = moved(made_up(size, batch), next(model.parameters()), layout)
     kept: dict[int, int] = {}
 
     def keep(tensor: torch.Tensor) -> torch.Tensor:

@@ -8,7 +8,7 @@ import math
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -30,9 +30,12 @@ from depthopt.rewrite.fold import fold_norms
 from depthopt.rewrite.inserted import come_into_their_own
 from depthopt.tasks.task import Mixer, Task
 from depthopt.train.config import TrainConfig
+from depthopt.train.layout import convolution_at_risk
 from depthopt.train.matching import matching_loss
 from depthopt.train.module_inputs import Taps
 from depthopt.train.state import TrainState
+
+logger = logging.getLogger(__name__)
 
 Matched = Sequence[tuple[str, str]]
 """Modules whose inputs shall agree, each by its path in the network and in its teacher."""
@@ -185,6 +188,7 @@ def make_trainer(
     """
     accelerator = _accelerator(config, log_dir)
     require_trainable(config, accelerator.num_processes)
+    config = _laid_out(config, model, accelerator)
     _place(model.train(), accelerator, config)
     optimizer = create_optimizer_v2(
         model,
@@ -389,6 +393,16 @@ def _leave() -> None:
 
 def _place(module: nn.Module, accelerator: Accelerator, config: TrainConfig) -> None:
     module.to(accelerator.device).to(memory_format=_layout(config))
+
+
+def _laid_out(config: TrainConfig, model: nn.Module, accelerator: Accelerator) -> TrainConfig:
+    """The settings, channels outermost where a CPU would train a convolution wrongly else."""
+    if config.channels_last and accelerator.device.type == "cpu":
+        name = convolution_at_risk(model)
+        if name is not None:
+            logger.info("channels_last is left out: %s would be trained wrongly", name)
+            return replace(config, channels_last=False)
+    return config
 
 
 def _layout(config: TrainConfig) -> torch.memory_format:
