@@ -56,7 +56,7 @@ def test_imagenet_recipes_dry_run_on_two_classes(
     missing = recipe.latency.device == "cuda" and not torch.cuda.is_available()
     if missing:
         (problem,) = found.problems
-        assert "runtime 'tensorrt' needs an NVIDIA GPU" in problem
+        assert f"runtime {recipe.latency.runtime!r} needs an NVIDIA GPU" in problem
         assert "\n" not in problem
     else:
         assert found.problems == ()
