@@ -106,10 +106,10 @@ def test_optimisation_leaves_every_copy(key, operators, tmp_path):
 @pytest.mark.parametrize(
     ("key", "kinds"),
     [
-        *((key, {"Convolution", "GroupConvolution"}) for key in [*KEYS[:4], KEYS[6]]),
-        (KEYS[4], {"Subgraph"}),
-        (KEYS[5], {"Subgraph"}),
-        (KEYS[7], {"Pooling"}),
+        *((key, ("Convolution", "GroupConvolution")) for key in [*KEYS[:4], KEYS[6]]),
+        (KEYS[4], ("Subgraph",)),
+        (KEYS[5], ("Subgraph",)),
+        (KEYS[7], ("Pooling",)),
     ],
     ids=str,
 )
