@@ -79,10 +79,10 @@ def test_copies_have_weights_of_their_own_and_the_base_has_none():
 @pytest.mark.parametrize(
     ("key", "operators"),
     [
-        *((key, {"Conv", "FusedConv"}) for key in KEYS[:4]),
-        (KEYS[4], {"Relu"}),
-        (KEYS[5], {"Relu"}),
-        (KEYS[7], {"AveragePool"}),
+        *((key, ("Conv", "FusedConv")) for key in KEYS[:4]),
+        (KEYS[4], ("Relu",)),
+        (KEYS[5], ("Relu",)),
+        (KEYS[7], ("AveragePool",)),
     ],
     ids=str,
 )
