@@ -126,7 +126,11 @@ def _require_engine(
         RuntimeUnavailable: what builds for them is not installed; or there are none, and the
             recipe's runtime builds no engines.
     """
-    from depthopt.runtimes.tensorrt.library import LIBRARIES, TENSORRT_RTX  # noqa: PLC0415 - light help
+    from depthopt.runtimes.tensorrt.library import (  # noqa: PLC0415 - light help
+        LIBRARIES,
+        TENSORRT_RTX,
+        builds_no_engines,
+    )
     from depthopt.runtimes.tensorrt.options import DTYPES  # noqa: PLC0415 - as above
     from depthopt.runtimes.tensorrt.targets import parsed  # noqa: PLC0415 - as above
 
@@ -136,10 +140,7 @@ def _require_engine(
     if dtype and not targets:
         raise UsageError("--dtype is of an engine for targets; set latency.dtype for this GPU's")
     if engine and not targets and runtime not in LIBRARIES:
-        raise RuntimeUnavailable(
-            f"runtime {runtime!r} builds no engines; set latency.runtime=tensorrt, or name the "
-            "GPUs to build for: --target sm89"
-        )
+        raise RuntimeUnavailable(builds_no_engines(runtime))
     if targets:
         parsed(targets, TENSORRT_RTX)
         if dtype not in {None, *DTYPES}:

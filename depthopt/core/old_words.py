@@ -95,11 +95,9 @@ def without_later(section: str, content: Content) -> Content:
 
     Likewise the sections in it.
     """
-    inner = {k: without_later(f"{section}.{k}", v) if isinstance(v, dict) else v
-             for k, v in content.items()}  # fmt: skip
     return {
-        key: value
-        for key, value in inner.items()
+        key: without_later(f"{section}.{key}", value) if isinstance(value, dict) else value
+        for key, value in content.items()
         if (section, key) not in _LATER or _LATER[section, key] != value
     }
 

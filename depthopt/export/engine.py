@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -17,7 +17,7 @@ from depthopt.runtimes.base import Runtime
 from depthopt.runtimes.registry import get_runtime
 from depthopt.runtimes.tensorrt.ahead import build_ahead, made_ahead
 from depthopt.runtimes.tensorrt.files import save
-from depthopt.runtimes.tensorrt.library import TENSORRT_RTX
+from depthopt.runtimes.tensorrt.library import TENSORRT_RTX, builds_no_engines
 from depthopt.runtimes.tensorrt.options import DTYPES, BuildOptions
 from depthopt.runtimes.tensorrt.runtime import TensorRt
 
@@ -120,10 +120,7 @@ def export_engine(
     if (runtime is None) != bool(targets):
         raise UsageError("an engine is built by a runtime or for targets; give one of the two")
     if runtime is not None and not isinstance(runtime, EngineBuilder):
-        raise RuntimeUnavailable(
-            f"runtime {runtime.name!r} builds no engines; set latency.runtime=tensorrt, or name "
-            "the GPUs to build for: --target sm89"
-        )
+        raise RuntimeUnavailable(builds_no_engines(runtime.name))
     batch = load_onnx(onnx_path).graph.input[0].type.tensor_type.shape.dim[0].dim_value
     if not batch:
         raise ModelError(f"{onnx_path} is for any batch, an engine for one; export it with a batch")
@@ -152,17 +149,16 @@ def _ahead(
     if dtype not in DTYPES:
         raise UsageError(f"dtype {dtype!r} is unknown to TensorRT; known: {', '.join(DTYPES)}")
     found = build_ahead(onnx_path, targets=targets, dtype=dtype, build=build)
-    made, difference = made_ahead(targets, checked=False), None
+    made, difference = made_ahead(targets), None
     runtime = _here(dtype, build)
     if runtime is not None and made.serves(runtime.here):
         with tempfile.TemporaryDirectory() as folder:
             begun = Path(folder, path.name)
-            save(begun, found.plan, found.information, made_ahead(targets, checked=True))
+            save(begun, found.plan, found.information, made)
             session = runtime.load_engine(begun)
             difference = session_difference(session, wanted.images, wanted.outputs, wanted.batch)
         wanted.accept(difference, dtype)
-        made = made_ahead(targets, checked=True)
-    save(path, found.plan, found.information, made)
+    save(path, found.plan, found.information, replace(made, checked=difference is not None))
     return difference
 
 

@@ -11,7 +11,7 @@ from torch import nn
 from depthopt.core.inputs import InputSize, called, moved
 from depthopt.core.workload import Workload
 from depthopt.graph.examples import made_up
-from depthopt.train.layout import convolution_at_risk
+from depthopt.train.layout import trained_layout
 
 _SIDE = 1024
 """Of the matrices that are multiplied to see how fast that is."""
@@ -51,8 +51,7 @@ def measured_speed(model: nn.Module, size: InputSize, batch: int = 8) -> Speed:
     device = torch.device("cpu")
     if torch.accelerator.is_available():
         device = torch.accelerator.current_accelerator() or device
-    unsafe = device.type == "cpu" and convolution_at_risk(model) is not None
-    layout = torch.contiguous_format if unsafe else torch.channels_last
+    layout = trained_layout(model, device)
     model = model.to(device).to(memory_format=layout)
     inputs = moved(made_up(size, batch), next(model.parameters()), layout)
     kept: dict[int, int] = {}

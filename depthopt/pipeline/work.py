@@ -203,7 +203,7 @@ def run_estimate(run: Context) -> str:
         seed=run.recipe.seed,
         workers=_workers(run, known),
         table=known,
-        on_update=lambda partial: save_json(partial, checkpoint, made_from=made_from),
+        on_update=lambda so_far: save_json(so_far, checkpoint, made_from=made_from),
         progress=run.reporter.progress,
     )
     save_json(table, run.path("importance.json"))

@@ -5,18 +5,29 @@ memory that is too small, where there are fewer channels than a vector holds num
 wrong, or the process ends. https://github.com/uxlfoundation/oneDNN/issues/6035
 """
 
+import logging
+
+import torch
 from torch import nn
+
+logger = logging.getLogger(__name__)
 
 _WIDEST = 16
 """Numbers of float32 in a vector of AVX-512."""
 
 
-def convolution_at_risk(network: nn.Module) -> str | None:
-    """The name of a convolution that must not be trained on a CPU with its channels innermost.
+def trained_layout(network: nn.Module, device: torch.device) -> torch.memory_format:
+    """Channels innermost, where a network's gradients come out right so; else outermost.
 
-    None where there is none, and all may.
+    Args:
+        network: to be trained.
+        device: that it is trained on.
     """
-    return next((name for name, m in network.named_modules() if _is_at_risk(m)), None)
+    at_risk = (name for name, module in network.named_modules() if _is_at_risk(module))
+    if device.type == "cpu" and (name := next(at_risk, None)) is not None:
+        logger.info("channels lie outermost: else %s would be trained wrongly", name)
+        return torch.contiguous_format
+    return torch.channels_last
 
 
 def _is_at_risk(module: nn.Module) -> bool:
@@ -25,5 +36,5 @@ def _is_at_risk(module: nn.Module) -> bool:
         and module.kernel_size == (1, 1)
         and max(module.stride) > 1
         and module.in_channels // module.groups < _WIDEST
-        and module.groups < module.in_channels
+        and (module.groups == 1 or module.groups < module.in_channels)
     )

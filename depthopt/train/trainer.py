@@ -30,12 +30,10 @@ from depthopt.rewrite.fold import fold_norms
 from depthopt.rewrite.inserted import come_into_their_own
 from depthopt.tasks.task import Mixer, Task
 from depthopt.train.config import TrainConfig
-from depthopt.train.layout import convolution_at_risk
+from depthopt.train.layout import trained_layout
 from depthopt.train.matching import matching_loss
 from depthopt.train.module_inputs import Taps
 from depthopt.train.state import TrainState
-
-logger = logging.getLogger(__name__)
 
 Matched = Sequence[tuple[str, str]]
 """Modules whose inputs shall agree, each by its path in the network and in its teacher."""
@@ -396,13 +394,9 @@ def _place(module: nn.Module, accelerator: Accelerator, config: TrainConfig) -> 
 
 
 def _laid_out(config: TrainConfig, model: nn.Module, accelerator: Accelerator) -> TrainConfig:
-    """The settings, channels outermost where a CPU would train a convolution wrongly else."""
-    if config.channels_last and accelerator.device.type == "cpu":
-        name = convolution_at_risk(model)
-        if name is not None:
-            logger.info("channels_last is left out: %s would be trained wrongly", name)
-            return replace(config, channels_last=False)
-    return config
+    """The settings, less ``channels_last`` where the model must not be trained so."""
+    wanted = trained_layout(model, accelerator.device)
+    return replace(config, channels_last=config.channels_last and wanted == torch.channels_last)
 
 
 def _layout(config: TrainConfig) -> torch.memory_format:

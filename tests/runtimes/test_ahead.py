@@ -17,7 +17,7 @@ from depthopt.runtimes.tensorrt import driver, engine, files
 from depthopt.runtimes.tensorrt.ahead import build_ahead, made_ahead
 from depthopt.runtimes.tensorrt.built import built
 from depthopt.runtimes.tensorrt.library import TENSORRT, TENSORRT_RTX
-from depthopt.runtimes.tensorrt.log import Told, listener
+from depthopt.runtimes.tensorrt.log import Told, listened, listener
 from depthopt.runtimes.tensorrt.options import DTYPES, BuildOptions
 from depthopt.runtimes.tensorrt.origin import Origin
 from depthopt.runtimes.tensorrt.profiler import Reports, profiler
@@ -184,10 +184,12 @@ def test_an_engine_says_what_it_is_for_and_that_nobody_has_run_it(
         files.check(tmp_path / "other.engine", RTX_4090)
 
 
-def test_a_portable_engine_is_for_every_gpu() -> None:
+def test_a_portable_engine_is_for_every_gpu_but_turing() -> None:
     made = made_ahead(["portable"], checked=True)
-    assert made.serves(RTX_4090)
-    assert made.serves(replace(RTX_4090, capability="12.0"))
+    for capability in ("8.0", "8.9", "12.0"):
+        assert made.serves(replace(RTX_4090, capability=capability))
+    assert not made.serves(replace(RTX_4090, capability="7.5"))
+    assert made_ahead(["sm75"], checked=True).serves(replace(RTX_4090, capability="7.5"))
 
 
 def test_a_failed_save_leaves_no_file(tmp_path: Path) -> None:
@@ -223,6 +225,14 @@ def test_the_first_error_comes_first_and_warnings_last() -> None:
     assert told.layers.startswith("Layers:")
     told.clear()
     assert (told.complaints(), told.layers) == ([], "")
+
+
+def test_a_library_has_one_logger_which_forgets_from_call_to_call() -> None:
+    told, log = listened(rtx)
+    log.log(rtx.ILogger.Severity.ERROR, "of an earlier build")
+    again, same = listened(rtx)
+    assert (again, same) == (told, log)
+    assert told.complaints() == []
 
 
 def test_a_real_profiler_is_listened_to() -> None:

@@ -10,7 +10,7 @@ from depthopt.data.dataset import Dataset
 from depthopt.data.tensors import TensorSplit
 from depthopt.train.config import TrainConfig
 from depthopt.train.finetune import finetune
-from depthopt.train.layout import convolution_at_risk
+from depthopt.train.layout import trained_layout
 
 
 @pytest.mark.parametrize(
@@ -20,6 +20,7 @@ from depthopt.train.layout import convolution_at_risk
         (nn.Conv2d(4, 8, 1, stride=(1, 2)), True),
         (nn.Conv2d(15, 8, 1, stride=3), True),
         (nn.Conv2d(24, 8, 1, stride=2, groups=2), True),
+        (nn.Conv2d(1, 8, 1, stride=2), True),
         (nn.Conv2d(16, 8, 1, stride=2), False),
         (nn.Conv2d(4, 8, 1), False),
         (nn.Conv2d(4, 8, 3, stride=2), False),
@@ -27,8 +28,10 @@ from depthopt.train.layout import convolution_at_risk
     ],
 )
 def test_the_kind_is_known(convolution: nn.Conv2d, at_risk: bool) -> None:
-    found = convolution_at_risk(nn.Sequential(nn.ReLU(), convolution))
-    assert found == ("1" if at_risk else None)
+    network = nn.Sequential(nn.ReLU(), convolution)
+    wanted = torch.contiguous_format if at_risk else torch.channels_last
+    assert trained_layout(network, torch.device("cpu")) == wanted
+    assert trained_layout(network, torch.device("cuda")) == torch.channels_last
 
 
 def test_such_a_network_learns_the_same_with_and_without_the_setting() -> None:

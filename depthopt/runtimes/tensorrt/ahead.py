@@ -57,12 +57,14 @@ def build_ahead(
         ) from error
 
 
-def made_ahead(targets: Sequence[str], *, checked: bool, library: Library = TENSORRT_RTX) -> Origin:
+def made_ahead(
+    targets: Sequence[str], *, checked: bool | None = None, library: Library = TENSORRT_RTX
+) -> Origin:
     """What is noted beside an engine that was built ahead of time.
 
     Args:
         targets: what it was built for.
-        checked: whether its outputs were compared with the network's.
+        checked: whether its outputs were compared with the network's; None says nothing of it.
         library: what built it.
 
     Raises:

@@ -16,7 +16,7 @@ from depthopt.runtimes.tensorrt.bindings import Bindings, RtxBindings
 from depthopt.runtimes.tensorrt.built import Built, built
 from depthopt.runtimes.tensorrt.driver import missing_driver
 from depthopt.runtimes.tensorrt.library import Library
-from depthopt.runtimes.tensorrt.log import Told, listener
+from depthopt.runtimes.tensorrt.log import listened
 from depthopt.runtimes.tensorrt.messages import failed_build, failed_load
 from depthopt.runtimes.tensorrt.options import BuildOptions
 from depthopt.runtimes.tensorrt.origin import Origin
@@ -61,8 +61,8 @@ def build_engine(
         ModelError: it cannot parse or build the network; the message says why.
         ArtefactError: the timing cache is of another device or version, or damaged.
     """
-    trt, told = library.load(), Told()
-    log = listener(trt, told)
+    trt = library.load()
+    told, log = listened(trt)
     builder = trt.Builder(log)
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = trt.OnnxParser(network, log)
@@ -94,8 +94,9 @@ def load_plan(library: Library, plan: bytes, *, here: Origin) -> "tensorrt.ICuda
     """
     if not library.loads_without_driver and (reason := missing_driver()):
         raise RuntimeUnavailable(f"{library.title} loads no engine here: {reason}")
-    trt, told = library.load(), Told()
-    runtime = trt.Runtime(listener(trt, told))
+    trt = library.load()
+    told, log = listened(trt)
+    runtime = trt.Runtime(log)
     if not library.targets:
         runtime.engine_host_code_allowed = True  # which version-compatible engines hold
     engine = runtime.deserialize_cuda_engine(plan)

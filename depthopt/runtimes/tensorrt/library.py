@@ -99,3 +99,11 @@ TENSORRT_RTX = Library(
 
 LIBRARIES = {library.name: library for library in (TENSORRT, TENSORRT_RTX)}
 """By name."""
+
+
+def builds_no_engines(runtime: str) -> str:
+    """What is said where an engine is asked of a runtime that has no such library."""
+    return (
+        f"runtime {runtime!r} builds no engines; set latency.runtime=tensorrt, or name the GPUs to "
+        "build for: --target sm89"
+    )

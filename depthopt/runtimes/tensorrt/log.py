@@ -52,6 +52,24 @@ class Told:
         logger.debug("%s", line)
 
 
+_LISTENERS: "dict[type[tensorrt.ILogger], tuple[Told, tensorrt.ILogger]]" = {}
+"""By the library's own class."""
+
+
+def listened(trt: Bindings) -> "tuple[Told, tensorrt.ILogger]":
+    """What a library says from now on, and its logger: one in a process, which lives on.
+
+    A logger must outlive all that was made with it, engines among them.
+    https://docs.nvidia.com/deeplearning/tensorrt/latest/_static/c-api/classnvinfer1_1_1_i_logger.html
+    """
+    if trt.ILogger not in _LISTENERS:
+        told = Told()
+        _LISTENERS[trt.ILogger] = told, listener(trt, told)
+    told, log = _LISTENERS[trt.ILogger]
+    told.clear()
+    return told, log
+
+
 def listener(trt: Bindings, told: Told) -> "tensorrt.ILogger":
     """A logger of the library that passes all that it is told on to ``told``."""
     if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from depthopt.core.artefacts import load_json, save_json
 from depthopt.errors import ArtefactError
 from depthopt.runtimes.tensorrt.library import LIBRARIES, TENSORRT
 from depthopt.runtimes.tensorrt.options import numbers
-from depthopt.runtimes.tensorrt.targets import PORTABLE, capability_of
+from depthopt.runtimes.tensorrt.targets import cover
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +57,9 @@ class Origin:
         return self.library == here.library and version and self._is_for(here)
 
     def _is_for(self, here: "Origin") -> bool:
-        if not self.targets:
-            return (self.device, self.capability) == (here.device, here.capability)
-        return self.targets == (PORTABLE,) or (here.capability or "") in map(
-            capability_of, self.targets
-        )
+        if self.targets:
+            return cover(self.targets, here.capability)
+        return (self.device, self.capability) == (here.device, here.capability)
 
     @property
     def slug(self) -> str:

@@ -6,10 +6,14 @@ from collections.abc import Sequence
 from depthopt.core.clipped import clipped
 from depthopt.errors import UsageError
 from depthopt.runtimes.tensorrt.library import Library
+from depthopt.runtimes.tensorrt.options import numbers
 
 PORTABLE = "portable"
 """In place of targets: an engine for every GPU of compute capability 8.0 and above that the library
 knows. https://docs.nvidia.com/deeplearning/tensorrt-rtx/latest/inference-library/cpu-engines.html"""
+
+_PORTABLE_FROM = (8, 0)
+"""Least compute capability of a portable engine: Turing, 7.5, must be named."""
 
 
 def parsed(given: Sequence[str], library: Library) -> tuple[str, ...]:
@@ -33,6 +37,13 @@ def parsed(given: Sequence[str], library: Library) -> tuple[str, ...]:
     if not names or (PORTABLE in names and len(names) > 1):
         raise UsageError(f"expected targets, or {PORTABLE} alone, got {names}; {known}")
     return (PORTABLE,) if names == [PORTABLE] else tuple(t for t in library.targets if t in names)
+
+
+def cover(targets: Sequence[str], capability: str | None) -> bool:
+    """Whether an engine for these targets runs on a GPU of this compute capability, such as 8.9."""
+    if tuple(targets) != (PORTABLE,):
+        return capability in [capability_of(target) for target in targets]
+    return capability is not None and numbers(capability) >= _PORTABLE_FROM
 
 
 def capability_of(target: str) -> str:
