@@ -25,6 +25,7 @@ from depthopt.errors import DataError
 from depthopt.graph.partial import record
 from depthopt.kinds.registry import kind_of
 from depthopt.kinds.site import Weights
+from depthopt.rewrite.narrowing import narrowed, narrowing_workload
 from depthopt.rewrite.options import Form
 from depthopt.rewrite.problem import Problem, sums_bytes
 from depthopt.rewrite.regression import Regression, best_fits, error_of
@@ -32,13 +33,15 @@ from depthopt.rewrite.segment_tensors import SegmentTensors
 
 logger = logging.getLogger(__name__)
 
+_Member = tuple[Candidate, Problem]
+
 
 @dataclass(frozen=True, slots=True)
 class Group:
     """Problems that share one Gram matrix: same start, stride, centre and grouping.
 
     Attributes:
-        start: first block of all their segments.
+        start: block whose input they all read.
         candidates: whose problems they are.
         problems: one for each candidate.
     """
@@ -73,8 +76,11 @@ class Group:
         size = self.largest.output_size(chain.blocks[self.start].layout.input_size)
         regression = partial(Regression.workload, out_channels=self._out_channels)
         work = regression(self.largest, pixels=images * math.prod(size), solves=0)
-        for spec in _by_spec(self):
-            work += regression(spec, pixels=0, solves=ridges)
+        for spec, members in _by_spec(self).items():
+            solves = ridges * any(problem.channels is None for _, problem in members)
+            work += regression(spec, pixels=0, solves=solves)
+            if counts := {problem.channels for _, problem in members if problem.channels}:
+                work += narrowing_workload(spec, counts)
         return work
 
 
@@ -87,14 +93,15 @@ def problems_of(candidates: Sequence[Candidate], form: Form) -> dict[Candidate, 
 def grouped(chain: Chain, problems: Mapping[Candidate, Problem]) -> list[Group]:
     """Problems by the Gram matrix that serves them, in order of starts."""
     groups: dict[tuple[object, ...], list[Candidate]] = defaultdict(list)
-    for candidate in sorted(problems, key=lambda c: c.start):
-        new = problems[candidate].convolution
+    first = {c: c.start if p.start is None else p.start for c, p in problems.items()}
+    for candidate in sorted(problems, key=first.__getitem__):
+        new, start = problems[candidate].convolution, first[candidate]
         window = Window.of(new)
         centre = tuple(2 * o + k for o, k in zip(window.offset, window.size, strict=True))
-        size = chain.ending(candidate.start, candidate.end).size
-        groups[candidate.start, new.stride, new.groups, centre, size].append(candidate)
+        size = chain.ending(start, candidate.end).size
+        groups[start, new.stride, new.groups, centre, size].append(candidate)
     return [
-        Group(members[0].start, tuple(members), tuple(problems[c] for c in members))
+        Group(first[members[0]], tuple(members), tuple(problems[c] for c in members))
         for members in groups.values()
     ]
 
@@ -120,7 +127,7 @@ def regress(
         fitting: batches of inputs to regress on.
         held_out: a batch to choose the regularisation on.
         ridges: relative regularisations to choose from.
-        starts: weights that some start from, and keep if regression gains nothing.
+        starts: weights that some start from, and keep if regression gains nothing, or are held to.
         pool: works at several groups at a time.
         step: called after every batch.
 
@@ -152,20 +159,13 @@ def regress(
 
     def solve(group: Group) -> dict[Candidate, Weights]:
         regression = regressions.pop(group)  # and with it its memory
-        problems = dict(zip(group.candidates, group.problems, strict=True))
-        weights: dict[Candidate, Weights] = {}
-        inputs = values[chain.blocks[group.start].input]
+        targets = {str(end): wanted(group.start, end, values) for end in group.ends}
+        inputs, found = values[chain.blocks[group.start].input], dict[Candidate, Weights]()
         for spec, members in _by_spec(group).items():
-            targets = {str(c.end): wanted(c.start, c.end, values) for c in members}
-            fits = best_fits(regression, spec, inputs, targets, ridges)
-            for c in members:
-                fitted, target = fits[str(c.end)], targets[str(c.end)]
-                weights[c] = kind_of(c).realised(c, fitted)
-                if problems[c].keeps_start:
-                    ((weight, bias),) = starts[c]
-                    error = error_of(inputs, weight, bias, problems[c].convolution, target)
-                    weights[c] = starts[c] if error <= fitted.error else weights[c]
-        return weights
+            known = _Known(regression, inputs, targets, starts)
+            found |= _whole(known, spec, [m for m in members if m[1].channels is None], ridges)
+            found |= _narrowed(known, [m for m in members if m[1].channels is not None])
+        return found
 
     for inputs in fitting:
         values = _finite(record(teacher, moved(inputs, like), names))
@@ -178,6 +178,59 @@ def regress(
     weights: dict[Candidate, Weights] = {}
     for found in solved:
         weights |= found.result()
+    return weights
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What a group's problems are solved from.
+
+    Attributes:
+        regression: their normal equations.
+        inputs: held out (N, C, H, W).
+        targets: for them (N, C', H', W'), by the segment's end.
+        starts: weights that candidates start from.
+    """
+
+    regression: Regression
+    inputs: Tensor
+    targets: Mapping[str, Tensor]
+    starts: Mapping[Candidate, Weights]
+
+
+def _whole(
+    known: _Known, spec: Convolution, members: Sequence[_Member], ridges: Sequence[float]
+) -> dict[Candidate, Weights]:
+    """The weights of those that read all channels, by one kernel."""
+    ends = {str(c.end) for c, _ in members}
+    targets = {end: target for end, target in known.targets.items() if end in ends}
+    fits = best_fits(known.regression, spec, known.inputs, targets, ridges) if ends else {}
+    weights: dict[Candidate, Weights] = {}
+    for c, problem in members:
+        fitted, target = fits[str(c.end)], targets[str(c.end)]
+        weights[c] = kind_of(c).realised(c, fitted)
+        if problem.keeps_start:
+            ((weight, bias),) = known.starts[c]
+            error = error_of(known.inputs, weight, bias, problem.convolution, target)
+            weights[c] = known.starts[c] if error <= fitted.error else weights[c]
+    return weights
+
+
+def _narrowed(known: _Known, members: Sequence[_Member]) -> dict[Candidate, Weights]:
+    """The weights of those that read fewer channels; the widths of a segment share a way back."""
+    by_segment: dict[tuple[int, int, Problem], dict[int, Candidate]] = defaultdict(dict)
+    for c, problem in members:
+        assert problem.channels is not None  # noqa: S101 - narrows int | None: the caller chose them
+        by_segment[c.start, c.end, replace(problem, channels=None)][problem.channels] = c
+    weights: dict[Candidate, Weights] = {}
+    for (_, end, problem), widths in by_segment.items():
+        ((weight, _),) = known.starts[next(iter(widths.values()))]
+        target = str(end)
+        found = narrowed(
+            known.regression, problem.convolution, known.inputs, known.targets[target], weight,
+            widths, target=target, together=problem.together,
+        )  # fmt: skip
+        weights |= {c: kind_of(c).realised(c, found[width]) for width, c in widths.items()}
     return weights
 
 
@@ -202,12 +255,12 @@ def _warn_if_few(regressions: Mapping[Group, Regression], batches: int) -> None:
         )
 
 
-def _by_spec(group: Group) -> dict[Convolution, list[Candidate]]:
-    """A group's candidates by kernel; those of one kernel differ in their ends alone."""
-    members: dict[Convolution, list[Candidate]] = defaultdict(list)
+def _by_spec(group: Group) -> dict[Convolution, list[_Member]]:
+    """A group's problems by kernel; those of one kernel differ in their ends alone, and widths."""
+    members: dict[Convolution, list[_Member]] = defaultdict(list)
     for candidate, problem in zip(group.candidates, group.problems, strict=True):
         new = problem.convolution
-        members[replace(new, out_channels=new.in_channels)].append(candidate)
+        members[replace(new, out_channels=new.in_channels)].append((candidate, problem))
     return members
 
 

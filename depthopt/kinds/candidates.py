@@ -19,6 +19,9 @@ from depthopt.kinds.subsets import checked_weights
 USUAL = "usual"
 """The word for a network's most frequent activation."""
 
+WIDTHS, WIDTH_STEP = (0.875, 0.75, 0.5, 0.25), 8
+"""Shares of a branch's hidden channels that are tried, and the step that runtimes like."""
+
 Segments = Literal["all", "papers"]
 """Which segments are listed: all legal ones, or those of the papers' code."""
 
@@ -35,6 +38,8 @@ def candidates(
     subsets: bool = False,
     weights: Sequence[float] | None = None,
     end_activations: bool = False,
+    widths: Collection[float] = WIDTHS,
+    width_step: int = WIDTH_STEP,
 ) -> tuple[Candidate, ...]:
     """Enumerate the candidates of every legal segment.
 
@@ -42,8 +47,8 @@ def candidates(
 
     Args:
         chain: the extracted network.
-        kinds: which kinds beside ``keep``: ``drop``, ``fit``, ``merge``, or what other packages
-            bring.
+        kinds: which kinds beside ``keep``: ``drop``, ``fit``, ``merge``, ``narrow``, or what other
+            packages bring.
         kernel_sizes: side lengths of the square kernels that ``fit`` tries, dense and,
             where input and output agree in channels, depthwise.
         max_length: longest segment, in blocks; None for no limit.
@@ -64,11 +69,13 @@ def candidates(
             ``I(st, end, a, b)`` (arXiv 2301.12187), as far as its code lists it, and what the parts
             of a merge that is realised as several need (``depthopt.kinds.ends``). ``inserted``
             must be the network's usual activation: what stands before a candidate it does not say.
+        widths: shares of a branch's hidden channels that ``narrow`` tries.
+        width_step: of which each number of hidden channels is a multiple, as runtimes like it.
 
     Raises:
         UsageError: an unknown kind, activation or choice of segments, a kernel size that is not odd
-            and positive, ``subsets`` without weights, or ``end_activations`` with another than the
-            usual activation to insert.
+            and positive, a width that is not between 0 and 1, ``subsets`` without weights, or
+            ``end_activations`` with another than the usual activation to insert.
     """
     asked = (KEPT, *(name for name in KINDS.names if name in kinds and name != KEPT))
     for name in kinds:
@@ -104,6 +111,8 @@ def candidates(
         weights=checked_weights(chain, weights) if subsets else None,
         identities=segments == "all",
         ends=behind if end_activations else None,
+        widths=_checked_widths(widths),
+        width_step=require(Count, "width_step", width_step),
     )
     return tuple(
         candidate if wishes.ends and kind.takes_ends else _with_activation(candidate, kind, behind)
@@ -111,6 +120,13 @@ def candidates(
         for candidate in kind.candidates(chain, wishes)
         if not (fewer_macs and kind.is_filtered) or _has_fewer_macs(chain, candidate)
     )
+
+
+def _checked_widths(widths: Collection[float]) -> tuple[float, ...]:
+    for share in widths:
+        if not 0 < share < 1:
+            raise UsageError(f"width {share} is not a share between 0 and 1; use 0.5, 0.25, ...")
+    return tuple(sorted(set(widths), reverse=True))
 
 
 def _inserted(chain: Chain, name: str | None) -> Activation | None:

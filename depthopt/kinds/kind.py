@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # torch takes seconds to import, and tables are solved withou
 
     from depthopt.rewrite.regression import Fitted, Regression
 
-Pattern = Literal["", "stripes", "dots", "crosses"]
+Pattern = Literal["", "stripes", "dots", "crosses", "bars"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +32,8 @@ class Wishes:
         identities: whether a segment may become nothing at all, where it may.
         ends: activation that is inserted where the original has none, if candidates with and
             without activations at their ends are wished (``depthopt.kinds.ends``).
+        widths: shares of a branch's hidden channels to try, falling.
+        width_step: of which each number of hidden channels is a multiple.
     """
 
     segments: tuple[tuple[int, int], ...]
@@ -39,6 +41,8 @@ class Wishes:
     weights: tuple[float, ...] | None = None
     identities: bool = True
     ends: Activation | None = None
+    widths: tuple[float, ...] = ()
+    width_step: int = 1
 
 
 def _why_illegal(chain: Chain, candidate: Candidate) -> str | None:
@@ -101,6 +105,8 @@ class Kind:
         candidates: (chain, wishes): what segments may become.
         why_not: (chain, candidate): why the segment may not be replaced so; None if it may.
         latency_keys: (chain, candidate): what runs because of it (``depthopt.kinds.running``).
+        width: (chain, candidate): share of the segment's hidden channels that stay; its box in a
+            report is as tall.
         retained: (candidate): the blocks whose weights live on in it; none by default.
         is_part: (candidate): whether it only stands for a part of a composition, and is measured,
             but not scored; then its segment's entry is the whole's.
@@ -115,8 +121,8 @@ class Kind:
         reads: (chain, candidate): fx nodes whose values ``output`` needs.
         output: (chain, candidate, weights, values): the tensor that it gives in the segment's
             place, before any add (N, C, H, W), from the values by node.
-        install: (site, candidate): puts it into a network; the node of what it gives, and what
-            was put in, if anything with weights was.
+        install: (site, candidate): puts it into a network; the node of what it gives, or None
+            where the segment's own nodes do, and what was put in, if anything with weights was.
         set_weights: (network, new, candidate, weights, regression): sets what was put in; the
             regression has seen its inputs.
     """
@@ -132,6 +138,7 @@ class Kind:
     takes_ends: bool = False
     why_not: Callable[[Chain, Candidate], str | None] = _why_illegal
     latency_keys: Callable[[Chain, Candidate], tuple[LatencyKey, ...]] = replacing_keys
+    width: Callable[[Chain, Candidate], float] = lambda *_: 1.0
     retained: Callable[[Candidate], Collection[int]] = lambda _: ()
     is_part: Callable[[Candidate], bool] = lambda _: False
     is_composition: Callable[[Candidate], bool] = lambda _: False
@@ -141,5 +148,5 @@ class Kind:
     realised: "Callable[[Candidate, Fitted], Weights]" = _as_fitted
     reads: Callable[[Chain, Candidate], Collection[str]] = _input
     output: "Callable[[Chain, Candidate, Weights, Mapping[str, Tensor]], Tensor]" = _convolved
-    install: "Callable[[Site, Candidate], tuple[fx.Node, New | None]]" = _installed
+    install: "Callable[[Site, Candidate], tuple[fx.Node | None, New | None]]" = _installed
     set_weights: "Callable[[fx.GraphModule, New, Candidate, Weights, Regression], None]" = _set

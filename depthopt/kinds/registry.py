@@ -10,7 +10,7 @@ from depthopt.plugins import Plugins
 KINDS = Plugins(
     "depthopt.kinds",
     "candidate kind",
-    {name: f"depthopt.kinds.{name}:KIND" for name in ("keep", "drop", "fit", "merge")},
+    {name: f"depthopt.kinds.{name}:KIND" for name in ("keep", "drop", "fit", "merge", "narrow")},
 )
 """What candidates may be: depthopt's own kinds, and those of other packages."""
 

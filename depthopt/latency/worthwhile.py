@@ -1,5 +1,6 @@
 """Which candidates a latency table leaves worth a closer look."""
 
+import math
 from collections.abc import Iterable
 
 from depthopt.core.candidate import Candidate
@@ -22,7 +23,8 @@ def worthwhile(
     nothing, only those may be that are faster than the blocks: keeping these is as fast and costs
     no more. That holds of candidates that begin and end as the original does; another state can
     only be reached and left by candidates of its own. Nor does it hold of a merge where the parts
-    are listed that it may be realised as, which may be faster.
+    are listed that it may be realised as, which may be faster. A branch with fewer channels is
+    worth it only where it is faster than every wider one.
 
     Args:
         chain: the network.
@@ -47,4 +49,19 @@ def worthwhile(
         blocks_ms = sum(kept_ms[block] for block in range(candidate.start, candidate.end))
         return candidate_ms(chain, candidate, table) < blocks_ms
 
-    return tuple(filter(is_worthwhile, listed))
+    return _faster_than_wider(chain, filter(is_worthwhile, listed), table)
+
+
+def _faster_than_wider(
+    chain: Chain, candidates: Iterable[Candidate], table: LatencyTable
+) -> tuple[Candidate, ...]:
+    """Those of which no wider one, of the same kind and segment, is as fast."""
+    listed = {c: kind_of(c).width(chain, c) for c in candidates}
+    fastest: dict[tuple[str, int, int], float] = {}
+    slow = set[Candidate]()
+    for c in sorted((c for c in listed if listed[c] < 1), key=listed.__getitem__, reverse=True):
+        ms, before = candidate_ms(chain, c, table), fastest.get((c.kind, c.start, c.end), math.inf)
+        if ms >= before:
+            slow.add(c)
+        fastest[c.kind, c.start, c.end] = min(ms, before)
+    return tuple(c for c in listed if c not in slow)

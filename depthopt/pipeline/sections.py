@@ -16,7 +16,7 @@ from pydantic import (
 from depthopt.core import numbers
 from depthopt.core.inputs import ImageSize, InputSpec, fitting, size_schema
 from depthopt.core.interpolation import Interpolation
-from depthopt.kinds.candidates import Segments
+from depthopt.kinds.candidates import WIDTH_STEP, WIDTHS, Segments
 from depthopt.kinds.registry import KINDS
 from depthopt.rewrite.options import Form, Start
 from depthopt.rewrite.ridges import FIT_RIDGES
@@ -129,7 +129,7 @@ class CandidatesSection(Section):
     """What segments may become, by the names that ``extraction.candidates`` takes them by."""
 
     kinds: tuple[KindName, ...] = Field(
-        ("drop", "fit"), description="drop, fit, merge, or what another package brings"
+        ("drop", "fit"), description="drop, fit, merge, narrow, or what another package brings"
     )
     kernel_sizes: tuple[numbers.Size, ...] = Field((1, 3, 5), description="that fit tries")
     max_length: numbers.Count | None = Field(
@@ -153,6 +153,12 @@ class CandidatesSection(Section):
     )
     end_activations: bool = Field(
         False, description="each merge with and without an activation at either of its ends"
+    )
+    widths: Annotated[tuple[numbers.ShareBetween, ...], MinLen(1)] = Field(
+        WIDTHS, description="shares of a branch's hidden channels that narrow tries"
+    )
+    width_step: numbers.Count = Field(
+        WIDTH_STEP, description="of which each number of hidden channels is a multiple"
     )
 
 

@@ -13,7 +13,7 @@ from depthopt.core.plan import Frontier, FrontierPoint, Plan
 from depthopt.errors import UsageError
 from depthopt.kinds.kind import Kind, Pattern
 from depthopt.kinds.latency_keys import candidate_ms, parameters
-from depthopt.kinds.registry import KINDS
+from depthopt.kinds.registry import KINDS, kind_of
 from depthopt.report.accuracy import point_measured, point_range, run_accuracy
 from depthopt.report.another import Another, another
 from depthopt.report.objective import own_costs
@@ -77,6 +77,7 @@ class Replacement:
         cost: its importance alone, by what was solved for; None where only a longer merge was
             scored.
         parameters: that it has.
+        width: share of the blocks' hidden channels that stay.
     """
 
     start: int
@@ -87,6 +88,7 @@ class Replacement:
     ms: float
     cost: float | None
     parameters: int
+    width: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,6 +265,7 @@ def _replacement(
         candidate_ms(chain, candidate, latency),
         cost.get(candidate),
         parameters(chain, candidate),
+        kind_of(candidate).width(chain, candidate),
     )
 
 

@@ -18,7 +18,9 @@ from depthopt.report.objective import original_cost
 from depthopt.report.reading import RunArtefacts
 from depthopt.report.validation import validation_figure
 
-_HATCHES: dict[Pattern, str] = {"": "", "stripes": "////", "dots": "....", "crosses": "xxxx"}
+_HATCHES: dict[Pattern, str] = {
+    "": "", "stripes": "////", "dots": "....", "crosses": "xxxx", "bars": "----",
+}  # fmt: skip
 _EDGE, _SKIP, _BARRIER, _PREDICTED = "#6b7480", "#57606a", "#b2182b", "#0b5cad"
 _MEASURED, _UNTRAINED, _FINETUNED = "#b4470f", "#4c78c8", "#1a7f5a"
 
@@ -139,9 +141,10 @@ def _draw_plan(axes: Axes, data: Explorer, chosen: list[Replacement], edges: lis
         one = starts.get(i)
         ms = data.blocks[i].ms if one is None else one.ms
         kind = data.kinds[data.unchanged if one is None else one.kind]
-        _box(axes, kind, at, -1.2, ms, 0.6)
+        _box(axes, kind, at, -1.2, ms, 0.6 * (1.0 if one is None else one.width))
         if one is not None:
-            corners = [(edges[i], 0), (edges[one.end], 0), (at + ms, -0.6), (at, -0.6)]
+            top = -1.2 + 0.6 * one.width
+            corners = [(edges[i], 0), (edges[one.end], 0), (at + ms, top), (at, top)]
             axes.add_patch(Polygon(corners, facecolor=kind.colour[0], alpha=0.25, linewidth=0))
         at, i = at + ms, i + 1 if one is None else one.end
     if data.fixed_ms > 0:

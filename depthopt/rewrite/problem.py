@@ -7,7 +7,7 @@ from depthopt.core.operators import Convolution
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One convolution to regress, from the tensor at a segment's start to the one at its end.
+    """One convolution to regress, from a tensor of a segment to the one at its end.
 
     Inputs and targets are those of ``SegmentTensors``: in the original network for the estimator,
     in the shallow one when a plan is applied.
@@ -16,10 +16,19 @@ class Problem:
         convolution: what is solved for.
         keeps_start: whether the weights that it starts from are kept where they are no worse on
             held-out images; they are also what there is without images.
+        start: block whose input it reads, where that is not the segment's first: those before it
+            compute what they do in the original. None for the segment's start.
+        channels: how many of its input's channels stay, where not all do: those are chosen that
+            serve the target best, and the weight is held to the one that it starts from
+            (``depthopt.rewrite.narrowing``). None for all.
+        together: consecutive channels that stay or go together.
     """
 
     convolution: Convolution
     keeps_start: bool = False
+    start: int | None = None
+    channels: int | None = None
+    together: int = 1
 
     @property
     def memory_bytes(self) -> int:

@@ -9,7 +9,7 @@ with the number of images. One Gram matrix serves every target and every smaller
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -51,6 +51,7 @@ class Regression:
         spec: the largest convolution that can be solved for.
         device: where the sums are kept.
         features: weights per output of that convolution.
+        targets: output channels by target name.
         count: output pixels seen.
     """
 
@@ -74,7 +75,7 @@ class Regression:
         zeros = partial(torch.zeros, dtype=torch.float64, device=device)
         self._gram = zeros((spec.groups, features, features))
         self._sums = zeros((spec.groups, features))
-        self._targets = dict(targets)
+        self.targets = dict(targets)
         columns = sum(targets.values()) // spec.groups
         self._moments = zeros((spec.groups, features, columns))
         self._target_sums = zeros((spec.groups, columns))
@@ -106,7 +107,7 @@ class Regression:
         step = max(1, _CHUNK_BYTES // row_bytes)
         for begin in range(0, len(inputs), step):
             part = slice(begin, begin + step)
-            self._add(inputs[part], [targets[name][part] for name in self._targets])
+            self._add(inputs[part], [targets[name][part] for name in self.targets])
 
     def _add(self, inputs: Tensor, targets: Sequence[Tensor]) -> None:
         groups = self._groups
@@ -150,6 +151,25 @@ class Regression:
             DataError: a tensor holds NaN.
         """
         groups, inner = self._groups, spec.in_channels // self._groups
+        gram, moments, strength = self.normal_equations(spec, ridge)
+        if prior is not None:
+            moments += strength[:, :, None] * self._joined(prior)
+        factor = torch.linalg.cholesky(gram, out=gram)
+        solution = torch.cholesky_solve(moments, factor)
+        mean = self._sums[:, self._taps(spec)] / self.count
+        bias = self._target_sums / self.count - torch.einsum("gf,gfo->go", mean, solution)
+        return self._split(solution, bias, (inner, *spec.kernel_size), groups)
+
+    def normal_equations(self, spec: Convolution, ridge: float) -> tuple[Tensor, Tensor, Tensor]:
+        """The centred Gram matrix of ``spec`` with the ridge on its diagonal, and the moments.
+
+        Returns:
+            The matrix (groups, features, features), the moments of all targets (groups, features,
+            channels), and what was added to the diagonal (groups, 1), in float64.
+
+        Raises:
+            DataError: a tensor holds NaN.
+        """
         taps = self._taps(spec)
         mean = self._sums[:, taps] / self.count
         target_mean = self._target_sums / self.count
@@ -165,12 +185,28 @@ class Regression:
         raw = self._gram.diagonal(dim1=1, dim2=2)[:, taps].mean(1, keepdim=True)
         strength = ridge * diagonal.mean(1, keepdim=True).clamp_min(0) + 1e-12 * raw + 1e-12
         diagonal += strength
-        if prior is not None:
-            moments += strength[:, :, None] * self._joined(prior)
-        factor = torch.linalg.cholesky(gram, out=gram)
-        solution = torch.cholesky_solve(moments, factor)
-        bias = target_mean - torch.einsum("gf,gfo->go", mean, solution)
-        return self._split(solution, bias, (inner, *spec.kernel_size), groups)
+        return gram, moments, strength
+
+    def of_channels(self, spec: Convolution, channels: Tensor, target: str) -> "Regression":
+        """The sums of some input channels and one target, as if there were no others.
+
+        Args:
+            spec: a dense convolution whose kernel lies inside that of the regression.
+            channels: indices of the input channels, in the order that they get.
+            target: its name.
+        """
+        found = Regression(
+            replace(spec, in_channels=len(channels)), {target: self.targets[target]}, self.device
+        )
+        taps = self._taps(spec).reshape(spec.in_channels, -1)[channels].reshape(-1)
+        begin = sum(list(self.targets.values())[: list(self.targets).index(target)])
+        columns = slice(begin, begin + self.targets[target])
+        found._gram = self._gram[:, taps[:, None], taps]
+        found._sums = self._sums[:, taps]
+        found._moments = self._moments[:, taps, columns]
+        found._target_sums = self._target_sums[:, columns]
+        found.count = self.count
+        return found
 
     def output_moments(self, weight: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and variance (out_channels,) of what a convolution without bias gives.
@@ -189,7 +225,7 @@ class Regression:
         return torch.cat(
             [
                 weights[name].double().reshape(self._groups, channels // self._groups, -1)
-                for name, channels in self._targets.items()
+                for name, channels in self.targets.items()
             ],
             dim=1,
         ).transpose(1, 2)
@@ -208,7 +244,7 @@ class Regression:
         self, solution: Tensor, bias: Tensor, kernel: tuple[int, ...], groups: int
     ) -> dict[str, tuple[Tensor, Tensor]]:
         result, begin = {}, 0
-        for name, channels in self._targets.items():
+        for name, channels in self.targets.items():
             part = slice(begin, begin + channels // groups)
             weight = solution[:, :, part].transpose(1, 2).reshape(channels, *kernel)
             result[name] = (weight, bias[:, part].reshape(channels))

@@ -44,6 +44,12 @@ def set_weights(
             layer.bias.copy_(bias)
         return
     weight, bias = weight.double(), bias.double()
+    if not norm.affine:  # its variance stays, so that it gives what it is given
+        deviation = (norm.get_buffer("running_var").double() + norm.eps).sqrt()
+        layer.weight.copy_(weight * deviation[:, None, None, None])
+        offset = 0 if layer.bias is None else layer.bias.double()
+        norm.get_buffer("running_mean").copy_(offset - bias * deviation)
+        return
     gain = norm.get_parameter("weight")
     wanted = weight.flatten(1).norm(dim=1)
     dead = (wanted == 0) | (lengths == 0)  # of no direction, or of no length: set as it is

@@ -12,8 +12,10 @@ from depthopt.core.inputs import Inputs
 from depthopt.core.operators import Convolution
 from depthopt.core.workload import Workload
 from depthopt.errors import DataError
+from depthopt.graph.partial import Tail
 from depthopt.graph.replay import MOST_BYTES, Replay, Wish
 from depthopt.graph.trace import nodes_by_name
+from depthopt.rewrite.narrowing import narrowed
 from depthopt.rewrite.regression import Fitted, Regression, best_fits, error_of
 from depthopt.rewrite.segment_tensors import SegmentTensors
 
@@ -32,6 +34,8 @@ class Place:
         convolution: the two together.
         adds: how many residuals are added to what they give.
         wanted: the original's node of the tensor behind those adds.
+        through: two of the original's nodes, where the convolution is to read not what the module
+            at ``name`` does, but what the original makes of it on the way from one to the other.
     """
 
     name: str
@@ -39,6 +43,7 @@ class Place:
     convolution: Convolution
     adds: int
     wanted: str
+    through: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +75,19 @@ class Observed:
             _ONLY
         ]
 
+    def narrowed(self, weight: Tensor, count: int, together: int) -> Fitted:
+        """The solution for fewer input channels (``depthopt.rewrite.narrowing``).
+
+        Args:
+            weight: that it has for all of them, and is held to.
+            count: how many stay.
+            together: consecutive ones that stay or go together.
+        """
+        return narrowed(
+            self.regression, self.convolution, self.inputs, self.wanted, weight.to(self.inputs),
+            [count], target=_ONLY, together=together,
+        )[count]  # fmt: skip
+
     def error(self, weight: Tensor, bias: Tensor) -> float:
         """That of some weights on the batches held out, as ``Fitted.error``."""
         weight, bias = weight.to(self.inputs), bias.to(self.inputs)
@@ -96,6 +114,7 @@ class SideBySide:
         self._replay = Replay((student, teacher), batches)
         self._wanted = nodes_by_name(teacher)
 
+    @torch.no_grad()
     def observe(self, place: Place) -> Observed:
         """Go through all images once, up to a convolution before which nothing changes any more.
 
@@ -112,12 +131,14 @@ class SideBySide:
         channels = place.convolution.out_channels
         regression = Regression(place.convolution, {_ONLY: channels}, self._replay.device)
         held_out: list[tuple[Tensor, Tensor]] = []
+        before = self._through(*place.through) if place.through else None
         wishes = (
             Wish(frozenset({ends.input, *ends.added}), conv),
             Wish(frozenset({ends.target}), wanted.next),
         )
         for index, (seen, given) in enumerate(self._replay(*wishes)):
             inputs, target = seen[ends.input], ends.wanted(given[ends.target], seen)
+            inputs = inputs if before is None else before(inputs, {})
             if not (bool(torch.isfinite(inputs).all()) and bool(torch.isfinite(target).all())):
                 raise DataError(
                     f"the tensors {ends.input} or {ends.target} hold NaN or infinite values on "
@@ -134,6 +155,10 @@ class SideBySide:
             )
         inputs, target = (torch.cat(tensors) for tensors in zip(*held_out, strict=True))
         return Observed(regression, place.convolution, inputs, target)
+
+    def _through(self, first: str, last: str) -> Tail:
+        """What the original makes of one node's value on the way to another."""
+        return Tail(self.teacher, self._wanted[first], until=self._wanted[last])
 
 
 def observing_workload(chain: Chain, images: int, solves: int) -> Workload:

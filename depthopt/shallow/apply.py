@@ -21,7 +21,7 @@ from depthopt.graph.trace import trace
 from depthopt.graph.verify import EXAMPLES
 from depthopt.kinds.network import convolution_and_norm
 from depthopt.kinds.registry import kind_of
-from depthopt.kinds.site import New
+from depthopt.kinds.site import New, Weights
 from depthopt.rewrite.affine import folded
 from depthopt.rewrite.compensate import compensate
 from depthopt.rewrite.fold import fold_norms
@@ -82,6 +82,8 @@ def apply(
     if fresh and fitting is None:
         raise UsageError(f"the plan fits {len(fresh)} segments on data; give calibration images")
     teacher = trace(model, chain.input_size, proven=False)  # build has
+    narrowed = [choice for choice, problem in problems.items() if problem and problem.channels]
+    starts = {choice: kind_of(choice).start(teacher, chain, choice) for choice in narrowed}
     fold_norms(teacher, keep_nodes=True)
     batches = repeatable(fitting or ())
     todo = [
@@ -95,7 +97,8 @@ def apply(
     for done, choice in enumerate(todo):
         progress(done, len(todo), "layers regressed")
         if (problem := problems.get(choice)) is not None:
-            _refit(networks, chain, choice, added[choice], problem, ridges)
+            held_to = starts.get(choice)
+            _refit(networks, chain, choice, added[choice], problem, ridges, held_to)
         else:
             compensate(networks, chain, choice.start)
     progress(len(todo), len(todo), "layers regressed")
@@ -128,12 +131,22 @@ def _refit(
     new: New,
     problem: Problem,
     ridges: tuple[float, ...],
+    held_to: Weights | None,
 ) -> None:
     """Solve one replacement's problem on what it sees, and set it in place."""
-    adds = len(chain.open_skips(choice.start, choice.end))
-    wanted = chain.ending(choice.start, choice.end).preactivation
-    observed = networks.observe(Place(new.name, new.last, problem.convolution, adds, wanted))
-    fitted, kind = observed.best(ridges), kind_of(choice)
+    first = choice.start if problem.start is None else problem.start
+    adds = len(chain.open_skips(first, choice.end))
+    wanted = chain.ending(first, choice.end).preactivation
+    through = None
+    if first != choice.start:
+        through = chain.blocks[choice.start].input, chain.blocks[first].input
+    place = Place(new.name, new.last, problem.convolution, adds, wanted, through)
+    observed, kind = networks.observe(place), kind_of(choice)
+    if problem.channels is None:
+        fitted = observed.best(ridges)
+    else:
+        ((weight, _),) = held_to or ()
+        fitted = observed.narrowed(weight, problem.channels, problem.together)
     if problem.keeps_start:
         start = folded(*convolution_and_norm(networks.student, new))
         if observed.error(*start) <= fitted.error:

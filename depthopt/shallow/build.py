@@ -116,6 +116,8 @@ class _Builder:
         old, graph = self._nodes[ending.preactivation], self.network.graph
         with graph.inserting_before(old):
             node, new = kind_of(choice).install(self, choice)
+            if node is None:
+                return new
             for skip in self.chain.open_skips(choice.start, choice.end):
                 node = graph.call_function(operator.add, (node, self.operand(skip)))
             if choice.activation is not None and ending.activation is None:

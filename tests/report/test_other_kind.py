@@ -84,6 +84,7 @@ def test_the_pages_data_has_all_that_is_its_own(
         ("", ""),
         ("stripes", 'fill="url(#stripes)"'),
         ("dots", 'fill="url(#dots)"'),
+        ("bars", 'fill="url(#bars)"'),
         ("crosses", '<path class="cross"'),
     ],
 )
@@ -110,6 +111,7 @@ def look(patch: Patch) -> tuple[str, str]:
         ("", "#7b3f98", ""),
         ("stripes", "#7b3f98", "////"),
         ("dots", "#7b3f98", "...."),
+        ("bars", "#7b3f98", "----"),
         ("crosses", "#ffffff", "xxxx"),
     ],
 )
@@ -129,6 +131,18 @@ def test_the_plan_is_drawn_in_its_colour_and_pattern(
     assert [text.get_text() for text in legend.get_texts()] == ["kept", "dropped", "squeezed"]
     assert list(map(look, legend.get_patches())) == [kept, dropped, squeezed]
     assert ">squeezed</text>" in svg(figure).decode()
+
+
+def test_a_narrower_segment_is_drawn_lower(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    bring(monkeypatch, replace(KIND, width=lambda *_: 0.25))
+    write_squeezed_run(tmp_path)
+    run = read_run(tmp_path)
+    page = explorer(run)
+    assert page is not None
+    assert {one.width for one in page.replacements if one.kind == "squeeze"} == {0.25}
+    (axes,) = run_figures(run)["plan"]().axes
+    tall = {patch.get_height() for patch in axes.patches if getattr(patch, "get_y", int)() == -1.2}
+    assert sorted(tall) == pytest.approx([0.15, 0.3, 0.6]), "of 0.3 is what no plan touches"
 
 
 def test_a_verb_is_neither_markup_nor_a_formula(
@@ -178,5 +192,5 @@ def test_what_is_not_a_pattern_is_refused(squeezed: Path, monkeypatch: pytest.Mo
         report_page(read_run(squeezed))
     assert str(refused.value) == (
         "pattern 'waves' of the candidate kind 'squeeze' is not one of '', 'stripes', 'dots', "
-        "'crosses'"
+        "'crosses', 'bars'"
     )

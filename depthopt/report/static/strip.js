@@ -26,7 +26,7 @@ function segments(explorer, point) {
       found.push({
         start: i, end: i + 1, kind: explorer.unchanged, spec: block.spec,
         activation: block.activation, ms: block.ms, cost: block.cost, parameters: block.parameters,
-        original: block.ms,
+        original: block.ms, width: 1,
       });
       i += 1;
     }
@@ -76,6 +76,9 @@ function patterns(picture) {
   const dots = node(defs, "pattern", {
     id: "dots", width: 6, height: 6, patternUnits: "userSpaceOnUse" });
   node(dots, "circle", { cx: 3, cy: 3, r: 1.2, fill: colour("ground"), opacity: 0.7 });
+  const bars = node(defs, "pattern", {
+    id: "bars", width: 6, height: 6, patternUnits: "userSpaceOnUse" });
+  node(bars, "rect", { width: 6, height: 2, fill: colour("ground"), opacity: 0.55 });
 }
 
 // Gives an element its kind's colours; report.css takes the one of the scheme.
@@ -178,22 +181,26 @@ function links(picture, explorer, runs, edges, x) {
       const [a, b] = [x(edges[run.start]), x(edges[run.end])];
       const [c, d] = [x(at), x(at + run.ms)];
       paint(node(picture, "path", {
-        class: "link", d: `M${a} ${FOOT + 24}H${b}L${d} ${PLAN}H${c}Z` }), kind);
+        class: "link", d: `M${a} ${FOOT + 24}H${b}L${d} ${head(run)}H${c}Z` }), kind);
     }
     at += run.ms;
   }
 }
 
+// Where a segment's box begins: it is as tall as the share of hidden channels that stay.
+function head(run) { return PLAN + PLAN_TALL * (1 - run.width); }
+
 function plan(picture, explorer, runs, x) {
   let at = 0;
   for (const run of runs) {
     const left = x(at), width = x(at + run.ms) - left, kind = explorer.kinds[run.kind];
-    kindBox(picture, explorer, run.kind, [left, PLAN, width, PLAN_TALL],
+    kindBox(picture, explorer, run.kind, [left, head(run), width, PLAN + PLAN_TALL - head(run)],
       `${names(explorer, run.start, run.end)} ${kind.verb}: ${run.spec || "nothing"}, `
       + `${ms(run.ms)} of ${ms(run.original)} ms`);
     if (kind.changes && width > 12) {
       paint(node(picture, "text", {
-        x: left + width / 2, y: PLAN + PLAN_TALL / 2 + 4, class: `inside ${kind.pattern}` },
+        x: left + width / 2, y: (head(run) + PLAN + PLAN_TALL) / 2 + 4,
+        class: `inside ${kind.pattern}` },
       kind.letter), kind);
     }
     at += run.ms;

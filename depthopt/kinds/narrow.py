@@ -1,0 +1,291 @@
+"""``narrow``: a branch keeps its form, with fewer hidden channels.
+
+Two dense convolutions, with grouped or depthwise ones between them or none, as in a basic block, a
+bottleneck's halves or an inverted residual. The tensors at its ends stay as they are. Of the hidden
+ones those channels stay that serve the tensor at the end best (``depthopt.rewrite.narrowing``): the
+last convolution is regressed for them, the others lose the weights of those that go, and what stays
+of the hidden tensors is what it was, exactly.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from depthopt.core.candidate import KEPT, Candidate
+from depthopt.core.chain import Chain
+from depthopt.core.operators import Convolution
+from depthopt.kinds.kind import Kind, Wishes
+from depthopt.kinds.running import kept_keys
+from depthopt.kinds.site import New, Site, Weights
+from depthopt.rewrite.options import Form
+from depthopt.rewrite.problem import Problem
+from depthopt.tables.latency import LatencyKey
+
+if TYPE_CHECKING:  # torch takes seconds to import, and tables are solved without it
+    from torch import Tensor, fx, nn
+
+    from depthopt.rewrite.regression import Regression
+
+_MOST_BYTES = 2**29
+"""Of a regression's sums: branches whose last convolution is larger stay as wide as they are."""
+
+
+def why_no_branch(chain: Chain, start: int, end: int) -> str | None:
+    """Why ``[start, end)`` cannot be narrowed; None if it can.
+
+    The reasons are of its form, and of what else reads or adds to its hidden tensors.
+    """
+    if (illegal := chain.why_illegal(start, end)) is not None:
+        return illegal
+    if end - start < 2:
+        return "has no hidden tensor: it is one block"
+    return _why_not_hidden(chain, start, end) or _why_no_form(chain, start, end)
+
+
+def _why_not_hidden(chain: Chain, start: int, end: int) -> str | None:
+    """What else reads the tensors inside, or adds to them."""
+    for barrier in chain.barriers:
+        if start < barrier.position < end:
+            return f"has a hidden tensor that is read elsewhere: {barrier.reason}"
+    for skip in chain.skips:
+        if start < skip.source < end or start < skip.target < end:
+            return f"has a hidden tensor that takes part in {skip.add}"
+        if (skip.source, skip.target) == (start, end) and (skip.ending or skip.gated):
+            return f"has more between its last convolution and {skip.add}"
+    return None
+
+
+def _why_no_form(chain: Chain, start: int, end: int) -> str | None:
+    """What its convolutions have that a branch has not."""
+    first, *between, last = (block.operator for block in chain.blocks[start:end])
+    for operator in (first, last):
+        if operator.groups != 1:
+            return f"does not begin and end with dense convolutions: {operator}"
+    groups = {operator.groups for operator in between}
+    if 1 in groups:
+        return "has a dense convolution inside; its halves can be narrowed"
+    if len(groups) > 1:
+        return f"has convolutions of {' and '.join(map(str, sorted(groups)))} groups inside"
+    return None
+
+
+def _units(chain: Chain, start: int, end: int) -> int:
+    """What stays or goes as a whole: the groups of what is between, or single channels."""
+    between = chain.blocks[start + 1 : end - 1]
+    return between[0].operator.groups if between else chain.blocks[start].layout.out_channels
+
+
+def widths(channels: int, together: int, shares: tuple[float, ...], step: int) -> tuple[int, ...]:
+    """How many hidden channels may stay, falling: near some shares, in steps.
+
+    Args:
+        channels: how many there are.
+        together: consecutive ones that stay or go together.
+        shares: of them, each between 0 and 1.
+        step: of which each number is a multiple; it is at least one step, and less than all.
+    """
+    step = math.lcm(step, together)
+    rounded = {max(1, round(share * channels / step)) * step for share in shares}
+    return tuple(sorted((width for width in rounded if width < channels), reverse=True))
+
+
+def _candidates(chain: Chain, wishes: Wishes) -> Iterator[Candidate]:
+    """A few widths of every branch."""
+    for start, end in wishes.segments:
+        if why_no_branch(chain, start, end) is not None:
+            continue
+        channels = chain.blocks[end - 1].layout.in_channels
+        together = channels // _units(chain, start, end)
+        for width in widths(channels, together, wishes.widths, wishes.width_step):
+            found = of_width(chain, start, end, width)
+            if _problem(found, "fused").memory_bytes <= _MOST_BYTES:
+                yield found
+
+
+def of_width(chain: Chain, start: int, end: int, width: int) -> Candidate:
+    """A branch whose last convolution reads so many channels.
+
+    Args:
+        chain: the network.
+        start: first block.
+        end: one past the last; ``why_no_branch`` gives no reason.
+        width: fewer channels than it reads, a multiple of those that go together.
+    """
+    blocks, units = chain.blocks[start:end], _units(chain, start, end)
+    left = width * units // blocks[-1].layout.in_channels
+
+    def fewer(channels: int) -> int:
+        return channels // units * left
+
+    first, *between, last = (block.operator for block in blocks)
+    operators = (
+        replace(first, out_channels=fewer(first.out_channels)),
+        *(
+            replace(
+                operator,
+                in_channels=fewer(operator.in_channels),
+                out_channels=fewer(operator.out_channels),
+                groups=left,
+            )
+            for operator in between
+        ),
+        replace(last, in_channels=fewer(last.in_channels)),
+    )
+    together = last.in_channels // units
+    detail = f"{last.in_channels} channels" + (f" by {together}" if together > 1 else "")
+    return Candidate(start, end, KIND.name, operators, blocks[-1].activation, detail)
+
+
+def _why_not(chain: Chain, candidate: Candidate) -> str | None:
+    start, end = candidate.start, candidate.end
+    if (reason := why_no_branch(chain, start, end)) is not None:
+        return reason
+    width = candidate.operators[-1].in_channels
+    channels = chain.blocks[end - 1].layout.in_channels
+    together = channels // _units(chain, start, end)
+    whole = 0 < width < channels and width % together == 0
+    return None if whole and candidate == of_width(chain, start, end, width) else "another branch"
+
+
+def _latency_keys(chain: Chain, candidate: Candidate) -> tuple[LatencyKey, ...]:
+    """Every block as if it were kept, but narrower."""
+    blocks = range(candidate.start, candidate.end)
+    return tuple(
+        key
+        for i, operator in zip(blocks, candidate.operators, strict=True)
+        for key in kept_keys(
+            chain, Candidate(i, i + 1, KEPT, (operator,), chain.blocks[i].activation)
+        )
+    )
+
+
+def _convolutions(candidate: Candidate) -> tuple[Convolution, ...]:
+    return tuple(each for each in candidate.operators if isinstance(each, Convolution))
+
+
+def _last(candidate: Candidate) -> tuple[Convolution, int]:
+    """The last convolution of the original's branch, and how many channels go together."""
+    last = _convolutions(candidate)[-1]
+    channels, _, together = candidate.detail.partition(" channels")
+    return replace(last, in_channels=int(channels)), int(together.removeprefix(" by ") or 1)
+
+
+def _width(_: Chain, candidate: Candidate) -> float:
+    return candidate.operators[-1].in_channels / _last(candidate)[0].in_channels
+
+
+def _problem(candidate: Candidate, _: Form) -> Problem:
+    last, together = _last(candidate)
+    width = candidate.operators[-1].in_channels
+    return Problem(last, start=candidate.end - 1, channels=width, together=together)
+
+
+def _start(network: "fx.GraphModule", chain: Chain, candidate: Candidate) -> Weights:
+    from depthopt.rewrite.affine import folded  # noqa: PLC0415 - torch takes seconds
+    from depthopt.rewrite.narrowing import layers_of  # noqa: PLC0415 - as above
+
+    layers = layers_of(network, chain.blocks[candidate.end - 1]).values()
+    weight, bias = folded(*layers)
+    return ((weight.detach(), bias.detach()),)
+
+
+def _reads(chain: Chain, candidate: Candidate) -> set[str]:
+    return {chain.blocks[candidate.end - 1].input, *_added(chain, candidate)}
+
+
+def _added(chain: Chain, candidate: Candidate) -> list[str]:
+    """What skips over the whole branch add to it."""
+    covered = chain.covered(candidate.start, candidate.end)
+    return [skip.operand for skip in covered]
+
+
+def _output(
+    chain: Chain, candidate: Candidate, weights: Weights, values: "Mapping[str, Tensor]"
+) -> "Tensor":
+    from depthopt.rewrite.regression import convolve  # noqa: PLC0415 - torch takes seconds
+
+    ((weight, bias),), (last, _) = weights, _last(candidate)
+    output = convolve(values[chain.blocks[candidate.end - 1].input], weight, bias, last)
+    for name in _added(chain, candidate):
+        output = output + values[name]
+    return output
+
+
+@dataclass(frozen=True, slots=True)
+class _Narrowed(New):
+    """A branch with fewer channels, of which the first ones stay until it is known which should.
+
+    Attributes:
+        layers: every convolution and norm in the original's width, and in this.
+    """
+
+    layers: "tuple[tuple[nn.Module, nn.Module], ...]" = ()
+
+
+def _install(site: Site, candidate: Candidate) -> "tuple[None, New]":
+    from depthopt.rewrite.narrowing import (  # noqa: PLC0415 - torch takes seconds
+        keep_channels,
+        layers_of,
+        narrower,
+    )
+
+    blocks = site.chain.blocks[candidate.start : candidate.end]
+    pairs: list[tuple[nn.Module, nn.Module]] = []
+    layers: dict[str, nn.Module] = {}
+    for block, operator in zip(blocks, _convolutions(candidate), strict=True):
+        layers = layers_of(site.network, block)
+        for path, whole in layers.items():
+            narrow = narrower(whole, operator)
+            if narrow is not whole:
+                site.network.set_submodule(path, narrow)
+                pairs.append((whole, narrow))
+    (last, _), width = _last(candidate), candidate.operators[-1].in_channels
+    for whole, narrow in pairs:
+        keep_channels(whole, narrow, range(width), last.in_channels)
+    return None, _Narrowed(blocks[0].name, list(layers)[-1], tuple(pairs))
+
+
+def _set_weights(
+    network: "fx.GraphModule",
+    new: New,
+    candidate: Candidate,
+    weights: Weights,
+    regression: "Regression",
+) -> None:
+    from torch import nn  # noqa: PLC0415 - torch takes seconds
+
+    from depthopt.rewrite.narrowing import channels_of, keep_channels  # noqa: PLC0415 - as above
+    from depthopt.rewrite.set_weights import own_lengths, set_weights  # noqa: PLC0415 - as above
+
+    assert isinstance(new, _Narrowed)  # noqa: S101 - narrows New: it is what was put in
+    ((weight, bias),), (last, together) = weights, _last(candidate)
+    stays = channels_of(weight, candidate.operators[-1].in_channels, together)
+    for whole, narrow in new.layers:
+        keep_channels(whole, narrow, stays.tolist(), last.in_channels)
+    conv, norm = new.layers[-1][1], network.get_submodule(new.last)
+    assert isinstance(conv, nn.Conv2d)  # noqa: S101 - narrows nn.Module: blocks end in no other
+    own = norm if isinstance(norm, nn.BatchNorm2d) else None
+    some = regression.of_channels(last, stays, *regression.targets)
+    set_weights(conv, own, weight[:, stays], bias, some, own_lengths(conv))
+
+
+KIND = Kind(
+    name="narrow",
+    verb="narrowed",
+    letter="N",
+    colour=("#7a5aa8", "#b79be0"),
+    pattern="bars",
+    candidates=_candidates,
+    takes_inserted=False,
+    why_not=_why_not,
+    latency_keys=_latency_keys,
+    width=_width,
+    reader=lambda chain, candidate: chain.blocks[candidate.start].name,
+    problem=_problem,
+    start=_start,
+    reads=_reads,
+    output=_output,
+    install=_install,
+    set_weights=_set_weights,
+)

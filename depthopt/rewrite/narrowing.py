@@ -1,0 +1,259 @@
+"""Which channels of a convolution's input stay, where fewer have to do, and its weight for them.
+
+With X the windows of all channels and Y what the convolution should give, a set S of channels is as
+good as ``min_W |X_S W - Y|^2`` is small. The best set is hard to find. Going back from all
+channels, that one goes at each step without which the rest does best: with ``P = (X'X + r I)^-1``
+and ``W = P (X'Y + r W0)``, W0 the weight that there was and r next to nothing, leaving channel c
+out costs ``tr(W_c' (P_cc)^-1 W_c)``, and what is left is
+``P - P_.c (P_cc)^-1 P_c.`` and likewise for W (the optimal brain surgeon of Hassibi and Stork,
+https://proceedings.neurips.cc/paper/1992/hash/303ed4c69846ab36c2904d3ba8573050-Abstract.html, with
+a block of weights for one). So a channel goes at no cost if nothing reads it, or if others give
+what it gives: dead ones and copies first.
+
+One way back serves every width: what has gone for a large one has gone for a smaller.
+"""
+
+import math
+from collections.abc import Collection
+from itertools import chain
+
+import torch
+from torch import Tensor, fx, nn
+
+from depthopt.core.chain import Block
+from depthopt.core.operators import Convolution
+from depthopt.core.workload import Workload
+from depthopt.graph.convolutions import make_conv
+from depthopt.graph.trace import nodes_by_name
+from depthopt.rewrite.problem import features_of
+from depthopt.rewrite.regression import Fitted, Regression, best_fits
+from depthopt.rewrite.ridges import COMPENSATION_RIDGES
+
+_RIDGE = 1e-6
+"""On the way back, relative to the mean variance of the input: only so that P exists, and that of
+channels that depend on each other those stay that were read."""
+
+_RIDGES = (_RIDGE, *COMPENSATION_RIDGES)
+"""Of the weights for what stays, likewise; by the first, others give in full what a copy gave."""
+
+_SHARE = 16
+"""Of so many that are left, one goes before P is computed again for all; of a few more that are
+the next to go it is exact in between."""
+
+
+def narrowed(
+    regression: Regression,
+    spec: Convolution,
+    inputs: Tensor,
+    wanted: Tensor,
+    weight: Tensor,
+    counts: Collection[int],
+    *,
+    target: str,
+    together: int = 1,
+) -> dict[int, Fitted]:
+    """The convolution for fewer input channels, the best ones, for several counts of these.
+
+    Args:
+        regression: has seen all channels.
+        spec: the dense convolution, of all channels.
+        inputs: (N, in_channels, H, W), not among what was accumulated.
+        wanted: (N, out_channels, H', W') that it should give for them.
+        weight: (out_channels, in_channels, kH, kW) that it has, and is held to.
+        counts: how many channels stay, each a multiple of ``together``.
+        target: name of the regression's target.
+        together: consecutive channels that stay or go together.
+
+    Returns:
+        By count the solution whose ridge serves held-out data best. Its weight has all channels,
+        and zeros for those that go.
+    """
+    found = {}
+    for count, channels in staying(regression, spec, weight, counts, target, together).items():
+        some = regression.of_channels(spec, channels, target)
+        prior = {target: weight[:, channels]}
+        held_out = inputs[:, channels]
+        best = best_fits(some, some.spec, held_out, {target: wanted}, _RIDGES, prior)[target]
+        whole = best.weight.new_zeros(len(best.weight), *weight.shape[1:])
+        whole[:, channels] = best.weight
+        found[count] = Fitted(whole, best.bias, best.ridge, best.error)
+    return found
+
+
+def channels_of(weight: Tensor, count: int, together: int = 1) -> Tensor:
+    """The input channels that stay, rising, of a weight with zeros for those that go.
+
+    Args:
+        weight: (out_channels, in_channels, kH, kW), as ``narrowed`` gives it.
+        count: how many stay. Of those that are 0 the first ones stay too, if others are too few.
+        together: consecutive channels that stay or go together.
+    """
+    sizes = weight.abs().sum((0, 2, 3)).reshape(-1, together).sum(1)
+    units = (sizes == 0).to(torch.int8).argsort(stable=True)[: count // together].sort().values
+    return _channels(units, together)
+
+
+def staying(
+    regression: Regression,
+    spec: Convolution,
+    weight: Tensor,
+    counts: Collection[int],
+    target: str,
+    together: int = 1,
+) -> dict[int, Tensor]:
+    """The indices of the channels that stay, rising, for several counts of these.
+
+    Args:
+        regression: has seen all channels.
+        spec: the dense convolution, of all channels.
+        weight: (out_channels, in_channels, kH, kW) that it has.
+        counts: how many channels stay, each a multiple of ``together``.
+        target: name of the regression's target.
+        together: consecutive channels that stay or go together.
+    """
+    everything = torch.arange(spec.in_channels, device=regression.device)
+    whole = regression.of_channels(spec, everything, target)
+    (gram,), (moments,), (strength,) = whole.normal_equations(spec, _RIDGE)
+    moments += strength * weight.to(moments).flatten(1).T
+    inverse = torch.cholesky_inverse(torch.linalg.cholesky(gram, out=gram))
+    rest = _Rest(inverse, inverse @ moments, features_of(spec) // spec.in_channels * together)
+    found = {}
+    for count in sorted(counts, reverse=True):
+        while (surplus := rest.left - count // together) > 0:
+            rest.leave_out(min(surplus, max(1, rest.left // _SHARE)))
+        found[count] = _channels(rest.units.sort().values, together)
+    return found
+
+
+def narrowing_workload(spec: Convolution, counts: Collection[int]) -> Workload:
+    """What ``narrowed`` takes: an inverse and the way back, and a solution for each ridge."""
+    features, macs = features_of(spec), 0
+    for count in counts:
+        left = features * count // spec.in_channels
+        macs += len(_RIDGES) * (left**3 // 6 + left**2 * spec.out_channels)
+    return Workload(macs64=macs + 2 * features**3 + features**2 * spec.out_channels)
+
+
+class _Rest:
+    """What is left on the way back.
+
+    Attributes:
+        inverse: P of the units left, (features, features).
+        weight: W of them, (features, out_channels).
+        units: their indices.
+    """
+
+    def __init__(self, inverse: Tensor, weight: Tensor, features: int) -> None:
+        self.inverse, self.weight, self._features = inverse, weight, features
+        self.units = torch.arange(len(inverse) // features, device=inverse.device)
+
+    @property
+    def left(self) -> int:
+        """How many units there are."""
+        return len(self.units)
+
+    def leave_out(self, count: int) -> None:
+        """Let so many units go: of the few that cost least by themselves, one after another.
+
+        What one costs depends on those that went before it. Among the few that is followed
+        exactly; the others wait for the next call.
+        """
+        few = _costs(self.inverse, self.weight, self._features).argsort()[: 2 * count + 1]
+        rows = self._rows(few)
+        local = _Rest(
+            self.inverse[rows[:, None], rows].clone(), self.weight[rows].clone(), self._features
+        )
+        for _ in range(count):
+            local.eliminate(_costs(local.inverse, local.weight, self._features).argmin()[None])
+        gone = torch.ones(len(few), dtype=torch.bool, device=few.device)
+        gone[local.units] = False
+        self.eliminate(few[gone])
+
+    def eliminate(self, gone: Tensor) -> None:
+        """Let units go, by their place among those left."""
+        stays = torch.ones(self.left, dtype=torch.bool, device=gone.device)
+        stays[gone] = False
+        out, kept = self._rows(gone), self._rows(stays.nonzero()[:, 0])
+        factor = torch.linalg.cholesky(self.inverse[out[:, None], out])
+        across = self.inverse[kept[:, None], out]
+        through = torch.cholesky_solve(across.T, factor)
+        self.weight = self.weight[kept] - through.T @ self.weight[out]
+        self.inverse = self.inverse[kept[:, None], kept].addmm_(across, through, alpha=-1)
+        self.units = self.units[stays]
+
+    def _rows(self, units: Tensor) -> Tensor:
+        return _channels(units, self._features)
+
+
+def _costs(inverse: Tensor, weight: Tensor, features: int) -> Tensor:
+    """What the squared error rises by without each unit, (units,)."""
+    own = weight.reshape(-1, features, weight.shape[1])
+    blocks = inverse.reshape(-1, features, len(inverse) // features, features)
+    at = torch.arange(len(own), device=weight.device)
+    factor = torch.linalg.cholesky(blocks[at, :, at])
+    costs: Tensor = torch.linalg.solve_triangular(factor, own, upper=False).square().sum((1, 2))
+    return costs
+
+
+def _channels(units: Tensor, together: int) -> Tensor:
+    """The channels of units, in their order."""
+    offsets = torch.arange(together, device=units.device)
+    return (units[:, None] * together + offsets).reshape(-1)
+
+
+def layers_of(network: fx.GraphModule, block: Block) -> dict[str, nn.Module]:
+    """A block's convolution and the norm behind it, if there is one, by their paths."""
+    last = str(nodes_by_name(network)[block.linear].target)
+    return {path: network.get_submodule(path) for path in (block.name, last)}
+
+
+def narrower(layer: nn.Module, operator: Convolution) -> nn.Module:
+    """A layer like another, for fewer channels; the layer itself if it has no more than these.
+
+    Args:
+        layer: a convolution, or the norm behind it.
+        operator: the two together, with fewer channels.
+    """
+    if isinstance(layer, nn.BatchNorm2d):
+        channels = operator.out_channels
+        new: nn.Module = nn.BatchNorm2d(channels, layer.eps, layer.momentum, layer.affine)
+        same = channels == layer.num_features
+    else:
+        assert isinstance(layer, nn.Conv2d)  # noqa: S101 - narrows nn.Module: blocks are made of no other
+        new = make_conv(operator)
+        if layer.bias is None:
+            new.register_parameter("bias", None)
+        same = new.weight.shape == layer.weight.shape
+    if same:
+        return layer
+    return new.to(next(chain(layer.parameters(), layer.buffers()))).train(layer.training)
+
+
+@torch.no_grad()
+def keep_channels(layer: nn.Module, new: nn.Module, stays: Collection[int], channels: int) -> None:
+    """Give a narrower layer what a layer has for the channels that stay.
+
+    Args:
+        layer: a convolution or a norm.
+        new: made by ``narrower``; changed in place.
+        stays: those of the last hidden tensor, rising; of others, the same shares stay.
+        channels: how many the last hidden tensor had.
+    """
+
+    def kept(values: Tensor, dimension: int, width: int) -> Tensor:
+        whole = values.shape[dimension]
+        if whole == width:
+            return values
+        mask = torch.zeros(channels, dtype=torch.bool, device=values.device)
+        mask[list(stays)] = True
+        # Units have as many channels of every hidden tensor, one after another.
+        share = math.gcd(whole, channels)
+        rows = mask.reshape(share, -1)[:, 0].repeat_interleave(whole // share)
+        return values[rows] if dimension == 0 else values[:, rows]
+
+    old = layer.state_dict()
+    for name, value in new.state_dict().items():
+        found = old[name]
+        for dimension in range(min(2, value.dim())):
+            found = kept(found, dimension, value.shape[dimension])
+        value.copy_(found)
