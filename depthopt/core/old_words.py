@@ -65,6 +65,8 @@ _LATER: dict[tuple[str, str], object] = {
     ("candidates", "segments"): "all",
     ("candidates", "subsets"): False,
     ("candidates", "end_activations"): False,
+    ("candidates", "fits"): ["dense", "depthwise"],
+    ("candidates", "ranks"): [0.5, 0.25],
     ("candidates", "widths"): [0.875, 0.75, 0.5, 0.25],
     ("candidates", "width_step"): 8,
     ("importance", "score_images"): None,

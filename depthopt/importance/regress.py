@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import starmap
 
 import torch
 from torch import Tensor, fx
@@ -25,6 +26,7 @@ from depthopt.errors import DataError
 from depthopt.graph.partial import record
 from depthopt.kinds.registry import kind_of
 from depthopt.kinds.site import Weights
+from depthopt.rewrite.factored import factored, factored_workload
 from depthopt.rewrite.narrowing import narrowed, narrowing_workload
 from depthopt.rewrite.options import Form
 from depthopt.rewrite.problem import Problem, sums_bytes
@@ -81,6 +83,8 @@ class Group:
             work += regression(spec, pixels=0, solves=solves)
             if counts := {problem.channels for _, problem in members if problem.channels}:
                 work += narrowing_workload(spec, counts)
+            pairs = [(p.convolution, p.factors) for _, p in members if p.factors is not None]
+            work = sum(starmap(factored_workload, pairs), work)
         return work
 
 
@@ -203,15 +207,21 @@ def _whole(
 ) -> dict[Candidate, Weights]:
     """The weights of those that read all channels, by one kernel."""
     ends = {str(c.end) for c, _ in members}
+    inputs = known.inputs
     targets = {end: target for end, target in known.targets.items() if end in ends}
-    fits = best_fits(known.regression, spec, known.inputs, targets, ridges) if ends else {}
+    fits = best_fits(known.regression, spec, inputs, targets, ridges) if ends else {}
     weights: dict[Candidate, Weights] = {}
     for c, problem in members:
         fitted, target = fits[str(c.end)], targets[str(c.end)]
+        if problem.factors is not None:
+            fitted = factored(
+                known.regression, problem.convolution, problem.factors, fitted, inputs, target,
+                target=str(c.end),
+            )  # fmt: skip
         weights[c] = kind_of(c).realised(c, fitted)
         if problem.keeps_start:
             ((weight, bias),) = known.starts[c]
-            error = error_of(known.inputs, weight, bias, problem.convolution, target)
+            error = error_of(inputs, weight, bias, problem.convolution, target)
             weights[c] = known.starts[c] if error <= fitted.error else weights[c]
     return weights
 

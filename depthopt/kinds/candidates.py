@@ -11,7 +11,7 @@ from depthopt.core.operators import Activation
 from depthopt.core.operators.activation import PLAIN
 from depthopt.errors import UsageError
 from depthopt.kinds.ends import usual_activation
-from depthopt.kinds.kind import Kind, Wishes
+from depthopt.kinds.kind import Fit, Kind, Wishes
 from depthopt.kinds.papers import published_segments
 from depthopt.kinds.registry import KINDS
 from depthopt.kinds.subsets import checked_weights
@@ -19,8 +19,8 @@ from depthopt.kinds.subsets import checked_weights
 USUAL = "usual"
 """The word for a network's most frequent activation."""
 
-WIDTHS, WIDTH_STEP = (0.875, 0.75, 0.5, 0.25), 8
-"""Shares of a branch's hidden channels that are tried, and the step that runtimes like."""
+WIDTHS, RANKS, WIDTH_STEP = (0.875, 0.75, 0.5, 0.25), (0.5, 0.25), 8
+"""Shares of channels that are tried, hidden ones and of low rank, and the step runtimes like."""
 
 Segments = Literal["all", "papers"]
 """Which segments are listed: all legal ones, or those of the papers' code."""
@@ -38,6 +38,8 @@ def candidates(
     subsets: bool = False,
     weights: Sequence[float] | None = None,
     end_activations: bool = False,
+    fits: Collection[Fit] = ("dense", "depthwise"),
+    ranks: Collection[float] = RANKS,
     widths: Collection[float] = WIDTHS,
     width_step: int = WIDTH_STEP,
 ) -> tuple[Candidate, ...]:
@@ -49,8 +51,7 @@ def candidates(
         chain: the extracted network.
         kinds: which kinds beside ``keep``: ``drop``, ``fit``, ``merge``, ``narrow``, or what other
             packages bring.
-        kernel_sizes: side lengths of the square kernels that ``fit`` tries, dense and,
-            where input and output agree in channels, depthwise.
+        kernel_sizes: side lengths of the square kernels that ``fit`` tries.
         max_length: longest segment, in blocks; None for no limit.
         inserted: activation behind every ``fit`` and ``merge`` of several blocks that has
             none, as behind a linear bottleneck: its name, or ``usual`` for the network's most
@@ -69,13 +70,19 @@ def candidates(
             ``I(st, end, a, b)`` (arXiv 2301.12187), as far as its code lists it, and what the parts
             of a merge that is realised as several need (``depthopt.kinds.ends``). ``inserted``
             must be the network's usual activation: what stands before a candidate it does not say.
+        fits: what ``fit`` puts in a segment's place: a ``dense`` convolution, a ``depthwise`` one
+            where input and output agree in channels, or two in a row: ``separable``, a
+            depthwise one and a 1x1 one behind it, and ``low_rank``, a 1x1 one to few channels and
+            one of the kernel's size behind it.
+        ranks: numbers of those few channels, as shares of the fewer of input's and output's.
         widths: shares of a branch's hidden channels that ``narrow`` tries.
-        width_step: of which each number of hidden channels is a multiple, as runtimes like it.
+        width_step: of which each number of hidden channels, and of a low rank's, is a multiple, as
+            runtimes like it.
 
     Raises:
         UsageError: an unknown kind, activation or choice of segments, a kernel size that is not odd
-            and positive, a width that is not between 0 and 1, ``subsets`` without weights, or
-            ``end_activations`` with another than the usual activation to insert.
+            and positive, an unknown fit, a width or rank that is not between 0 and 1, ``subsets``
+            without weights, or ``end_activations`` with another than the usual activation.
     """
     asked = (KEPT, *(name for name in KINDS.names if name in kinds and name != KEPT))
     for name in kinds:
@@ -111,7 +118,9 @@ def candidates(
         weights=checked_weights(chain, weights) if subsets else None,
         identities=segments == "all",
         ends=behind if end_activations else None,
-        widths=_checked_widths(widths),
+        fits=_checked_fits(fits),
+        ranks=_checked_shares("rank", ranks),
+        widths=_checked_shares("width", widths),
         width_step=require(Count, "width_step", width_step),
     )
     return tuple(
@@ -122,11 +131,19 @@ def candidates(
     )
 
 
-def _checked_widths(widths: Collection[float]) -> tuple[float, ...]:
-    for share in widths:
+def _checked_shares(name: str, shares: Collection[float]) -> tuple[float, ...]:
+    for share in shares:
         if not 0 < share < 1:
-            raise UsageError(f"width {share} is not a share between 0 and 1; use 0.5, 0.25, ...")
-    return tuple(sorted(set(widths), reverse=True))
+            raise UsageError(f"{name} {share} is not a share between 0 and 1; use 0.5, 0.25, ...")
+    return tuple(sorted(set(shares), reverse=True))
+
+
+def _checked_fits(fits: Collection[Fit]) -> tuple[Fit, ...]:
+    known: tuple[Fit, ...] = get_args(Fit)
+    for name in fits:
+        if name not in known:
+            raise UsageError(f"fit {name!r} is unknown; known: {', '.join(known)}")
+    return tuple(name for name in known if name in fits)
 
 
 def _inserted(chain: Chain, name: str | None) -> Activation | None:

@@ -1,39 +1,68 @@
-"""``fit``: one convolution in the segment's place, regressed on data."""
+"""``fit``: one convolution in the segment's place, or two in a row, regressed on data."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from depthopt.core.candidate import Candidate
 from depthopt.core.chain import Chain
+from depthopt.core.operators import Convolution
 from depthopt.core.window import Window, region_window, segment_window
 from depthopt.kinds.kind import Kind, Wishes
+from depthopt.kinds.widths import fewer_channels
+from depthopt.rewrite.options import Form
+from depthopt.rewrite.problem import Problem
 
 
 def _candidates(chain: Chain, wishes: Wishes) -> Iterator[Candidate]:
-    """Square kernels of several sizes, dense and, where channels agree, depthwise."""
+    """Square kernels of several sizes, in every form that is wished."""
     for start, end in wishes.segments:
-        yield from _of_segment(chain, start, end, wishes.kernel_sizes)
+        yield from _of_segment(chain, start, end, wishes)
 
 
-def _of_segment(
-    chain: Chain, start: int, end: int, kernel_sizes: tuple[int, ...]
-) -> Iterator[Candidate]:
+def _of_segment(chain: Chain, start: int, end: int, wishes: Wishes) -> Iterator[Candidate]:
     first, ending = chain.blocks[start], chain.ending(start, end)
     linear = chain.why_unmergeable(start, end) is None
     window = segment_window(chain, start, end) if linear else region_window(chain, start, end)
     if window is None:
         return
     channels, input_size = first.layout.in_channels, first.layout.input_size
-    for size in kernel_sizes:
+    for size in wishes.kernel_sizes:
         if not _is_useful(size, window, input_size):
             continue
         centred = window.centred((min(size, window.size[0]), min(size, window.size[1])))
-        groupings = [1] if channels != ending.channels or channels == 1 else [1, channels]
-        for groups in groupings:
-            new = Window(centred.stride, centred.offset, centred.size, groups).convolution(
-                channels, ending.channels, input_size, ending.size
-            )
-            if min(new.padding) >= 0:
-                yield Candidate(start, end, KIND.name, (new,), ending.activation)
+        dense = replace(centred, groups=1).convolution(
+            channels, ending.channels, input_size, ending.size
+        )
+        if min(dense.padding) >= 0:
+            for operators in _forms(dense, wishes):
+                yield Candidate(start, end, KIND.name, operators, ending.activation)
+
+
+def _forms(dense: Convolution, wishes: Wishes) -> Iterator[tuple[Convolution, ...]]:
+    """A dense convolution, and what may stand for it."""
+    channels, out, form = dense.in_channels, dense.out_channels, wishes.fits
+    depthwise = replace(dense, out_channels=channels, groups=channels)
+    if "dense" in form:
+        yield (dense,)
+    if "depthwise" in form and channels == out and channels > 1:
+        yield (depthwise,)
+    if "separable" in form and dense.kernel_size != (1, 1) and channels > 1:
+        yield depthwise, Convolution(channels, out, (1, 1))
+    if "low_rank" in form:
+        for rank in fewer_channels(min(channels, out), wishes.ranks, wishes.width_step):
+            yield Convolution(channels, rank, (1, 1)), replace(dense, in_channels=rank)
+
+
+def _problem(candidate: Candidate, _: Form) -> Problem:
+    convolutions = [each for each in candidate.operators if isinstance(each, Convolution)]
+    if len(convolutions) == 1:
+        return Problem(convolutions[0])
+    first, second = convolutions
+    window = first if first.groups > 1 else second
+    dense = replace(
+        window, in_channels=first.in_channels, out_channels=second.out_channels, groups=1
+    )
+    return Problem(dense, factors=(first, second))
 
 
 def _is_useful(size: int, window: Window, input_size: tuple[int, int]) -> bool:
@@ -53,4 +82,5 @@ KIND = Kind(
     colour=("#1a7f5a", "#4fc393"),
     pattern="dots",
     candidates=_candidates,
+    problem=_problem,
 )

@@ -18,6 +18,10 @@ if TYPE_CHECKING:  # torch takes seconds to import, and tables are solved withou
 
     from depthopt.rewrite.regression import Fitted, Regression
 
+Fit = Literal["dense", "depthwise", "separable", "low_rank"]
+"""What a ``fit`` is: one convolution, or two in a row: a depthwise and a 1x1 one, or a 1x1 one to
+few channels and one of the kernel's size."""
+
 Pattern = Literal["", "stripes", "dots", "crosses", "bars"]
 
 
@@ -32,6 +36,8 @@ class Wishes:
         identities: whether a segment may become nothing at all, where it may.
         ends: activation that is inserted where the original has none, if candidates with and
             without activations at their ends are wished (``depthopt.kinds.ends``).
+        fits: what ``fit`` puts in a segment's place.
+        ranks: shares of the channels that a 1x1 convolution to fewer may have, falling.
         widths: shares of a branch's hidden channels to try, falling.
         width_step: of which each number of hidden channels is a multiple.
     """
@@ -41,6 +47,8 @@ class Wishes:
     weights: tuple[float, ...] | None = None
     identities: bool = True
     ends: Activation | None = None
+    fits: tuple[Fit, ...] = ("dense", "depthwise")
+    ranks: tuple[float, ...] = ()
     widths: tuple[float, ...] = ()
     width_step: int = 1
 
@@ -54,7 +62,10 @@ def _one_convolution(candidate: Candidate, _: Form) -> Problem:
 
 
 def _as_fitted(_: Candidate, fitted: "Fitted") -> Weights:
-    return ((fitted.weight, fitted.bias),)
+    last = fitted.weight, fitted.bias
+    if fitted.first is None:
+        return (last,)
+    return ((fitted.first, fitted.first.new_zeros(len(fitted.first))), last)
 
 
 def _input(chain: Chain, candidate: Candidate) -> set[str]:

@@ -18,6 +18,7 @@ from depthopt.core.operators import Convolution
 from depthopt.kinds.kind import Kind, Wishes
 from depthopt.kinds.running import kept_keys
 from depthopt.kinds.site import New, Site, Weights
+from depthopt.kinds.widths import fewer_channels
 from depthopt.rewrite.options import Form
 from depthopt.rewrite.problem import Problem
 from depthopt.tables.latency import LatencyKey
@@ -76,20 +77,6 @@ def _units(chain: Chain, start: int, end: int) -> int:
     return between[0].operator.groups if between else chain.blocks[start].layout.out_channels
 
 
-def widths(channels: int, together: int, shares: tuple[float, ...], step: int) -> tuple[int, ...]:
-    """How many hidden channels may stay, falling: near some shares, in steps.
-
-    Args:
-        channels: how many there are.
-        together: consecutive ones that stay or go together.
-        shares: of them, each between 0 and 1.
-        step: of which each number is a multiple; it is at least one step, and less than all.
-    """
-    step = math.lcm(step, together)
-    rounded = {max(1, round(share * channels / step)) * step for share in shares}
-    return tuple(sorted((width for width in rounded if width < channels), reverse=True))
-
-
 def _candidates(chain: Chain, wishes: Wishes) -> Iterator[Candidate]:
     """A few widths of every branch."""
     for start, end in wishes.segments:
@@ -97,7 +84,8 @@ def _candidates(chain: Chain, wishes: Wishes) -> Iterator[Candidate]:
             continue
         channels = chain.blocks[end - 1].layout.in_channels
         together = channels // _units(chain, start, end)
-        for width in widths(channels, together, wishes.widths, wishes.width_step):
+        step = math.lcm(wishes.width_step, together)
+        for width in fewer_channels(channels, wishes.widths, step):
             found = of_width(chain, start, end, width)
             if _problem(found, "fused").memory_bytes <= _MOST_BYTES:
                 yield found

@@ -1,5 +1,8 @@
 """What kinds do to networks: one convolution put in, run, and set."""
 
+from dataclasses import dataclass
+
+import torch
 from torch import Tensor, fx, nn
 
 from depthopt.core.candidate import Candidate
@@ -7,6 +10,7 @@ from depthopt.core.operators import Convolution
 from depthopt.errors import ModelError
 from depthopt.graph.convolutions import make_conv
 from depthopt.kinds.site import New, Site, Weights, module_name
+from depthopt.rewrite.factored import composed, scaled
 from depthopt.rewrite.regression import Regression, convolve
 from depthopt.rewrite.set_weights import fresh_lengths, set_weights
 
@@ -17,27 +21,45 @@ def convolved(candidate: Candidate, weights: Weights, x: Tensor) -> Tensor:
     Raises:
         TypeError: one of them is not a convolution; its kind has to run it.
     """
-    for operator, (weight, bias) in zip(candidate.operators, weights, strict=True):
-        if not isinstance(operator, Convolution):
-            raise TypeError(f"{operator} is not a convolution; its kind's output has to run it")
+    for operator, (weight, bias) in zip(_convolutions(candidate), weights, strict=True):
         x = convolve(x, weight, bias, operator)
     return x
 
 
 def install_convolution(site: Site, candidate: Candidate) -> tuple[fx.Node, New]:
-    """A fresh convolution, with a norm of its own where the segment's last block has one.
+    """Fresh convolutions, one or two, with a norm behind if the segment's last block has one.
 
     The norm trains as those around it do, and is folded in the end as theirs are.
     """
     name, like = module_name(candidate), next(site.network.parameters())
-    conv = make_conv(candidate.convolution).to(like).eval()
-    node = site.call(name, conv, site.at(candidate.start))
-    norm = norm_like(site, candidate)
+    node, path, norm = site.at(candidate.start), name, norm_like(site, candidate)
+    for operator in _convolutions(candidate):
+        path = name if operator is candidate.operators[0] else _second(name)
+        conv = make_conv(operator).to(like).eval()
+        if norm is not None or operator is not candidate.operators[-1]:
+            conv.register_parameter("bias", None)
+        node = site.call(path, conv, node)
     if norm is None:
-        return node, New(name, name)
-    conv.register_parameter("bias", None)
+        return node, New(name, path)
     new = New(name, f"{name}_norm")
     return site.call(new.last, norm, node), new
+
+
+def _convolutions(candidate: Candidate) -> tuple[Convolution, ...]:
+    """A candidate's operators.
+
+    Raises:
+        TypeError: one of them is not a convolution; its kind has to deal with it.
+    """
+    for operator in candidate.operators:
+        if not isinstance(operator, Convolution):
+            raise TypeError(f"{operator} is not a convolution; its kind has to run it")
+    return tuple(each for each in candidate.operators if isinstance(each, Convolution))
+
+
+def _second(name: str) -> str:
+    """Path of the second of two convolutions in a row."""
+    return f"{name}_second"
 
 
 def norm_like(site: Site, candidate: Candidate) -> nn.BatchNorm2d | None:
@@ -66,7 +88,28 @@ def convolution_and_norm(network: nn.Module, new: New) -> tuple[nn.Conv2d, nn.Ba
 
 
 def set_convolution(network: nn.Module, new: New, weights: Weights, regression: Regression) -> None:
-    """Set a convolution, together with its norm, to compute given weights."""
-    ((weight, bias),) = weights
-    conv, norm = convolution_and_norm(network, new)
-    set_weights(conv, norm, weight, bias, regression, fresh_lengths(conv))
+    """Set what ``install_convolution`` put in, together with its norm, to compute given weights."""
+    if len(weights) == 1:
+        ((weight, bias),) = weights
+        conv, norm = convolution_and_norm(network, new)
+        set_weights(conv, norm, weight, bias, regression, fresh_lengths(conv))
+        return
+    (first, _), (second, bias) = weights
+    front, _ = convolution_and_norm(network, New(new.name, new.name))
+    back, norm = convolution_and_norm(network, New(_second(new.name), new.last))
+    first, second = scaled(first.double(), second.double(), fresh_lengths(front))
+    with torch.no_grad():
+        front.weight.copy_(first)
+    set_weights(back, norm, second, bias, _Behind(first, regression), fresh_lengths(back))
+
+
+@dataclass(frozen=True, slots=True)
+class _Behind:
+    """What the second of two convolutions sees, by the sums over the first one's input."""
+
+    first: Tensor
+    regression: Regression
+
+    def output_moments(self, weight: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and variance (out_channels,) of what it gives without bias."""
+        return self.regression.output_moments(composed(self.first, weight.double()))

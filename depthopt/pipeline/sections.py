@@ -16,7 +16,8 @@ from pydantic import (
 from depthopt.core import numbers
 from depthopt.core.inputs import ImageSize, InputSpec, fitting, size_schema
 from depthopt.core.interpolation import Interpolation
-from depthopt.kinds.candidates import WIDTH_STEP, WIDTHS, Segments
+from depthopt.kinds.candidates import RANKS, WIDTH_STEP, WIDTHS, Segments
+from depthopt.kinds.kind import Fit
 from depthopt.kinds.registry import KINDS
 from depthopt.rewrite.options import Form, Start
 from depthopt.rewrite.ridges import FIT_RIDGES
@@ -132,6 +133,14 @@ class CandidatesSection(Section):
         ("drop", "fit"), description="drop, fit, merge, narrow, or what another package brings"
     )
     kernel_sizes: tuple[numbers.Size, ...] = Field((1, 3, 5), description="that fit tries")
+    fits: Annotated[tuple[Fit, ...], MinLen(1)] = Field(
+        ("dense", "depthwise"),
+        description="what fit puts in place: dense, depthwise, or two convolutions in a row: "
+        "separable, low_rank",
+    )
+    ranks: Annotated[tuple[numbers.ShareBetween, ...], MinLen(1)] = Field(
+        RANKS, description="shares of the channels that low_rank goes through"
+    )
     max_length: numbers.Count | None = Field(
         12, description="longest segment, in blocks; null for no limit"
     )
@@ -158,7 +167,7 @@ class CandidatesSection(Section):
         WIDTHS, description="shares of a branch's hidden channels that narrow tries"
     )
     width_step: numbers.Count = Field(
-        WIDTH_STEP, description="of which each number of hidden channels is a multiple"
+        WIDTH_STEP, description="of which each number of hidden channels, or rank, is a multiple"
     )
 
 

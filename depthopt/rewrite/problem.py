@@ -22,6 +22,8 @@ class Problem:
             serve the target best, and the weight is held to the one that it starts from
             (``depthopt.rewrite.narrowing``). None for all.
         together: consecutive channels that stay or go together.
+        factors: the two convolutions in a row that are regressed in its place
+            (``depthopt.rewrite.factored``), where that is wished.
     """
 
     convolution: Convolution
@@ -29,6 +31,7 @@ class Problem:
     start: int | None = None
     channels: int | None = None
     together: int = 1
+    factors: tuple[Convolution, Convolution] | None = None
 
     @property
     def memory_bytes(self) -> int:

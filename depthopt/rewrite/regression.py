@@ -36,12 +36,14 @@ class Fitted:
         ridge: the regularisation it was solved with.
         error: mean squared error on held-out data over the target's variance; NaN if
             there was none to choose by.
+        first: weight of the convolution before it, where two are regressed in a row.
     """
 
     weight: Tensor
     bias: Tensor
     ridge: float
     error: float
+    first: Tensor | None = None
 
 
 class Regression:
@@ -207,6 +209,16 @@ class Regression:
         found._target_sums = self._target_sums[:, columns]
         found.count = self.count
         return found
+
+    def bias_of(self, weight: Tensor) -> Tensor:
+        """The bias (out_channels,) with which a weight of the only target has no mean error.
+
+        Args:
+            weight: (out_channels, in_channels // groups, kH, kW), of the regression's kernel.
+        """
+        rows = weight.double().reshape(self._groups, len(weight) // self._groups, -1)
+        outputs = torch.einsum("gf,gof->go", self._sums, rows)
+        return ((self._target_sums - outputs) / self.count).reshape(-1)
 
     def output_moments(self, weight: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and variance (out_channels,) of what a convolution without bias gives.

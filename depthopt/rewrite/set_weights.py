@@ -9,11 +9,18 @@ were trained.
 """
 
 import math
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
-from depthopt.rewrite.regression import Regression
+
+class Moments(Protocol):
+    """What has seen a convolution's inputs."""
+
+    def output_moments(self, weight: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and variance (out_channels,) of what a weight gives without a bias."""
+        ...
 
 
 @torch.no_grad()
@@ -22,7 +29,7 @@ def set_weights(
     norm: nn.BatchNorm2d | None,
     weight: Tensor,
     bias: Tensor,
-    regression: Regression,
+    regression: Moments,
     lengths: Tensor,
 ) -> None:
     """Let convolution and norm together compute ``weight`` and ``bias``, in evaluation mode.

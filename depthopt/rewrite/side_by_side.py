@@ -15,6 +15,7 @@ from depthopt.errors import DataError
 from depthopt.graph.partial import Tail
 from depthopt.graph.replay import MOST_BYTES, Replay, Wish
 from depthopt.graph.trace import nodes_by_name
+from depthopt.rewrite.factored import factored
 from depthopt.rewrite.narrowing import narrowed
 from depthopt.rewrite.regression import Fitted, Regression, best_fits, error_of
 from depthopt.rewrite.segment_tensors import SegmentTensors
@@ -74,6 +75,13 @@ class Observed:
         return best_fits(self.regression, self.convolution, self.inputs, targets, ridges, priors)[
             _ONLY
         ]
+
+    def factored(self, factors: tuple[Convolution, Convolution], ridges: Iterable[float]) -> Fitted:
+        """Two convolutions in a row in its place (``depthopt.rewrite.factored``)."""
+        return factored(
+            self.regression, self.convolution, factors, self.best(ridges), self.inputs, self.wanted,
+            target=_ONLY,
+        )  # fmt: skip
 
     def narrowed(self, weight: Tensor, count: int, together: int) -> Fitted:
         """The solution for fewer input channels (``depthopt.rewrite.narrowing``).

@@ -142,11 +142,13 @@ def _refit(
         through = chain.blocks[choice.start].input, chain.blocks[first].input
     place = Place(new.name, new.last, problem.convolution, adds, wanted, through)
     observed, kind = networks.observe(place), kind_of(choice)
-    if problem.channels is None:
-        fitted = observed.best(ridges)
-    else:
+    if problem.channels is not None:
         ((weight, _),) = held_to or ()
         fitted = observed.narrowed(weight, problem.channels, problem.together)
+    elif problem.factors is not None:
+        fitted = observed.factored(problem.factors, ridges)
+    else:
+        fitted = observed.best(ridges)
     if problem.keeps_start:
         start = folded(*convolution_and_norm(networks.student, new))
         if observed.error(*start) <= fitted.error:

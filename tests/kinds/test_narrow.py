@@ -17,7 +17,8 @@ from depthopt.extraction.extract import extract
 from depthopt.importance.estimate import estimate
 from depthopt.kinds.candidates import candidates
 from depthopt.kinds.latency_keys import latency_keys, parameters
-from depthopt.kinds.narrow import of_width, why_no_branch, widths
+from depthopt.kinds.narrow import of_width, why_no_branch
+from depthopt.kinds.widths import fewer_channels
 from depthopt.shallow.apply import apply
 from depthopt.shallow.build import build
 from depthopt.shallow.fuse import fuse
@@ -151,10 +152,9 @@ def test_why_a_run_of_blocks_is_no_branch() -> None:
 
 
 def test_widths_are_whole_steps_of_what_goes_together() -> None:
-    assert widths(64, 1, (0.875, 0.75, 0.5, 0.25), 8) == (56, 48, 32, 16)
-    assert widths(24, 1, (0.9, 0.5, 0.1), 8) == (16, 8)
-    assert widths(48, 12, (0.75, 0.5), 8) == (24,), "multiples of 24"
-    assert widths(8, 1, (0.5,), 8) == (), "no step leaves a channel"
+    assert fewer_channels(64, (0.875, 0.75, 0.5, 0.25), 8) == (56, 48, 32, 16)
+    assert fewer_channels(24, (0.9, 0.5, 0.1), 8) == (16, 8)
+    assert fewer_channels(8, (0.5,), 8) == (), "no step leaves a channel"
     assert not narrow(CHAIN, step=16)
     with pytest.raises(UsageError, match=r"width 1.5 is not a share between 0 and 1"):
         narrow(CHAIN, share=1.5)

@@ -1,0 +1,115 @@
+"""One convolution in a segment's place, or two in a row."""
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from depthopt.core.candidate import Candidate, replacing
+from depthopt.core.chain import Chain
+from depthopt.errors import UsageError
+from depthopt.extraction.extract import extract
+from depthopt.importance.estimate import estimate
+from depthopt.kinds.candidates import candidates
+from depthopt.kinds.latency_keys import latency_keys, parameters
+from depthopt.shallow.apply import apply
+from depthopt.shallow.fuse import fuse
+from tests.networks import Residual
+from tests.plans import plan_of, random_plan
+from tests.random_networks import random_networks
+
+SIZE = (2, 33, 30)
+MODEL = Residual().double()
+CHAIN = extract(MODEL, SIZE)
+PAIRS = ("separable", "low_rank")
+
+
+def fits(chain: Chain, *names: str, fewer_macs: bool = False) -> tuple[Candidate, ...]:
+    return candidates(
+        chain,
+        kinds=("fit",),
+        fits=names,
+        kernel_sizes=(1, 3),
+        ranks=(0.5,),
+        width_step=1,
+        fewer_macs=fewer_macs,
+    )
+
+
+def test_each_form_is_listed_where_it_can_be() -> None:
+    def listed(*names: str) -> list[str]:
+        found = replacing(fits(CHAIN, *names))
+        return [" + ".join(map(str, c.operators)) for c in found if (c.start, c.end) == (3, 5)]
+
+    assert listed("dense") == ["4-8 k1x1 s2x2", "4-8 k3x3 s2x2 p1,1,1,1"]
+    assert listed("depthwise") == []
+    assert listed("separable") == ["4-4 k3x3 s2x2 p1,1,1,1 g4 + 4-8 k1x1"]
+    assert listed("low_rank") == ["4-2 k1x1 + 2-8 k1x1 s2x2", "4-2 k1x1 + 2-8 k3x3 s2x2 p1,1,1,1"]
+    assert listed(*PAIRS) == [
+        *listed("low_rank")[:1],
+        *listed("separable"),
+        *listed("low_rank")[1:],
+    ]
+    with pytest.raises(UsageError, match="fit 'thin' is unknown; known: dense, depthwise, separa"):
+        fits(CHAIN, "thin")
+
+
+def test_what_runs_is_both() -> None:
+    one = next(c for c in fits(CHAIN, "separable") if (c.start, c.end) == (3, 5))
+    first, last = latency_keys(CHAIN, one)
+    assert str(first) == "conv 4-4 k3x3 s2x2 p1,1,1,1 g4 @33x30"
+    assert str(last) == "conv 4-8 k1x1 @17x15 relu"
+    assert parameters(CHAIN, one) == 4 * 10 + 8 * 5
+    assert Candidate.parse(one.key) == one
+
+
+@torch.no_grad()
+def is_carried_out(model: nn.Module, seed: int) -> None:
+    """Whatever two are put in: trained form and fused one agree, and come near the original."""
+    chain = extract(model, SIZE)
+    plan = random_plan(chain, fits(chain, *PAIRS), seed)
+    images = [torch.randn(4, *SIZE, dtype=torch.float64) for _ in range(5)]
+    network = apply(model, chain, plan, fitting=images)
+    fused, x = fuse(network), images[0]
+    torch.testing.assert_close(fused(x), network(x), rtol=1e-8, atol=1e-8)
+    pairs = sum(len(c.operators) == 2 for c in plan.choices)
+    convolutions = [m for m in fused.modules() if isinstance(m, nn.Conv2d)]
+    seconds = [name for name, _ in fused.named_modules() if name.endswith("_second")]
+    assert len(seconds) == pairs <= len(convolutions)
+
+
+@given(model=random_networks(), seed=st.integers(0, 99))
+@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+def test_two_are_carried_out(model: nn.Module, seed: int) -> None:
+    is_carried_out(model, seed)
+
+
+def test_a_norm_behind_two_sees_what_it_is_told() -> None:
+    """In training mode, on the images that were regressed on, the network computes the same."""
+    torch.manual_seed(0)
+    images = [torch.randn(8, *SIZE, dtype=torch.float64) for _ in range(5)]
+    seen = torch.cat(images[:4])
+    for name in PAIRS:
+        one = next(c for c in fits(CHAIN, name) if (c.start, c.end) == (1, 3))
+        network = apply(MODEL, CHAIN, plan_of(CHAIN, one), fitting=images, compensated=False)
+        norm, inputs = network.get_submodule("segment_1_3_norm"), []
+        norm.register_forward_pre_hook(lambda _, x, inputs=inputs: inputs.append(x[0]))
+        with torch.no_grad():
+            network(seen)
+        (given_,) = inputs
+        torch.testing.assert_close(norm.running_mean, given_.mean((0, 2, 3)))
+        variance = given_.var((0, 2, 3), correction=0)
+        torch.testing.assert_close(norm.running_var, variance)
+
+
+def test_two_are_scored_by_what_they_compute() -> None:
+    """One convolution is never worse than two of its size, and all are what ``apply`` makes."""
+    torch.manual_seed(0)
+    images = [torch.randn(16, *SIZE, dtype=torch.float64) for _ in range(5)]
+    listed = fits(CHAIN, "dense", *PAIRS)
+    held_out = [(images[4], None)]
+    table = estimate(MODEL, CHAIN, listed, fitting=images[:4], held_out=held_out, ridges=[1e-6])
+    (one, *two) = (c for c in replacing(listed) if (c.start, c.end) == (1, 3) and "k3x3" in c.key)
+    assert [len(c.operators) for c in two] == [2, 2]
+    assert all(table.entries[one].cost < table.entries[c].cost for c in two)
