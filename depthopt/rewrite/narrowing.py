@@ -3,12 +3,13 @@
 With X the windows of all channels and Y what the convolution should give, a set S of channels is as
 good as ``min_W |X_S W - Y|^2`` is small. The best set is hard to find. Going back from all
 channels, that one goes at each step without which the rest does best: with ``P = (X'X + r I)^-1``
-and ``W = P (X'Y + r W0)``, W0 the weight that there was and r next to nothing, leaving channel c
-out costs ``tr(W_c' (P_cc)^-1 W_c)``, and what is left is
+and ``W = P (X'Y + r W0)``, W0 the weight that there was, leaving channel c out costs
+``tr(W_c' (P_cc)^-1 W_c)``, and what is left is
 ``P - P_.c (P_cc)^-1 P_c.`` and likewise for W (the optimal brain surgeon of Hassibi and Stork,
 https://proceedings.neurips.cc/paper/1992/hash/303ed4c69846ab36c2904d3ba8573050-Abstract.html, with
-a block of weights for one). So a channel goes at no cost if nothing reads it, or if others give
-what it gives: dead ones and copies first.
+a block of weights for one). So a channel goes at no cost if it is constant, or nothing reads it, or
+others give what it gives: dead ones and copies first. The ridge r is the larger the fewer pixels
+there are for each weight: what others could make up for only on so few is not counted on.
 
 One way back serves every width: what has gone for a large one has gone for a smaller.
 """
@@ -29,12 +30,15 @@ from depthopt.rewrite.problem import features_of
 from depthopt.rewrite.regression import Fitted, Regression, best_fits
 from depthopt.rewrite.ridges import COMPENSATION_RIDGES
 
-_RIDGE = 1e-6
-"""On the way back, relative to the mean variance of the input: only so that P exists, and that of
-channels that depend on each other those stay that were read."""
+_LEAST_RIDGE, _MOST_RIDGE = 1e-6, 0.1
+"""On the way back, relative to the mean variance of the input; between them weights per output, over
+the pixels that they are regressed on (tests/benchmarks/README.md, "Which channels stay")."""
 
-_RIDGES = (_RIDGE, *COMPENSATION_RIDGES)
+_RIDGES = (_LEAST_RIDGE, *COMPENSATION_RIDGES)
 """Of the weights for what stays, likewise; by the first, others give in full what a copy gave."""
+
+_CONSTANT = 1e-9
+"""A variance below which a channel is constant, relative to the mean."""
 
 _SHARE = 16
 """Of so many that are left, one goes before P is computed again for all; of a few more that are
@@ -113,8 +117,11 @@ def staying(
     """
     everything = torch.arange(spec.in_channels, device=regression.device)
     whole = regression.of_channels(spec, everything, target)
-    (gram,), (moments,), (strength,) = whole.normal_equations(spec, _RIDGE)
-    moments += strength * weight.to(moments).flatten(1).T
+    ridge = min(max(whole.features / whole.count, _LEAST_RIDGE), _MOST_RIDGE)
+    (gram,), (moments,), (strength,) = whole.normal_equations(spec, ridge)
+    variance = gram.diagonal() - strength
+    varies = variance > _CONSTANT * variance.mean()
+    moments += strength * varies[:, None] * weight.to(moments).flatten(1).T
     inverse = torch.cholesky_inverse(torch.linalg.cholesky(gram, out=gram))
     rest = _Rest(inverse, inverse @ moments, features_of(spec) // spec.in_channels * together)
     found = {}

@@ -59,9 +59,14 @@ METHODS = (
     Method("block dropping", ("candidates.kinds=[drop]", *UNTOUCHED)),
 )
 
+_NARROW = "candidates.kinds=[drop, fit, narrow]"
+_PAIRS = "candidates.fits=[dense, depthwise, separable, low_rank]"
 _MERGES = "candidates.kinds=[drop, merge]"
 
 ABLATIONS = (
+    Method("narrow too", (_NARROW,)),
+    Method("fits of two too", (_PAIRS,)),
+    Method("narrow and fits of two", (_NARROW, _PAIRS)),
     Method("merges regressed, not fits", (_MERGES,)),
     Method("merges composed, expanded", (_MERGES, "apply.form=expanded")),
     Method("kept layers not compensated", ("apply.compensate=false",)),
