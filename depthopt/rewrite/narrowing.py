@@ -31,8 +31,8 @@ from depthopt.rewrite.regression import Fitted, Regression, best_fits
 from depthopt.rewrite.ridges import COMPENSATION_RIDGES
 
 _LEAST_RIDGE, _MOST_RIDGE = 1e-6, 0.1
-"""On the way back, relative to the mean variance of the input; between them weights per output, over
-the pixels that they are regressed on (tests/benchmarks/README.md, "Which channels stay")."""
+"""On the way back, relative to the mean variance of the input; between them the weights per output,
+over the pixels that they are regressed on (tests/benchmarks/README.md, "Which channels stay")."""
 
 _RIDGES = (_LEAST_RIDGE, *COMPENSATION_RIDGES)
 """Of the weights for what stays, likewise; by the first, others give in full what a copy gave."""
