@@ -53,6 +53,18 @@ def _forms(dense: Convolution, wishes: Wishes) -> Iterator[tuple[Convolution, ..
             yield Convolution(channels, rank, (1, 1)), replace(dense, in_channels=rank)
 
 
+def _why_not(chain: Chain, candidate: Candidate) -> str | None:
+    convolutions = [each for each in candidate.operators if isinstance(each, Convolution)]
+    if len(convolutions) != len(candidate.operators) or len(convolutions) not in {1, 2}:
+        return "is neither one convolution nor two in a row"
+    if len(convolutions) == 2:
+        first, second = convolutions
+        depthwise = first.is_depthwise and second.kernel_size == (1, 1)
+        if not depthwise and (first.kernel_size, first.groups) != ((1, 1), 1):
+            return "is neither a depthwise convolution and a 1x1 one nor begins with a 1x1 one"
+    return chain.why_illegal(candidate.start, candidate.end)
+
+
 def _problem(candidate: Candidate, _: Form) -> Problem:
     convolutions = [each for each in candidate.operators if isinstance(each, Convolution)]
     if len(convolutions) == 1:
@@ -82,5 +94,6 @@ KIND = Kind(
     colour=("#1a7f5a", "#4fc393"),
     pattern="dots",
     candidates=_candidates,
+    why_not=_why_not,
     problem=_problem,
 )

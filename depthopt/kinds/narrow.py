@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from depthopt.core.candidate import KEPT, Candidate
 from depthopt.core.chain import Chain
 from depthopt.core.operators import Convolution
+from depthopt.errors import UsageError
 from depthopt.kinds.kind import Kind, Wishes
 from depthopt.kinds.running import kept_keys
 from depthopt.kinds.site import New, Site, Weights
@@ -129,15 +130,22 @@ def _why_not(chain: Chain, candidate: Candidate) -> str | None:
     start, end = candidate.start, candidate.end
     if (reason := why_no_branch(chain, start, end)) is not None:
         return reason
-    width = candidate.operators[-1].in_channels
+    width = candidate.operators[-1].in_channels if candidate.operators else 0
     channels = chain.blocks[end - 1].layout.in_channels
     together = channels // _units(chain, start, end)
     whole = 0 < width < channels and width % together == 0
-    return None if whole and candidate == of_width(chain, start, end, width) else "another branch"
+    same = whole and candidate == of_width(chain, start, end, width)
+    return None if same else "is not a narrower form of these blocks"
 
 
 def _latency_keys(chain: Chain, candidate: Candidate) -> tuple[LatencyKey, ...]:
-    """Every block as if it were kept, but narrower."""
+    """Every block as if it were kept, but narrower.
+
+    Raises:
+        UsageError: it has another number of convolutions than its segment has blocks.
+    """
+    if len(candidate.operators) != candidate.end - candidate.start:
+        raise UsageError(f"{candidate} is not a narrower form of its blocks")
     blocks = range(candidate.start, candidate.end)
     return tuple(
         key

@@ -1,5 +1,7 @@
 """One convolution in a segment's place, or two in a row."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
@@ -8,12 +10,14 @@ from torch import nn
 
 from depthopt.core.candidate import Candidate, replacing
 from depthopt.core.chain import Chain
-from depthopt.errors import UsageError
+from depthopt.core.operators import AveragePooling
+from depthopt.errors import ModelError, UsageError
 from depthopt.extraction.extract import extract
 from depthopt.importance.estimate import estimate
 from depthopt.kinds.candidates import candidates
 from depthopt.kinds.latency_keys import latency_keys, parameters
 from depthopt.shallow.apply import apply
+from depthopt.shallow.build import build
 from depthopt.shallow.fuse import fuse
 from tests.networks import Residual
 from tests.plans import plan_of, random_plan
@@ -53,6 +57,19 @@ def test_each_form_is_listed_where_it_can_be() -> None:
     ]
     with pytest.raises(UsageError, match="fit 'thin' is unknown; known: dense, depthwise, separa"):
         fits(CHAIN, "thin")
+
+
+def test_a_plan_with_other_operators_is_refused() -> None:
+    one = next(c for c in fits(CHAIN, "separable") if (c.start, c.end) == (3, 5))
+    first, last = one.operators
+    for operators, said in (
+        ((), "is neither one convolution nor two in a row"),
+        ((first, last, last), "is neither one convolution nor two in a row"),
+        ((AveragePooling(4, (2, 2), (2, 2)), last), "is neither one convolution nor two in a row"),
+        ((replace(first, groups=1), last), "is neither a depthwise convolution and a 1x1 one"),
+    ):
+        with pytest.raises(ModelError, match=said):
+            build(MODEL, CHAIN, plan_of(CHAIN, replace(one, operators=operators)))
 
 
 def test_what_runs_is_both() -> None:

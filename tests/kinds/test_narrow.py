@@ -162,9 +162,12 @@ def test_widths_are_whole_steps_of_what_goes_together() -> None:
 
 def test_a_plan_with_another_branch_is_refused() -> None:
     candidate = narrow(CHAIN)[0]
-    other = replace(candidate, operators=candidate.operators[::-1])
-    with pytest.raises(ModelError, match="another branch"):
-        build(MODEL, CHAIN, plan_of(CHAIN, other))
+    for operators in (candidate.operators[::-1], candidate.operators[:1], ()):
+        other = replace(candidate, operators=operators)
+        with pytest.raises(ModelError, match="is not a narrower form of these blocks"):
+            build(MODEL, CHAIN, plan_of(CHAIN, other))
+    with pytest.raises(UsageError, match="is not a narrower form of its blocks"):
+        latency_keys(CHAIN, replace(candidate, operators=()))
     with pytest.raises(UsageError, match="the plan fits 1 segments on data"):
         apply(MODEL, CHAIN, plan_of(CHAIN, candidate))
 
