@@ -82,6 +82,13 @@ def test_held_out_images_that_lose_by_it_leave_it_as_it_was() -> None:
     assert all(torch.equal(v, before[k]) for k, v in network.state_dict().items())
 
 
+def test_features_that_are_not_finite_leave_it_as_it_was() -> None:
+    network = network_of()
+    images, labels = FITTING[0]
+    assert regress_classifier(network, [(images * torch.inf, labels)], HELD_OUT) is None
+    assert torch.equal(network.fc.weight, traced().fc.weight)
+
+
 def test_what_is_not_one_linear_layer_is_left_alone() -> None:
     network = trace(nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten()).double().eval(), SIZE)
     assert regress_classifier(network, FITTING, HELD_OUT) is None
