@@ -81,6 +81,8 @@ class Replay:
             yield tuple(each(index, inputs) for each in passes)
         for network, each in zip(self._networks, passes, strict=True):
             network.go_on_from(each)
+        if all(network.cut for network in self._networks):
+            self._inputs = None  # later passes go further
 
     def _pass(self) -> Iterator[Inputs]:
         """The inputs, from memory if an earlier pass has found that they fit into it."""

@@ -113,12 +113,7 @@ class Regression:
 
     def _add(self, inputs: Tensor, targets: Sequence[Tensor]) -> None:
         groups = self._groups
-        windows = F.unfold(
-            F.pad(inputs.double(), self.spec.padding),
-            self.spec.kernel_size,
-            dilation=self.spec.dilation,
-            stride=self.spec.stride,
-        )
+        windows = self._windows(F.pad(inputs.double(), self.spec.padding))
         n, _, pixels = windows.shape
         # (groups, features, images * pixels), one column an output pixel.
         x = (
@@ -134,6 +129,13 @@ class Regression:
         self._sums += x.sum(2)
         self._target_sums += y.sum(1)
         self.count += n * pixels
+
+    def _windows(self, padded: Tensor) -> Tensor:
+        """(N, in_channels * kH * kW, pixels) of (N, in_channels, H, W)."""
+        spec = self.spec
+        if spec.kernel_size == (1, 1):
+            return padded[:, :, :: spec.stride[0], :: spec.stride[1]].flatten(2)
+        return F.unfold(padded, spec.kernel_size, dilation=spec.dilation, stride=spec.stride)
 
     def solve(
         self, spec: Convolution, ridge: float, prior: Mapping[str, Tensor] | None = None

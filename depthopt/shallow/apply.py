@@ -93,7 +93,8 @@ def apply(
     ]
     if not batches:
         todo = []
-    networks, ridges = SideBySide(student, teacher, batches), checked_ridges(ridges)
+    alike = next((chain.blocks[choice.start].input for choice in plan.replaced), None)
+    networks, ridges = SideBySide(student, teacher, batches, alike), checked_ridges(ridges)
     for done, choice in enumerate(todo):
         progress(done, len(todo), "layers regressed")
         if (problem := problems.get(choice)) is not None:
