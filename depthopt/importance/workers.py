@@ -8,6 +8,7 @@ the extra ``ray``).
 
 import contextlib
 import importlib.util
+import multiprocessing
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import as_completed
@@ -145,6 +146,8 @@ _kept: list[Callable[[Any], Any]] = []
 
 def _keep(work: Callable[[Any], Any]) -> None:
     _kept[:] = [work]
+    # Loky's way to begin a process, which it leaves as the default, begins no data loader's.
+    multiprocessing.set_start_method(None, force=True)
 
 
 def _call_kept(part: Any) -> Any:

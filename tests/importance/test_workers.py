@@ -132,6 +132,14 @@ def test_a_part_whose_worker_died_is_done_again(tmp_path: Path) -> None:
     assert (tmp_path / "2").exists()
 
 
+def test_a_worker_may_have_a_data_loader_with_workers_of_its_own() -> None:
+    def total(part: int) -> int:
+        loader = torch.utils.data.DataLoader(range(part), num_workers=1, batch_size=2)
+        return sum(int(batch.sum()) for batch in loader)
+
+    assert list(Workers(1).each(total, [5])) == [(5, 10)]
+
+
 def test_parts_whose_workers_always_die_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("depthopt.importance.workers.RETRIES", 1)
 
