@@ -165,8 +165,8 @@ def regress(
         regression = regressions.pop(group)  # and with it its memory
         targets = {str(end): wanted(group.start, end, values) for end in group.ends}
         inputs, found = values[chain.blocks[group.start].input], dict[Candidate, Weights]()
+        known = _Known(regression, inputs, targets, starts)
         for spec, members in _by_spec(group).items():
-            known = _Known(regression, inputs, targets, starts)
             found |= _whole(known, spec, [m for m in members if m[1].channels is None], ridges)
             found |= _narrowed(known, [m for m in members if m[1].channels is not None])
         return found

@@ -179,7 +179,7 @@ def _problem(candidate: Candidate, _: Form) -> Problem:
 
 def _start(network: "fx.GraphModule", chain: Chain, candidate: Candidate) -> Weights:
     from depthopt.rewrite.affine import folded  # noqa: PLC0415 - torch takes seconds
-    from depthopt.rewrite.narrowing import layers_of  # noqa: PLC0415 - as above
+    from depthopt.rewrite.narrower import layers_of  # noqa: PLC0415 - as above
 
     layers = layers_of(network, chain.blocks[candidate.end - 1]).values()
     weight, bias = folded(*layers)
@@ -220,7 +220,7 @@ class _Narrowed(New):
 
 
 def _install(site: Site, candidate: Candidate) -> "tuple[None, New]":
-    from depthopt.rewrite.narrowing import (  # noqa: PLC0415 - torch takes seconds
+    from depthopt.rewrite.narrower import (  # noqa: PLC0415 - torch takes seconds
         keep_channels,
         layers_of,
         narrower,
@@ -251,7 +251,8 @@ def _set_weights(
 ) -> None:
     from torch import nn  # noqa: PLC0415 - torch takes seconds
 
-    from depthopt.rewrite.narrowing import channels_of, keep_channels  # noqa: PLC0415 - as above
+    from depthopt.rewrite.narrower import keep_channels  # noqa: PLC0415 - as above
+    from depthopt.rewrite.narrowing import channels_of  # noqa: PLC0415 - as above
     from depthopt.rewrite.set_weights import own_lengths, set_weights  # noqa: PLC0415 - as above
 
     assert isinstance(new, _Narrowed)  # noqa: S101 - narrows New: it is what was put in

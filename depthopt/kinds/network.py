@@ -32,15 +32,15 @@ def install_convolution(site: Site, candidate: Candidate) -> tuple[fx.Node, New]
     The norm trains as those around it do, and is folded in the end as theirs are.
     """
     name, like = module_name(candidate), next(site.network.parameters())
-    node, path, norm = site.at(candidate.start), name, norm_like(site, candidate)
-    for operator in _convolutions(candidate):
-        path = name if operator is candidate.operators[0] else _second(name)
+    node, norm = site.at(candidate.start), norm_like(site, candidate)
+    paths = (name, _second(name))[: len(candidate.operators)]
+    for path, operator in zip(paths, _convolutions(candidate), strict=True):
         conv = make_conv(operator).to(like).eval()
-        if norm is not None or operator is not candidate.operators[-1]:
+        if norm is not None or path != paths[-1]:
             conv.register_parameter("bias", None)
         node = site.call(path, conv, node)
     if norm is None:
-        return node, New(name, path)
+        return node, New(name, paths[-1])
     new = New(name, f"{name}_norm")
     return site.call(new.last, norm, node), new
 

@@ -11,7 +11,8 @@ if TYPE_CHECKING:  # torch takes seconds to import, and tables are solved withou
     from torch import Tensor, fx, nn
 
 Weights = tuple[tuple["Tensor", "Tensor"], ...]
-"""For each of a candidate's operators its weight (out, in / groups, kH, kW) and bias (out,)."""
+"""For each of a candidate's operators its weight (out, in / groups, kH, kW) and bias (out,); of a
+``narrow`` for the last alone, over all of the original's channels and 0 for those that go."""
 
 
 @dataclass(frozen=True, slots=True)

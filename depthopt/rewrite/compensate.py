@@ -10,8 +10,8 @@ W0 the weight that it has. No labels are needed and nothing is trained.
 from torch import fx, nn
 
 from depthopt.core.chain import Block, Chain
-from depthopt.graph.trace import nodes_by_name
 from depthopt.rewrite.affine import folded
+from depthopt.rewrite.narrower import layers_of
 from depthopt.rewrite.ridges import COMPENSATION_RIDGES
 from depthopt.rewrite.set_weights import own_lengths, set_weights
 from depthopt.rewrite.side_by_side import Place, SideBySide
@@ -39,9 +39,6 @@ def compensate(networks: SideBySide, chain: Chain, index: int) -> None:
 
 def _layers(student: fx.GraphModule, block: Block) -> tuple[str, nn.Module, nn.BatchNorm2d | None]:
     """The path of the block's last linear layer, its convolution, and the norm behind it if any."""
-    layer, path = (
-        student.get_submodule(block.name),
-        str(nodes_by_name(student)[block.linear].target),
-    )
-    last = student.get_submodule(path)
+    layers = layers_of(student, block)
+    layer, (path, last) = layers[block.name], list(layers.items())[-1]
     return path, layer, last if last is not layer and isinstance(last, nn.BatchNorm2d) else None

@@ -14,18 +14,13 @@ there are for each weight: what others could make up for only on so few is not c
 One way back serves every width: what has gone for a large one has gone for a smaller.
 """
 
-import math
 from collections.abc import Collection
-from itertools import chain
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor
 
-from depthopt.core.chain import Block
 from depthopt.core.operators import Convolution
 from depthopt.core.workload import Workload
-from depthopt.graph.convolutions import make_conv
-from depthopt.graph.trace import nodes_by_name
 from depthopt.rewrite.problem import features_of
 from depthopt.rewrite.regression import Fitted, Regression, best_fits
 from depthopt.rewrite.ridges import COMPENSATION_RIDGES
@@ -206,61 +201,3 @@ def _channels(units: Tensor, together: int) -> Tensor:
     """The channels of units, in their order."""
     offsets = torch.arange(together, device=units.device)
     return (units[:, None] * together + offsets).reshape(-1)
-
-
-def layers_of(network: fx.GraphModule, block: Block) -> dict[str, nn.Module]:
-    """A block's convolution and the norm behind it, if there is one, by their paths."""
-    last = str(nodes_by_name(network)[block.linear].target)
-    return {path: network.get_submodule(path) for path in (block.name, last)}
-
-
-def narrower(layer: nn.Module, operator: Convolution) -> nn.Module:
-    """A layer like another, for fewer channels; the layer itself if it has no more than these.
-
-    Args:
-        layer: a convolution, or the norm behind it.
-        operator: the two together, with fewer channels.
-    """
-    if isinstance(layer, nn.BatchNorm2d):
-        channels = operator.out_channels
-        new: nn.Module = nn.BatchNorm2d(channels, layer.eps, layer.momentum, layer.affine)
-        same = channels == layer.num_features
-    else:
-        assert isinstance(layer, nn.Conv2d)  # noqa: S101 - narrows nn.Module: blocks are made of no other
-        new = make_conv(operator)
-        if layer.bias is None:
-            new.register_parameter("bias", None)
-        same = new.weight.shape == layer.weight.shape
-    if same:
-        return layer
-    return new.to(next(chain(layer.parameters(), layer.buffers()))).train(layer.training)
-
-
-@torch.no_grad()
-def keep_channels(layer: nn.Module, new: nn.Module, stays: Collection[int], channels: int) -> None:
-    """Give a narrower layer what a layer has for the channels that stay.
-
-    Args:
-        layer: a convolution or a norm.
-        new: made by ``narrower``; changed in place.
-        stays: those of the last hidden tensor, rising; of others, the same shares stay.
-        channels: how many the last hidden tensor had.
-    """
-
-    def kept(values: Tensor, dimension: int, width: int) -> Tensor:
-        whole = values.shape[dimension]
-        if whole == width:
-            return values
-        mask = torch.zeros(channels, dtype=torch.bool, device=values.device)
-        mask[list(stays)] = True
-        # Units have as many channels of every hidden tensor, one after another.
-        share = math.gcd(whole, channels)
-        rows = mask.reshape(share, -1)[:, 0].repeat_interleave(whole // share)
-        return values[rows] if dimension == 0 else values[:, rows]
-
-    old = layer.state_dict()
-    for name, value in new.state_dict().items():
-        found = old[name]
-        for dimension in range(min(2, value.dim())):
-            found = kept(found, dimension, value.shape[dimension])
-        value.copy_(found)

@@ -83,7 +83,7 @@ def test_what_runs_is_both() -> None:
 
 @torch.no_grad()
 def is_carried_out(model: nn.Module, seed: int) -> None:
-    """Whatever two are put in: trained form and fused one agree, and come near the original."""
+    """Whatever two are put in: trained form and fused one agree, and two they stay."""
     chain = extract(model, SIZE)
     plan = random_plan(chain, fits(chain, *PAIRS), seed)
     images = [torch.randn(4, *SIZE, dtype=torch.float64) for _ in range(5)]
@@ -121,7 +121,7 @@ def test_a_norm_behind_two_sees_what_it_is_told() -> None:
 
 
 def test_two_are_scored_by_what_they_compute() -> None:
-    """One convolution is never worse than two of its size, and all are what ``apply`` makes."""
+    """One convolution of a size costs less than two that together compute a part of what it can."""
     torch.manual_seed(0)
     images = [torch.randn(16, *SIZE, dtype=torch.float64) for _ in range(5)]
     listed = fits(CHAIN, "dense", *PAIRS)
