@@ -67,7 +67,7 @@ def test_a_model_of_several_devices_or_none_is_told_apart() -> None:
     ("model", "why"),
     [
         (lambda: "resnet18", "a model is a torch.nn.Module; got str"),
-        (lambda: torch.jit.script(small()), "TorchScript model cannot be traced"),
+        (lambda: torch.jit.script(nn.ReLU()), "TorchScript model cannot be traced"),
         (lambda: nn.Sequential(nn.LazyConv2d(2, 1)), "0.weight has no shape yet; run one batch"),
     ],
 )
