@@ -8,8 +8,10 @@ from depthopt.core.chain import Chain
 from depthopt.core.plan import Plan
 
 
-def random_plan(chain: Chain, candidates: tuple[Candidate, ...], seed: int) -> Plan:
-    """A plan that replaces about every second segment that it could."""
+def random_plan(
+    chain: Chain, candidates: tuple[Candidate, ...], seed: int, share: float = 0.6
+) -> Plan:
+    """A plan that replaces about every second segment that it could, or another share of them."""
     generator = random.Random(seed)
     by_start: dict[int, list[Candidate]] = defaultdict(list)
     for candidate in candidates:
@@ -18,7 +20,7 @@ def random_plan(chain: Chain, candidates: tuple[Candidate, ...], seed: int) -> P
     while position < len(chain.blocks):
         keep = [c for c in by_start[position] if c.kind == "keep"]
         other = [c for c in by_start[position] if c.kind != "keep"]
-        choices.append(generator.choice(other if other and generator.random() < 0.6 else keep))
+        choices.append(generator.choice(other if other and generator.random() < share else keep))
         position = choices[-1].end
     return plan_of(chain, *choices)
 

@@ -111,7 +111,8 @@ class Window:
 def _sides(axis: int, window: Window, input_size: Pair, output_size: Pair) -> Pair:
     stride, size, before = window.stride[axis], window.size[axis], -window.offset[axis]
     needed = (output_size[axis] - 1) * stride + size - before - input_size[axis]
-    return before, before if needed <= before < needed + stride else max(needed, 0)
+    most = needed + stride - 1
+    return before, before if needed <= before <= most else min(max(needed, 0), most)
 
 
 def segment_window(

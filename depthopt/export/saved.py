@@ -68,6 +68,7 @@ class SavedModel:
         std: per channel, of pixels in 0..1, that the input is divided by.
         form: of the plan's merges.
         fused: whether norms are folded and expanded segments composed.
+        joined: whether fits in a row are one convolution; not in networks of earlier versions.
         interpolation: how images are resized: ``bilinear`` or ``bicubic``.
         crop_pct: share of the resized image's side that is kept.
         packages: that brought the plan's kinds, the source of the original, and the task, by their
@@ -84,6 +85,7 @@ class SavedModel:
     std: tuple[numbers.Positive, ...] = ()
     form: Form = "fused"
     fused: bool = field(default=False)
+    joined: bool = field(default=False)
     interpolation: Interpolation = "bilinear"
     crop_pct: numbers.ShareAboveZero = 1.0
     packages: dict[str, str] = field(default_factory=dict)
@@ -170,6 +172,7 @@ def save(
         std=std,
         form=network.meta.get("form", "fused"),
         fused=network.meta.get("fused", False),
+        joined=bool(network.meta.get("joined")),
         interpolation=interpolation,
         crop_pct=crop_pct,
         packages=_packages(plan, task),
@@ -262,6 +265,8 @@ def _made(saved: SavedModel, given: Original | None, where: str) -> TracedNetwor
     model = _original(saved, given, where)
     chain = extract(model, saved.plan.input_size, name=saved.plan.model)
     network, _ = build(model, chain, saved.plan, saved.form)
+    if not saved.joined:
+        network.meta["joined"] = ()
     return fuse(network) if saved.fused else network
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from depthopt.core.candidate import Candidate
 from depthopt.core.chain import Chain
 from depthopt.errors import InfeasibleBudget, UsageError
+from depthopt.frontier.joined import Joined, joined_ms
 from depthopt.frontier.lookup import latencies
 from depthopt.kinds.latency_keys import parameters
 from depthopt.solver.kernels import Floats
@@ -89,18 +90,18 @@ def allowed(
 
 
 def amounts(
-    chain: Chain, candidates: Sequence[Candidate], caps: Sequence[Cap]
+    chain: Chain, candidates: Sequence[Candidate], runs: Sequence[Joined], caps: Sequence[Cap]
 ) -> tuple[Floats, Floats]:
     """What every candidate uses of what is capped by its sum, and the caps.
 
     Returns:
-        used: (candidates, resources).
+        used: (candidates and, behind them, joined fits; resources).
         most: (resources,).
 
     Raises:
         InfeasibleBudget: the part of a network that no candidate touches is over a cap.
     """
-    used, most = [np.empty((0, len(candidates)))], []
+    used, most = [np.empty((0, len(candidates) + len(runs)))], []
     for cap in caps:
         if isinstance(cap, LatencyCap):
             left = cap.budget_ms - cap.table.network(chain).fixed_ms
@@ -109,10 +110,12 @@ def amounts(
                     f"budget {cap.budget_ms:.4g} ms on {cap.table.conditions.device} is below the "
                     f"network's fixed part, {cap.budget_ms - left:.4g} ms; raise the budget"
                 )
-            used.append(np.array([latencies(chain, candidates, cap.table)]))
+            ms = latencies(chain, candidates, cap.table)
+            used.append(np.array([ms + [joined_ms(chain, run, ms, cap.table) for run in runs]]))
             most.append(left)
         elif isinstance(cap, ParameterCap):
-            used.append(np.array([[parameters(chain, c) for c in candidates]], np.float64))
+            listed = (*candidates, *(run.one for run in runs))
+            used.append(np.array([[parameters(chain, c) for c in listed]], np.float64))
             most.append(float(cap.most))
     return np.concatenate(used).T, np.array(most)
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Collection, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from depthopt.core.plan import Frontier, FrontierPoint
 from depthopt.errors import TableError, UsageError
 from depthopt.frontier.caps import Cap, allowed, amounts
 from depthopt.frontier.extended import extended
+from depthopt.frontier.joined import joined_fits
 from depthopt.frontier.lookup import Objective, costs, latencies
 from depthopt.frontier.nodes import Nodes
 from depthopt.kinds.registry import is_part, kind_of
@@ -50,6 +52,9 @@ def solve(
     own cost is taken for them together, as arXiv 2301.12187 does. Where ``end_activations`` were
     asked of ``candidates``, there are parts for this at every position, which stand for nothing
     else.
+
+    Fits in a row that are one convolution once fused (``kinds.chained``) cost what they cost one
+    by one, but take what that convolution takes, where the table has it.
 
     Consecutive candidates agree on the state in between (``Candidate.entry`` and ``exit``); the
     network begins in state 0 and may end in any.
@@ -92,17 +97,20 @@ def solve(
         cost[k] = value
     if objective == "metric":
         cost = extended(candidates, [k for k in chosen if math.isfinite(cost[k])], cost)
-    options, members = _options(
-        Nodes.of(chain, candidates),
-        candidates,
-        chosen,
-        latencies(chain, candidates, latency),
-        cost,
-        inner_merges=inner_merges,
-    )
-    used, most = amounts(chain, candidates, caps)
+    nodes, ms = Nodes.of(chain, candidates), latencies(chain, candidates, latency)
+    whole = [k for k in chosen if math.isfinite(cost[k])]
+    runs = joined_fits(chain, candidates, whole, ms, cost, latency)
+    ways = [_Way((k,), (k,), ms[k], cost[k]) for k in whole]
+    if inner_merges:
+        ways += _composed(nodes, candidates, chosen, ms, cost)
+    ways += [
+        _Way(run.members, (i,), run.latency_ms, run.cost)
+        for i, run in enumerate(runs, len(candidates))
+    ]
+    options, taken = _options(nodes, candidates, ways)
+    used, most = amounts(chain, candidates, runs, caps)
     if most.size:
-        together = np.array([used[list(run)].sum(axis=0) for run in members])
+        together = np.array([used[list(way.runs)].sum(axis=0) for way in taken])
         solution = solve_capped(options, together, most, mode, fixed_ms=network.fixed_ms)
     else:
         solution = solve_options(options, mode, fixed_ms=network.fixed_ms)
@@ -117,34 +125,44 @@ def solve(
         input_size=chain.input_size,
         original_ms=network.total.median_ms,
         candidates=tuple(candidates),
-        points=_points(solution, members),
+        points=_points(solution, [way.members for way in taken]),
     )
+
+
+class _Way(NamedTuple):
+    """Candidates in a row that the solver takes together.
+
+    Attributes:
+        members: indices of the candidates.
+        runs: what runs, as indices of the candidates and, behind them, of the joined fits.
+        latency_ms: what that takes.
+        cost: what the members add to the objective.
+    """
+
+    members: tuple[int, ...]
+    runs: tuple[int, ...]
+    latency_ms: float
+    cost: float
 
 
 def _options(
-    nodes: Nodes,
-    candidates: Sequence[Candidate],
-    chosen: Sequence[int],
-    latency_ms: Sequence[float],
-    cost: Sequence[float],
-    *,
-    inner_merges: bool,
-) -> tuple[Options, list[tuple[int, ...]]]:
-    """Options and, for each, the candidates that make it up, composed runs included."""
-    whole = [k for k in chosen if math.isfinite(cost[k])]
-    ways: list[tuple[int, tuple[int, ...], float]] = [(k, (k,), latency_ms[k]) for k in whole]
-    if inner_merges:
-        ways += _composed(nodes, candidates, chosen, latency_ms, cost)
-    rows = [
-        (*nodes.ends(c), run_ms, cost[k], c.end - c.start if c.replaces else 0)
-        for k, c, run_ms in ((k, candidates[k], run_ms) for k, _, run_ms in ways)
-    ]
-    start, end, latencies, costs, touched = zip(*rows, strict=True) if rows else ((),) * 5
-    nodes.require_a_plan(start, end)
+    nodes: Nodes, candidates: Sequence[Candidate], ways: Sequence[_Way]
+) -> tuple[Options, list[_Way]]:
+    """Options, and the way that each is."""
+    rows = list[tuple[int, int, float, float, int]]()
+    taken = list[_Way]()
+    for way in ways:
+        run = [candidates[k] for k in way.members]
+        touched = sum(c.end - c.start for c in run if c.replaces)
+        for start, end in nodes.ways(run):
+            rows.append((start, end, way.latency_ms, way.cost, touched))
+            taken.append(way)
+    starts, ends, latencies, costs, touches = zip(*rows, strict=True) if rows else ((),) * 5
+    nodes.require_a_plan(starts, ends)
     options = Options.of(
-        nodes.count, start=start, end=end, latency_ms=latencies, cost=costs, touched=touched
+        nodes.count, start=starts, end=ends, latency_ms=latencies, cost=costs, touched=touches
     )
-    return options, [run for _, run, _ in ways]
+    return options, taken
 
 
 def _composed(
@@ -153,8 +171,8 @@ def _composed(
     chosen: Sequence[int],
     latency_ms: Sequence[float],
     cost: Sequence[float],
-) -> list[tuple[int, tuple[int, ...], float]]:
-    """Merges for which a run of smaller ones is faster: (merge, run, the run's latency)."""
+) -> list[_Way]:
+    """Merges for which a run of smaller ones is faster."""
     compositions = [k for k in chosen if kind_of(candidates[k]).is_composition(candidates[k])]
     wholes = [k for k in compositions if candidates[k].replaces and math.isfinite(cost[k])]
     if not wholes:
@@ -174,7 +192,7 @@ def _composed(
         after[: len(wholes)],
     )
     return [
-        (whole, tuple(parts[i] for i in run), float(run_ms))
+        _Way(members := tuple(parts[i] for i in run), members, float(run_ms), cost[whole])
         for whole, run, run_ms in zip(wholes, runs.pieces, runs.latency_ms, strict=True)
         if len(run) > 1 and run_ms < latency_ms[whole]
     ]

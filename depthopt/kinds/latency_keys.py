@@ -1,8 +1,11 @@
 """What runs because of a candidate, and what that takes."""
 
+from collections.abc import Sequence
+
 from depthopt.core.candidate import Candidate
 from depthopt.core.chain import Chain
 from depthopt.errors import TableError
+from depthopt.kinds.chained import as_fused, running
 from depthopt.kinds.registry import kind_of
 from depthopt.tables.latency import LatencyKey, LatencyTable
 
@@ -26,6 +29,31 @@ def candidate_ms(chain: Chain, candidate: Candidate, table: LatencyTable) -> flo
     if gap := table.missing(keys):
         raise TableError(f"latency table has no entry for {gap[0]} ({candidate.key})")
     return table.sum_ms(keys)
+
+
+def held_ms(chain: Chain, candidate: Candidate, table: LatencyTable) -> float | None:
+    """Milliseconds that ``candidate`` takes; None if an entry is missing."""
+    if table.missing(latency_keys(chain, candidate)):
+        return None
+    return candidate_ms(chain, candidate, table)
+
+
+def plan_ms(chain: Chain, choices: Sequence[Candidate], table: LatencyTable) -> float:
+    """Milliseconds of a plan's choices, but for the part of the network that none touches.
+
+    Fits in a row that ``fuse`` joins take what the one convolution takes; where the table lacks
+    that, what they take one by one.
+
+    Raises:
+        TableError: an entry is missing.
+    """
+    groups, ones = as_fused(chain, choices), running(chain, choices)
+    return sum(
+        joined
+        if len(group) > 1 and (joined := held_ms(chain, one, table)) is not None
+        else sum(candidate_ms(chain, choice, table) for choice in group)
+        for group, one in zip(groups, ones, strict=True)
+    )
 
 
 def parameters(chain: Chain, candidate: Candidate) -> int:

@@ -17,7 +17,7 @@ from depthopt.core.numbers import Seed, require
 from depthopt.core.plan import Plan
 from depthopt.core.progress import Progress, silent
 from depthopt.errors import UsageError
-from depthopt.kinds.latency_keys import candidate_ms
+from depthopt.kinds.latency_keys import plan_ms
 from depthopt.kinds.registry import is_part
 from depthopt.latency.measure import Effort
 from depthopt.latency.timing import plan_timer
@@ -74,7 +74,7 @@ def validate(
         for i in range(plans):
             progress(i, plans, "plans timed")
             plan = random_plan(chain, useful, seed=seed * 1_000_003 + i)
-            predicted_ms = fixed_ms + sum(candidate_ms(chain, c, table) for c in plan.choices)
+            predicted_ms = fixed_ms + plan_ms(chain, plan.choices, table)
             replaced = plan.replaced
             predicted = original_ms / predicted_ms
             timings.append(PlanTiming(predicted_ms, predicted, timer(plan), replaced))

@@ -17,7 +17,7 @@ from depthopt.core.progress import Progress, silent
 from depthopt.core.trials import Trial, Trials
 from depthopt.errors import InfeasibleBudget
 from depthopt.frontier.solve import solve
-from depthopt.kinds.latency_keys import candidate_ms, parameters
+from depthopt.kinds.latency_keys import parameters, plan_ms
 from depthopt.latency.pick import mildest
 from depthopt.latency.timing import Timer
 from depthopt.tables.importance import ImportanceTable
@@ -125,7 +125,7 @@ def _longer(entry: LatencySummary, ms: float) -> LatencySummary:
 def _predicted(plan: Plan, chain: Chain, latency: LatencyTable) -> Plan:
     """The plan with latencies of another table."""
     network = latency.network(chain)
-    own_ms = sum(candidate_ms(chain, choice, latency) for choice in plan.choices)
+    own_ms = plan_ms(chain, plan.choices, latency)
     return replace(plan, latency_ms=network.fixed_ms + own_ms, original_ms=network.total.median_ms)
 
 

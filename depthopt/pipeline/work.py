@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from depthopt.core.artefacts import load_json, save_json
+from depthopt.core.counted import counted
 from depthopt.core.inputs import at_least
 from depthopt.core.plan import Frontier, Plan
 from depthopt.core.shipped import table_file
@@ -26,10 +27,12 @@ from depthopt.frontier.solve import solve
 from depthopt.graph.network import TracedNetwork
 from depthopt.importance.estimate import estimate, scored
 from depthopt.importance.workers import Workers, automatic
+from depthopt.kinds.chained import joins
 from depthopt.kinds.latency_keys import latency_keys
 from depthopt.latency.pick import EFFORT, asked_speedup, pick_measured
 from depthopt.latency.profile import profile
 from depthopt.latency.timing import plan_timer
+from depthopt.latency.worthwhile import worthwhile
 from depthopt.models.outputs import require_row
 from depthopt.models.weights import save_weights
 from depthopt.pipeline.context import BATCH, CandidateList, Context
@@ -111,7 +114,15 @@ def run_extract(run: Context) -> str:
 
 def starting_table(run: Context) -> LatencyTable:
     """What is known of the latencies before any is measured."""
-    section, path = run.recipe.latency, run.path("latency.json")
+    table, path = _given_table(run), run.path("latency.json")
+    earlier = read_kept(LatencyTable, path, run.folder.begun("profile"))
+    if earlier is not None and table.conditions.unlike(earlier.conditions) is None:
+        table = table.combined(earlier)
+    return table
+
+
+def _given_table(run: Context) -> LatencyTable:
+    section = run.recipe.latency
     conditions = run.runtime.conditions(section.batch)
     table = LatencyTable(conditions)
     if section.table is not None:
@@ -120,33 +131,33 @@ def starting_table(run: Context) -> LatencyTable:
         given = table_path(named, conditions) if folder else named
         if given.exists() or not folder:
             table = table.combined(load_json(LatencyTable, given))
-    earlier = read_kept(LatencyTable, path, run.folder.begun("profile"))
-    if earlier is not None and conditions.unlike(earlier.conditions) is None:
-        table = table.combined(earlier)
     return table
 
 
 def run_profile(run: Context) -> str:
     """Measure what the latency table lacks, and the original network."""
     section, path = run.recipe.latency, run.path("latency.json")
-    table = starting_table(run)
-    keys = [key for c in run.candidates for key in latency_keys(run.chain, c)]
-    missing = len(table.missing(keys))
+    known, given = starting_table(run), _given_table(run)
     original, made_from = run.path("original.onnx"), run.folder.made_from("profile")
     _export(run, run.teacher, "original.onnx", batch=section.batch)
-    table = profile(
+    measured = partial(
+        profile,
         run.chain,
-        run.candidates,
         runtime=run.runtime,
         network=original,
-        table=table,
         batch=section.batch,
         progress=run.reporter.progress,
-        on_update=lambda partial: save_json(partial, path, made_from=made_from),
+        on_update=lambda so_far: save_json(so_far, path, made_from=made_from),
     )
+    table = measured(run.candidates, table=known)
+    if given.missing(key for c in run.candidates for key in latency_keys(run.chain, c)):
+        # A table that holds all that was asked for is taken as it is.
+        free = run.recipe.keeping_is_free
+        useful = worthwhile(run.chain, run.candidates, table, keeping_is_free=free)
+        table = measured((both for *_, both in joins(run.chain, useful)), table=table)
     save_json(table, path, made_from=made_from)
-    total = table.network(run.chain).total
-    return f"{missing} entries measured; original {total.median_ms:.3f} ms"
+    total, entries = table.network(run.chain).total, len(table.entries) - len(known.entries)
+    return f"{counted(entries, 'entry', 'entries')} measured; original {total.median_ms:.3f} ms"
 
 
 def _export(

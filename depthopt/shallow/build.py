@@ -11,8 +11,9 @@ from depthopt.errors import ModelError
 from depthopt.graph.convolutions import operator_of, why_opaque
 from depthopt.graph.network import TracedNetwork, reroute
 from depthopt.graph.trace import nodes_by_name, trace
+from depthopt.kinds.chained import as_fused, running
 from depthopt.kinds.registry import kind_of
-from depthopt.kinds.site import New
+from depthopt.kinds.site import New, module_name
 from depthopt.rewrite.inserted import InsertedActivation
 from depthopt.rewrite.options import Form, check_form
 
@@ -49,6 +50,13 @@ def build(
     check_plan(chain, plan)
     builder = _Builder(graph_module, chain, form)
     added = {choice: builder.install(choice) for choice in plan.replaced}
+    graph_module.meta["joined"] = tuple(
+        (tuple(map(module_name, group)), one.convolution)
+        for group, one in zip(
+            as_fused(chain, plan.choices), running(chain, plan.choices), strict=True
+        )
+        if len(group) > 1
+    )
     graph_module.graph.eliminate_dead_code()
     graph_module.delete_all_unused_submodules()
     graph_module.graph.lint()

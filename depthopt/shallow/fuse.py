@@ -6,13 +6,15 @@ from depthopt.graph.verify import check_rewritten
 from depthopt.rewrite.expanded import is_expanded
 from depthopt.rewrite.fold import fold_norms, norms_to_convolutions
 from depthopt.rewrite.inserted import settle
+from depthopt.rewrite.join import join
 
 
 def fuse(network: TracedNetwork) -> TracedNetwork:
     """A copy of a trained shallow network with nothing left to fuse.
 
     Every batch norm is folded into its convolution, one that has none becomes a depthwise
-    1x1 convolution, and every expanded segment becomes one convolution. The result computes
+    1x1 convolution, and every expanded segment and all fits in a row that one convolution can
+    stand for (``depthopt.kinds.chained``) become one. The result computes
     the same as ``network`` in evaluation mode, to rounding; that is checked on a made-up batch.
 
     Args:
@@ -29,6 +31,8 @@ def fuse(network: TracedNetwork) -> TracedNetwork:
     settle(fused)
     fold_norms(fused)
     norms_to_convolutions(fused)
+    for names, operator in () if network.meta.get("fused") else fused.meta.get("joined", ()):
+        join(fused, names, operator)
     fused.graph.lint()
     fused.meta["fused"] = True
     check_rewritten(network, fused, network.meta["input_size"])

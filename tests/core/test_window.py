@@ -41,6 +41,17 @@ def test_centring_keeps_the_centre(convolution: Convolution, size: int) -> None:
         assert 0 <= centre - (2 * other.offset[axis] + size) <= 1
 
 
+@given(convolutions(), st.sampled_from([1, 3, 5]), st.integers(20, 40))
+def test_a_centred_window_gives_the_output_size(
+    convolution: Convolution, kernel: int, side: int
+) -> None:
+    """With a kernel smaller than the window a side may have to be cropped: padding below 0."""
+    size = (side, side + 3)
+    wanted = convolution.output_size(size)
+    other = Window.of(convolution).centred((kernel, kernel)).convolution(4, 4, size, wanted)
+    assert other.output_size(size) == wanted
+
+
 @given(convolutions(), convolutions())
 def test_a_sum_holds_both(a: Convolution, b: Convolution) -> None:
     x, y = Window.of(a), Window(a.stride, Window.of(b).offset, Window.of(b).size, b.groups)
