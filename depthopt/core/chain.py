@@ -150,6 +150,27 @@ class Barrier:
 
 
 @dataclass(frozen=True, slots=True)
+class Gate:
+    """A squeeze-excite: each channel of a tensor is weighed by what its and others' means say.
+
+    ``product = source * output``, where ``output`` is what the gate's blocks give for the means of
+    ``source`` over all pixels. Nothing else reads any of these tensors, the blocks have no norms,
+    and the block behind them reads the product.
+
+    Attributes:
+        start: first block of the gate; its input are the means.
+        end: one past its last block.
+        source: fx node of the tensor that is weighed (N, C, H, W).
+        product: fx node of the tensor when it is.
+    """
+
+    start: int
+    end: int
+    source: str
+    product: str
+
+
+@dataclass(frozen=True, slots=True)
 class Unused:
     """A node that could not become part of the chain, and why."""
 
@@ -170,6 +191,7 @@ class Chain:
         unused: convolutions and adds that no segment can replace.
         conv_macs: multiply-accumulates of all the network's convolutions for one image, those
             that are no part of a block included.
+        gates: squeeze-excites, each before a block.
     """
 
     model: str
@@ -179,6 +201,7 @@ class Chain:
     barriers: tuple[Barrier, ...]
     unused: tuple[Unused, ...]
     conv_macs: int = 0
+    gates: tuple[Gate, ...] = ()
 
     def __post_init__(self) -> None:
         """Check that what it says of positions is of its own.
@@ -198,6 +221,11 @@ class Chain:
                 raise ValueError(
                     f"a barrier lies at {barrier.position}, and what is around it runs from "
                     f"{start} to {end}, in a chain of {last} blocks"
+                )
+        for gate in self.gates:
+            if not 0 < gate.start < gate.end < last:
+                raise ValueError(
+                    f"a gate runs from {gate.start} to {gate.end} in a chain of {last} blocks"
                 )
 
     def __repr__(self) -> str:
@@ -273,6 +301,11 @@ class Chain:
         """Multiply-accumulates of the segment's blocks and of the branches that it covers."""
         blocks = sum(block.macs for block in self.blocks[start:end])
         return blocks + sum(self.branch_macs(skip) for skip in self.covered(start, end))
+
+    def gate_in(self, start: int, end: int) -> Gate | None:
+        """The only gate among the blocks inside ``[start, end)``; None if there is none."""
+        inside = [gate for gate in self.gates if start < gate.start and gate.end < end]
+        return inside[0] if len(inside) == 1 else None
 
     def branch_macs(self, skip: Skip) -> int:
         """Multiply-accumulates of the convolutions on a skip."""

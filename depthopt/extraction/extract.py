@@ -12,6 +12,7 @@ from depthopt.extraction.activation import activation_behind
 from depthopt.extraction.average_pooling import pooling_at
 from depthopt.extraction.barriers import barriers
 from depthopt.extraction.convolution import Layers, find_layers, layer_at
+from depthopt.extraction.gates import gates
 from depthopt.extraction.network import Network, size_of
 from depthopt.extraction.sums import Sum, find_sums
 from depthopt.graph.convolutions import operator_of, sole_user
@@ -75,7 +76,11 @@ def chain_of(graph_module: fx.GraphModule, input_size: InputSize, name: str) -> 
         unused=unused,
         conv_macs=graph_module.meta["conv_macs"],
     )
-    return replace(chain, barriers=tuple(barriers(network, chain, block_layers)))
+    return replace(
+        chain,
+        barriers=tuple(barriers(network, chain, block_layers)),
+        gates=tuple(gates(network, chain, block_layers)),
+    )
 
 
 def _source_position(network: Network, layers: Sequence[fx.Node], sum_: Sum) -> int | None:

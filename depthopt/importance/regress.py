@@ -27,6 +27,7 @@ from depthopt.graph.partial import record
 from depthopt.kinds.registry import kind_of
 from depthopt.kinds.site import Weights
 from depthopt.rewrite.factored import factored, factored_workload
+from depthopt.rewrite.gating import Gating
 from depthopt.rewrite.narrowing import narrowed, narrowing_workload
 from depthopt.rewrite.options import Form
 from depthopt.rewrite.problem import Problem, sums_bytes
@@ -151,6 +152,8 @@ def regress(
         )
         for group in groups
     }
+    gates = {g: gate for g in groups if (gate := _gate(chain, g, starts, like.device)) is not None}
+    names.update(node for node, _ in gates.values())
 
     def wanted(start: int, end: int, values: Mapping[str, Tensor]) -> Tensor:
         segment = segments[start, end]
@@ -160,12 +163,18 @@ def regress(
         inputs = values[chain.blocks[group.start].input]
         targets = {str(end): wanted(group.start, end, values) for end in group.ends}
         regressions[group].add(inputs, targets)
+        if group in gates:
+            means, gating = gates[group]
+            gating.add(values[means])
 
     def solve(group: Group) -> dict[Candidate, Weights]:
         regression = regressions.pop(group)  # and with it its memory
         targets = {str(end): wanted(group.start, end, values) for end in group.ends}
         inputs, found = values[chain.blocks[group.start].input], dict[Candidate, Weights]()
-        known = _Known(regression, inputs, targets, starts)
+        means, gating = gates.get(group, ("", None))
+        if gating is not None:
+            gating.hold_out(values[means])
+        known = _Known(regression, inputs, targets, starts, gating)
         for spec, members in _by_spec(group).items():
             found |= _whole(known, spec, [m for m in members if m[1].channels is None], ridges)
             found |= _narrowed(known, [m for m in members if m[1].channels is not None])
@@ -173,8 +182,8 @@ def regress(
 
     for inputs in fitting:
         values = _finite(record(teacher, moved(inputs, like), names))
-        for done in [pool.submit(add, group, values) for group in groups]:
-            done.result()
+        for added in [pool.submit(add, group, values) for group in groups]:
+            added.result()
         step()
     values = record(teacher, moved(held_out, like), names)
     _warn_if_few(regressions, len(fitting))
@@ -194,12 +203,26 @@ class _Known:
         inputs: held out (N, C, H, W).
         targets: for them (N, C', H', W'), by the segment's end.
         starts: weights that candidates start from.
+        gate: on the inputs, if there is one.
     """
 
     regression: Regression
     inputs: Tensor
     targets: Mapping[str, Tensor]
     starts: Mapping[Candidate, Weights]
+    gate: Gating | None
+
+
+def _gate(
+    chain: Chain, group: Group, starts: Mapping[Candidate, Weights], device: torch.device
+) -> tuple[str, Gating] | None:
+    """The gate on what a group's problems read, and the node of the means that it reads."""
+    for candidate, problem in zip(group.candidates, group.problems, strict=True):
+        gate = chain.gate_in(candidate.start, candidate.end)
+        if problem.gated and gate is not None:
+            blocks, (_, *weights) = chain.blocks[gate.start : gate.end], starts[candidate]
+            return blocks[0].input, Gating(blocks, tuple(weights), device)
+    return None
 
 
 def _whole(
@@ -234,11 +257,11 @@ def _narrowed(known: _Known, members: Sequence[_Member]) -> dict[Candidate, Weig
         by_segment[c.start, c.end, replace(problem, channels=None)][problem.channels] = c
     weights: dict[Candidate, Weights] = {}
     for (_, end, problem), widths in by_segment.items():
-        ((weight, _),) = known.starts[next(iter(widths.values()))]
+        ((weight, _), *_) = known.starts[next(iter(widths.values()))]
         target = str(end)
         found = narrowed(
             known.regression, problem.convolution, known.inputs, known.targets[target], weight,
-            widths, target=target, together=problem.together,
+            widths, target=target, together=problem.together, gate=known.gate,
         )  # fmt: skip
         weights |= {c: kind_of(c).realised(c, found[width]) for width, c in widths.items()}
     return weights

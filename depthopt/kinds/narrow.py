@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from depthopt.core.candidate import KEPT, Candidate
-from depthopt.core.chain import Chain
+from depthopt.core.chain import Block, Chain, Gate
 from depthopt.core.operators import Convolution
 from depthopt.errors import UsageError
 from depthopt.kinds.kind import Kind, Wishes
@@ -27,7 +27,10 @@ from depthopt.tables.latency import LatencyKey
 if TYPE_CHECKING:  # torch takes seconds to import, and tables are solved without it
     from torch import Tensor, fx, nn
 
-    from depthopt.rewrite.regression import Regression
+    from depthopt.rewrite.regression import Fitted, Regression
+
+_GATED = " gated"
+"""At the end of a candidate's detail, if a gate weighs the channels."""
 
 _MOST_BYTES = 2**29
 """Of a regression's sums: branches whose last convolution is larger stay as wide as they are."""
@@ -47,8 +50,10 @@ def why_no_branch(chain: Chain, start: int, end: int) -> str | None:
 
 def _why_not_hidden(chain: Chain, start: int, end: int) -> str | None:
     """What else reads the tensors inside, or adds to them."""
+    gate = _gate(chain, start, end)
     for barrier in chain.barriers:
-        if start < barrier.position < end:
+        of_gate = gate is not None and barrier.position in {gate.start, gate.end}
+        if start < barrier.position < end and not of_gate:
             return f"has a hidden tensor that is read elsewhere: {barrier.reason}"
     for skip in chain.skips:
         if start < skip.source < end or start < skip.target < end:
@@ -58,9 +63,27 @@ def _why_not_hidden(chain: Chain, start: int, end: int) -> str | None:
     return None
 
 
+def _gate(chain: Chain, start: int, end: int) -> Gate | None:
+    """The squeeze-excite that weighs what the last block reads, of the form that is known."""
+    gate = chain.gate_in(start, end)
+    if gate is None or gate.end != end - 1 or gate.end - gate.start != 2:
+        return None
+    squeeze, expand = (block.operator for block in chain.blocks[gate.start : gate.end])
+    plain = {(each.kernel_size, each.groups) for each in (squeeze, expand)} == {((1, 1), 1)}
+    weighs = chain.blocks[gate.start - 1].output == gate.source
+    return gate if plain and weighs else None
+
+
+def _branch(chain: Chain, start: int, end: int) -> tuple[Block, ...]:
+    """The blocks of a branch without those of its gate."""
+    gate = _gate(chain, start, end)
+    inside = range(0) if gate is None else range(gate.start, gate.end)
+    return tuple(chain.blocks[i] for i in range(start, end) if i not in inside)
+
+
 def _why_no_form(chain: Chain, start: int, end: int) -> str | None:
     """What its convolutions have that a branch has not."""
-    first, *between, last = (block.operator for block in chain.blocks[start:end])
+    first, *between, last = (block.operator for block in _branch(chain, start, end))
     for operator in (first, last):
         if operator.groups != 1:
             return f"does not begin and end with dense convolutions: {operator}"
@@ -74,8 +97,8 @@ def _why_no_form(chain: Chain, start: int, end: int) -> str | None:
 
 def _units(chain: Chain, start: int, end: int) -> int:
     """What stays or goes as a whole: the groups of what is between, or single channels."""
-    between = chain.blocks[start + 1 : end - 1]
-    return between[0].operator.groups if between else chain.blocks[start].layout.out_channels
+    _, *between, last = _branch(chain, start, end)
+    return between[0].operator.groups if between else last.layout.in_channels
 
 
 def _candidates(chain: Chain, wishes: Wishes) -> Iterator[Candidate]:
@@ -104,26 +127,37 @@ def of_width(chain: Chain, start: int, end: int, width: int) -> Candidate:
     blocks, units = chain.blocks[start:end], _units(chain, start, end)
     left = width * units // blocks[-1].layout.in_channels
 
-    def fewer(channels: int) -> int:
-        return channels // units * left
-
-    first, *between, last = (block.operator for block in blocks)
-    operators = (
-        replace(first, out_channels=fewer(first.out_channels)),
-        *(
-            replace(
-                operator,
-                in_channels=fewer(operator.in_channels),
-                out_channels=fewer(operator.out_channels),
-                groups=left,
-            )
-            for operator in between
-        ),
-        replace(last, in_channels=fewer(last.in_channels)),
+    operators = tuple(
+        _fewer(block.operator, units, left, reads=reads, gives=gives)
+        for block, (reads, gives) in zip(blocks, _hidden(chain, start, end), strict=True)
     )
-    together = last.in_channels // units
-    detail = f"{last.in_channels} channels" + (f" by {together}" if together > 1 else "")
+    channels = blocks[-1].layout.in_channels
+    together, gate = channels // units, _gate(chain, start, end)
+    detail = f"{channels} channels" + (f" by {together}" if together > 1 else "")
+    detail += _GATED if gate is not None else ""
     return Candidate(start, end, KIND.name, operators, blocks[-1].activation, detail)
+
+
+def _hidden(chain: Chain, start: int, end: int) -> tuple[tuple[bool, bool], ...]:
+    """Whether each block reads a hidden tensor or its means, and whether it gives or weighs one."""
+    gate = _gate(chain, start, end)
+    squeeze = None if gate is None else gate.start
+    return tuple(
+        (i > start and i - 1 != squeeze, i < end - 1 and i != squeeze) for i in range(start, end)
+    )
+
+
+def _fewer(
+    operator: Convolution, units: int, left: int, *, reads: bool, gives: bool
+) -> Convolution:
+    """A block's convolution with fewer of the channels that are hidden."""
+    inputs, outputs = operator.in_channels, operator.out_channels
+    return replace(
+        operator,
+        in_channels=inputs // units * left if reads else inputs,
+        out_channels=outputs // units * left if gives else outputs,
+        groups=left if operator.groups > 1 else 1,
+    )
 
 
 def _why_not(chain: Chain, candidate: Candidate) -> str | None:
@@ -163,8 +197,8 @@ def _convolutions(candidate: Candidate) -> tuple[Convolution, ...]:
 def _last(candidate: Candidate) -> tuple[Convolution, int]:
     """The last convolution of the original's branch, and how many channels go together."""
     last = _convolutions(candidate)[-1]
-    channels, _, together = candidate.detail.partition(" channels")
-    return replace(last, in_channels=int(channels)), int(together.removeprefix(" by ") or 1)
+    channels, _, more = candidate.detail.removesuffix(_GATED).partition(" channels")
+    return replace(last, in_channels=int(channels)), int(more.removeprefix(" by ") or 1)
 
 
 def _width(_: Chain, candidate: Candidate) -> float:
@@ -174,20 +208,25 @@ def _width(_: Chain, candidate: Candidate) -> float:
 def _problem(candidate: Candidate, _: Form) -> Problem:
     last, together = _last(candidate)
     width = candidate.operators[-1].in_channels
-    return Problem(last, start=candidate.end - 1, channels=width, together=together)
+    gated = candidate.detail.endswith(_GATED)
+    return Problem(last, start=candidate.end - 1, channels=width, together=together, gated=gated)
 
 
 def _start(network: "fx.GraphModule", chain: Chain, candidate: Candidate) -> Weights:
     from depthopt.rewrite.affine import folded  # noqa: PLC0415 - torch takes seconds
     from depthopt.rewrite.narrower import layers_of  # noqa: PLC0415 - as above
 
-    layers = layers_of(network, chain.blocks[candidate.end - 1]).values()
-    weight, bias = folded(*layers)
-    return ((weight.detach(), bias.detach()),)
+    gate = _gate(chain, candidate.start, candidate.end)
+    blocks = [chain.blocks[candidate.end - 1]]
+    blocks += [] if gate is None else chain.blocks[gate.start : gate.end]
+    found = (folded(*layers_of(network, block).values()) for block in blocks)
+    return tuple((weight.detach(), bias.detach()) for weight, bias in found)
 
 
 def _reads(chain: Chain, candidate: Candidate) -> set[str]:
-    return {chain.blocks[candidate.end - 1].input, *_added(chain, candidate)}
+    gate = _gate(chain, candidate.start, candidate.end)
+    read = chain.blocks[candidate.end - 1].input if gate is None else gate.source
+    return {read, *_added(chain, candidate)}
 
 
 def _added(chain: Chain, candidate: Candidate) -> list[str]:
@@ -199,10 +238,16 @@ def _added(chain: Chain, candidate: Candidate) -> list[str]:
 def _output(
     chain: Chain, candidate: Candidate, weights: Weights, values: "Mapping[str, Tensor]"
 ) -> "Tensor":
-    from depthopt.rewrite.regression import convolve  # noqa: PLC0415 - torch takes seconds
+    from depthopt.rewrite.gating import weighed  # noqa: PLC0415 - torch takes seconds
+    from depthopt.rewrite.regression import convolve  # noqa: PLC0415 - as above
 
-    ((weight, bias),), (last, _) = weights, _last(candidate)
-    output = convolve(values[chain.blocks[candidate.end - 1].input], weight, bias, last)
+    ((weight, bias), *of_gate), (last, _) = weights, _last(candidate)
+    gate = _gate(chain, candidate.start, candidate.end)
+    if gate is None:
+        read = values[chain.blocks[candidate.end - 1].input]
+    else:
+        read = weighed(values[gate.source], tuple(of_gate), chain.blocks[gate.start : gate.end])
+    output = convolve(read, weight, bias, last)
     for name in _added(chain, candidate):
         output = output + values[name]
     return output
@@ -214,9 +259,11 @@ class _Narrowed(New):
 
     Attributes:
         layers: every convolution and norm in the original's width, and in this.
+        squeeze: path of the first convolution of the gate on the channels, if there is one.
     """
 
     layers: "tuple[tuple[nn.Module, nn.Module], ...]" = ()
+    squeeze: str | None = None
 
 
 def _install(site: Site, candidate: Candidate) -> "tuple[None, New]":
@@ -227,19 +274,23 @@ def _install(site: Site, candidate: Candidate) -> "tuple[None, New]":
     )
 
     blocks = site.chain.blocks[candidate.start : candidate.end]
+    gate = _gate(site.chain, candidate.start, candidate.end)
+    squeeze = None if gate is None else site.chain.blocks[gate.start]
     pairs: list[tuple[nn.Module, nn.Module]] = []
     layers: dict[str, nn.Module] = {}
     for block, operator in zip(blocks, _convolutions(candidate), strict=True):
         layers = layers_of(site.network, block)
+        is_regressed = block is squeeze or block is blocks[-1]
         for path, whole in layers.items():
-            narrow = narrower(whole, operator)
+            narrow = narrower(whole, operator, biased=is_regressed and len(layers) == 1)
             if narrow is not whole:
                 site.network.set_submodule(path, narrow)
                 pairs.append((whole, narrow))
     (last, _), width = _last(candidate), candidate.operators[-1].in_channels
     for whole, narrow in pairs:
         keep_channels(whole, narrow, range(width), last.in_channels)
-    return None, _Narrowed(blocks[0].name, list(layers)[-1], tuple(pairs))
+    name = None if squeeze is None else squeeze.name
+    return None, _Narrowed(blocks[0].name, list(layers)[-1], tuple(pairs), name)
 
 
 def _set_weights(
@@ -256,7 +307,7 @@ def _set_weights(
     from depthopt.rewrite.set_weights import own_lengths, set_weights  # noqa: PLC0415 - as above
 
     assert isinstance(new, _Narrowed)  # noqa: S101 - narrows New: it is what was put in
-    ((weight, bias),), (last, together) = weights, _last(candidate)
+    ((weight, bias), *of_gate), (last, together) = weights, _last(candidate)
     stays = channels_of(weight, candidate.operators[-1].in_channels, together)
     for whole, narrow in new.layers:
         keep_channels(whole, narrow, stays.tolist(), last.in_channels)
@@ -265,6 +316,14 @@ def _set_weights(
     own = norm if isinstance(norm, nn.BatchNorm2d) else None
     some = regression.of_channels(last, stays, *regression.targets)
     set_weights(conv, own, weight[:, stays], bias, some, own_lengths(conv))
+    if new.squeeze is not None:
+        conv, (weight, bias) = network.get_submodule(new.squeeze), of_gate[0]
+        assert isinstance(conv, nn.Conv2d)  # noqa: S101 - narrows nn.Module: as above
+        set_weights(conv, None, weight[:, stays], bias, some, own_lengths(conv))
+
+
+def _realised(_: Candidate, fitted: "Fitted") -> Weights:
+    return ((fitted.weight, fitted.bias), *fitted.gate)
 
 
 KIND = Kind(
@@ -281,6 +340,7 @@ KIND = Kind(
     reader=lambda chain, candidate: chain.blocks[candidate.start].name,
     problem=_problem,
     start=_start,
+    realised=_realised,
     reads=_reads,
     output=_output,
     install=_install,

@@ -12,7 +12,8 @@ if TYPE_CHECKING:  # torch takes seconds to import, and tables are solved withou
 
 Weights = tuple[tuple["Tensor", "Tensor"], ...]
 """For each of a candidate's operators its weight (out, in / groups, kH, kW) and bias (out,); of a
-``narrow`` for the last alone, over all of the original's channels and 0 for those that go."""
+``narrow`` for the last alone, over all of the original's channels and 0 for those that go, and then
+those of the gate on them, if there is one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,12 +19,13 @@ def layers_of(network: fx.GraphModule, block: Block) -> dict[str, nn.Module]:
     return {path: network.get_submodule(path) for path in (block.name, last)}
 
 
-def narrower(layer: nn.Module, operator: Convolution) -> nn.Module:
+def narrower(layer: nn.Module, operator: Convolution, *, biased: bool = False) -> nn.Module:
     """A layer like another, for fewer channels; the layer itself if it has no more than these.
 
     Args:
         layer: a convolution, or the norm behind it.
         operator: the two together, with fewer channels.
+        biased: whether a convolution gets a bias even if the layer has none.
     """
     if isinstance(layer, nn.BatchNorm2d):
         channels = operator.out_channels
@@ -33,7 +34,7 @@ def narrower(layer: nn.Module, operator: Convolution) -> nn.Module:
     else:
         assert isinstance(layer, nn.Conv2d)  # noqa: S101 - narrows nn.Module: blocks are made of no other
         new = make_conv(operator)
-        if layer.bias is None:
+        if layer.bias is None and not biased:
             new.register_parameter("bias", None)
         same = new.weight.shape == layer.weight.shape
     if same:
@@ -65,6 +66,8 @@ def keep_channels(layer: nn.Module, new: nn.Module, stays: Collection[int], chan
 
     old = layer.state_dict()
     for name, value in new.state_dict().items():
+        if name not in old:
+            continue  # a bias that is to be regressed
         found = old[name]
         for dimension in range(min(2, value.dim())):
             found = kept(found, dimension, value.shape[dimension])

@@ -15,12 +15,14 @@ One way back serves every width: what has gone for a large one has gone for a sm
 """
 
 from collections.abc import Collection
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from depthopt.core.operators import Convolution
 from depthopt.core.workload import Workload
+from depthopt.rewrite.gating import Gating, for_all
 from depthopt.rewrite.problem import features_of
 from depthopt.rewrite.regression import Fitted, Regression, best_fits
 from depthopt.rewrite.ridges import COMPENSATION_RIDGES
@@ -50,6 +52,7 @@ def narrowed(
     *,
     target: str,
     together: int = 1,
+    gate: Gating | None = None,
 ) -> dict[int, Fitted]:
     """The convolution for fewer input channels, the best ones, for several counts of these.
 
@@ -62,6 +65,7 @@ def narrowed(
         counts: how many channels stay, each a multiple of ``together``.
         target: name of the regression's target.
         together: consecutive channels that stay or go together.
+        gate: that weighs the channels, if there is one.
 
     Returns:
         By count the solution whose ridge serves held-out data best. Its weight has all channels,
@@ -73,9 +77,8 @@ def narrowed(
         prior = {target: weight[:, channels]}
         held_out = inputs[:, channels]
         best = best_fits(some, some.spec, held_out, {target: wanted}, _RIDGES, prior)[target]
-        whole = best.weight.new_zeros(len(best.weight), *weight.shape[1:])
-        whole[:, channels] = best.weight
-        found[count] = Fitted(whole, best.bias, best.ridge, best.error)
+        weights = gate.narrowed(channels, _RIDGES) if gate else ()
+        found[count] = replace(best, weight=for_all(best.weight, channels, weight), gate=weights)
     return found
 
 

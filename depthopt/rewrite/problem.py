@@ -22,6 +22,8 @@ class Problem:
             serve the target best, and the weight is held to the one that it starts from
             (``depthopt.rewrite.narrowing``). None for all.
         together: consecutive channels that stay or go together.
+        gated: whether a gate weighs that input's channels: its first convolution is regressed for
+            the means of those that stay, too (``depthopt.rewrite.gating``).
         factors: the two convolutions in a row that are regressed in its place
             (``depthopt.rewrite.factored``), where that is wished.
     """
@@ -31,6 +33,7 @@ class Problem:
     start: int | None = None
     channels: int | None = None
     together: int = 1
+    gated: bool = False
     factors: tuple[Convolution, Convolution] | None = None
 
     @property

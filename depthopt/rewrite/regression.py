@@ -37,6 +37,7 @@ class Fitted:
         error: mean squared error on held-out data over the target's variance; NaN if
             there was none to choose by.
         first: weight of the convolution before it, where two are regressed in a row.
+        gate: weights and biases of the convolutions of a gate on its input.
     """
 
     weight: Tensor
@@ -44,6 +45,7 @@ class Fitted:
     ridge: float
     error: float
     first: Tensor | None = None
+    gate: tuple[tuple[Tensor, Tensor], ...] = ()
 
 
 class Regression:

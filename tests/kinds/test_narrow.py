@@ -2,6 +2,7 @@
 
 import copy
 from dataclasses import replace
+from itertools import product
 
 import pytest
 import torch
@@ -37,6 +38,10 @@ def narrow(chain: Chain, share: float = 0.5, step: int = 1) -> tuple[Candidate, 
     )
 
 
+def gated(chain: Chain) -> tuple[Candidate, ...]:
+    return tuple(c for c in narrow(chain) if c.detail.endswith(" gated"))
+
+
 def images(count: int = 6, size: tuple[int, int, int] = SIZE) -> list[Tensor]:
     torch.manual_seed(0)
     return [torch.randn(8, *size, dtype=torch.float64) for _ in range(count)]
@@ -68,15 +73,55 @@ class Grouped(nn.Module):
         return (self.second(x) + x).mean((2, 3))
 
 
+class SqueezeExcite(nn.Module):
+    """Weighs every channel by what the means of all say."""
+
+    def __init__(self, channels: int, inner: int, *, pools: bool = False) -> None:
+        super().__init__()
+        self.squeeze, self.expand = nn.Conv2d(channels, inner, 1), nn.Conv2d(inner, channels, 1)
+        self.act, self.gate = nn.ReLU(), nn.Hardsigmoid() if pools else nn.Sigmoid()
+        self.pool = nn.AdaptiveAvgPool2d(1) if pools else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        means = x.mean((2, 3), keepdim=True) if self.pool is None else self.pool(x)
+        gate = self.gate(self.expand(self.act(self.squeeze(means))))
+        return x * gate if self.pool is None else torch.mul(gate, x)
+
+
+class Gated(nn.Module):
+    """Three branches with a gate before the last convolution, which in the first has no bias."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first = nn.Sequential(
+            nn.Conv2d(2, 12, 1), nn.SiLU(), nn.Conv2d(12, 12, 3, 2, 1, groups=12, bias=False),
+            nn.BatchNorm2d(12), nn.ReLU(), SqueezeExcite(12, 3), nn.Conv2d(12, 5, 3, bias=False),
+        )  # fmt: skip
+        self.second = nn.Sequential(
+            nn.Conv2d(5, 8, 3, 1, 1), nn.ReLU(), nn.Conv2d(8, 4, 3, 1, 1, groups=2), nn.SiLU(),
+            SqueezeExcite(4, 6, pools=True), nn.Conv2d(4, 5, 1, bias=False),
+            nn.BatchNorm2d(5),
+        )  # fmt: skip
+        self.third = nn.Sequential(
+            nn.Conv2d(5, 6, 1), nn.ReLU(), SqueezeExcite(6, 2), nn.Conv2d(6, 4, 1)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x)
+        return self.third(x + self.second(x)).mean((2, 3))
+
+
 def with_unread(model: nn.Module, chain: Chain, candidate: Candidate, seed: int) -> nn.Module:
-    """The model, but the last convolution reads only as many channels as the candidate has."""
-    model = copy.deepcopy(model)
-    conv = model.get_submodule(chain.blocks[candidate.end - 1].name)
-    _, _, by = candidate.detail.partition(" by ")
-    together, channels = int(by or 1), conv.in_channels
+    """The model, but only as many channels are read as the candidate has, by a gate neither."""
+    model, gate = copy.deepcopy(model), chain.gate_in(candidate.start, candidate.end)
+    readers = [candidate.end - 1, *([] if gate is None else [gate.start])]
+    convs = [model.get_submodule(chain.blocks[reader].name) for reader in readers]
+    _, _, by = candidate.detail.removesuffix(" gated").partition(" by ")
+    together, channels = int(by or 1), convs[0].in_channels
     torch.manual_seed(seed)
     units = torch.randperm(channels // together)[candidate.operators[-1].in_channels // together :]
-    for unit in units.tolist():
+    for conv, unit in product(convs, units.tolist()):
         conv.weight.data[:, unit * together : (unit + 1) * together] = 0
     return model
 
@@ -110,7 +155,9 @@ def test_what_is_not_read_goes_at_no_cost_in_many_networks(model: nn.Module, see
     what_is_not_read_goes_at_no_cost(model, seed)
 
 
-@pytest.mark.parametrize("model", [Residual(), Grouped()], ids=["residual", "grouped"])
+@pytest.mark.parametrize(
+    "model", [Residual(), Grouped(), Gated()], ids=["residual", "grouped", "gated"]
+)
 def test_likewise_of_known_networks(model: nn.Module) -> None:
     assert what_is_not_read_goes_at_no_cost(model.eval().double(), 1) >= 2
 
@@ -122,6 +169,43 @@ def test_branches_keep_their_form_and_their_ends() -> None:
     first, middle, last = found[5, 8].operators
     assert (first.out_channels, middle.groups, last.in_channels) == (8, 8, 8)
     assert Candidate.parse(found[5, 8].key) == found[5, 8]
+
+
+def test_a_gate_follows_the_channels_that_it_weighs() -> None:
+    chain = extract(Gated().eval().double(), SIZE)
+    first, second, third = gated(chain)
+    assert [str(operator) for operator in first.operators] == [
+        "2-6 k1x1", "6-6 k3x3 s2x2 p1,1,1,1 g6", "6-3 k1x1", "3-6 k1x1", "6-5 k3x3",
+    ]  # fmt: skip
+    assert (first.detail, second.detail) == ("12 channels gated", "4 channels by 2 gated")
+    assert [(c.start, c.end) for c in (first, second, third)] == [(0, 5), (5, 10), (10, 14)]
+    assert Candidate.parse(second.key) == second
+    other = replace(chain.gates[0], source=chain.blocks[0].output)
+    of_another = replace(chain, gates=(other, *chain.gates[1:]))
+    for without in (of_another, replace(chain, gates=())):
+        assert "read elsewhere: mean" in str(why_no_branch(without, 0, 5))
+
+
+@torch.no_grad()
+def test_gated_branches_are_scored_carried_out_and_saved(tmp_path) -> None:
+    """What is scored is what is carried out, and what is saved is loaded."""
+    model, batches = Gated().eval().double(), images(10)
+    chain = extract(model, SIZE)
+    found, fresh = gated(chain), torch.cat(batches[8:])
+    listed, held_out = [*candidates(chain, kinds=()), *found], [(fresh, None)]
+    table = estimate(model, chain, listed, fitting=batches[:8], held_out=held_out)
+    wanted = model(fresh).log_softmax(1)
+    for c in found:
+        plan = plan_of(chain, c)
+        network = apply(model, chain, plan, fitting=batches[:8], compensated=False)
+        given_ = network(fresh).log_softmax(1)
+        divergence = nn.functional.kl_div(given_, wanted, log_target=True, reduction="batchmean")
+        assert float(divergence) == pytest.approx(table.entries[c].cost, rel=0.1)
+    plan = plan_of(chain, *found)
+    fused = fuse(apply(model, chain, plan, fitting=batches))
+    save(fused, tmp_path, plan, model=Gated())
+    again = load(tmp_path, model=Gated())
+    assert torch.equal(again(fresh), fused(fresh))
 
 
 def test_what_runs_is_the_kept_blocks_narrower() -> None:
