@@ -27,7 +27,7 @@ from depthopt.graph.partial import record
 from depthopt.kinds.registry import kind_of
 from depthopt.kinds.site import Weights
 from depthopt.rewrite.factored import factored, factored_workload
-from depthopt.rewrite.gating import Gating
+from depthopt.rewrite.inner import Inner, inner_of
 from depthopt.rewrite.narrowing import narrowed, narrowing_workload
 from depthopt.rewrite.options import Form
 from depthopt.rewrite.problem import Problem, sums_bytes
@@ -84,9 +84,23 @@ class Group:
             work += regression(spec, pixels=0, solves=solves)
             if counts := {problem.channels for _, problem in members if problem.channels}:
                 work += narrowing_workload(spec, counts)
+            for c, problem in members:
+                if problem.inner is not None:
+                    work += _inner_workload(chain, c, problem.inner, images)
+                    break
             pairs = [(p.convolution, p.factors) for _, p in members if p.factors is not None]
             work = sum(starmap(factored_workload, pairs), work)
         return work
+
+
+def _inner_workload(
+    chain: Chain, candidate: Candidate, inner: Convolution, images: int
+) -> Workload:
+    """What it takes to accumulate, for so many images, what is regressed inside a branch."""
+    blocks = chain.blocks[candidate.start : candidate.end]
+    block = next(each for each in blocks if each.operator == inner)
+    pixels = images * math.prod(block.layout.output_size)
+    return Regression.workload(inner, inner.out_channels, pixels=pixels, solves=1)
 
 
 def problems_of(candidates: Sequence[Candidate], form: Form) -> dict[Candidate, Problem]:
@@ -152,8 +166,8 @@ def regress(
         )
         for group in groups
     }
-    gates = {g: gate for g in groups if (gate := _gate(chain, g, starts, like.device)) is not None}
-    names.update(node for node, _ in gates.values())
+    inner = {g: own for g in groups if (own := _inner(chain, g, starts, like.device)) is not None}
+    names.update(node for node, _ in inner.values())
 
     def wanted(start: int, end: int, values: Mapping[str, Tensor]) -> Tensor:
         segment = segments[start, end]
@@ -163,18 +177,18 @@ def regress(
         inputs = values[chain.blocks[group.start].input]
         targets = {str(end): wanted(group.start, end, values) for end in group.ends}
         regressions[group].add(inputs, targets)
-        if group in gates:
-            means, gating = gates[group]
-            gating.add(values[means])
+        if group in inner:
+            read, more = inner[group]
+            more.add(values[read])
 
     def solve(group: Group) -> dict[Candidate, Weights]:
         regression = regressions.pop(group)  # and with it its memory
         targets = {str(end): wanted(group.start, end, values) for end in group.ends}
         inputs, found = values[chain.blocks[group.start].input], dict[Candidate, Weights]()
-        means, gating = gates.get(group, ("", None))
-        if gating is not None:
-            gating.hold_out(values[means])
-        known = _Known(regression, inputs, targets, starts, gating)
+        read, more = inner.get(group, ("", None))
+        if more is not None:
+            more.hold_out(values[read])
+        known = _Known(regression, inputs, targets, starts, more)
         for spec, members in _by_spec(group).items():
             found |= _whole(known, spec, [m for m in members if m[1].channels is None], ridges)
             found |= _narrowed(known, [m for m in members if m[1].channels is not None])
@@ -203,25 +217,24 @@ class _Known:
         inputs: held out (N, C, H, W).
         targets: for them (N, C', H', W'), by the segment's end.
         starts: weights that candidates start from.
-        gate: on the inputs, if there is one.
+        inner: what is regressed with them, if anything is.
     """
 
     regression: Regression
     inputs: Tensor
     targets: Mapping[str, Tensor]
     starts: Mapping[Candidate, Weights]
-    gate: Gating | None
+    inner: Inner | None
 
 
-def _gate(
+def _inner(
     chain: Chain, group: Group, starts: Mapping[Candidate, Weights], device: torch.device
-) -> tuple[str, Gating] | None:
-    """The gate on what a group's problems read, and the node of the means that it reads."""
+) -> tuple[str, Inner] | None:
+    """What else is regressed with a group's problems, and the node of what that reads."""
     for candidate, problem in zip(group.candidates, group.problems, strict=True):
-        gate = chain.gate_in(candidate.start, candidate.end)
-        if problem.gated and gate is not None:
-            blocks, (_, *weights) = chain.blocks[gate.start : gate.end], starts[candidate]
-            return blocks[0].input, Gating(blocks, tuple(weights), device)
+        if problem.inner is not None:
+            weights = starts[candidate][1:]
+            return inner_of(chain, candidate.start, candidate.end, weights, device)
     return None
 
 
@@ -259,9 +272,10 @@ def _narrowed(known: _Known, members: Sequence[_Member]) -> dict[Candidate, Weig
     for (_, end, problem), widths in by_segment.items():
         ((weight, _), *_) = known.starts[next(iter(widths.values()))]
         target = str(end)
+        inner = known.inner.narrowed if known.inner and problem.inner else None
         found = narrowed(
             known.regression, problem.convolution, known.inputs, known.targets[target], weight,
-            widths, target=target, together=problem.together, gate=known.gate,
+            widths, target=target, together=problem.together, inner=inner,
         )  # fmt: skip
         weights |= {c: kind_of(c).realised(c, found[width]) for width, c in widths.items()}
     return weights

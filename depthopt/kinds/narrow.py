@@ -1,10 +1,12 @@
 """``narrow``: a branch keeps its form, with fewer hidden channels.
 
 Two dense convolutions, with grouped or depthwise ones between them or none, as in a basic block, a
-bottleneck's halves or an inverted residual. The tensors at its ends stay as they are. Of the hidden
-ones those channels stay that serve the tensor at the end best (``depthopt.rewrite.narrowing``): the
-last convolution is regressed for them, the others lose the weights of those that go, and what stays
-of the hidden tensors is what it was, exactly.
+bottleneck's halves or an inverted residual, with a squeeze-excite before the last or without; or
+three dense ones, a whole bottleneck, whose two hidden tensors have as many channels. The tensors at
+its ends stay as they are. Of the hidden ones those channels stay that serve the tensor at the end
+best (``depthopt.rewrite.narrowing``): the last convolution is regressed for them, the others lose
+the weights of those that go, and what stays of the hidden tensors is what it was, exactly. A gate,
+or the middle one of three, is regressed too (``depthopt.rewrite.inner``).
 """
 
 import math
@@ -29,8 +31,8 @@ if TYPE_CHECKING:  # torch takes seconds to import, and tables are solved withou
 
     from depthopt.rewrite.regression import Fitted, Regression
 
-_GATED = " gated"
-"""At the end of a candidate's detail, if a gate weighs the channels."""
+_GATED, _TWICE = " gated", " twice"
+"""At the end of a candidate's detail, if a gate weighs the channels, or two tensors lose some."""
 
 _MOST_BYTES = 2**29
 """Of a regression's sums: branches whose last convolution is larger stay as wide as they are."""
@@ -74,6 +76,15 @@ def _gate(chain: Chain, start: int, end: int) -> Gate | None:
     return gate if plain and weighs else None
 
 
+def _middle(chain: Chain, start: int, end: int) -> Block | None:
+    """The second of three dense convolutions, if both hidden tensors have as many channels."""
+    if end - start != 3:
+        return None
+    middle = chain.blocks[start + 1]
+    own = middle.operator
+    return middle if own.groups == 1 and own.in_channels == own.out_channels > 1 else None
+
+
 def _branch(chain: Chain, start: int, end: int) -> tuple[Block, ...]:
     """The blocks of a branch without those of its gate."""
     gate = _gate(chain, start, end)
@@ -88,7 +99,7 @@ def _why_no_form(chain: Chain, start: int, end: int) -> str | None:
         if operator.groups != 1:
             return f"does not begin and end with dense convolutions: {operator}"
     groups = {operator.groups for operator in between}
-    if 1 in groups:
+    if 1 in groups and not _middle(chain, start, end):
         return "has a dense convolution inside; its halves can be narrowed"
     if len(groups) > 1:
         return f"has convolutions of {' and '.join(map(str, sorted(groups)))} groups inside"
@@ -98,7 +109,8 @@ def _why_no_form(chain: Chain, start: int, end: int) -> str | None:
 def _units(chain: Chain, start: int, end: int) -> int:
     """What stays or goes as a whole: the groups of what is between, or single channels."""
     _, *between, last = _branch(chain, start, end)
-    return between[0].operator.groups if between else last.layout.in_channels
+    whole = not between or _middle(chain, start, end) is not None
+    return last.layout.in_channels if whole else between[0].operator.groups
 
 
 def _candidates(chain: Chain, wishes: Wishes) -> Iterator[Candidate]:
@@ -132,9 +144,10 @@ def of_width(chain: Chain, start: int, end: int, width: int) -> Candidate:
         for block, (reads, gives) in zip(blocks, _hidden(chain, start, end), strict=True)
     )
     channels = blocks[-1].layout.in_channels
-    together, gate = channels // units, _gate(chain, start, end)
+    together = channels // units
     detail = f"{channels} channels" + (f" by {together}" if together > 1 else "")
-    detail += _GATED if gate is not None else ""
+    detail += _GATED if _gate(chain, start, end) is not None else ""
+    detail += _TWICE if _middle(chain, start, end) is not None else ""
     return Candidate(start, end, KIND.name, operators, blocks[-1].activation, detail)
 
 
@@ -197,7 +210,8 @@ def _convolutions(candidate: Candidate) -> tuple[Convolution, ...]:
 def _last(candidate: Candidate) -> tuple[Convolution, int]:
     """The last convolution of the original's branch, and how many channels go together."""
     last = _convolutions(candidate)[-1]
-    channels, _, more = candidate.detail.removesuffix(_GATED).partition(" channels")
+    detail = candidate.detail.removesuffix(_GATED).removesuffix(_TWICE)
+    channels, _, more = detail.partition(" channels")
     return replace(last, in_channels=int(channels)), int(more.removeprefix(" by ") or 1)
 
 
@@ -208,25 +222,45 @@ def _width(_: Chain, candidate: Candidate) -> float:
 def _problem(candidate: Candidate, _: Form) -> Problem:
     last, together = _last(candidate)
     width = candidate.operators[-1].in_channels
-    gated = candidate.detail.endswith(_GATED)
-    return Problem(last, start=candidate.end - 1, channels=width, together=together, gated=gated)
+    inner = None
+    if candidate.detail.endswith(_GATED):
+        inner = replace(_convolutions(candidate)[-3], in_channels=last.in_channels)
+    elif candidate.detail.endswith(_TWICE):
+        channels = last.in_channels
+        middle = _convolutions(candidate)[1]
+        inner = replace(middle, in_channels=channels, out_channels=channels)
+    return Problem(last, start=candidate.end - 1, channels=width, together=together, inner=inner)
+
+
+def _inner(chain: Chain, candidate: Candidate) -> tuple[Block, ...]:
+    """The blocks whose weights are regressed, or needed, beside the last one's."""
+    gate = _gate(chain, candidate.start, candidate.end)
+    middle = _middle(chain, candidate.start, candidate.end)
+    if gate is not None:
+        return chain.blocks[gate.start : gate.end]
+    return () if middle is None else (middle,)
 
 
 def _start(network: "fx.GraphModule", chain: Chain, candidate: Candidate) -> Weights:
     from depthopt.rewrite.affine import folded  # noqa: PLC0415 - torch takes seconds
     from depthopt.rewrite.narrower import layers_of  # noqa: PLC0415 - as above
 
-    gate = _gate(chain, candidate.start, candidate.end)
-    blocks = [chain.blocks[candidate.end - 1]]
-    blocks += [] if gate is None else chain.blocks[gate.start : gate.end]
+    blocks = (chain.blocks[candidate.end - 1], *_inner(chain, candidate))
     found = (folded(*layers_of(network, block).values()) for block in blocks)
     return tuple((weight.detach(), bias.detach()) for weight, bias in found)
 
 
 def _reads(chain: Chain, candidate: Candidate) -> set[str]:
+    return {_read(chain, candidate), *_added(chain, candidate)}
+
+
+def _read(chain: Chain, candidate: Candidate) -> str:
+    """The last tensor whose channels that stay are what they were."""
     gate = _gate(chain, candidate.start, candidate.end)
-    read = chain.blocks[candidate.end - 1].input if gate is None else gate.source
-    return {read, *_added(chain, candidate)}
+    middle = _middle(chain, candidate.start, candidate.end)
+    if gate is not None:
+        return gate.source
+    return chain.blocks[candidate.end - 1].input if middle is None else middle.input
 
 
 def _added(chain: Chain, candidate: Candidate) -> list[str]:
@@ -238,15 +272,13 @@ def _added(chain: Chain, candidate: Candidate) -> list[str]:
 def _output(
     chain: Chain, candidate: Candidate, weights: Weights, values: "Mapping[str, Tensor]"
 ) -> "Tensor":
-    from depthopt.rewrite.gating import weighed  # noqa: PLC0415 - torch takes seconds
+    from depthopt.rewrite.inner import convolved, weighed  # noqa: PLC0415 - torch takes seconds
     from depthopt.rewrite.regression import convolve  # noqa: PLC0415 - as above
 
-    ((weight, bias), *of_gate), (last, _) = weights, _last(candidate)
-    gate = _gate(chain, candidate.start, candidate.end)
-    if gate is None:
-        read = values[chain.blocks[candidate.end - 1].input]
-    else:
-        read = weighed(values[gate.source], tuple(of_gate), chain.blocks[gate.start : gate.end])
+    ((weight, bias), *own), (last, _) = weights, _last(candidate)
+    read, blocks = values[_read(chain, candidate)], _inner(chain, candidate)
+    is_gated = _gate(chain, candidate.start, candidate.end) is not None
+    read = (weighed if is_gated else convolved)(read, tuple(own), blocks)
     output = convolve(read, weight, bias, last)
     for name in _added(chain, candidate):
         output = output + values[name]
@@ -254,43 +286,87 @@ def _output(
 
 
 @dataclass(frozen=True, slots=True)
+class _Layer:
+    """A convolution or norm that has fewer channels.
+
+    Attributes:
+        whole: as the original has it.
+        narrow: in its place.
+        reads: whether its inputs are hidden channels; those of a middle one are the first tensor's.
+        gives: whether its outputs are.
+        first: whether the first of two hidden tensors is what it gives.
+    """
+
+    whole: "nn.Module"
+    narrow: "nn.Module"
+    reads: bool
+    gives: bool
+    first: bool
+
+
+@dataclass(frozen=True, slots=True)
 class _Narrowed(New):
     """A branch with fewer channels, of which the first ones stay until it is known which should.
 
     Attributes:
-        layers: every convolution and norm in the original's width, and in this.
-        squeeze: path of the first convolution of the gate on the channels, if there is one.
+        layers: every convolution and norm that has fewer.
+        inner: paths of the convolution that is regressed beside the last one, and of its norm.
     """
 
-    layers: "tuple[tuple[nn.Module, nn.Module], ...]" = ()
-    squeeze: str | None = None
+    layers: tuple[_Layer, ...] = ()
+    inner: tuple[str, ...] = ()
+
+    def keep(self, stays: "Tensor", first: "Tensor", channels: int) -> None:
+        """Give every layer what the original has for channels that stay.
+
+        Args:
+            stays: of the last hidden tensor, and of all others but the first of two.
+            first: of that.
+            channels: how many the last hidden tensor had.
+        """
+        from depthopt.rewrite.narrower import keep_channels  # noqa: PLC0415 - torch takes seconds
+
+        for layer in self.layers:
+            outputs = first if layer.first else stays
+            inputs = first if layer.reads and layer.gives else stays
+            keep_channels(
+                layer.whole,
+                layer.narrow,
+                outputs if layer.gives else None,
+                inputs if layer.reads else None,
+                channels,
+            )
 
 
 def _install(site: Site, candidate: Candidate) -> "tuple[None, New]":
-    from depthopt.rewrite.narrower import (  # noqa: PLC0415 - torch takes seconds
-        keep_channels,
-        layers_of,
-        narrower,
-    )
+    import torch  # noqa: PLC0415 - it takes seconds
+    from torch import nn  # noqa: PLC0415 - as above
 
-    blocks = site.chain.blocks[candidate.start : candidate.end]
-    gate = _gate(site.chain, candidate.start, candidate.end)
-    squeeze = None if gate is None else site.chain.blocks[gate.start]
-    pairs: list[tuple[nn.Module, nn.Module]] = []
-    layers: dict[str, nn.Module] = {}
-    for block, operator in zip(blocks, _convolutions(candidate), strict=True):
+    from depthopt.rewrite.narrower import layers_of, narrower  # noqa: PLC0415 - as above
+
+    chain, start, end = site.chain, candidate.start, candidate.end
+    blocks, inner = chain.blocks[start:end], _inner(chain, candidate)[:1]
+    twice = _middle(chain, start, end) is not None
+    found, paths = list[_Layer](), dict[str, list[str]]()
+    hidden = _hidden(chain, start, end)
+    for block, operator, (reads, gives) in zip(
+        blocks, _convolutions(candidate), hidden, strict=True
+    ):
         layers = layers_of(site.network, block)
-        is_regressed = block is squeeze or block is blocks[-1]
+        paths[block.name] = list(layers)
+        is_regressed = block in inner or block is blocks[-1]
         for path, whole in layers.items():
             narrow = narrower(whole, operator, biased=is_regressed and len(layers) == 1)
             if narrow is not whole:
                 site.network.set_submodule(path, narrow)
-                pairs.append((whole, narrow))
+                own = reads and not isinstance(whole, nn.BatchNorm2d)
+                first = twice and block is blocks[0]
+                found.append(_Layer(whole, narrow, own, gives, first))
     (last, _), width = _last(candidate), candidate.operators[-1].in_channels
-    for whole, narrow in pairs:
-        keep_channels(whole, narrow, range(width), last.in_channels)
-    name = None if squeeze is None else squeeze.name
-    return None, _Narrowed(blocks[0].name, list(layers)[-1], tuple(pairs), name)
+    own_paths = tuple(paths[inner[0].name]) if inner else ()
+    new = _Narrowed(blocks[0].name, paths[blocks[-1].name][-1], tuple(found), own_paths)
+    new.keep(torch.arange(width), torch.arange(width), last.in_channels)
+    return None, new
 
 
 def _set_weights(
@@ -302,28 +378,37 @@ def _set_weights(
 ) -> None:
     from torch import nn  # noqa: PLC0415 - torch takes seconds
 
-    from depthopt.rewrite.narrower import keep_channels  # noqa: PLC0415 - as above
     from depthopt.rewrite.narrowing import channels_of  # noqa: PLC0415 - as above
-    from depthopt.rewrite.set_weights import own_lengths, set_weights  # noqa: PLC0415 - as above
+    from depthopt.rewrite.set_weights import (  # noqa: PLC0415 - as above
+        own_lengths,
+        set_weights,
+        set_with_norm_as_is,
+    )
 
     assert isinstance(new, _Narrowed)  # noqa: S101 - narrows New: it is what was put in
-    ((weight, bias), *of_gate), (last, together) = weights, _last(candidate)
-    stays = channels_of(weight, candidate.operators[-1].in_channels, together)
-    for whole, narrow in new.layers:
-        keep_channels(whole, narrow, stays.tolist(), last.in_channels)
-    conv, norm = new.layers[-1][1], network.get_submodule(new.last)
+    ((weight, bias), *inner), (last, together) = weights, _last(candidate)
+    width = candidate.operators[-1].in_channels
+    stays = first = channels_of(weight, width, together)
+    if candidate.detail.endswith(_TWICE):
+        first = channels_of(inner[0][0], width)
+    new.keep(stays, first, last.in_channels)
+    conv, norm = new.layers[-1].narrow, network.get_submodule(new.last)
     assert isinstance(conv, nn.Conv2d)  # noqa: S101 - narrows nn.Module: blocks end in no other
     own = norm if isinstance(norm, nn.BatchNorm2d) else None
-    some = regression.of_channels(last, stays, *regression.targets)
+    (target,) = regression.targets
+    some = regression.of_channels(last, stays, target)
     set_weights(conv, own, weight[:, stays], bias, some, own_lengths(conv))
-    if new.squeeze is not None:
-        conv, (weight, bias) = network.get_submodule(new.squeeze), of_gate[0]
+    if new.inner:
+        weight, bias = inner[0]
+        outputs = stays if candidate.detail.endswith(_TWICE) else slice(None)
+        conv, norm = (network.get_submodule(path) for path in (new.inner[0], new.inner[-1]))
         assert isinstance(conv, nn.Conv2d)  # noqa: S101 - narrows nn.Module: as above
-        set_weights(conv, None, weight[:, stays], bias, some, own_lengths(conv))
+        own = norm if isinstance(norm, nn.BatchNorm2d) else None
+        set_with_norm_as_is(conv, own, weight[outputs][:, first], bias[outputs])
 
 
 def _realised(_: Candidate, fitted: "Fitted") -> Weights:
-    return ((fitted.weight, fitted.bias), *fitted.gate)
+    return ((fitted.weight, fitted.bias), *fitted.inner)
 
 
 KIND = Kind(

@@ -1,7 +1,6 @@
 """Layers of a traced network with fewer channels: the same weights for those that stay."""
 
 import math
-from collections.abc import Collection
 from itertools import chain
 
 import torch
@@ -43,22 +42,24 @@ def narrower(layer: nn.Module, operator: Convolution, *, biased: bool = False) -
 
 
 @torch.no_grad()
-def keep_channels(layer: nn.Module, new: nn.Module, stays: Collection[int], channels: int) -> None:
+def keep_channels(
+    layer: nn.Module, new: nn.Module, outputs: Tensor | None, inputs: Tensor | None, channels: int
+) -> None:
     """Give a narrower layer what a layer has for the channels that stay.
 
     Args:
         layer: a convolution or a norm.
         new: made by ``narrower``; changed in place.
-        stays: those of the last hidden tensor, rising; of others, the same shares stay.
-        channels: how many the last hidden tensor had.
+        outputs: those that stay of a hidden tensor, rising, if the layer gives one; of a tensor
+            with another number of channels, the same shares stay.
+        inputs: likewise, if it reads one.
+        channels: how many the hidden tensor had.
     """
 
-    def kept(values: Tensor, dimension: int, width: int) -> Tensor:
+    def kept(values: Tensor, dimension: int, stays: Tensor) -> Tensor:
         whole = values.shape[dimension]
-        if whole == width:
-            return values
         mask = torch.zeros(channels, dtype=torch.bool, device=values.device)
-        mask[list(stays)] = True
+        mask[stays.to(values.device)] = True
         # Units have as many channels of every hidden tensor, one after another.
         share = math.gcd(whole, channels)
         rows = mask.reshape(share, -1)[:, 0].repeat_interleave(whole // share)
@@ -69,6 +70,7 @@ def keep_channels(layer: nn.Module, new: nn.Module, stays: Collection[int], chan
         if name not in old:
             continue  # a bias that is to be regressed
         found = old[name]
-        for dimension in range(min(2, value.dim())):
-            found = kept(found, dimension, value.shape[dimension])
+        for dimension, stays in enumerate((outputs, inputs)[: found.dim()]):
+            if stays is not None and found.shape[dimension] != value.shape[dimension]:
+                found = kept(found, dimension, stays)
         value.copy_(found)

@@ -14,7 +14,7 @@ there are for each weight: what others could make up for only on so few is not c
 One way back serves every width: what has gone for a large one has gone for a smaller.
 """
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import replace
 
 import torch
@@ -22,7 +22,6 @@ from torch import Tensor
 
 from depthopt.core.operators import Convolution
 from depthopt.core.workload import Workload
-from depthopt.rewrite.gating import Gating, for_all
 from depthopt.rewrite.problem import features_of
 from depthopt.rewrite.regression import Fitted, Regression, best_fits
 from depthopt.rewrite.ridges import COMPENSATION_RIDGES
@@ -31,7 +30,7 @@ _LEAST_RIDGE, _MOST_RIDGE = 1e-6, 0.1
 """On the way back, relative to the mean variance of the input; between them the weights per output,
 over the pixels that they are regressed on (tests/benchmarks/README.md, "Which channels stay")."""
 
-_RIDGES = (_LEAST_RIDGE, *COMPENSATION_RIDGES)
+RIDGES = (_LEAST_RIDGE, *COMPENSATION_RIDGES)
 """Of the weights for what stays, likewise; by the first, others give in full what a copy gave."""
 
 _CONSTANT = 1e-9
@@ -52,7 +51,7 @@ def narrowed(
     *,
     target: str,
     together: int = 1,
-    gate: Gating | None = None,
+    inner: Callable[[Tensor], tuple[tuple[Tensor, Tensor], ...]] | None = None,
 ) -> dict[int, Fitted]:
     """The convolution for fewer input channels, the best ones, for several counts of these.
 
@@ -65,7 +64,8 @@ def narrowed(
         counts: how many channels stay, each a multiple of ``together``.
         target: name of the regression's target.
         together: consecutive channels that stay or go together.
-        gate: that weighs the channels, if there is one.
+        inner: the weights of what else is regressed, for the channels that stay
+            (``depthopt.rewrite.inner``).
 
     Returns:
         By count the solution whose ridge serves held-out data best. Its weight has all channels,
@@ -76,9 +76,10 @@ def narrowed(
         some = regression.of_channels(spec, channels, target)
         prior = {target: weight[:, channels]}
         held_out = inputs[:, channels]
-        best = best_fits(some, some.spec, held_out, {target: wanted}, _RIDGES, prior)[target]
-        weights = gate.narrowed(channels, _RIDGES) if gate else ()
-        found[count] = replace(best, weight=for_all(best.weight, channels, weight), gate=weights)
+        best = best_fits(some, some.spec, held_out, {target: wanted}, RIDGES, prior)[target]
+        whole = best.weight.new_zeros(len(best.weight), *weight.shape[1:])
+        whole[:, channels] = best.weight
+        found[count] = replace(best, weight=whole, inner=inner(channels) if inner else ())
     return found
 
 
@@ -135,7 +136,7 @@ def narrowing_workload(spec: Convolution, counts: Collection[int]) -> Workload:
     features, macs = features_of(spec), 0
     for count in counts:
         left = features * count // spec.in_channels
-        macs += len(_RIDGES) * (left**3 // 6 + left**2 * spec.out_channels)
+        macs += len(RIDGES) * (left**3 // 6 + left**2 * spec.out_channels)
     return Workload(macs64=macs + 2 * features**3 + features**2 * spec.out_channels)
 
 

@@ -22,8 +22,8 @@ class Problem:
             serve the target best, and the weight is held to the one that it starts from
             (``depthopt.rewrite.narrowing``). None for all.
         together: consecutive channels that stay or go together.
-        gated: whether a gate weighs that input's channels: its first convolution is regressed for
-            the means of those that stay, too (``depthopt.rewrite.gating``).
+        inner: the convolution that is regressed too, for the channels that stay, if there is one:
+            of a gate on them, or the one that gives them (``depthopt.rewrite.inner``).
         factors: the two convolutions in a row that are regressed in its place
             (``depthopt.rewrite.factored``), where that is wished.
     """
@@ -33,13 +33,14 @@ class Problem:
     start: int | None = None
     channels: int | None = None
     together: int = 1
-    gated: bool = False
+    inner: Convolution | None = None
     factors: tuple[Convolution, Convolution] | None = None
 
     @property
     def memory_bytes(self) -> int:
-        """Memory of the regression's sums."""
-        return sums_bytes(self.convolution, self.convolution.out_channels)
+        """Memory of the regressions' sums."""
+        each = (self.convolution, self.inner)
+        return sum(sums_bytes(one, one.out_channels) for one in each if one is not None)
 
 
 def features_of(convolution: Convolution) -> int:

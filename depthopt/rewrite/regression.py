@@ -37,7 +37,8 @@ class Fitted:
         error: mean squared error on held-out data over the target's variance; NaN if
             there was none to choose by.
         first: weight of the convolution before it, where two are regressed in a row.
-        gate: weights and biases of the convolutions of a gate on its input.
+        inner: weights and biases of what else was regressed where it reads fewer channels
+            (``depthopt.rewrite.inner``).
     """
 
     weight: Tensor
@@ -45,7 +46,7 @@ class Fitted:
     ridge: float
     error: float
     first: Tensor | None = None
-    gate: tuple[tuple[Tensor, Tensor], ...] = ()
+    inner: tuple[tuple[Tensor, Tensor], ...] = ()
 
 
 class Regression:
@@ -193,23 +194,27 @@ class Regression:
         diagonal += strength
         return gram, moments, strength
 
-    def of_channels(self, spec: Convolution, channels: Tensor, target: str) -> "Regression":
+    def of_channels(
+        self, spec: Convolution, channels: Tensor, target: str, outputs: Tensor | None = None
+    ) -> "Regression":
         """The sums of some input channels and one target, as if there were no others.
 
         Args:
             spec: a dense convolution whose kernel lies inside that of the regression.
             channels: indices of the input channels, in the order that they get.
             target: its name.
+            outputs: indices of the target's channels; all of them if None.
         """
+        begin = sum(list(self.targets.values())[: list(self.targets).index(target)])
+        columns = torch.arange(begin, begin + self.targets[target], device=channels.device)
+        columns = columns if outputs is None else columns[outputs]
         found = Regression(
-            replace(spec, in_channels=len(channels)), {target: self.targets[target]}, self.device
+            replace(spec, in_channels=len(channels)), {target: len(columns)}, self.device
         )
         taps = self._taps(spec).reshape(spec.in_channels, -1)[channels].reshape(-1)
-        begin = sum(list(self.targets.values())[: list(self.targets).index(target)])
-        columns = slice(begin, begin + self.targets[target])
         found._gram = self._gram[:, taps[:, None], taps]
         found._sums = self._sums[:, taps]
-        found._moments = self._moments[:, taps, columns]
+        found._moments = self._moments[:, taps[:, None], columns]
         found._target_sums = self._target_sums[:, columns]
         found.count = self.count
         return found

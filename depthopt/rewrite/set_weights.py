@@ -71,6 +71,36 @@ def set_weights(
     norm.get_parameter("bias").copy_(bias + scale * mean)
 
 
+@torch.no_grad()
+def set_with_norm_as_is(
+    layer: nn.Conv2d, norm: nn.BatchNorm2d | None, weight: Tensor, bias: Tensor
+) -> None:
+    """Likewise where outputs stay about what they were: statistics and gain of the norm stay, too.
+
+    Args:
+        layer: the convolution; changed in place. It has a bias where there is no norm.
+        norm: behind it, if there is one; its bias changes, or its mean, if it has none.
+        weight: (out_channels, in_channels // groups, kH, kW).
+        bias: (out_channels,).
+    """
+    own = 0.0 if layer.bias is None else layer.bias.double()
+    if norm is None:
+        layer.weight.copy_(weight)
+        if layer.bias is not None:
+            layer.bias.copy_(bias)
+        return
+    mean, variance = (norm.get_buffer(f"running_{name}").double() for name in ("mean", "var"))
+    gain = norm.weight.double() if norm.affine else torch.ones_like(variance)
+    scale = gain * (variance + norm.eps).rsqrt()
+    dead = scale == 0  # whatever the convolution gives, the norm gives its bias
+    raw = weight.double() / torch.where(dead, 1.0, scale)[:, None, None, None]
+    layer.weight.copy_(torch.where(dead[:, None, None, None], layer.weight.double(), raw))
+    if norm.affine:
+        norm.bias.copy_(bias.double() - (own - mean) * scale)
+    else:
+        norm.get_buffer("running_mean").copy_(own - bias.double() / scale)
+
+
 def own_lengths(layer: nn.Conv2d) -> Tensor:
     """The lengths that a trained convolution's weights have, (out_channels,)."""
     lengths: Tensor = layer.weight.detach().double().flatten(1).norm(dim=1)

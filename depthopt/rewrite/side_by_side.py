@@ -17,7 +17,7 @@ from depthopt.graph.partial import Tail
 from depthopt.graph.replay import MOST_BYTES, Replay, Wish
 from depthopt.graph.trace import nodes_by_name
 from depthopt.rewrite.factored import factored
-from depthopt.rewrite.gating import Gating, means_of
+from depthopt.rewrite.inner import Inner
 from depthopt.rewrite.narrowing import narrowed
 from depthopt.rewrite.regression import Fitted, Regression, best_fits, error_of
 from depthopt.rewrite.segment_tensors import SegmentTensors
@@ -39,7 +39,7 @@ class Place:
         wanted: the original's node of the tensor behind those adds.
         through: two of the original's nodes, where the convolution is to read not what the module
             at ``name`` does, but what the original makes of it on the way from one to the other.
-        gate: that weighs what is read then.
+        inner: what the original makes of that again, up to what the convolution is to read.
     """
 
     name: str
@@ -48,7 +48,7 @@ class Place:
     adds: int
     wanted: str
     through: tuple[str, str] | None = None
-    gate: Gating | None = None
+    inner: Inner | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,14 +60,14 @@ class Observed:
         convolution: what it is.
         inputs: (N, C, H, W) of the batches held out.
         wanted: (N, C', H', W') that it should give for them.
-        gate: on its input, if there is one.
+        inner: what is regressed with it, if anything is.
     """
 
     regression: Regression
     convolution: Convolution
     inputs: Tensor
     wanted: Tensor
-    gate: Gating | None = None
+    inner: Inner | None = None
 
     def best(self, ridges: Iterable[float], prior: Tensor | None = None) -> Fitted:
         """The solution whose ridge serves the batches held out best.
@@ -97,9 +97,10 @@ class Observed:
             count: how many stay.
             together: consecutive ones that stay or go together.
         """
+        inner = None if self.inner is None else self.inner.narrowed
         return narrowed(
             self.regression, self.convolution, self.inputs, self.wanted, weight.to(self.inputs),
-            [count], target=_ONLY, together=together, gate=self.gate,
+            [count], target=_ONLY, together=together, inner=inner,
         )[count]  # fmt: skip
 
     def error(self, weight: Tensor, bias: Tensor) -> float:
@@ -170,9 +171,9 @@ class SideBySide:
             inputs = inputs if before is None else before(inputs, {})
             is_held_out = index % HELD_OUT_EVERY == HELD_OUT_EVERY - 1
             is_held_out &= len(held_out) < MOST_HELD_OUT
-            if place.gate is not None:
-                (place.gate.hold_out if is_held_out else place.gate.add)(means_of(inputs))
-                inputs = place.gate.weighed(inputs)
+            if place.inner is not None:
+                (place.inner.hold_out if is_held_out else place.inner.add)(inputs)
+                inputs = place.inner.through(inputs)
             if not (_finite(inputs) and _finite(target)):
                 raise DataError(
                     f"the tensors {ends.input} or {ends.target} hold NaN or infinite values on "
@@ -188,7 +189,7 @@ class SideBySide:
                 f"{HELD_OUT_EVERY} is held out; give at least {HELD_OUT_EVERY} batches"
             )
         inputs, target = (torch.cat(tensors) for tensors in zip(*held_out, strict=True))
-        return Observed(regression, place.convolution, inputs, target, place.gate)
+        return Observed(regression, place.convolution, inputs, target, place.inner)
 
     def _through(self, first: str, last: str) -> Tail:
         """What the original makes of one node's value on the way to another."""

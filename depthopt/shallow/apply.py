@@ -25,7 +25,7 @@ from depthopt.kinds.site import New, Weights
 from depthopt.rewrite.affine import folded
 from depthopt.rewrite.compensate import compensate
 from depthopt.rewrite.fold import fold_norms
-from depthopt.rewrite.gating import Gating
+from depthopt.rewrite.inner import inner_of
 from depthopt.rewrite.inserted import start_as_identity
 from depthopt.rewrite.options import Form, Start
 from depthopt.rewrite.problem import Problem
@@ -139,14 +139,14 @@ def _refit(
     first = choice.start if problem.start is None else problem.start
     adds = len(chain.open_skips(first, choice.end))
     wanted = chain.ending(first, choice.end).preactivation
-    through, gating = None, None
+    through = inner = None
     if first != choice.start:
         through = chain.blocks[choice.start].input, chain.blocks[first].input
-    if problem.gated and (gate := chain.gate_in(choice.start, choice.end)) is not None:
-        device, blocks = next(networks.student.parameters()).device, chain.blocks
-        gating = Gating(blocks[gate.start : gate.end], (held_to or ())[1:], device)
-        through = blocks[choice.start].input, gate.source
-    place = Place(new.name, new.last, problem.convolution, adds, wanted, through, gating)
+    if problem.inner is not None and held_to is not None:
+        device = next(networks.student.parameters()).device
+        read, inner = inner_of(chain, choice.start, choice.end, held_to[1:], device)
+        through = chain.blocks[choice.start].input, read
+    place = Place(new.name, new.last, problem.convolution, adds, wanted, through, inner)
     observed, kind = networks.observe(place), kind_of(choice)
     if problem.channels is not None:
         ((weight, _), *_) = held_to or ()

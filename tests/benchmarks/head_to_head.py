@@ -61,14 +61,15 @@ def methods_of(options: argparse.Namespace, recipes: RecipeOf) -> Methods:
     Raises:
         UsageError: one that is asked for does not exist.
     """
-    chosen = (DEFAULT, *ABLATIONS) if options.ablations else METHODS
-    found: Methods = {m.name: partial(solved, m, recipes) for m in chosen}
-    if not options.ablations:
-        found |= {DEPTH: partial(fewer_blocks, recipes), CHANNELS: narrower}
+    found: Methods = {m.name: partial(solved, m, recipes) for m in (*METHODS, *ABLATIONS)}
+    found |= {DEPTH: partial(fewer_blocks, recipes)}
+    found |= {name: partial(narrower, criterion=by) for name, by in CHANNELS.items()}
     unknown = [name for name in options.methods if name not in found]
     if unknown:
         raise UsageError(f"--methods {unknown[0]!r} is none of {', '.join(map(repr, found))}")
-    return {name: make for name, make in found.items() if name in (options.methods or found)}
+    own = [DEFAULT.name, *(m.name for m in ABLATIONS)]
+    usual = own if options.ablations else [name for name in found if name not in own[1:]]
+    return {name: make for name, make in found.items() if name in (options.methods or usual)}
 
 
 @dataclass(frozen=True, slots=True)

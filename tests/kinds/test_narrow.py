@@ -38,8 +38,8 @@ def narrow(chain: Chain, share: float = 0.5, step: int = 1) -> tuple[Candidate, 
     )
 
 
-def gated(chain: Chain) -> tuple[Candidate, ...]:
-    return tuple(c for c in narrow(chain) if c.detail.endswith(" gated"))
+def more_regressed(chain: Chain) -> tuple[Candidate, ...]:
+    return tuple(c for c in narrow(chain) if c.detail.endswith((" gated", " twice")))
 
 
 def images(count: int = 6, size: tuple[int, int, int] = SIZE) -> list[Tensor]:
@@ -112,12 +112,41 @@ class Gated(nn.Module):
         return self.third(x + self.second(x)).mean((2, 3))
 
 
+class Bottlenecks(nn.Module):
+    """Two whole bottlenecks, of which the first has norms without weights and halves the size."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        norm = nn.BatchNorm2d
+        self.first = nn.Sequential(
+            nn.Conv2d(2, 8, 1, bias=False), norm(8), nn.ReLU(), nn.Conv2d(8, 8, 3, 2, 1),
+            norm(8, affine=False), nn.ReLU(), nn.Conv2d(8, 5, 1, bias=False), norm(5),
+        )  # fmt: skip
+        self.second = nn.Sequential(
+            nn.Conv2d(5, 6, 1), nn.SiLU(), nn.Conv2d(6, 6, (3, 1), bias=False, padding=(1, 0)),
+            norm(6), nn.ReLU(), nn.Conv2d(6, 5, 1, bias=False),
+        )  # fmt: skip
+        self.third = nn.Sequential(
+            nn.Conv2d(5, 6, 1), nn.ReLU(), nn.Conv2d(6, 6, 3, bias=False), nn.Conv2d(6, 4, 1)
+        )
+        for module in self.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.running_mean.normal_(0, 0.2)
+                module.running_var.uniform_(0.5, 1.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x)
+        return self.third(x + self.second(x)).mean((2, 3))
+
+
 def with_unread(model: nn.Module, chain: Chain, candidate: Candidate, seed: int) -> nn.Module:
-    """The model, but only as many channels are read as the candidate has, by a gate neither."""
+    """The model, but only as many hidden channels are read as the candidate has."""
     model, gate = copy.deepcopy(model), chain.gate_in(candidate.start, candidate.end)
     readers = [candidate.end - 1, *([] if gate is None else [gate.start])]
+    readers += [candidate.start + 1] if candidate.detail.endswith(" twice") else []
     convs = [model.get_submodule(chain.blocks[reader].name) for reader in readers]
-    _, _, by = candidate.detail.removesuffix(" gated").partition(" by ")
+    _, _, by = candidate.detail.removesuffix(" gated").removesuffix(" twice").partition(" by ")
     together, channels = int(by or 1), convs[0].in_channels
     torch.manual_seed(seed)
     units = torch.randperm(channels // together)[candidate.operators[-1].in_channels // together :]
@@ -156,7 +185,9 @@ def test_what_is_not_read_goes_at_no_cost_in_many_networks(model: nn.Module, see
 
 
 @pytest.mark.parametrize(
-    "model", [Residual(), Grouped(), Gated()], ids=["residual", "grouped", "gated"]
+    "model",
+    [Residual(), Grouped(), Gated(), Bottlenecks()],
+    ids=["residual", "grouped", "gated", "bottlenecks"],
 )
 def test_likewise_of_known_networks(model: nn.Module) -> None:
     assert what_is_not_read_goes_at_no_cost(model.eval().double(), 1) >= 2
@@ -173,7 +204,7 @@ def test_branches_keep_their_form_and_their_ends() -> None:
 
 def test_a_gate_follows_the_channels_that_it_weighs() -> None:
     chain = extract(Gated().eval().double(), SIZE)
-    first, second, third = gated(chain)
+    first, second, third = more_regressed(chain)
     assert [str(operator) for operator in first.operators] == [
         "2-6 k1x1", "6-6 k3x3 s2x2 p1,1,1,1 g6", "6-3 k1x1", "3-6 k1x1", "6-5 k3x3",
     ]  # fmt: skip
@@ -186,25 +217,43 @@ def test_a_gate_follows_the_channels_that_it_weighs() -> None:
         assert "read elsewhere: mean" in str(why_no_branch(without, 0, 5))
 
 
+def test_a_bottleneck_loses_channels_of_both_hidden_tensors() -> None:
+    chain = extract(Bottlenecks().eval().double(), SIZE)
+    found = more_regressed(chain)
+    assert [(c.start, c.end) for c in found] == [(0, 3), (3, 6), (6, 9)]
+    assert (
+        found[0].key
+        == "narrow 0:3 2-4 k1x1 + 4-4 k3x3 s2x2 p1,1,1,1 + 4-5 k1x1 of 8 channels twice"
+    )
+    assert Candidate.parse(found[0].key) == found[0]
+    halves = {(c.start, c.end) for c in narrow(chain)} - {(c.start, c.end) for c in found}
+    assert {(0, 2), (1, 3)} <= halves
+    network, _ = build(Bottlenecks().double(), chain, plan_of(chain, found[0]))
+    own = fuse(network)
+    mine = [own.get_submodule(f"first.{name}") for name in (0, 3, 6)]
+    assert parameters(chain, found[0]) == sum(p.numel() for m in mine for p in m.parameters())
+
+
+@pytest.mark.parametrize("network", [Gated, Bottlenecks])
 @torch.no_grad()
-def test_gated_branches_are_scored_carried_out_and_saved(tmp_path) -> None:
+def test_branches_with_more_inside_are_scored_carried_out_and_saved(network, tmp_path) -> None:
     """What is scored is what is carried out, and what is saved is loaded."""
-    model, batches = Gated().eval().double(), images(10)
+    model, batches = network().eval().double(), images(10)
     chain = extract(model, SIZE)
-    found, fresh = gated(chain), torch.cat(batches[8:])
+    found, fresh = more_regressed(chain), torch.cat(batches[8:])
     listed, held_out = [*candidates(chain, kinds=()), *found], [(fresh, None)]
     table = estimate(model, chain, listed, fitting=batches[:8], held_out=held_out)
     wanted = model(fresh).log_softmax(1)
     for c in found:
         plan = plan_of(chain, c)
-        network = apply(model, chain, plan, fitting=batches[:8], compensated=False)
-        given_ = network(fresh).log_softmax(1)
+        changed = apply(model, chain, plan, fitting=batches[:8], compensated=False)
+        given_ = changed(fresh).log_softmax(1)
         divergence = nn.functional.kl_div(given_, wanted, log_target=True, reduction="batchmean")
         assert float(divergence) == pytest.approx(table.entries[c].cost, rel=0.1)
     plan = plan_of(chain, *found)
     fused = fuse(apply(model, chain, plan, fitting=batches))
-    save(fused, tmp_path, plan, model=Gated())
-    again = load(tmp_path, model=Gated())
+    save(fused, tmp_path, plan, model=network())
+    again = load(tmp_path, model=network())
     assert torch.equal(again(fresh), fused(fresh))
 
 
@@ -232,6 +281,8 @@ def test_why_a_run_of_blocks_is_no_branch() -> None:
     grouped = extract(Grouped().double(), SIZE)
     assert why(0, 3, grouped) == why(3, 6, grouped) == "None"
     dense = [replace(block, operator=replace(block.operator, groups=1)) for block in CHAIN.blocks]
+    assert why(5, 8, replace(CHAIN, blocks=tuple(dense))) == "None"
+    dense[6] = replace(dense[6], operator=replace(dense[6].operator, out_channels=8))
     assert "halves can be narrowed" in why(5, 8, replace(CHAIN, blocks=tuple(dense)))
 
 

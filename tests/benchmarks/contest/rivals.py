@@ -2,9 +2,11 @@
 
 from collections import defaultdict
 from copy import deepcopy
+from functools import partial
+from typing import Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from contest.family import Family
 from contest.methods import UNTOUCHED, Method, RecipeOf, context_of, planned
@@ -15,7 +17,16 @@ from depthopt.errors import UsageError
 from depthopt.kinds.candidates import candidates
 from depthopt.pipeline.context import Context
 
-DEPTH, CHANNELS = "uniform depth", "channel pruning"
+DEPTH = "uniform depth"
+
+Criterion = Literal["magnitude", "taylor", "hessian"]
+
+CHANNELS: dict[str, Criterion] = {
+    "channel pruning": "magnitude",
+    "channel pruning, Taylor": "taylor",
+    "channel pruning, Hessian": "hessian",
+}
+"""By name what Torch-Pruning ranks channels by."""
 
 RATIOS = tuple(i / 64 for i in range(1, 63))
 """Shares of the channels to prune."""
@@ -64,28 +75,62 @@ def _without(chain: Chain, dropped: list[Candidate]) -> Plan:
     return Plan(chain.model, chain.input_size, tuple(choices), share, 1.0, 0.0)
 
 
-def narrower(context: Context) -> Family:
-    """Channels pruned by Torch-Pruning, as the example of its README does.
+def narrower(context: Context, criterion: Criterion = "magnitude") -> Family:
+    """Channels pruned by Torch-Pruning, multiples of eight, the classifier's outputs left alone.
 
-    Groups of channels by the L2 norm of their weights (DepGraph, arXiv 2301.12900), the same
-    share of every layer, multiples of eight, the classifier's outputs left alone.
+    With ``magnitude`` as the example of its README does: groups of channels by the L2 norm of their
+    weights (DepGraph, arXiv 2301.12900), the same share of every layer. Else at its best: by the
+    first-order Taylor expansion of the loss, or by its Hessian's diagonal (Optimal Brain Damage),
+    on as many training images as ``apply`` regresses on, and ranked over all layers of one kind
+    together (isomorphic pruning, arXiv 2407.04616). Of the gradients that it is to square and add,
+    Torch-Pruning 1.6.1 keeps the last alone; here all are added.
     """
+    gradients = {} if criterion == "magnitude" else _gradients(context, criterion)
 
     def pruned(index: int) -> nn.Module:
-        return _pruned(context.teacher, context.chain.input_size, RATIOS[index])
+        return _pruned(context, RATIOS[index], criterion, gradients)
 
     return Family(tuple((1 - ratio) ** -2 for ratio in RATIOS), pruned, pruned)
 
 
-def _pruned(model: nn.Module, input_size: tuple[int, int, int], ratio: float) -> nn.Module:
+def _gradients(context: Context, criterion: Criterion) -> dict[str, Tensor]:
+    """Of every parameter the loss's gradient; for ``hessian`` the mean of the images' squares."""
+    model = deepcopy(context.teacher).eval().requires_grad_()
+    size, count = 1 if criterion == "hessian" else 64, 0
+    total = {name: torch.zeros_like(parameter) for name, parameter in model.named_parameters()}
+    for images, targets in context.train_batches(context.recipe.apply.images):
+        for part, wanted in zip(images.split(size), targets.split(size), strict=True):
+            model.zero_grad()
+            nn.functional.cross_entropy(model(part), wanted, reduction="sum").backward()
+            for name, parameter in model.named_parameters():
+                own = parameter.grad
+                total[name] += own.square() if criterion == "hessian" else own
+        count += len(images)
+    return {name: value / count for name, value in total.items()}
+
+
+def _pruned(
+    context: Context, ratio: float, criterion: Criterion, gradients: dict[str, Tensor]
+) -> nn.Module:
     import torch_pruning  # an extra that only this method needs
 
-    narrow = deepcopy(model).eval()
-    classes = narrow(torch.zeros(1, *input_size)).shape[1]
+    scores = torch_pruning.importance
+    importance = {
+        "magnitude": partial(scores.GroupMagnitudeImportance, p=2),
+        "taylor": scores.GroupTaylorImportance,
+        "hessian": scores.GroupHessianImportance,
+    }[criterion]()
+    narrow, best = deepcopy(context.teacher).eval().requires_grad_(), criterion != "magnitude"
+    example = torch.zeros(1, *context.chain.input_size)
+    classes = narrow(example).shape[1]
+    for name, parameter in narrow.named_parameters() if best else ():
+        parameter.grad = gradients[name].clone()
     pruner = torch_pruning.pruner.BasePruner(
         narrow,
-        torch.zeros(1, *input_size),
-        importance=torch_pruning.importance.GroupMagnitudeImportance(p=2),
+        example,
+        importance=importance,
+        global_pruning=best,
+        isomorphic=best,
         pruning_ratio=ratio,
         ignored_layers=[
             m for m in narrow.modules() if isinstance(m, nn.Linear) and m.out_features == classes
