@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, fx
 
 from depthopt.core.inputs import Inputs, moved, tensors_of
+from depthopt.core.kept import Kept
 from depthopt.graph.examples import in_order
 
 MOST_BYTES = 2**28
@@ -54,7 +55,7 @@ class Replay:
         """
         self._networks = [_Resumed(network, most_bytes) for network in networks]
         self._batches, self._most_bytes = batches, most_bytes
-        self._inputs: list[Inputs] | None = None
+        self._inputs: Collection[Inputs] = Kept(batches, _size_of, most_bytes=most_bytes)
 
     def __len__(self) -> int:
         """Number of batches."""
@@ -77,29 +78,16 @@ class Replay:
         """
         passes = [n.passing(wish) for n, wish in zip(self._networks, wishes, strict=True)]
         anew = any(each.begins_at_inputs for each in passes)
-        for index, inputs in enumerate(self._pass() if anew else [None] * len(self)):
+        for index, inputs in enumerate(self._inputs if anew else [None] * len(self)):
             yield tuple(each(index, inputs) for each in passes)
         for network, each in zip(self._networks, passes, strict=True):
             network.go_on_from(each)
         if all(network.cut for network in self._networks):
-            self._inputs = None  # later passes go further
+            self._inputs = self._batches  # later passes go further, and need them no more
 
-    def _pass(self) -> Iterator[Inputs]:
-        """The inputs, from memory if an earlier pass has found that they fit into it."""
-        if self._inputs is not None:
-            yield from self._inputs
-            return
-        kept: list[Inputs] = []
-        size = 0
-        for inputs in self._batches:
-            size += sum(tensor.nbytes for tensor in tensors_of(inputs))
-            if size <= self._most_bytes:
-                kept.append(inputs)
-            else:
-                kept.clear()
-            yield inputs
-        if size <= self._most_bytes:
-            self._inputs = kept
+
+def _size_of(inputs: Inputs) -> int:
+    return sum(tensor.nbytes for tensor in tensors_of(inputs))
 
 
 class _Resumed:

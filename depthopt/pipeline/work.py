@@ -11,12 +11,13 @@ from torch import nn
 
 from depthopt.core.artefacts import load_json, save_json
 from depthopt.core.counted import counted
-from depthopt.core.inputs import at_least
+from depthopt.core.inputs import at_least, tensors_of
+from depthopt.core.kept import Kept
 from depthopt.core.plan import Frontier, Plan
 from depthopt.core.shipped import table_file
 from depthopt.core.training import Standing, TrainResult
 from depthopt.core.trials import Trial, Trials
-from depthopt.data.dataset import Preprocessing
+from depthopt.data.dataset import Batch, Preprocessing, Repeated
 from depthopt.data.described import described
 from depthopt.errors import CheckFailed
 from depthopt.export.noted import note
@@ -340,11 +341,12 @@ def _tried(run: Context, frontier: Frontier) -> tuple[Trial, int]:
 def carried_out(run: Context, plan: Plan) -> TracedNetwork:
     """A plan's network with no training, as the recipe's ``apply`` says."""
     section = run.recipe.apply
+    batches = Kept(run.train_batches(section.images, least=HELD_OUT_EVERY), _size_of)
     network = apply(
         run.teacher,
         run.chain,
         plan,
-        fitting=run.train_inputs(section.images, least=HELD_OUT_EVERY),
+        fitting=Repeated(lambda: (inputs for inputs, _ in batches), len(batches)),
         form=section.form,
         ridges=run.recipe.importance.ridges,
         compensated=section.compensate,
@@ -352,10 +354,13 @@ def carried_out(run: Context, plan: Plan) -> TracedNetwork:
         progress=run.reporter.progress,
     )
     if section.head and run.task.regress_head is not None:
-        run.task.regress_head(
-            network, run.train_batches(section.images), run.held_out(), run.recipe.finetune
-        )
+        run.task.regress_head(network, batches, run.held_out(), run.recipe.finetune)
     return network
+
+
+def _size_of(batch: Batch) -> int:
+    inputs, _ = batch
+    return sum(tensor.nbytes for tensor in tensors_of(inputs))
 
 
 def _save(run: Context, network: TracedNetwork, folder: str) -> None:
