@@ -63,7 +63,8 @@ def solve(
         chain: the network.
         candidates: what its segments may become, one ``keep`` per block among them.
         latency: median milliseconds of all that the candidates run.
-        importance: cost of every candidate; a ``keep`` costs nothing where it has no entry.
+        importance: cost of every candidate; a ``keep`` costs nothing where it has no entry. Those
+            that it names as beaten are in no plan.
         mode: ``Exact()`` if None, else ``Bucketed(resolution_ms)`` or ``Epsilon(e)``.
         objective: ``cost`` minimises the sum of the table's costs. LayerMerge's ``exp_metric``
             maximises the sum of exp(change of the metric, as a fraction), 1 for a block that
@@ -89,8 +90,10 @@ def solve(
             "estimate the importance of this model"
         )
     network = latency.network(chain)
-    chosen = allowed(chain, candidates, keep, replace, caps)
-    scored = [k for k, candidate in enumerate(candidates) if not is_part(candidate)]
+    beaten = set(importance.beaten)
+    allowed_ = allowed(chain, candidates, keep, replace, caps)
+    chosen = [k for k in allowed_ if candidates[k] not in beaten]
+    scored = [k for k, c in enumerate(candidates) if not is_part(c) and c not in beaten]
     own = costs([candidates[k] for k in scored], importance, objective, alpha=alpha)
     cost = [math.inf] * len(candidates)
     for k, value in zip(scored, own, strict=True):

@@ -134,10 +134,14 @@ def regress(
     held_out: Inputs,
     ridges: Sequence[float],
     starts: Mapping[Candidate, Weights],
+    latency_ms: Mapping[Candidate, float],
     pool: Executor,
     step: Callable[[], None],
 ) -> dict[Candidate, Weights]:
-    """Solve the problems of all candidates of some groups.
+    """Solve the problems of all candidates of some groups, but for those that are beaten.
+
+    Two convolutions in a row are, where another candidate of their group gives the same tensor,
+    is as fast, and comes as near to it on held-out images.
 
     Args:
         teacher: the original network, traced, its norms folded.
@@ -147,6 +151,7 @@ def regress(
         held_out: a batch to choose the regularisation on.
         ridges: relative regularisations to choose from.
         starts: weights that some start from, and keep if regression gains nothing, or are held to.
+        latency_ms: of the candidates; none is beaten where it is not known.
         pool: works at several groups at a time.
         step: called after every batch.
 
@@ -188,11 +193,12 @@ def regress(
         read, more = inner.get(group, ("", None))
         if more is not None:
             more.hold_out(values[read])
-        known = _Known(regression, inputs, targets, starts, more)
+        known = _Known(regression, inputs, targets, starts, more, {})
         for spec, members in _by_spec(group).items():
             found |= _whole(known, spec, [m for m in members if m[1].channels is None], ridges)
             found |= _narrowed(known, [m for m in members if m[1].channels is not None])
-        return found
+        beaten = _beaten(group, known.errors, latency_ms)
+        return {c: weights for c, weights in found.items() if c not in beaten}
 
     for inputs in fitting:
         values = _finite(record(teacher, moved(inputs, like), names))
@@ -218,6 +224,7 @@ class _Known:
         targets: for them (N, C', H', W'), by the segment's end.
         starts: weights that candidates start from.
         inner: what is regressed with them, if anything is.
+        errors: what candidates come to on what is held out, filled in as they are solved.
     """
 
     regression: Regression
@@ -225,6 +232,24 @@ class _Known:
     targets: Mapping[str, Tensor]
     starts: Mapping[Candidate, Weights]
     inner: Inner | None
+    errors: dict[Candidate, float]
+
+
+def _beaten(
+    group: Group, errors: Mapping[Candidate, float], latency_ms: Mapping[Candidate, float]
+) -> set[Candidate]:
+    """Two convolutions in a row than which another candidate is as fast and as near."""
+    beaten, nearest = set[Candidate](), dict[tuple[int, int, str], float]()
+    problems = dict(zip(group.candidates, group.problems, strict=True))
+    known = [c for c in group.candidates if c in errors and c in latency_ms]
+    # Of equally fast ones that come first that cannot be beaten, and then the nearer.
+    order = {c: (latency_ms[c], problems[c].factors is not None, errors[c]) for c in known}
+    for c in sorted(known, key=order.__getitem__):
+        tensor = c.start, c.end, str(c.activation)
+        if problems[c].factors is not None and errors[c] >= nearest.get(tensor, math.inf):
+            beaten.add(c)
+        nearest[tensor] = min(errors[c], nearest.get(tensor, math.inf))
+    return beaten
 
 
 def _inner(
@@ -255,6 +280,7 @@ def _whole(
                 target=str(c.end),
             )  # fmt: skip
         weights[c] = kind_of(c).realised(c, fitted)
+        known.errors[c] = fitted.error
         if problem.keeps_start:
             ((weight, bias),) = known.starts[c]
             error = error_of(inputs, weight, bias, problem.convolution, target)

@@ -14,7 +14,7 @@ that the table's bits depend neither on the number of cores nor on that of worke
 import contextlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import fx, nn
@@ -62,6 +62,7 @@ class ByRegression:
         task: what the network is for.
         ridges: relative regularisations to choose from.
         form: a ``merge`` that is trained as one convolution is regressed too.
+        latency_ms: of the candidates, where those that others beat are not to be scored.
         step: called with steps done: one per fitting batch, and one per candidate and
             held-out batch.
     """
@@ -73,6 +74,7 @@ class ByRegression:
     task: Task
     ridges: Sequence[float]
     form: Form = "fused"
+    latency_ms: Mapping[Candidate, float] = field(default_factory=dict)
     step: Callable[[int], None] | None = None
 
     def __post_init__(self) -> None:
@@ -84,7 +86,7 @@ class ByRegression:
 
     @kept_heap()
     def __call__(self, part: Part) -> dict[Candidate, Importance]:
-        """The entries of some candidates, none of kind ``keep``.
+        """The entries of some candidates, none of kind ``keep``, but for those that are beaten.
 
         Raises:
             DataError: tensors that are not finite, or targets that the task refuses.
@@ -96,12 +98,15 @@ class ByRegression:
         weights = _starts(teacher, self.chain, part)
         fold_norms(teacher, keep_nodes=True)
         with _pool() as pool:
-            groups = grouped(self.chain, problems_of(part, self.form))
-            weights |= self._regressed(teacher, groups, weights, pool, step)
+            problems = problems_of(part, self.form)
+            regressed = self._regressed(teacher, grouped(self.chain, problems), weights, pool, step)
+            weights |= regressed
+            left = [c for c in part if c in regressed or c not in problems]
+            step((len(part) - len(left)) * len(self.held_out))
             return score(
                 teacher,
                 self.chain,
-                part,
+                left,
                 weights,
                 task=self.task,
                 held_out=self.held_out,
@@ -129,6 +134,7 @@ class ByRegression:
             held_out=first,
             ridges=self.ridges,
             starts=starts,
+            latency_ms=self.latency_ms,
             pool=pool,
             step=lambda: step(1),
         )

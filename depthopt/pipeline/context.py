@@ -26,6 +26,7 @@ from depthopt.data.given import IN_MEMORY, require_given
 from depthopt.data.load import load_dataset
 from depthopt.export.saved import load
 from depthopt.graph.network import TracedNetwork
+from depthopt.kinds.latency_keys import candidate_ms
 from depthopt.latency.worthwhile import worthwhile
 from depthopt.models.code import callable_named
 from depthopt.models.memory import Original, copy_of
@@ -194,6 +195,11 @@ class Context:
         """The candidates that are faster than what they replace; if keeping costs, all measured."""
         free = self.recipe.keeping_is_free
         return worthwhile(self.chain, self.candidates, self.latency, keeping_is_free=free)
+
+    @property
+    def latency_ms(self) -> dict[Candidate, float]:
+        """What each of these takes."""
+        return {c: candidate_ms(self.chain, c, self.latency) for c in self.worthwhile}
 
     @cached_property
     def importance(self) -> ImportanceTable:

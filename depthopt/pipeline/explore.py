@@ -197,6 +197,7 @@ def _estimate(context: Context, reduction: Reduction) -> None:
         task=context.task,
         ridges=section.ridges,
         form=context.recipe.apply.form,
+        latency_ms=context.latency_ms,
         table=read_kept(ImportanceTable, path, (made_from,)),
         on_update=lambda partial: save_json(partial, path, made_from=made_from),
         progress=context.reporter.progress,

@@ -214,6 +214,7 @@ def run_estimate(run: Context) -> str:
         protocol=short.protocol,
         seed=run.recipe.seed,
         workers=_workers(run, known),
+        latency_ms=run.latency_ms,
         table=known,
         on_update=lambda so_far: save_json(so_far, checkpoint, made_from=made_from),
         progress=run.reporter.progress,
@@ -222,7 +223,8 @@ def run_estimate(run: Context) -> str:
     checkpoint.unlink(missing_ok=True)
     said = f": {table.protocol}" if table.protocol else ""
     of = f"{len(table.entries)} of {len(run.candidates)} candidates"
-    return f"{of} {'' if section.kept else 'are faster and '}were scored{said}"
+    beaten = f", {len(table.beaten)} are beaten by others" if table.beaten else ""
+    return f"{of} {'' if section.kept else 'are faster and '}were scored{beaten}{said}"
 
 
 def _workers(run: Context, known: ImportanceTable | None) -> Workers:

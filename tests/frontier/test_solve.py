@@ -91,6 +91,13 @@ def test_small_frontier_and_picks() -> None:
         frontier.pick(budget_ms=4.9)
 
 
+def test_beaten_candidates_are_in_no_plan() -> None:
+    chain, candidates, latency, importance = small()
+    left = {c: entry for c, entry in importance.entries.items() if c != candidates[3]}
+    fewer = replace(importance, entries=left, beaten=(candidates[3],))
+    assert figures(solve(chain, candidates, latency, fewer)) == [(5.0, 1.0), (23.0, 0.0)]
+
+
 def test_modes_reach_the_public_function() -> None:
     assert figures(solve(*small(), mode=Bucketed(100.0)))[-1] == (23.0, 0.0)
     assert figures(solve(*small(), mode=Epsilon(0.5))) == [(5.0, 1.0), (15.0, 0.25), (23.0, 0.0)]

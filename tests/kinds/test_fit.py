@@ -19,6 +19,7 @@ from depthopt.kinds.latency_keys import latency_keys, parameters
 from depthopt.shallow.apply import apply
 from depthopt.shallow.build import build
 from depthopt.shallow.fuse import fuse
+from depthopt.tables.importance import ImportanceTable
 from tests.networks import Residual
 from tests.plans import plan_of, random_plan
 from tests.random_networks import random_networks
@@ -130,3 +131,35 @@ def test_two_are_scored_by_what_they_compute() -> None:
     (one, *two) = (c for c in replacing(listed) if (c.start, c.end) == (1, 3) and "k3x3" in c.key)
     assert [len(c.operators) for c in two] == [2, 2]
     assert all(table.entries[one].cost < table.entries[c].cost for c in two)
+
+
+def test_pairs_that_others_beat_are_not_scored() -> None:
+    torch.manual_seed(0)
+    images = [torch.randn(16, *SIZE, dtype=torch.float64) for _ in range(5)]
+    listed = fits(CHAIN, "dense", *PAIRS)
+    pairs = {c for c in listed if len(c.operators) == 2}
+    steps: list[int] = []
+
+    def estimated(pair_ms: float, table: ImportanceTable | None = None) -> ImportanceTable:
+        return estimate(
+            MODEL,
+            CHAIN,
+            listed,
+            fitting=images[:4],
+            held_out=[(images[4], None)],
+            latency_ms={c: pair_ms if c in pairs else 2.0 for c in listed},
+            table=table,
+            progress=lambda _, total, __: steps.append(total),
+        )
+
+    slow, quick = estimated(2.0), estimated(1.0)
+    assert set(slow.beaten) == pairs, "a dense one of the same kernel comes nearer"
+    assert set(slow.entries) == set(replacing(listed)) - pairs
+    left = [(c.start, c.end) for c in quick.entries if c in pairs]
+    assert sorted(left) == sorted({(c.start, c.end) for c in pairs}), "of equally fast ones one"
+    assert set(quick.beaten) | set(quick.entries) == set(replacing(listed))
+    whole = estimate(MODEL, CHAIN, listed, fitting=images[:4], held_out=[(images[4], None)])
+    assert not whole.beaten
+    assert all(whole.entries[c] == entry for c, entry in quick.entries.items())
+    assert estimated(1.0, quick) == quick
+    assert steps[-1] == 0, "none of it is done again"
