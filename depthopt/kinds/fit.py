@@ -10,7 +10,12 @@ from depthopt.core.window import Window, region_window, segment_window
 from depthopt.kinds.kind import Kind, Wishes
 from depthopt.kinds.widths import fewer_channels
 from depthopt.rewrite.options import Form
-from depthopt.rewrite.problem import Problem
+from depthopt.rewrite.problem import Problem, sums_bytes
+
+
+_MOST_BYTES = 2**26
+"""Of the sums of the dense convolution that two in a row are regressed from: else they are not
+listed."""
 
 
 def _candidates(chain: Chain, wishes: Wishes) -> Iterator[Candidate]:
@@ -46,6 +51,8 @@ def _forms(dense: Convolution, wishes: Wishes) -> Iterator[tuple[Convolution, ..
         yield (dense,)
     if "depthwise" in form and channels == out and channels > 1:
         yield (depthwise,)
+    if sums_bytes(dense, out) > _MOST_BYTES:
+        return
     if "separable" in form and dense.kernel_size != (1, 1) and channels > 1:
         yield depthwise, Convolution(channels, out, (1, 1))
     if "low_rank" in form:
