@@ -12,7 +12,6 @@ from depthopt.kinds.widths import fewer_channels
 from depthopt.rewrite.options import Form
 from depthopt.rewrite.problem import Problem, sums_bytes
 
-
 _MOST_BYTES = 2**26
 """Of the sums of the dense convolution that two in a row are regressed from: else they are not
 listed."""
