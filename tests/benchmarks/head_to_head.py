@@ -260,6 +260,7 @@ class Match:
                 steps=outcome.steps,
                 learning_rate=outcome.learning_rate,
                 accuracies=outcome.accuracies,
+                right=outcome.right,
                 note=note,
             )
             self._keep(done)

@@ -20,7 +20,7 @@ from contest.family import Family
 from contest.methods import ABLATIONS, METHODS, Method
 from contest.networks import recipe_of
 from contest.race import Contestant, Pace, race
-from contest.report import Results, Row, plot
+from contest.report import Results, Row, paired, plot, table
 
 from depthopt.core.artefacts import load_json
 from depthopt.data.load import load_dataset
@@ -58,7 +58,9 @@ def test_a_race_goes_on_where_it_was_stopped_and_teaches_only_who_has_tensors_to
     again = race(contestants, context, config, seeds=2, **settings)
     assert len(seen) == done + 2, "speeds and the first seed are known"
     for before, after in zip(first, again, strict=True):
-        assert len(after.accuracies) == 2
+        assert len(after.accuracies) == len(after.right) == 2
+        for accuracy, right in zip(after.accuracies, after.right, strict=True):
+            assert 100 * right.count("1") / len(right) == pytest.approx(accuracy)
         assert after.accuracies[0] == before.accuracies[0]
     assert "a plan, 1 steps at 0.002, seed 1" in capsys.readouterr().out
 
@@ -93,6 +95,7 @@ def test_each_group_races_at_the_learning_rate_that_serves_its_middle_one_best(
 
     monkeypatch.setattr(contest.race, "train", train)
     monkeypatch.setattr(contest.race, "evaluate", evaluated)
+    monkeypatch.setattr(contest.race, "rightly", lambda *_: "")
     monkeypatch.setattr(contest.race, "perf_counter", partial(next, count()))
     split = SimpleNamespace(batches=lambda _size: [])
     context = SimpleNamespace(data=SimpleNamespace(test=split, calibration=split), teacher=None)
@@ -107,6 +110,23 @@ def test_each_group_races_at_the_learning_rate_that_serves_its_middle_one_best(
         assert [outcome.learning_rate for outcome in outcomes] == [3e-4] * 3 + [1e-3, 3e-4]
     tried = list(product(("a2", "b1", "c1"), (1e-3, 3e-4), (0, 1)))
     assert trained == [*tried, *((name, 3e-4, seed) for seed in (0, 1) for name in ("a1", "a3"))]
+
+
+def test_two_methods_are_held_against_each_other_image_by_image() -> None:
+    rows = [
+        Row("net", "ort", name, 2.0, accuracies=(75.0, 50.0), right=right)
+        for name, right in (
+            ("ours", ("1" * 75 + "0" * 25,) * 2),
+            ("theirs", ("1" * 50 + "0" * 50,)),
+        )
+    ]
+    assert paired(rows[0], rows[0]) == (0.0, 0.0, 0.0)
+    gained, low, high = paired(*rows)
+    assert gained == 25
+    assert 15 < low < 20, "a quarter of 100 images, give or take"
+    assert 30 < high < 36
+    told = table(Results({row.key: row for row in rows}, {}, ""))
+    assert "- net ort theirs 2x: -25.00 points beside ours (-" in told
 
 
 def test_a_method_has_one_colour_in_all_panels_of_the_plot(
@@ -188,7 +208,7 @@ def test_methods_are_chosen_by_name_and_a_wrong_one_is_told_the_right_ones() -> 
     def recipes(_overrides: Sequence[str]) -> object:
         raise AssertionError("no recipe is read before its method is asked for a network")
 
-    assert len(chosen([])) == 6
+    assert len(chosen([])) == 8
     assert chosen(["uniform depth", "depthopt"]) == ["depthopt", "uniform depth"]
     with pytest.raises(UsageError, match=r"'layermerge' is none of 'depthopt', 'LayerMerge'"):
         chosen(["layermerge"])

@@ -2,18 +2,19 @@
 
 import math
 import statistics
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import perf_counter
 
+import torch
 from torch import nn
 
 from depthopt.core.artefacts import load_json, save_json
 from depthopt.core.progress import Progress, silent
 from depthopt.core.training import TrainResult
-from depthopt.data.dataset import Dataset
+from depthopt.data.dataset import Batch, Dataset
 from depthopt.errors import DepthoptError
 from depthopt.importance.workers import Workers
 from depthopt.pipeline.context import BATCH, Context
@@ -21,6 +22,10 @@ from depthopt.tasks.evaluate import evaluate
 from depthopt.train.config import TrainConfig
 from depthopt.train.finetune import finetune
 from depthopt.train.trainer import Matched
+
+Found = tuple[float, float, str]
+"""Behind a training: accuracy on test images, loss on held-out ones, and which test images are
+answered rightly, a digit an image."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,22 +36,24 @@ class Accuracies:
         of: accuracies on test images, and seconds a step.
         held_out: losses on held-out images.
         failed: why a training ended early.
+        right: which test images each answers rightly, a digit an image.
     """
 
     of: dict[str, float]
     held_out: dict[str, float] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
+    right: dict[str, str] = field(default_factory=dict)
 
     def has(self, key: str) -> bool:
         """Whether a training's end is known."""
         return key in self.of or key in self.failed
 
-    def enter(self, key: str, found: tuple[float, float] | str) -> None:
-        """Keep what became of a training: accuracy and held-out loss, or why it ended early."""
+    def enter(self, key: str, found: Found | str) -> None:
+        """Keep what became of a training, or why it ended early."""
         if isinstance(found, str):
             self.failed[key] = found
         else:
-            self.of[key], self.held_out[key] = found
+            self.of[key], self.held_out[key], self.right[key] = found
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +104,7 @@ class Outcome:
         steps: that its minutes allowed.
         learning_rate: that it was trained at.
         accuracies: on the test images, one per seed that was trained to the end.
+        right: which test images each of them answers rightly, where that is known.
         failure: why a training ended early, if one did.
     """
 
@@ -104,6 +112,7 @@ class Outcome:
     learning_rate: float
     accuracies: tuple[float, ...]
     failure: str = ""
+    right: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,14 +127,26 @@ class Course:
     data: Dataset
     teacher: nn.Module
 
-    def __call__(self, entry: Entry) -> tuple[float, float] | str:
-        """Accuracy on test images and loss on held-out ones behind a training, or why it ended."""
+    def __call__(self, entry: Entry) -> Found | str:
+        """What is found behind a training, or why it ended early."""
         try:
             model, _ = train(entry[0], self, entry[1])
         except DepthoptError as error:
             return str(error)
         accuracy = evaluate(model, self.data.test.batches(BATCH)).metric
-        return accuracy, evaluate(model, self.data.calibration.batches(BATCH)).loss
+        loss = evaluate(model, self.data.calibration.batches(BATCH)).loss
+        return accuracy, loss, rightly(model, self.data.test.batches(BATCH))
+
+
+@torch.no_grad()
+def rightly(model: nn.Module, batches: Iterable[Batch]) -> str:
+    """Which images a network answers rightly, a digit an image: 1 if it does."""
+    model.eval()
+    return "".join(
+        str(int(right))
+        for images, labels in batches
+        for right in (model(images).argmax(1) == labels).tolist()
+    )
 
 
 def race(
@@ -205,14 +226,15 @@ def _said(config: TrainConfig) -> str:
     return f"{config.steps} steps at {config.learning_rate:g}, seed {config.seed}"
 
 
-def _result(found: tuple[float, float] | str) -> str:
+def _result(found: Found | str) -> str:
     return found if isinstance(found, str) else f"{found[0]:.1f} %, held-out loss {found[1]:.4f}"
 
 
 def _outcome(config: TrainConfig, keys: list[str], known: Accuracies) -> Outcome:
     accuracies = tuple(known.of[key] for key in keys if key in known.of)
     failure = next((known.failed[key] for key in keys if key in known.failed), "")
-    return Outcome(config.steps or 0, config.learning_rate, accuracies, failure)
+    right = tuple(known.right[key] for key in keys if key in known.right)
+    return Outcome(config.steps or 0, config.learning_rate, accuracies, failure, right)
 
 
 def _paced(
