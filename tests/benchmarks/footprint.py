@@ -13,6 +13,8 @@ import argparse
 import json
 import statistics
 import tempfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,12 +23,14 @@ import torch
 
 from depthopt.core.candidate import Candidate, kept_blocks
 from depthopt.core.chain import Chain
+from depthopt.core.plan import Plan
 from depthopt.export.onnx import export_onnx
 from depthopt.extraction.extract import extract
 from depthopt.kinds.candidates import candidates
 from depthopt.kinds.chained import running
 from depthopt.kinds.latency_keys import latency_keys, parameters
 from depthopt.latency.bench import Bench
+from depthopt.latency.graphs.entry import ballast_graph
 from depthopt.latency.measure import Effort
 from depthopt.latency.profile import GROUP_SIZE
 from depthopt.latency.timing import plan_timer
@@ -49,10 +53,6 @@ class At(Bench):
     def _after(self, own_bytes: int):
         size = max(4096, self.footprint_bytes - own_bytes) // 4096 * 4096
         if size not in self._ballasts:
-            from functools import partial
-
-            from depthopt.latency.graphs.entry import ballast_graph
-
             session = self.runtime.compile(ballast_graph(size))
             self._ballasts[size] = partial(session.run, {"ballast": self._ballast[:, : size // 4]})
         return self._ballasts[size]
@@ -86,8 +86,6 @@ def main() -> None:
     found = json.loads(options.json.read_text()) if options.json.exists() else {}
     found.setdefault("plans", [])
     found.setdefault("entries", {})
-    head = 4 * sum(p.numel() for p in model.parameters()) - bytes_of(chain, plans[0])
-    found["head_bytes"] = head
 
     def save() -> None:
         options.json.write_text(json.dumps(found, indent=1))
@@ -96,8 +94,6 @@ def main() -> None:
         model, chain, runtime=runtime, batch=options.batch, effort=Effort(seconds=6.0)
     ) as timer:
         for i in range(len(found["plans"]), len(plans)):
-            from depthopt.core.plan import Plan
-
             plan = Plan(chain.model, chain.input_size, plans[i], 1.0, 1.0, 0.0)
             speedup = timer(plan) if i else 1.0
             found["plans"].append({"bytes": bytes_of(chain, plans[i]), "speedup": speedup})
@@ -120,19 +116,29 @@ def main() -> None:
                 entries["call"] = float(np.median(group.call_ms / group.network_ms))
                 save()
             sums = [sum(entries[str(key)] for key in keys_of(chain, choices)) for choices in plans]
-            fixed = 1 - sums[0]
-            errors = [
-                (1 / (fixed + own)) / plan["speedup"] - 1
-                for own, plan in zip(sums[1:], found["plans"][1:], strict=True)
-            ]
-            print(
-                f"{mebibytes} MiB: blocks {100 * sums[0]:.1f} % of the network, errors "
-                f"{100 * statistics.median(map(abs, errors)):.1f} % in the median, "
-                + " ".join(f"{100 * e:+.0f}" for e in errors),
-                flush=True,
-            )
             found.setdefault("sums", {})[str(mebibytes)] = sums
             save()
+            print(
+                f"{mebibytes} MiB: the original's blocks are {100 * sums[0]:.1f} % of it",
+                flush=True,
+            )
+    told("all at the largest footprint", found, lambda _: MEBIBYTES[-1])
+    for times in (1.0, 1.5, 2.0, 2.5):
+        told(f"each at {times:g} times its weights", found, lambda mb, by=times: mb * by)
+
+
+def told(name: str, found: dict, footprint: Callable[[float], float]) -> None:
+    """Print how far predictions are off, with plans' sums at a footprint by their weights' MiB."""
+    sums, grid = found["sums"], np.log(MEBIBYTES)
+    fixed = 1 - sums[str(MEBIBYTES[-1])][0]
+    errors = []
+    for i, plan in enumerate(found["plans"][1:], start=1):
+        at = np.log(footprint(plan["bytes"] / 2**20))
+        own = np.interp(at, grid, [sums[str(each)][i] for each in MEBIBYTES])
+        errors.append(100 * (1 / (fixed + own) / plan["speedup"] - 1))
+    sizes = list(map(abs, errors))
+    each = " ".join(f"{error:+.0f}" for error in errors)
+    print(f"{name}: median {statistics.median(sizes):.1f} %, worst {max(sizes):.1f} % ({each})")
 
 
 if __name__ == "__main__":
