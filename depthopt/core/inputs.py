@@ -223,6 +223,11 @@ def count(inputs: Inputs) -> int:
     return len(next(iter(inputs.values())) if isinstance(inputs, Mapping) else inputs)
 
 
+def bytes_of(inputs: Inputs) -> int:
+    """What a batch's tensors take, in bytes."""
+    return sum(tensor.nbytes for tensor in tensors_of(inputs))
+
+
 def tensors_of(inputs: Inputs) -> "tuple[Tensor, ...]":
     """All tensors of a batch."""
     return tuple(inputs.values()) if isinstance(inputs, Mapping) else (inputs,)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, fx
 
-from depthopt.core.inputs import Inputs, moved, tensors_of
+from depthopt.core.inputs import Inputs, bytes_of, moved
 from depthopt.core.kept import Kept
 from depthopt.graph.examples import in_order
 
@@ -55,7 +55,7 @@ class Replay:
         """
         self._networks = [_Resumed(network, most_bytes) for network in networks]
         self._batches, self._most_bytes = batches, most_bytes
-        self._inputs: Collection[Inputs] = Kept(batches, _size_of, most_bytes=most_bytes)
+        self._inputs: Collection[Inputs] = Kept(batches, bytes_of, most_bytes=most_bytes)
 
     def __len__(self) -> int:
         """Number of batches."""
@@ -84,10 +84,6 @@ class Replay:
             network.go_on_from(each)
         if all(network.cut for network in self._networks):
             self._inputs = self._batches  # later passes go further, and need them no more
-
-
-def _size_of(inputs: Inputs) -> int:
-    return sum(tensor.nbytes for tensor in tensors_of(inputs))
 
 
 class _Resumed:

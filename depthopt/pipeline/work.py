@@ -11,13 +11,13 @@ from torch import nn
 
 from depthopt.core.artefacts import load_json, save_json
 from depthopt.core.counted import counted
-from depthopt.core.inputs import at_least, tensors_of
+from depthopt.core.inputs import at_least, bytes_of
 from depthopt.core.kept import Kept
 from depthopt.core.plan import Frontier, Plan
 from depthopt.core.shipped import table_file
 from depthopt.core.training import Standing, TrainResult
 from depthopt.core.trials import Trial, Trials
-from depthopt.data.dataset import Batch, Preprocessing, Repeated
+from depthopt.data.dataset import Preprocessing, Repeated
 from depthopt.data.described import described
 from depthopt.errors import CheckFailed
 from depthopt.export.noted import note
@@ -343,7 +343,9 @@ def _tried(run: Context, frontier: Frontier) -> tuple[Trial, int]:
 def carried_out(run: Context, plan: Plan) -> TracedNetwork:
     """A plan's network with no training, as the recipe's ``apply`` says."""
     section = run.recipe.apply
-    batches = Kept(run.train_batches(section.images, least=HELD_OUT_EVERY), _size_of)
+    batches = Kept(
+        run.train_batches(section.images, least=HELD_OUT_EVERY), lambda batch: bytes_of(batch[0])
+    )
     network = apply(
         run.teacher,
         run.chain,
@@ -358,11 +360,6 @@ def carried_out(run: Context, plan: Plan) -> TracedNetwork:
     if section.head and run.task.regress_head is not None:
         run.task.regress_head(network, batches, run.held_out(), run.recipe.finetune)
     return network
-
-
-def _size_of(batch: Batch) -> int:
-    inputs, _ = batch
-    return sum(tensor.nbytes for tensor in tensors_of(inputs))
 
 
 def _save(run: Context, network: TracedNetwork, folder: str) -> None:

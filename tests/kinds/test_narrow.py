@@ -47,6 +47,14 @@ def images(count: int = 6, size: tuple[int, int, int] = SIZE) -> list[Tensor]:
     return [torch.randn(8, *size, dtype=torch.float64) for _ in range(count)]
 
 
+def with_statistics(model: nn.Module) -> None:
+    """Give norms the statistics of no fresh ones: those would hide errors."""
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.2)
+            module.running_var.uniform_(0.5, 1.5)
+
+
 class Grouped(nn.Module):
     """Two branches with a grouped convolution inside each, in one with four channels a group."""
 
@@ -63,10 +71,7 @@ class Grouped(nn.Module):
             nn.Conv2d(5, 8, 1), norm(8), nn.ReLU(), nn.Conv2d(8, 8, 3, 1, 1, groups=2, bias=False),
             nn.ReLU(), nn.Conv2d(8, 5, 1),
         )  # fmt: skip
-        for module in self.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                module.running_mean.normal_(0, 0.2)
-                module.running_var.uniform_(0.5, 1.5)
+        with_statistics(self)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.first(x)
@@ -130,10 +135,7 @@ class Bottlenecks(nn.Module):
         self.third = nn.Sequential(
             nn.Conv2d(5, 6, 1), nn.ReLU(), nn.Conv2d(6, 6, 3, bias=False), nn.Conv2d(6, 4, 1)
         )
-        for module in self.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                module.running_mean.normal_(0, 0.2)
-                module.running_var.uniform_(0.5, 1.5)
+        with_statistics(self)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.first(x)
