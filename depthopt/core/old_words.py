@@ -124,7 +124,9 @@ def _pick(content: Content) -> Content:
     _tell("the key in budget", "measured", _PICK)
     measured = budget["measured"]
     if isinstance(measured, bool):  # what is none is no way to pick either, and refused as one
-        measured = None if measured else _PREDICTED
+        trials = content.get("trials")
+        has_steps = isinstance(trials, dict) and bool(trials.get("steps"))
+        measured = _PREDICTED if not measured else None if has_steps else "measured"
     budget = {key: value for key, value in budget.items() if key != "measured"}
     return content | {"budget": budget, _PICK: content.get(_PICK) or measured}
 

@@ -1,5 +1,7 @@
-"""Plans that were finetuned a little before one of them was picked."""
+"""Plans that were carried out, and perhaps finetuned a little, before one of them was picked."""
 
+import math
+import statistics
 from dataclasses import dataclass
 
 from depthopt.core import numbers
@@ -8,19 +10,24 @@ from depthopt.core.metric import Metric
 from depthopt.core.plan import Plan
 from depthopt.errors import DepthoptError
 
+_WITHIN = 1.96
+"""Standard errors on either side of a mean that hold 95 % of what it may be."""
+
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Trial:
-    """A plan that is as fast as asked, and how it did when it was finetuned a little.
+    """A plan that is as fast as asked, and how it did when it was carried out.
 
     Attributes:
         weights_share: what the original's weights were taken to cost when it was solved for, over
             the original's latency.
         plan: with latencies as the table predicts them.
         speedup: over the original, timed in turn.
-        loss: the task's, on held-out images after the finetune; None before it.
+        loss: the task's, on held-out images, after a short finetune if the trials have one; None
+            before it is known.
         metric: the task's; of classification the accuracy in points of 100.
-        failure: why the finetune ended early, if it did.
+        failure: why there is none, if something went wrong.
+        losses: of every held-out image, in order; none where they were not kept.
     """
 
     weights_share: numbers.Finite
@@ -29,6 +36,7 @@ class Trial:
     loss: float | None = None
     metric: float | None = None
     failure: str | None = None
+    losses: tuple[float, ...] = ()
 
     def __repr__(self) -> str:
         outcome = "not tried" if self.loss is None else f"loss {self.loss:.4g}"
@@ -38,6 +46,18 @@ class Trial:
     def is_done(self) -> bool:
         """Whether the plan has been tried."""
         return self.loss is not None or self.failure is not None
+
+    def behind(self, other: "Trial") -> tuple[float, float] | None:
+        """The 95 % interval of how much greater its loss is than another's, paired by images.
+
+        None where either's losses are not known, image by image.
+        """
+        if len(self.losses) != len(other.losses) or len(self.losses) < 2:
+            return None
+        more = [own - theirs for own, theirs in zip(self.losses, other.losses, strict=True)]
+        mean = statistics.fmean(more)
+        error = _WITHIN * statistics.stdev(more) / math.sqrt(len(more))
+        return mean - error, mean + error
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -69,3 +89,10 @@ class Trials:
         if not done:
             raise DepthoptError(f"all trials failed; the first: {self.trials[0].failure}")
         return min(done, key=lambda trial: trial.loss or 0.0)
+
+    @property
+    def undecided(self) -> tuple[Trial, ...]:
+        """Those that the held-out images do not tell from the best, which may be as good."""
+        best = self.best
+        behind = {i: trial.behind(best) for i, trial in enumerate(self.trials) if trial != best}
+        return tuple(self.trials[i] for i, within in behind.items() if within and within[0] <= 0)

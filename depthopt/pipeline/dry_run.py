@@ -339,11 +339,15 @@ class _Forecast:
         what = "plans built and timed, seconds each"
         if picked == "measured":
             return None, what
-        config = replace(self.run.recipe.finetune, steps=self.run.recipe.trials.steps)
-        training, trained = self._training(config)
-        what += f"; at most {MOST_TRIED} of them carried out and finetuned for {trained}"
-        tried = None if training is None else (training + self._apply()[0]) * MOST_TRIED
-        return tried, what
+        what += f"; at most {MOST_TRIED} of them carried out"
+        work = self._apply()[0]
+        if steps := self.run.recipe.trials.steps:
+            training, trained = self._training(replace(self.run.recipe.finetune, steps=steps))
+            what += f" and finetuned for {trained}"
+            if training is None:
+                return None, what
+            work += training
+        return work * MOST_TRIED, what
 
     def _apply(self) -> tuple[Workload, str]:
         recipe, images = self.run.recipe, self._seen(self.run.recipe.apply.images)

@@ -103,13 +103,15 @@ def _estimate(run: Context) -> Iterator[DepthoptError]:
 
 
 def _trials(run: Context) -> Iterator[DepthoptError]:
-    if run.recipe.picked == "tried":
+    if run.recipe.picked != "tried":
+        return
+    if run.recipe.trials.steps:
         try:
             run.processes.require_one("solve", "trials.steps")
         except UsageError as error:
             yield error
         yield from _training(run, "finetune", run.recipe.finetune)
-        yield from _apply(run)
+    yield from _apply(run)
 
 
 def _apply(run: Context) -> Iterator[DepthoptError]:

@@ -292,12 +292,12 @@ class BudgetSection(Section):
 
 
 class TrialsSection(Section):
-    """Whether a few plans are finetuned a little before one is picked."""
+    """Whether the few plans of ``pick: tried`` are finetuned a little before one is picked."""
 
     steps: numbers.CountOrZero = Field(
         0,
-        description="that each of a few plans of the asked speed-up is finetuned for; the "
-        "one of least loss on held-out images is picked. 0 tries none",
+        description="that each of a few plans of the asked speed-up, or faster, is finetuned for; "
+        "the one of least loss on held-out images is picked. With 0 none is finetuned",
     )
 
 

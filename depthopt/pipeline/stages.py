@@ -56,12 +56,14 @@ _DATA = ("model", "data")
 
 
 def _solving(recipe: Recipe) -> Any:
-    """What is solved and picked; of trials all that the trainings depend on, too."""
+    """What is solved and picked; of trials all that they depend on, too."""
     solving = {"budget", "pick", "solver"}
     if recipe.picked != "tried":
         return _of(*solving)(recipe)
-    sections = _of(*_DATA, *solving, "trials", "apply", "finetune")(recipe)
-    return [sections, recipe.importance.ridges]
+    trials = _of(*_DATA, *solving, "trials", "apply")(recipe), recipe.importance.ridges
+    if not recipe.trials.steps:
+        return [*trials, recipe.finetune.label_smoothing]
+    return [*trials, _of("finetune")(recipe)]
 
 
 _OF_TRAINING = ("train", "train_images", "score_images")

@@ -1,40 +1,47 @@
-"""Picking a plan by trials: a few that are as fast as asked, each finetuned for some steps.
+"""Picking a plan by trials: a few that are as fast as asked, or faster, are carried out.
 
-Costs are of single replacements in the untrained network. How far finetuning brings a network with
-several of them they tell less well, and a short finetune of each of a few plans sees it.
+Costs are of single replacements in the original network. What several of them do together, and how
+far finetuning brings the network, they tell less well: a plan that is carried out and scored on
+held-out images, with no training or after some steps of it, shows it.
 """
 
 import logging
+import math
+from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from depthopt.core.candidate import Candidate, kept_blocks
 from depthopt.core.chain import Chain
+from depthopt.core.counted import counted
 from depthopt.core.metric import Metric
 from depthopt.core.plan import Frontier, Plan
 from depthopt.core.progress import Progress, silent
 from depthopt.core.trials import Trial, Trials
-from depthopt.errors import InfeasibleBudget
+from depthopt.errors import DepthoptError, ModelError
 from depthopt.frontier.solve import solve
 from depthopt.kinds.latency_keys import parameters, plan_ms
 from depthopt.latency.pick import mildest
+from depthopt.latency.search import NEAR
 from depthopt.latency.timing import Timer
 from depthopt.tables.importance import ImportanceTable
 from depthopt.tables.latency import LatencySummary, LatencyTable, NetworkKey
 from depthopt.tasks.evaluate import Evaluation
-from depthopt.train.finetune import TrainingDiverged
 
 logger = logging.getLogger(__name__)
 
-SHARES = (0.0, 0.15, 0.4, 1.0)
+SHARES = (0.4, 1.0)
 """What the original's weights are taken to cost, over its latency; a plan for each is tried."""
 
-FASTER = 4 / 3
-"""One more plan that is tried is this many times as fast as asked: it may be the better one too."""
+FASTER = (4 / 3, 2.0)
+"""Plans that are so many times as fast as asked are tried too: they may be the better ones."""
 
-MOST_TRIED = len(SHARES) + 1
+MOST_TRIED = 1 + len(SHARES) + len(FASTER)
 """Plans that are tried at most."""
+
+_AIMS = 3
+"""How often a plan of one way is timed at most; each time a faster one, if it was too slow."""
 
 
 def contenders(
@@ -50,13 +57,14 @@ def contenders(
     solver: Mapping[str, Any] | None = None,
     progress: Progress = silent,
 ) -> Trials:
-    """Distinct plans that ``timer`` finds as fast as asked, each the mildest in its own way.
+    """Distinct plans that ``timer`` finds as fast as asked, or faster.
 
-    The first is of least cost at the latencies of the table. Others are of least cost where
-    every weight takes time: networks whose weights fill the caches are faster, once they have
-    fewer, than the sum of their entries says. These tend to touch fewer blocks, of more weights.
-    The last is ``FASTER`` times as fast as asked: costs do not see that regressing more layers can
-    serve a network better than keeping them, where it was trained for other images.
+    The first is of least cost at the latencies of the table. It also shows how much faster plans
+    are than predicted, by which the others are aimed. Some are of least cost where every weight
+    takes time: networks whose weights fill the caches are faster, once they have fewer, than the
+    sum of their entries says. These tend to touch fewer blocks, of more weights. The last are
+    ``FASTER`` times as fast as asked: costs do not see that regressing more layers can serve a
+    network better than keeping them, where it was trained for other images.
 
     Args:
         chain: the network.
@@ -81,21 +89,47 @@ def contenders(
             known[replaced] = timer(plan)
         return known[replaced]
 
-    found: dict[tuple[Candidate, ...], Trial] = {}
-    for share, at_least in (*((share, asked) for share in SHARES), (0.0, FASTER * asked)):
+    pick = mildest(frontier, asked, timed, progress=progress)
+    found = {pick.plan.replaced: Trial(0.0, pick.plan, pick.speedup)}
+    quicker = pick.speedup / pick.plan.speedup
+    for share, factor in (*((share, 1.0) for share in SHARES), *((0.0, by) for by in FASTER)):
         points = frontier
         if share:
             table = weighted(chain, latency, share)
             points = solve(chain, candidates, table, importance, **(solver or {}))
-        try:
-            pick = mildest(points, at_least, timed, progress=progress)
-        except InfeasibleBudget:
-            if not found:
-                raise
-            continue  # the fastest plan of this frontier is another one, and not as fast
-        plan = _predicted(pick.plan, chain, latency)
-        found.setdefault(plan.replaced, Trial(share, plan, pick.speedup))
+        plans = _Plans(points, chain, latency)
+        aim = factor * asked / quicker
+        for _ in range(_AIMS):
+            if (plan := plans.mildest(aim)) is None or not plan.replaced:
+                break
+            try:
+                speedup = timed(plan)
+            except ModelError as error:
+                logger.warning("a plan is left out of the trials: %s", error)
+                break
+            logger.info("%.2fx predicted, %.2fx measured", plan.speedup, speedup)
+            if speedup >= asked:
+                found.setdefault(plan.replaced, Trial(share, plan, speedup))
+                break
+            aim = NEAR * plan.speedup * asked / speedup
     return Trials(tuple(found.values()), metric)
+
+
+class _Plans:
+    """The plans of a frontier, with latencies of a table that it may not have been solved with."""
+
+    def __init__(self, frontier: Frontier, chain: Chain, latency: LatencyTable) -> None:
+        self._frontier, self._chain, self._latency = frontier, chain, latency
+        self._last = len(frontier.points) - 1
+
+    def mildest(self, at_least: float) -> Plan | None:
+        """The least costly that is predicted so fast; None if not even the fastest is."""
+        index = bisect_left(range(self._last + 1), at_least, key=lambda i: self._at(i).speedup)
+        return None if index > self._last else self._at(index)
+
+    def _at(self, index: int) -> Plan:
+        """The plan of an index, the least costly first."""
+        return _predicted(self._frontier.plan(self._last - index), self._chain, self._latency)
 
 
 def weighted(chain: Chain, latency: LatencyTable, share: float) -> LatencyTable:
@@ -139,8 +173,8 @@ def tried(
 
     Args:
         trials: those that are done are not done again, and an only one is not done at all.
-        attempt: carries a plan out, finetunes it and evaluates it on held-out images. A training
-            that diverges fails its own plan alone.
+        attempt: carries a plan out, finetunes it if that is wished, and evaluates it on held-out
+            images. What goes wrong there fails its own plan alone.
         on_update: called with what is known after each.
     """
     known = list(trials.trials)
@@ -151,9 +185,12 @@ def tried(
             continue
         try:
             got = attempt(trial.plan)
-            known[i] = replace(trial, loss=got.loss, metric=got.metric)
-        except TrainingDiverged as error:
+        except DepthoptError as error:
             known[i] = replace(trial, failure=str(error))
+        else:
+            known[i] = replace(trial, loss=got.loss, metric=got.metric, losses=got.losses)
+            if not math.isfinite(got.loss):
+                known[i] = replace(trial, failure=f"the held-out loss is {got.loss}")
         logger.info(
             "%.2fx measured, cost %.3f: held-out loss %s", trial.speedup, trial.plan.cost,
             known[i].failure or known[i].loss,
@@ -161,3 +198,18 @@ def tried(
         if on_update is not None:
             on_update(replace(trials, trials=tuple(known)))
     return replace(trials, trials=tuple(known))
+
+
+def told(trials: Trials) -> str:
+    """Which of them is picked, in words; that others may be as good, where images do not tell."""
+    best, undecided = trials.best, trials.undecided
+    said = f"{best.speedup:.2f}x measured, best of {counted(len(trials.trials), 'plan')} tried"
+    if not undecided:
+        return said
+    within = [each for trial in undecided if (each := trial.behind(best)) is not None]
+    least, most = min(low for low, _ in within), max(high for _, high in within)
+    images = counted(len(best.losses), "held-out image")
+    return (
+        f"{said}; {images} do not tell it from {counted(len(undecided), 'other')} "
+        f"(loss {least:+.3f} to {most:+.3f}, 95 %)"
+    )

@@ -1,7 +1,7 @@
 """The work of a run's stages: each writes its artefacts and returns one line about them."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
@@ -16,8 +16,8 @@ from depthopt.core.kept import Kept
 from depthopt.core.plan import Frontier, Plan
 from depthopt.core.shipped import table_file
 from depthopt.core.training import Standing, TrainResult
-from depthopt.core.trials import Trial, Trials
-from depthopt.data.dataset import Preprocessing, Repeated
+from depthopt.core.trials import Trials
+from depthopt.data.dataset import Batch, Preprocessing, Repeated
 from depthopt.data.described import described
 from depthopt.errors import CheckFailed
 from depthopt.export.noted import note
@@ -44,7 +44,7 @@ from depthopt.pipeline.original import start
 from depthopt.pipeline.sanity import is_worse, judged, undone, warn
 from depthopt.pipeline.short_training import short_training
 from depthopt.pipeline.solving import solving
-from depthopt.pipeline.trials import contenders, tried
+from depthopt.pipeline.trials import contenders, told, tried
 from depthopt.rewrite.inserted import come_into_their_own
 from depthopt.rewrite.side_by_side import HELD_OUT_EVERY
 from depthopt.shallow.apply import apply
@@ -270,8 +270,8 @@ def _pick(run: Context, frontier: Frontier) -> tuple[Plan, str]:
     if picked == "predicted":
         return frontier.pick(budget_ms=budget.ms, speedup=budget.speedup, cost=budget.cost), ""
     if picked == "tried":
-        best, number = _tried(run, frontier)
-        return best.plan, f", {best.speedup:.2f}x measured, best of {number} plans tried"
+        trials = _tried(run, frontier)
+        return trials.best.plan, f", {told(trials)}"
     found = pick_measured(
         run.teacher,
         run.chain,
@@ -285,10 +285,11 @@ def _pick(run: Context, frontier: Frontier) -> tuple[Plan, str]:
     return found.plan, f", {found.speedup:.2f}x measured, {found.timed} plans timed"
 
 
-def _tried(run: Context, frontier: Frontier) -> tuple[Trial, int]:
-    """The best of so many plans as fast as asked, each finetuned for the recipe's trial steps."""
-    path, budget = run.path(TRIALS), run.recipe.budget
-    run.processes.require_one("solve", "trials.steps")
+def _tried(run: Context, frontier: Frontier) -> Trials:
+    """Plans as fast as asked, each carried out, and finetuned for the recipe's trial steps."""
+    path, budget, steps = run.path(TRIALS), run.recipe.budget, run.recipe.trials.steps
+    if steps:
+        run.processes.require_one("solve", "trials.steps")
     made_from = run.folder.made_from("solve")
     trials = read_kept(Trials, path, (made_from,))
     if trials is None:
@@ -314,38 +315,51 @@ def _tried(run: Context, frontier: Frontier) -> tuple[Trial, int]:
         save_json(trials, path, made_from=made_from)
     config = replace(
         run.train_config(run.recipe.finetune),
-        steps=run.recipe.trials.steps,
+        steps=steps or None,
         evaluate_epochs=False,
         target_metric=None,
         trackers=(),
     )
+    batches = regressed_on(run)
 
     def attempt(plan: Plan) -> Evaluation:
-        network = carried_out(run, plan)
-        finetune(
-            network,
-            run.data,
-            task=run.task,
-            teacher=run.teacher,
-            matched=segment_ends(run.chain, plan),
-            config=config,
-            progress=run.reporter.progress,
-        )
-        return evaluate(network, run.data.calibration.batches(BATCH), task=run.task)
+        network = carried_out(run, plan, batches)
+        if steps:
+            finetune(
+                network,
+                run.data,
+                task=run.task,
+                teacher=run.teacher,
+                matched=segment_ends(run.chain, plan),
+                config=config,
+                progress=run.reporter.progress,
+            )
+        return evaluate(network, run.data.calibration.batches(BATCH), task=run.task, each=True)
 
     def keep(known: Trials) -> None:
         save_json(known, path, made_from=made_from)
 
-    trials = tried(trials, attempt, on_update=keep)
-    return trials.best, len(trials.trials)
+    return tried(trials, attempt, on_update=keep)
 
 
-def carried_out(run: Context, plan: Plan) -> TracedNetwork:
-    """A plan's network with no training, as the recipe's ``apply`` says."""
-    section = run.recipe.apply
-    batches = Kept(
-        run.train_batches(section.images, least=HELD_OUT_EVERY), lambda batch: bytes_of(batch[0])
-    )
+def regressed_on(run: Context) -> Kept[Batch]:
+    """What ``carried_out`` regresses on, kept for as many plans as are carried out with it."""
+    images = run.recipe.apply.images
+    batches = run.train_batches(images, least=HELD_OUT_EVERY)
+    return Kept(batches, lambda batch: bytes_of(batch[0]))
+
+
+def carried_out(
+    run: Context, plan: Plan, batches: Collection[Batch] | None = None
+) -> TracedNetwork:
+    """A plan's network with no training, as the recipe's ``apply`` says.
+
+    Args:
+        run: of the original network and the data.
+        plan: what becomes of it.
+        batches: what it is regressed on, if ``regressed_on`` gave it already.
+    """
+    section, batches = run.recipe.apply, regressed_on(run) if batches is None else batches
     network = apply(
         run.teacher,
         run.chain,

@@ -76,11 +76,12 @@ def _found(metric: Metric, value: float, images: int | None) -> Found | None:
 
 def _tried(run: RunArtefacts, trials: Trials, whole: int) -> list[Point]:
     """The trials' plans, each finetuned for a part of so many steps."""
-    steps, images = (_recipe(run, *key) for key in (("trials", "steps"), _HELD_OUT))
+    steps, said = _recipe(run, "trials", "steps") or 0, _recipe(run, *_HELD_OUT)
     points = []
     for trial in trials.trials:
+        images = len(trial.losses) or said
         found = None if trial.metric is None else _found(trials.metric, trial.metric, images)
-        if found is not None and steps is not None:
+        if found is not None:
             share = min(1.0, steps / whole)
             points.append(Point(trial.plan.cost, trial.speedup, found, share))
     return points

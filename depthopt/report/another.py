@@ -31,7 +31,7 @@ class Another:
 def another(run: RunArtefacts) -> Another:
     """How to make another plan of a run, whose own folder stays as it is."""
     changes = [f"budget={{ms: {_BUDGET}}}", "pick=predicted"]
-    if run.trials is not None:
+    if run.setting("trials", "steps"):
         changes.append("trials.steps=0")
     if is_in_memory(run):
         return Another(tuple(_call(run, changes).split(_BUDGET)), in_python=True)

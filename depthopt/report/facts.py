@@ -36,7 +36,7 @@ class Row:
 _PICKED = {
     "predicted": "as the latency table predicts",
     "measured": "the least costly that was measured as fast as asked",
-    "tried": "of a few measured as fast as asked the one of least loss after a short finetune",
+    "tried": "of a few measured as fast as asked the one of least held-out loss, once carried out",
 }
 """How a plan is picked, in words."""
 
@@ -114,7 +114,7 @@ def trial_headings(run: RunArtefacts) -> tuple[str, ...]:
 
 
 def trial_rows(run: RunArtefacts) -> tuple[tuple[str, ...], ...]:
-    """The plans that were finetuned a little, under ``trial_headings``."""
+    """The plans that were tried, under ``trial_headings``."""
     if run.trials is None:
         return ()
     return tuple(

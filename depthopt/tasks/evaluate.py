@@ -23,16 +23,22 @@ class Evaluation:
             logit is the label's.
         loss: the task's, a mean; of classification the cross-entropy in nats.
         images: number of examples it was measured on.
+        losses: each example's, in order, where they were asked for.
     """
 
     metric: float
     loss: float
     images: int
+    losses: tuple[float, ...] = ()
 
 
 @torch.no_grad()
 def evaluate(
-    model: nn.Module, batches: Iterable[Batch], *, task: Task | str = DEFAULT
+    model: nn.Module,
+    batches: Iterable[Batch],
+    *,
+    task: Task | str = DEFAULT,
+    each: bool = False,
 ) -> Evaluation:
     """Measure ``model`` in eval mode, on the device that it is on; its mode is restored.
 
@@ -41,6 +47,7 @@ def evaluate(
             ``(n, ...)``, of classification logits ``(n, classes)``.
         batches: inputs and targets, such as ``split.batches(batch_size)``.
         task: what the network is for.
+        each: give every example's loss too.
 
     Raises:
         DataError: there are no examples, or some have no targets, or targets that do not fit what
@@ -50,7 +57,7 @@ def evaluate(
     like = next(model.parameters(), torch.zeros(()))
     modes = {module: module.training for module in model.modules()}
     model.eval()
-    images, measured, loss = 0, 0.0, 0.0
+    images, measured, loss, losses = 0, 0.0, 0.0, list[float]()
     try:
         for inputs, answers in batches:
             if answers is None:
@@ -61,10 +68,13 @@ def evaluate(
             loss += task.loss(outputs, targets).item()
             measured += task.measure(outputs, targets).item()
             images += count(inputs)
+            if each:
+                ones = (slice(i, i + 1) for i in range(len(outputs)))
+                losses += [task.loss(outputs[one], targets[one]).item() for one in ones]
     finally:
         for module, mode in modes.items():
             module.training = mode
     if not images:
         raise DataError("no images to evaluate on; give a split with at least one")
     metric = task.metric.scale * measured / images
-    return Evaluation(metric=metric, loss=loss / images, images=images)
+    return Evaluation(metric=metric, loss=loss / images, images=images, losses=tuple(losses))

@@ -93,8 +93,16 @@ def test_trials_are_forecast_with_the_plans_that_they_carry_out(tmp_path: Path) 
     stages = {stage.stage: stage for stage in found.stages}
     assert stages["solve"].seconds > 5 * stages["apply"].seconds > 0
     assert "at most 5 of them carried out and finetuned for 20 steps" in stages["solve"].what
-    without = dry_run(load_recipe(recipe), tmp_path / "run", batch=2)
-    assert {stage.stage: stage for stage in without.stages}["solve"].seconds is None
+    untrained, measured = (
+        next(stage for stage in found.stages if stage.stage == "solve")
+        for found in (
+            dry_run(load_recipe(recipe, said), tmp_path / "run", batch=2)
+            for said in ([], ["pick=measured"])
+        )
+    )
+    assert 0 < untrained.seconds < stages["solve"].seconds
+    assert untrained.what.endswith("at most 5 of them carried out")
+    assert measured.seconds is None
 
 
 def test_work_takes_what_the_speeds_of_this_machine_make_of_it() -> None:

@@ -158,7 +158,6 @@ def test_an_unknown_method_names_the_known() -> None:
 @pytest.mark.parametrize(
     ("sections", "message"),
     [
-        ({"pick": "tried"}, "pick: tried needs trials.steps"),
         ({"pick": "guessed"}, "pick: Input should be 'predicted', 'measured' or 'tried'"),
         ({"solver": {"mode": "bucketed"}}, "mode bucketed needs solver.resolution_ms"),
         ({"solver": {"mode": "epsilon"}}, "mode epsilon needs solver.epsilon"),
@@ -181,13 +180,16 @@ def test_what_cannot_be_is_refused(sections: dict[str, Any], message: str) -> No
 @pytest.mark.parametrize(
     ("sections", "picked"),
     [
-        ({}, "measured"),
+        ({}, "tried"),
+        ({"pick": "measured"}, "measured"),
         ({"trials": {"steps": 3}}, "tried"),
         ({"trials": {"steps": 3}, "pick": "measured"}, "measured"),
+        ({"pick": "tried"}, "tried"),
         ({"pick": "predicted"}, "predicted"),
         ({"budget": {"cost": 1}}, "predicted"),
         ({"budget": {"speedup": 2, "measured": False}}, "predicted"),
         ({"budget": {"speedup": 2, "measured": True}, "trials": {"steps": 3}}, "tried"),
+        ({"budget": {"speedup": 2, "measured": True}}, "measured"),
         ({"budget": {"speedup": 2, "measured": True}, "method": "depth"}, "measured"),
         ({"budget": {"speedup": 2, "measured": False}, "pick": "measured"}, "measured"),
     ],
@@ -208,7 +210,7 @@ LATER: list[dict[str, Any]] = [
     {"candidates": {"segments": "all"}},
     {"importance": {"score_images": None, "kept": False}},
     {"solver": {"objective": "cost", "alpha": 0, "mode": "exact", "inner_merges": True}},
-    {"pick": "measured"},
+    {"pick": "tried"},
     {"method": "depthopt"},
 ]
 

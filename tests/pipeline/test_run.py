@@ -33,6 +33,7 @@ from depthopt.core.plan import Frontier, Plan
 from depthopt.core.trials import Trials
 from depthopt.errors import CheckFailed, InfeasibleBudget
 from depthopt.pipeline import stages, work
+from depthopt.pipeline.context import BATCH
 from depthopt.pipeline.recipe import load_recipe
 from depthopt.pipeline.result import Result
 from depthopt.pipeline.run import STAGE_NAMES, run
@@ -41,6 +42,7 @@ from depthopt.report.reading import read_run
 from depthopt.runtimes.tensorrt.origin import Origin
 from depthopt.tables.latency import LatencyTable
 from depthopt.tables.store import table_path
+from depthopt.tasks.evaluate import evaluate
 from depthopt.workflow.progress import ConsoleReporter
 from tests.pipeline.small_run import NAME, Log
 
@@ -257,8 +259,7 @@ def test_a_measured_budget_is_kept_by_plans_that_were_timed(
 ) -> None:
     recipe, folder = finished
     caplog.set_level("INFO", "depthopt.latency.pick")
-    changed = load_recipe(recipe, ["budget={speedup: 1.2}", "pick=null"])
-    assert changed.picked == "measured", "by default"
+    changed = load_recipe(recipe, ["budget={speedup: 1.2}", "pick=measured"])
     context = run(changed, folder, until="solve")
     assert context.plan in [context.frontier.plan(i) for i in range(len(context.frontier.points))]
     timed = [re.findall(r"[0-9.]+(?=x)", message) for message in caplog.messages]
@@ -301,6 +302,41 @@ def test_trials_pick_the_plan_that_trains_best_and_go_on_where_they_were_stopped
     run(load_recipe(recipe), folder, until="solve")
     assert (folder / "plan.json").read_bytes() == before
     assert not (folder / "trials.json").exists(), "they were of another recipe"
+
+
+def test_plans_are_tried_without_training_and_gone_on_with(
+    finished: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe, folder = finished
+    quick = "apply={images: 320, head: false, compensate: false}"
+    changed = load_recipe(recipe, ["pick=null", quick])
+    assert changed.picked == "tried", "by default"
+    real, calls = work.carried_out, []
+
+    def stopped(*arguments: Any) -> object:
+        calls.append(arguments[1])
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return real(*arguments)
+
+    monkeypatch.setattr(work, "carried_out", stopped)
+    monkeypatch.setattr(work, "finetune", lambda *_, **__: pytest.fail("was finetuned"))
+    as_predicted = contextlib.nullcontext(lambda plan: plan.speedup**1.2)
+    monkeypatch.setattr(work, "plan_timer", lambda *_, **__: as_predicted)
+    with pytest.raises(KeyboardInterrupt):
+        run(changed, folder, until="solve")
+    log = Log()
+    context = run(changed, folder, until="apply", reporter=log)
+    done = load_json(Trials, folder / "trials.json").trials
+    assert calls[:2] == [trial.plan for trial in done[:2]]
+    assert calls[2:] == [*(trial.plan for trial in done[1:]), context.plan], "no plan twice"
+    assert len(done) > 1
+    images = len(context.data.calibration)
+    assert all(len(trial.losses) == images for trial in done)
+    assert [sum(t.losses) / images for t in done] == pytest.approx([t.loss for t in done])
+    assert context.plan == min(done, key=lambda trial: trial.loss).plan
+    applied = evaluate(context.network("applied"), context.data.calibration.batches(BATCH))
+    assert applied.loss == pytest.approx(min(trial.loss for trial in done)), "what was picked"
 
 
 def test_a_budget_below_the_fastest_plan_writes_no_plan(finished: tuple[Path, Path]) -> None:

@@ -1,8 +1,10 @@
 """Plans tried out before one is picked: which, how they go, and which is best."""
 
+import math
 import random
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -10,12 +12,12 @@ from hypothesis import strategies as st
 from depthopt.core.candidate import kept_blocks
 from depthopt.core.operators import Identity
 from depthopt.core.trials import Trial, Trials
-from depthopt.errors import DepthoptError, InfeasibleBudget
+from depthopt.errors import DepthoptError, InfeasibleBudget, ModelError
 from depthopt.extraction.extract import extract
 from depthopt.frontier.solve import solve
 from depthopt.kinds.candidates import candidates
 from depthopt.kinds.latency_keys import candidate_ms, latency_keys
-from depthopt.pipeline.trials import FASTER, MOST_TRIED, contenders, tried, weighted
+from depthopt.pipeline.trials import FASTER, MOST_TRIED, contenders, told, tried, weighted
 from depthopt.tables.importance import Importance, ImportanceTable
 from depthopt.tables.latency import (
     LatencySummary,
@@ -91,8 +93,11 @@ def test_contenders_are_distinct_as_fast_as_asked_and_predicted_by_the_table(see
     assert trials[0].plan.replaced in [plan.replaced for plan in points]
     assert len({trial.plan.replaced for trial in trials}) == len(trials) <= MOST_TRIED
     assert len(timed) == len(set(timed)), "no plan is timed twice"
-    can_be_faster = points[0].speedup ** (1 + lag) >= FASTER * asked
-    assert any(trial.speedup >= FASTER * asked for trial in trials) == can_be_faster
+    quicker = trials[0].speedup / trials[0].plan.speedup
+    for factor in FASTER:
+        aimed = [p for p in points if p.speedup >= factor * asked / quicker and p.replaced]
+        if aimed and (plan := aimed[-1]).speedup ** (1 + lag) >= asked:
+            assert plan.replaced in [trial.plan.replaced for trial in trials]
     for trial in trials:
         assert trial.speedup >= asked
         assert trial.plan.speedup == pytest.approx(true(trial.plan))
@@ -114,6 +119,20 @@ def test_weights_cost_their_share_of_the_original_latency(seed, share):
         keys = latency_keys(CHAIN, candidate)
         runs = any(not isinstance(key.operator, Identity) for key in keys)
         assert added > 0 if runs else added == 0
+
+
+def test_a_plan_that_cannot_be_timed_is_left_out_and_named(caplog):
+    latency, importance = tables(3)
+    first = contend(latency, importance, 1.2, lambda plan: plan.speedup).trials[0].plan
+
+    def timer(plan):
+        if plan.replaced != first.replaced:
+            raise ModelError("the runtime has no such operator")
+        return plan.speedup
+
+    (only,) = contend(latency, importance, first.speedup, timer).trials
+    assert only.plan.replaced == first.replaced
+    assert "left out of the trials: the runtime has no such operator" in caplog.text
 
 
 def trials_of(*losses):
@@ -147,17 +166,19 @@ def test_only_plans_that_were_not_tried_are_tried():
     assert done.best.metric == 90.0
 
 
-def test_a_training_that_diverges_fails_its_own_plan_alone():
+@pytest.mark.parametrize("error", [TrainingDiverged("it diverged"), ModelError("no such layer")])
+def test_what_goes_wrong_fails_its_own_plan_alone(error):
     def attempt(plan):
         if plan == trials.trials[0].plan:
-            raise TrainingDiverged("loss is NaN")
-        return Evaluation(metric=90.0, loss=7.0, images=8)
+            raise error
+        loss = math.nan if plan == trials.trials[1].plan else 7.0
+        return Evaluation(metric=90.0, loss=loss, images=8)
 
-    trials = trials_of(None, None)
+    trials = trials_of(None, None, None)
     done = tried(trials, attempt)
-    assert done.trials[0].failure == "loss is NaN"
-    assert done.trials[0].is_done
-    assert done.best is done.trials[1]
+    assert [trial.failure for trial in done.trials[:2]] == [str(error), "the held-out loss is nan"]
+    assert all(trial.is_done for trial in done.trials)
+    assert done.best is done.trials[2]
 
 
 def test_nothing_is_best_where_all_failed():
@@ -173,3 +194,34 @@ def test_an_only_plan_is_best_without_a_trial():
     trials = trials_of(None)
     assert tried(trials, lambda _plan: pytest.fail("was tried")) == trials
     assert trials.best is trials.trials[0]
+
+
+def drawn(*means, images=400):
+    """Trials of as many plans, whose losses differ from image to image, and by their means."""
+    draw = np.random.default_rng(0)
+    shared = draw.exponential(1.0, images)
+    trials = trials_of(*means).trials
+    each = [shared + mean + draw.normal(0.0, 0.1, images) for mean in means]
+    done = zip(trials, each, strict=True)
+    losses = (replace(t, loss=float(x.mean()), losses=tuple(x.tolist())) for t, x in done)
+    return Trials(tuple(losses), TASK.metric)
+
+
+def test_differences_are_paired_by_images():
+    first, second, third = drawn(0.2, 0.0, 0.001).trials
+    low, high = first.behind(second)
+    assert low < 0.2 < high
+    assert high - low < 0.05, "what is hard for both tells nothing"
+    assert second.behind(first) == pytest.approx((-high, -low))
+    assert third.behind(second)[0] < 0 < third.behind(second)[1]
+    assert first.behind(replace(second, losses=())) is None
+
+
+def test_what_the_images_do_not_tell_from_the_best_is_said_with_the_interval():
+    trials = drawn(0.2, 0.0, 0.001)
+    assert trials.undecided == tuple(t for t in trials.trials[1:] if t != trials.best)
+    said = told(trials)
+    assert "2.00x measured, best of 3 plans tried; 400 held-out images do not tell it" in said
+    assert "from 1 other (loss -0.0" in said
+    assert told(drawn(0.2, 0.0)) == "2.00x measured, best of 2 plans tried"
+    assert told(trials_of(0.5, 0.25)) == "2.00x measured, best of 2 plans tried"

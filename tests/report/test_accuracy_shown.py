@@ -109,7 +109,18 @@ def test_trials_are_points_of_their_share_of_the_finetune(folder: Path) -> None:
     write_bytes(folder / "recipe.yaml", b"data: {}\n")
     known = run_accuracy(read_run(folder))
     assert known is not None
-    assert 81.25 not in [p.found.metric for p in known.points], "of how many steps is not known"
+    assert 81.25 not in [p.found.metric for p in known.points], "of how many images is not known"
+
+
+def test_trials_that_were_not_finetuned_are_points_of_untrained_networks(folder: Path) -> None:
+    picked = load_json(Plan, folder / "plan.json")
+    trials = (Trial(0.0, picked, 2.0, 0.5, 81.25, losses=(0.25, 0.75) * 32),)
+    save_json(Trials(trials, ACCURACY), folder / "trials.json")
+    write_bytes(folder / "recipe.yaml", b"data: {}\n")
+    known = run_accuracy(read_run(folder))
+    assert known is not None
+    (point,) = [p for p in known.points if p.found.metric == 81.25]
+    assert (point.share, point.found.images) == (0.0, 64)
 
 
 def test_what_was_explored_of_another_original_is_left_out(folder: Path) -> None:

@@ -113,6 +113,8 @@ def test_plans_that_were_tried_are_shown(tmp_path: Path) -> None:
         Trial(0.4, frontier.plan(1), 2.625),
     )
     save_json(Trials(trials, ACCURACY), tmp_path / "trials.json")
+    assert told(report_page(read_run(tmp_path))).endswith("pick=predicted"), "none was finetuned"
+    (tmp_path / "recipe.yaml").write_text("trials: {steps: 32}\n")
     run = read_run(tmp_path)
     assert [(row[0], row[1], row[-2], row[-1]) for row in trial_rows(run)] == [
         ("picked", "2.12x", "0.8375", "81.25"),
