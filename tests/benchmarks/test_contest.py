@@ -24,7 +24,7 @@ from contest.report import Results, Row, paired, plot, table
 
 from depthopt.core.artefacts import load_json
 from depthopt.data.load import load_dataset
-from depthopt.errors import UsageError
+from depthopt.errors import InfeasibleBudget, UsageError
 from depthopt.pipeline.recipe import load_recipe
 from depthopt.train.config import TrainConfig
 from depthopt.train.finetune import TrainingDiverged
@@ -189,7 +189,23 @@ def test_a_network_that_is_slow_when_all_are_timed_in_turn_is_picked_anew(
         "net", context, results, tmp_path / "r.json", options, Stopwatch(), began
     )
     predicted = tuple(1 + i / 100 for i in range(200))
-    match.play({"fake": lambda _context: Family(predicted, Network, Network)})
+    own = dict(zip(options.speedups, (170, 250, None), strict=True))
+
+    def choose(asked: float) -> int:
+        if (index := own.get(asked)) is None:
+            raise InfeasibleBudget("the fastest plan is 3.29 times as fast")
+        return index
+
+    match.play(
+        {
+            "fake": lambda _context: Family(predicted, Network, Network),
+            "picks": lambda _context: Family(predicted, Network, Network, choose),
+        }
+    )
+    picks = [row for row in results.rows.values() if row.method == "picks"]
+    assert [(row.index, row.note) for row in picks] == [
+        (170, ""), (250, ""), (None, "not reached: the fastest plan is 3.29 times as fast"),
+    ]  # fmt: skip
     rows = {row.asked: row for row in results.rows.values() if row.method == "fake"}
     for asked in (1.5, 2.0):
         assert 0.97 * asked <= rows[asked].speedup <= 1.04 * asked

@@ -33,11 +33,14 @@ class Family:
         predicted: speed-ups over the original, rising, where the search begins.
         structure: a network with any weights, for timing and for loading weights into.
         started: the network as its finetuning starts.
+        choose: gives the index of the network that the method itself picks for a speed-up, which
+            need not be the mildest; None where it has no way of its own.
     """
 
     predicted: tuple[float, ...]
     structure: Callable[[int], nn.Module]
     started: Callable[[int], nn.Module]
+    choose: Callable[[float], int] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,12 +1,13 @@
 """Methods that solve for a plan: each is a name, and what it changes of a network's recipe."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torch import nn
 
 from contest.family import Family
+from depthopt.core.artefacts import load_json, save_json
 from depthopt.core.plan import Frontier, Plan
 from depthopt.frontier.solve import solve
 from depthopt.pipeline.context import Context
@@ -56,7 +57,7 @@ METHODS = (
     DEFAULT,
     LAYER_MERGE,
     TWO_STAGE,
-    Method("block dropping", ("candidates.kinds=[drop]", *UNTOUCHED)),
+    Method("block dropping", ("candidates.kinds=[drop]", "pick=measured", *UNTOUCHED)),
 )
 
 _NARROW = "candidates.kinds=[drop, fit, narrow]"
@@ -64,6 +65,7 @@ _PAIRS = "candidates.fits=[dense, depthwise, separable, low_rank]"
 _MERGES = "candidates.kinds=[drop, merge]"
 
 ABLATIONS = (
+    Method("the mildest, none tried", ("pick=measured",)),
     Method("narrow too", (_NARROW,)),
     Method("fits of two too", (_PAIRS,)),
     Method("narrow and fits of two", (_NARROW, _PAIRS)),
@@ -106,7 +108,32 @@ def solved(method: Method, recipe_of: RecipeOf, base: Context) -> Family:
         context.importance,
         **solving(context.recipe, context.latency.network(context.chain).total.median_ms),
     )
-    return planned(plans_of(frontier), context)
+    plans = plans_of(frontier)
+    if context.recipe.picked != "tried":
+        return planned(plans, context)
+    return _tried(method, recipe_of, context, plans)
+
+
+def _tried(
+    method: Method, recipe_of: RecipeOf, context: Context, plans: tuple[Plan, ...]
+) -> Family:
+    """The same plans, and behind them those that runs pick by carrying some out.
+
+    What was picked is kept, so that its index is the same when a match goes on.
+    """
+    kept = context.path("picked")
+    listed = [*plans, *(load_json(Plan, path) for path in sorted(kept.glob("*.json")))]
+
+    def choose(speedup: float) -> int:
+        recipe = recipe_of((*method.overrides, f"budget.speedup={speedup}"))
+        plan = run(recipe, context.folder.path, until="solve", reporter=context.reporter).plan
+        if plan not in listed:
+            kept.mkdir(exist_ok=True)
+            save_json(plan, kept / f"{len(listed):06}.json")
+            listed.append(plan)
+        return listed.index(plan)
+
+    return replace(planned(listed, context), choose=choose)
 
 
 def context_of(method: Method, recipe_of: RecipeOf, base: Context, *, until: str) -> Context:
@@ -133,7 +160,7 @@ def plans_of(frontier: Frontier) -> tuple[Plan, ...]:
     return tuple(plan for plan in plans if plan.replaced)
 
 
-def planned(plans: tuple[Plan, ...], context: Context) -> Family:
+def planned(plans: Sequence[Plan], context: Context) -> Family:
     """Plans, mildest first, as a family whose networks start as the context's recipe says."""
 
     def structure(index: int) -> nn.Module:
