@@ -205,6 +205,7 @@ def regress(
         for added in [pool.submit(add, group, values) for group in groups]:
             added.result()
         step()
+        del values  # before the next batch's are there
     values = record(teacher, moved(held_out, like), names)
     _warn_if_few(regressions, len(fitting))
     solved = [pool.submit(solve, group) for group in groups]

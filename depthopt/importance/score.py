@@ -110,6 +110,7 @@ def score(
         # One tail serves one thread at a time: it holds the values that it is at.
         for done in [pool.submit(add, c, values, targets) for c in by_target.values()]:
             step(done.result())
+        del values  # before the next batch's are there
     if labelled not in {0, images}:
         raise DataError(f"{labelled} of {images} held-out images have labels; give all or none")
     return {
