@@ -19,7 +19,7 @@ from depthopt.core.metric import Metric
 from depthopt.core.plan import Frontier, Plan
 from depthopt.core.progress import Progress, silent
 from depthopt.core.trials import Trial, Trials
-from depthopt.errors import DepthoptError, ModelError
+from depthopt.errors import DataError, ModelError
 from depthopt.frontier.solve import solve
 from depthopt.kinds.latency_keys import parameters, plan_ms
 from depthopt.latency.pick import mildest
@@ -28,6 +28,7 @@ from depthopt.latency.timing import Timer
 from depthopt.tables.importance import ImportanceTable
 from depthopt.tables.latency import LatencySummary, LatencyTable, NetworkKey
 from depthopt.tasks.evaluate import Evaluation
+from depthopt.train.finetune import TrainingDiverged
 
 logger = logging.getLogger(__name__)
 
@@ -174,7 +175,7 @@ def tried(
     Args:
         trials: those that are done are not done again, and an only one is not done at all.
         attempt: carries a plan out, finetunes it if that is wished, and evaluates it on held-out
-            images. What goes wrong there fails its own plan alone.
+            images. One that cannot be built or regressed, or diverges, fails alone.
         on_update: called with what is known after each.
     """
     known = list(trials.trials)
@@ -185,7 +186,7 @@ def tried(
             continue
         try:
             got = attempt(trial.plan)
-        except DepthoptError as error:
+        except (ModelError, DataError, TrainingDiverged) as error:
             known[i] = replace(trial, failure=str(error))
         else:
             known[i] = replace(trial, loss=got.loss, metric=got.metric, losses=got.losses)
