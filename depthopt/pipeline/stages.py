@@ -60,10 +60,11 @@ def _solving(recipe: Recipe) -> Any:
     solving = {"budget", "pick", "solver"}
     if recipe.picked != "tried":
         return _of(*solving)(recipe)
-    trials = _of(*_DATA, *solving, "trials", "apply")(recipe), recipe.importance.ridges
-    if not recipe.trials.steps:
-        return [*trials, recipe.finetune.label_smoothing]
-    return [*trials, _of("finetune")(recipe)]
+    trials = (*_DATA, *solving, "trials", "apply")
+    if recipe.trials.steps:
+        return [_of(*trials, "finetune")(recipe), recipe.importance.ridges]
+    smoothing = recipe.finetune.label_smoothing
+    return [_of(*trials)(recipe), recipe.importance.ridges, smoothing]
 
 
 _OF_TRAINING = ("train", "train_images", "score_images")

@@ -201,7 +201,7 @@ def tried(
     return replace(trials, trials=tuple(known))
 
 
-def told(trials: Trials) -> str:
+def trials_text(trials: Trials) -> str:
     """Which of them is picked, in words; that others may be as good, where images do not tell."""
     best, undecided = trials.best, trials.undecided
     said = f"{best.speedup:.2f}x measured, best of {counted(len(trials.trials), 'plan')} tried"

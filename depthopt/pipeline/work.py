@@ -44,7 +44,7 @@ from depthopt.pipeline.original import start
 from depthopt.pipeline.sanity import is_worse, judged, undone, warn
 from depthopt.pipeline.short_training import short_training
 from depthopt.pipeline.solving import solving
-from depthopt.pipeline.trials import contenders, told, tried
+from depthopt.pipeline.trials import contenders, trials_text, tried
 from depthopt.rewrite.inserted import come_into_their_own
 from depthopt.rewrite.side_by_side import HELD_OUT_EVERY
 from depthopt.shallow.apply import apply
@@ -271,7 +271,7 @@ def _pick(run: Context, frontier: Frontier) -> tuple[Plan, str]:
         return frontier.pick(budget_ms=budget.ms, speedup=budget.speedup, cost=budget.cost), ""
     if picked == "tried":
         trials = _tried(run, frontier)
-        return trials.best.plan, f", {told(trials)}"
+        return trials.best.plan, f", {trials_text(trials)}"
     found = pick_measured(
         run.teacher,
         run.chain,

@@ -17,7 +17,7 @@ from depthopt.extraction.extract import extract
 from depthopt.frontier.solve import solve
 from depthopt.kinds.candidates import candidates
 from depthopt.kinds.latency_keys import candidate_ms, latency_keys
-from depthopt.pipeline.trials import FASTER, MOST_TRIED, contenders, told, tried, weighted
+from depthopt.pipeline.trials import FASTER, MOST_TRIED, contenders, trials_text, tried, weighted
 from depthopt.tables.importance import Importance, ImportanceTable
 from depthopt.tables.latency import (
     LatencySummary,
@@ -220,8 +220,8 @@ def test_differences_are_paired_by_images():
 def test_what_the_images_do_not_tell_from_the_best_is_said_with_the_interval():
     trials = drawn(0.2, 0.0, 0.001)
     assert trials.undecided == tuple(t for t in trials.trials[1:] if t != trials.best)
-    said = told(trials)
+    said = trials_text(trials)
     assert "2.00x measured, best of 3 plans tried; 400 held-out images do not tell it" in said
     assert "from 1 other (loss -0.0" in said
-    assert told(drawn(0.2, 0.0)) == "2.00x measured, best of 2 plans tried"
-    assert told(trials_of(0.5, 0.25)) == "2.00x measured, best of 2 plans tried"
+    assert trials_text(drawn(0.2, 0.0)) == "2.00x measured, best of 2 plans tried"
+    assert trials_text(trials_of(0.5, 0.25)) == "2.00x measured, best of 2 plans tried"
