@@ -1,14 +1,49 @@
 """Make a trained convolutional network shallower and faster for one device.
 
-``extract -> candidates -> profile -> estimate -> solve -> pick_measured -> apply ->
-regress_classifier -> finetune -> fuse -> export_onnx``; ``save`` and ``load`` keep a compressed
-network as a folder, ``export_openvino``, ``export_engine`` and ``quantise`` go on from its ONNX
-file.
+In one call, and what it measured:
 
-Names are imported when they are first used: torch and its kin take seconds.
+    compress, explore, evaluate, diagnose
+
+Stage by stage, in this order:
+
+    extract               find the chain: the network's blocks, skips and barriers
+    candidates            list what may replace each segment of the chain
+    latency_keys          what must be timed for one candidate
+    get_runtime           the runtime that times it
+    profile               measure a latency table
+    validate              compare the table with networks that are built and timed
+    estimate              what each candidate costs in accuracy
+    solve                 the frontier: every good trade of latency against cost
+    pick_measured         pick a plan by building a few and timing them
+    apply                 carry the plan out: a shallow network that can be trained
+    regress_classifier    fit its last layer again
+    finetune              train it, with the original as its teacher
+    fuse                  fold and merge what is left to fuse
+    save, load            keep the network in a folder, and load it again
+    export_onnx, export_openvino, export_engine, quantise    write it for a runtime
+
+Helpers:
+
+    load_dataset, given_dataset, load_weights, save_weights, load_json, save_json,
+    candidate_ms, kept_blocks, l1_norms
+
+Classes:
+
+    network               Input, InputSpec, Chain, Candidate, Task, Metric
+    operators             Convolution, Activation, AveragePooling, Identity
+    tables                LatencyTable, LatencyKey, NetworkKey, ImportanceTable, Importance
+    solving               Exact, Bucketed, Epsilon, LatencyCap, MemoryCap, ParameterCap
+    settings              TrainConfig, Workers
+    results               Frontier, Plan, Compressed, Explored
+    errors                DepthoptError, and below it ArtefactError, CheckFailed, DataError,
+                          InfeasibleBudget, ModelError, RecipeError, RuntimeUnavailable,
+                          TableError, UsageError, WriteFailed
+
+``help(depthopt.NAME)`` explains each. Names are imported when first used: torch takes seconds.
 """
 
 import importlib
+import sys
 from typing import TYPE_CHECKING, Any
 
 from depthopt.core.offline import keep_silent
@@ -262,7 +297,17 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
+    if _pydoc_asks():  # it would print the whole of each class: the page above names them all
+        return []
     return sorted({*globals(), *__all__, "__version__"})
+
+
+def _pydoc_asks() -> bool:
+    """Whether ``help(depthopt)`` lists the names, which it does through ``inspect.getmembers``."""
+    frame = sys._getframe(2)  # noqa: SLF001 - the one way to tell who calls dir()
+    while frame.f_globals.get("__name__") == "inspect" and frame.f_back is not None:
+        frame = frame.f_back
+    return frame.f_globals.get("__name__") == "pydoc"
 
 
 def _version() -> str:

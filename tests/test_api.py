@@ -1,5 +1,9 @@
 import importlib
+import inspect
 import pkgutil
+import pydoc
+import re
+import rlcompleter
 import subprocess
 import sys
 
@@ -50,3 +54,21 @@ def test_importing_the_package_and_its_help_loads_no_torch() -> None:
         "sys.exit('torch' in sys.modules or 'onnxruntime' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+
+
+def test_the_help_of_the_package_fits_two_screens_and_names_all_that_is_public() -> None:
+    for name in depthopt.__all__:
+        getattr(depthopt, name)  # what is imported by now would be printed whole
+    page = pydoc.plain(pydoc.render_doc(depthopt))
+    assert len(page.splitlines()) <= 80
+    said = set(re.findall(r"\w+", page.partition("PACKAGE CONTENTS")[0]))
+    assert set(depthopt.__all__) <= said
+
+
+def test_names_are_completed_imported_by_a_star_and_listed_with_their_values() -> None:
+    taken: dict[str, object] = {}
+    exec("from depthopt import *", taken)  # noqa: S102 - a star is of a module's top level only
+    assert set(depthopt.__all__) <= taken.keys()
+    completer = rlcompleter.Completer({"depthopt": depthopt})
+    assert completer.complete("depthopt.compr", 0).startswith("depthopt.compress")
+    assert set(depthopt.__all__) <= {name for name, _ in inspect.getmembers(depthopt)}
