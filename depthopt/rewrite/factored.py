@@ -154,9 +154,10 @@ def _solved(gram: Tensor, moments: Tensor) -> Tensor:
 
 
 def _cholesky(gram: Tensor) -> Tensor:
+    """The lower factor of a matrix with a little more on its diagonal, in the matrix's place."""
     diagonal = gram.diagonal()
     diagonal += _JITTER * diagonal.mean() + 1e-300
-    factor: Tensor = torch.linalg.cholesky(gram)
+    factor: Tensor = torch.linalg.cholesky(gram, out=gram)
     return factor
 
 

@@ -25,6 +25,12 @@ from depthopt.rewrite.ridges import FIT_RIDGES
 _CHUNK_BYTES = 4 * 2**20
 """Of windows at a time, so that they are still in the cache when they are multiplied."""
 
+_HALVED = 1024
+"""Features from which on one triangle of a Gram matrix is computed, and the other copied."""
+
+_BANDS = 8
+"""Parts that the rows of such a matrix are computed in."""
+
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
@@ -78,7 +84,7 @@ class Regression:
         self._groups = spec.groups
         features = self.features = features_of(spec)
         zeros = partial(torch.zeros, dtype=torch.float64, device=device)
-        self._gram = zeros((spec.groups, features, features))
+        self._lower, self._complete = zeros((spec.groups, features, features)), True
         self._sums = zeros((spec.groups, features))
         self.targets = dict(targets)
         columns = sum(targets.values()) // spec.groups
@@ -127,11 +133,20 @@ class Regression:
         y = torch.cat(
             [t.double().reshape(n, groups, -1, pixels) for t in targets], dim=2
         ).permute(1, 0, 3, 2).reshape(groups, n * pixels, -1)  # fmt: skip
-        self._gram.baddbmm_(x, x.transpose(1, 2))
+        _add_products(self._lower, x)
+        self._complete = False
         self._moments.baddbmm_(x, y)
         self._sums += x.sum(2)
         self._target_sums += y.sum(1)
         self.count += n * pixels
+
+    @property
+    def _gram(self) -> Tensor:
+        """(groups, features, features), both triangles of it."""
+        if not self._complete:
+            _copy_to_upper(self._lower)
+            self._complete = True
+        return self._lower
 
     def _windows(self, padded: Tensor) -> Tensor:
         """(N, in_channels * kH * kW, pixels) of (N, in_channels, H, W)."""
@@ -212,7 +227,8 @@ class Regression:
             replace(spec, in_channels=len(channels)), {target: len(columns)}, self.device
         )
         taps = self._taps(spec).reshape(spec.in_channels, -1)[channels].reshape(-1)
-        found._gram = self._gram[:, taps[:, None], taps]
+        everything = torch.equal(taps, torch.arange(self.features, device=taps.device))
+        found._lower = self._gram if everything else self._gram[:, taps[:, None], taps]
         found._sums = self._sums[:, taps]
         found._moments = self._moments[:, taps[:, None], columns]
         found._target_sums = self._target_sums[:, columns]
@@ -256,7 +272,7 @@ class Regression:
         kh, kw = self.spec.kernel_size
         left, _, top, _ = self.spec.padding
         row, column = top - spec.padding[2], left - spec.padding[0]
-        index = torch.arange(self.features, device=self._gram.device)
+        index = torch.arange(self.features, device=self._sums.device)
         grid = index.reshape(-1, kh, kw)
         height, width = spec.kernel_size
         return grid[:, row : row + height, column : column + width].reshape(-1)
@@ -271,6 +287,33 @@ class Regression:
             result[name] = (weight, bias[:, part].reshape(channels))
             begin = part.stop
         return result
+
+
+def _add_products(gram: Tensor, x: Tensor) -> None:
+    """Add ``x x'`` to a Gram matrix, or to its lower triangle if it is large.
+
+    Args:
+        gram: (groups, features, features).
+        x: (groups, features, pixels).
+    """
+    if (features := x.shape[1]) < _HALVED:
+        gram.baddbmm_(x, x.transpose(1, 2))
+        return
+    band = -(-features // _BANDS)
+    for own, rows in zip(gram, x, strict=True):
+        for end in range(band, features + band, band):
+            part = slice(end - band, end)
+            own[part, :end].addmm_(rows[part], rows[:end].T)
+
+
+def _copy_to_upper(gram: Tensor) -> None:
+    """Make a matrix symmetric whose lower triangle alone was computed, as above."""
+    if (features := gram.shape[1]) < _HALVED:
+        return
+    band = -(-features // _BANDS)
+    for begin in range(0, features, band):
+        end = begin + band
+        gram[:, begin:end, end:] = gram[:, end:, begin:end].transpose(1, 2)
 
 
 def convolve(inputs: Tensor, weight: Tensor, bias: Tensor, spec: Convolution) -> Tensor:

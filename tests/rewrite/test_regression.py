@@ -63,6 +63,29 @@ def test_one_gram_matrix_serves_smaller_kernels() -> None:
         torch.testing.assert_close(got, wanted)
 
 
+@pytest.mark.parametrize("features", [27, 36])
+def test_half_of_a_large_gram_matrix_is_enough(monkeypatch, features) -> None:
+    """Of numbers that are sums of few bits, every order of adding gives the same."""
+    spec = Convolution(features // 9, 2, (3, 3), padding=(1, 1, 1, 1))
+    channels = torch.tensor([2, 0])
+    found = []
+    for halved in (10**6, 1):
+        monkeypatch.setattr("depthopt.rewrite.regression._HALVED", halved)
+        torch.manual_seed(2)
+        regression = Regression(spec, {"y": 2})
+        for _ in range(2):
+            x = torch.randint(-9, 9, (5, spec.in_channels, 4, 4)).float()
+            regression.add(x, {"y": torch.randint(-9, 9, (5, 2, 4, 4)).float()})
+            # What was read in between is not what is read at the end.
+            gram, _, _ = regression.normal_equations(spec, 1e-3)
+        own = regression.of_channels(spec, channels, "y")
+        found.append(
+            (gram, own.normal_equations(own.spec, 1e-3)[0], *regression.solve(spec, 1e-3)["y"])
+        )
+    for halved, whole in zip(*found, strict=True):
+        assert torch.equal(halved, whole)
+
+
 def test_the_ridge_is_chosen_on_held_out_data() -> None:
     torch.manual_seed(3)
     spec = Convolution(6, 2, (3, 3), padding=(1, 1, 1, 1))
