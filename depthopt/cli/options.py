@@ -61,14 +61,14 @@ ModelArgument = Annotated[
     str,
     typer.Argument(
         help="A network: timm's name, torchvision:NAME, FILE.py:CALLABLE or "
-        "package.module:CALLABLE, whose code is run; or a recipe (.yaml)."
+        "package.module:CALLABLE, which run that code; or a recipe (.yaml)."
     ),
 ]
 AllowCode = Annotated[
     bool,
     typer.Option(
         "--allow-code",
-        help="Let the code run that the recipe says makes the network; for recipes you trust.",
+        help="Let the recipe run the code that makes its network. Only for recipes that you trust.",
     ),
 ]
 CheckpointOption = Annotated[
@@ -92,29 +92,29 @@ Overrides = Annotated[
 RunDir = Annotated[
     Path | None,
     typer.Option(
-        help="Folder of the run's artefacts; runs/RECIPE by default. A run that was "
-        "stopped goes on from there.",
+        help="Folder of the run; runs/RECIPE by default. A run that was stopped goes on from "
+        "there.",
         show_default=False,
     ),
 ]
 InputSizeOption = Annotated[
     str,
     typer.Option(
-        help="Channels, height and width, or the side of a square colour image, such as 64; of a "
-        "network that is no recipe's."
+        help="Channels, height and width, or the side of a square colour image, such as 64. A "
+        "recipe has its own."
     ),
 ]
 MethodOption = Annotated[
     str | None,
     typer.Option(
-        help="Whose settings to take: depthopt, or a paper's: layermerge or depth. As "
-        "method=NAME; what the recipe says itself stays.",
+        help="Whose settings to use as defaults: depthopt, or a paper's, layermerge or depth. The "
+        "same as method=NAME; keys that the recipe sets itself stay.",
         show_default=False,
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 ThreadsOption = Annotated[
-    int, typer.Option(help="Intra-operator threads.", callback=within(numbers.Threads))
+    int, typer.Option(help="Threads within one operator.", callback=within(numbers.Threads))
 ]
 BatchOption = Annotated[
     int, typer.Option(help="Images per inference.", callback=within(numbers.Batch))

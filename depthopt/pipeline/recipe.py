@@ -44,17 +44,23 @@ class Recipe(Section):
     """One compression, from the network's name to the exported file."""
 
     method: MethodName = Field(
-        DEPTHOPT, description="whose settings the keys have that are left out: one of the papers'"
+        DEPTHOPT,
+        description="whose settings are the defaults: depthopt, or one of the papers' methods, "
+        "layermerge or depth",
     )
     model: ModelSection
     data: DataSection
-    task: TaskName = Field(DEFAULT, description="what the network is for")
+    task: TaskName = Field(
+        DEFAULT,
+        description="what the network is for: classification, or what another package brings",
+    )
     budget: BudgetSection
     pick: Pick | None = Field(
         None,
-        description="how the plan of budget.speedup or budget.ms is picked: as the latency table "
-        "predicts, measured in turn with the original, or tried (the default), which measures a "
-        "few, carries each out and takes the one that does best on held-out images",
+        description="how a plan is picked for budget.speedup or budget.ms: predicted trusts the "
+        "latency table; measured builds plans and times them in turn with the original; tried, "
+        "the default, also carries a few of those out and takes the one that does best on "
+        "held-out images",
     )
     teacher: TrainConfig = TrainConfig()
     candidates: CandidatesSection = CandidatesSection()
@@ -64,7 +70,7 @@ class Recipe(Section):
     trials: TrialsSection = TrialsSection()
     apply: ApplySection = ApplySection()
     finetune: TrainConfig = TrainConfig()
-    seed: numbers.Seed = Field(0, description="of initialisation, order and augmentation")
+    seed: numbers.Seed = Field(0, description="seed of initialisation, order and augmentation")
 
     _beside: dict[str, str] = PrivateAttr(default_factory=dict)
     """Paths that lie in the recipe's own folder, as it says them and as they are reached."""

@@ -65,131 +65,152 @@ class Section(BaseModel):
 
 
 class ModelSection(Section):
-    """The network to make shallower."""
+    """The network to make faster."""
 
     name: str = Field(
-        description="timm's name, SOURCE:NAME such as torchvision:resnet18, or what makes it: "
-        "FILE.py:CALLABLE or package.module:CALLABLE, which run with --allow-code only"
+        description="the network: timm's name, SOURCE:NAME such as torchvision:resnet18, or your "
+        "own code as FILE.py:CALLABLE or package.module:CALLABLE, which runs only "
+        "with --allow-code"
     )
     input_size: Size = Field(
-        description="channels, height, width; or several inputs by name, such as "
+        description="channels, height and width; or several named inputs, such as "
         "image=3x32x32,step=scalar:int64[0..999]"
     )
     arguments: dict[str, bool | int | numbers.Finite | str | None] = Field(
         default_factory=dict,
-        description="what it is made with beside the name, and the channels and outputs",
+        description="more arguments for what makes the network, beside its name, its channels and "
+        "its number of outputs",
     )
     pretrained: bool = Field(
         False,
-        description="start from the source's weights (downloads them), and train where the data "
-        "asks for another number of outputs",
+        description="start from the source's weights, which may be downloaded; the network is "
+        "trained first where your data needs another number of outputs",
     )
     checkpoint: Path | None = Field(
         None,
-        description="weights of the trained network, in .safetensors, .pth, .pt, .ckpt or .tar; "
-        "without it the teacher is trained",
+        description="file with the weights of your trained network: .safetensors, .pth, .pt, "
+        ".ckpt or .tar; without it and without pretrained, the run trains the "
+        "original first",
     )
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = Field(
-        None, description="of the file that name says; a changed file redoes all stages"
+        None,
+        description="digest of the file that name says; if the file changes, all stages are done "
+        "again",
     )
 
 
 class DataSection(Section):
-    """The examples, with or without targets."""
+    """The images to train on and to test with."""
 
     source: str = Field(
-        description="digits, fashion_mnist, folder:PATH, wds/PATH, hfds/NAME or torch/NAME, or "
-        "what another package brings"
+        description="which images: digits, fashion_mnist, folder:PATH, wds/PATH, hfds/NAME, "
+        "torch/NAME, or what another package brings"
     )
-    root: Path | None = Field(None, description="where files are searched first")
+    root: Path | None = Field(
+        None, description="folder in which the data set's files are searched first"
+    )
     calibration_images: numbers.Count | None = Field(
         None,
-        description="held out from training, to score candidates on; left out, 512, or a fifth "
-        "of the training images where that is less",
+        description="training images that are held out to score candidates on; left out, 512, or "
+        "a fifth of the training images if that is less",
     )
     mean: Annotated[tuple[numbers.Finite, ...], MinLen(1)] | None = Field(
-        None, description="per channel, of pixels in 0..1"
+        None, description="mean of each channel, for pixels from 0 to 1"
     )
     std: Annotated[tuple[numbers.Positive, ...], MinLen(1)] | None = Field(
-        None, description="per channel, of pixels in 0..1"
+        None, description="standard deviation of each channel, for pixels from 0 to 1"
     )
     interpolation: Interpolation = Field(
-        "bilinear", description="how images in folders are resized"
+        "bilinear", description="how images in files are resized: bilinear or bicubic"
     )
     crop_pct: numbers.ShareAboveZero = Field(
-        1.0, description="share of a resized image's side that evaluation keeps"
+        1.0,
+        description="share of a resized image's side that is kept when the network is evaluated",
     )
     workers: numbers.ThreadsOrZero = Field(2, description="processes that decode images")
     check: bool = Field(True, description="decode every image once before work begins")
     damaged: Literal["fail", "skip"] = Field(
-        "fail", description="what to do about an image that cannot be read"
+        "fail",
+        description="what to do about an image that cannot be read: fail stops the run, skip "
+        "leaves the image out",
     )
 
 
 class CandidatesSection(Section):
-    """What segments may become, by the names that ``extraction.candidates`` takes them by."""
+    """What may replace a segment of the network."""
 
     kinds: tuple[KindName, ...] = Field(
-        ("drop", "fit"), description="drop, fit, merge, narrow, or what another package brings"
+        ("drop", "fit"),
+        description="ways to replace a segment: drop, fit, merge, narrow, or what another package "
+        "brings",
     )
-    kernel_sizes: tuple[numbers.Size, ...] = Field((1, 3, 5), description="that fit tries")
+    kernel_sizes: tuple[numbers.Size, ...] = Field(
+        (1, 3, 5), description="kernel sizes that fit tries"
+    )
     fits: Annotated[tuple[Fit, ...], MinLen(1)] = Field(
         ("dense", "depthwise"),
-        description="what fit puts in place: dense, depthwise, or two convolutions in a row: "
-        "separable, low_rank",
+        description="what fit puts in place: dense or depthwise, one convolution each; separable "
+        "or low_rank, two in a row",
     )
     ranks: Annotated[tuple[numbers.ShareBetween, ...], MinLen(1)] = Field(
-        RANKS, description="shares of the channels that low_rank goes through"
+        RANKS, description="ranks that low_rank tries, as shares of the channels"
     )
     max_length: numbers.Count | None = Field(
-        12, description="longest segment, in blocks; null for no limit"
+        12, description="longest segment, in blocks; null means no limit"
     )
     inserted: str | None = Field(
         None,
-        description="activation behind what replaces several blocks and has none; usual is the "
-        "one that the network has most of",
+        description="activation, such as relu6, to put behind a replacement of several blocks "
+        "that ends without one; usual takes the network's most frequent one",
     )
     fewer_macs: bool | None = Field(
         None,
-        description="list only what needs fewer multiply-accumulates than the blocks that it "
-        "replaces; left out, true on a cpu and false on a gpu",
+        description="list only replacements with fewer multiply-accumulates than their blocks; "
+        "left out, true on a cpu and false on a gpu",
     )
     segments: Segments = Field(
-        "all", description="all that may be replaced, or those that the papers' code lists"
+        "all",
+        description="which segments are tried: with all, each that may be replaced; with papers, "
+        "those that the papers' code lists",
     )
     subsets: bool = Field(
-        False, description="merge some of a segment's convolutions too, the others being left out"
+        False,
+        description="also merge only some of a segment's convolutions and leave the others out",
     )
     end_activations: bool = Field(
-        False, description="each merge with and without an activation at either of its ends"
+        False, description="list each merge both with and without an activation at either end"
     )
     widths: Annotated[tuple[numbers.ShareBetween, ...], MinLen(1)] = Field(
-        WIDTHS, description="shares of a branch's hidden channels that narrow tries"
+        WIDTHS, description="how many hidden channels of a branch narrow keeps, as shares"
     )
     width_step: numbers.Count = Field(
-        WIDTH_STEP, description="of which each number of hidden channels, or rank, is a multiple"
+        WIDTH_STEP, description="numbers of hidden channels, and ranks, are multiples of this"
     )
 
 
 class LatencySection(Section):
-    """The device's runtime."""
+    """What the network runs on, and how it is timed."""
 
     runtime: str = Field(
         "onnxruntime",
-        description="onnxruntime, openvino, tensorrt, tensorrt_rtx, torch or torch_compiled",
+        description="what runs the network and times it: onnxruntime, openvino, tensorrt, "
+        "tensorrt_rtx, torch or torch_compiled",
     )
-    device: Literal["cpu", "cuda"] = Field("cpu", description="cpu, or cuda where it can")
+    device: Literal["cpu", "cuda"] = Field(
+        "cpu", description="cpu, or cuda if the runtime supports it"
+    )
     dtype: str = Field(
         "float32",
-        description="what it computes in; openvino has bfloat16 too, tensorrt tf32 and float16",
+        description="type that the runtime computes in; openvino also has bfloat16, tensorrt also "
+        "has tf32 and float16",
     )
-    build: BuildOptions = Field(BuildOptions(), description="how tensorrt builds its engines")
-    threads: numbers.Threads = Field(1, description="intra-operator threads, on a cpu")
+    build: BuildOptions = Field(BuildOptions(), description="how TensorRT builds its engines")
+    threads: numbers.Threads = Field(1, description="threads within one operator, on a cpu")
     batch: numbers.Batch = Field(1, description="images per inference")
     table: Path | None = Field(
         None,
-        description="a latency table to start from, or a folder of them, or the name of one that "
-        "comes with depthopt, such as amd-epyc; only what it lacks is measured",
+        description="latency table to start from: a file, a folder of tables, or the name of one "
+        "that comes with depthopt, such as amd-epyc; only what it lacks is measured",
     )
 
 
@@ -197,35 +218,40 @@ class ImportanceSection(Section):
     """How the candidates' cost in accuracy is estimated."""
 
     estimator: Literal["regression", "finetune", "magnitude"] = Field(
-        "regression", description="regression, finetune (the papers': slow) or magnitude"
+        "regression",
+        description="how candidates are scored: regression, finetune (the papers' way, which is "
+        "slow) or magnitude",
     )
-    images: numbers.Count = Field(1024, description="training images that are regressed on")
+    images: numbers.Count = Field(
+        1024, description="training images that replacements are regressed on"
+    )
     ridges: Annotated[tuple[numbers.Positive, ...], MinLen(1)] = Field(
-        FIT_RIDGES, description="regularisations to try"
+        FIT_RIDGES, description="strengths of regularisation to try"
     )
     train: TrainConfig = Field(
         TrainConfig(epochs=1, learning_rate=5e-4, warmup=0.0),
-        description="the short training per candidate of finetune",
+        description="the short training of each candidate, for finetune",
     )
     train_images: numbers.Count | None = Field(
-        None, description="training images that finetune trains on; all of them if left out"
+        None, description="training images that finetune trains on; left out, all of them"
     )
     score_images: numbers.Count | None = Field(
         None,
-        description="training images, none of those trained on, that finetune scores on; left "
-        "out, it scores on the calibration images",
+        description="training images that finetune scores on, none of which it trained on; left "
+        "out, it uses the calibration images",
     )
     kept: bool = Field(
         False,
-        description="estimate each block that is kept too, trained after a start from new weights",
+        description="also score every block that is kept, trained from new weights; needs finetune",
     )
     workers: numbers.Threads | None = Field(
         None,
-        description="processes of one core to spread the work over; left out, finetune takes one "
-        "for each core of a machine that has no GPU, if the extra workers is installed",
+        description="processes of one core each that share the work; left out, finetune takes one "
+        "for each core of a machine that has no GPU, if the extra workers is "
+        "installed",
     )
     address: str | None = Field(
-        None, description="of a Ray cluster; without it workers run on this machine"
+        None, description="address of a Ray cluster; left out, workers run on this machine"
     )
 
     @model_validator(mode="after")
@@ -236,29 +262,34 @@ class ImportanceSection(Section):
 
 
 class SolverSection(Section):
-    """What a plan is the best for, and how exactly that is solved."""
+    """What a plan is best at, and how exactly it is found."""
 
     objective: Objective = Field(
         "cost",
-        description="cost adds up costs; metric and exp_metric are the papers': the changes of "
-        "the metric, and their exponentials, are added up",
+        description="what a plan is best at: cost adds up the candidates' costs; with "
+        "metric and exp_metric, of the papers, the changes of what the task measures, or their "
+        "exponentials, add up",
     )
     alpha: numbers.NonNegative = Field(
         0.0,
-        description="of metric: how many times the mean over single layers is taken from each "
+        description="for metric: how many times the mean over single layers is taken off each "
         "change",
     )
     mode: Literal["exact", "bucketed", "epsilon"] = Field(
-        "exact", description="exact, or within a bound: bucketed or epsilon"
+        "exact",
+        description="exact finds every best plan; bucketed and epsilon are quicker and stay "
+        "within a bound",
     )
     resolution_ms: numbers.PositiveMilliseconds | None = Field(
-        None, description="of bucketed: what latencies are rounded up to multiples of"
+        None, description="for bucketed: latencies are rounded up to multiples of this"
     )
     epsilon: numbers.NonNegative | None = Field(
-        None, description="of epsilon: how far from the best, as a share of all costs' range"
+        None,
+        description="for epsilon: how far from the best a plan may be, as a share of the range of "
+        "costs",
     )
     inner_merges: bool = Field(
-        True, description="a merge may be realised as several with no activation between them"
+        True, description="a merge may be built as several merges with no activation between them"
     )
 
     @property
@@ -276,11 +307,15 @@ class SolverSection(Section):
 
 
 class BudgetSection(Section):
-    """How fast the network shall be; exactly one of the three."""
+    """How fast the network must be; give exactly one of the three."""
 
-    speedup: numbers.Positive | None = Field(None, description="at least so many times as fast")
+    speedup: numbers.Positive | None = Field(
+        None, description="at least this many times as fast as the original"
+    )
     ms: numbers.PositiveMilliseconds | None = Field(
-        None, description="at most so many milliseconds"
+        None,
+        description="at most this many milliseconds: the original's latency in the table, "
+        "divided by the measured speed-up",
     )
     cost: numbers.Positive | None = Field(None, description="at most this importance cost")
 
@@ -292,26 +327,35 @@ class BudgetSection(Section):
 
 
 class TrialsSection(Section):
-    """Whether the few plans of ``pick: tried`` are finetuned a little before one is picked."""
+    """How plans are tried before one is picked, with pick: tried."""
 
     steps: numbers.CountOrZero = Field(
         0,
-        description="that each of a few plans of the asked speed-up, or faster, is finetuned for; "
-        "the one of least loss on held-out images is picked. With 0 none is finetuned",
+        description="finetuning steps for each plan that is tried, before the one with the least "
+        "loss on held-out images is picked; 0 finetunes none",
     )
 
 
 class ApplySection(Section):
     """How the plan is carried out."""
 
-    form: Form = Field("fused", description="how merges are trained: fused or expanded")
-    start: Start = Field(
-        "annealed", description="of inserted activations: annealed in finetuning, or at_once"
+    form: Form = Field(
+        "fused",
+        description="how merges are trained: fused, as one convolution, or expanded, as the "
+        "convolutions that they are made of",
     )
-    images: numbers.Count = Field(2048, description="training images that re-fitting regresses on")
+    start: Start = Field(
+        "annealed",
+        description="how inserted activations start: annealed grows them in during finetuning, "
+        "at_once has them from the beginning",
+    )
+    images: numbers.Count = Field(
+        2048, description="training images that the new convolutions are regressed on"
+    )
     compensate: bool = Field(
-        True, description="regress the kept convolutions behind a replacement too"
+        True, description="also regress the kept convolutions behind a replacement"
     )
     head: bool = Field(
-        True, description="regress the last layer on the images' targets, where the task knows how"
+        True,
+        description="also regress the last layer on the images' targets, where the task knows how",
     )

@@ -15,49 +15,49 @@ class TrainConfig:
     """Settings of one training, from scratch or from a compressed network.
 
     Attributes:
-        epochs: passes over the train split.
-        steps: so many steps instead, which need not be whole epochs.
-        batch_size: images per step, over all processes.
-        accumulation: parts that a step's images are gone through in, to fit into memory.
+        epochs: passes over the training images.
+        steps: training steps instead of epochs; they need not be whole epochs.
+        batch_size: images per step, over all processes together.
+        accumulation: parts that each step's images are split into, to fit into memory.
         optimizer: ``adamw``, or ``sgd`` with momentum.
-        learning_rate: the schedule's peak; it then falls to zero along a cosine.
-        warmup: share of all steps in which the learning rate rises linearly.
-        weight_decay: of weights.
+        learning_rate: the highest learning rate; from there it falls to zero along a cosine.
+        warmup: share of all steps during which the learning rate rises from zero.
+        weight_decay: decay of the weights.
         decay_norms: norms and biases decay too.
-        momentum: of ``sgd``.
-        nesterov: the momentum of ``sgd`` is Nesterov's.
-        clip_norm: largest norm of the gradient; None does not clip.
-        label_smoothing: of classification, share of the label's probability spread over all
-            others.
-        mixup: alpha of the Beta distribution that images and labels are mixed by (arXiv
-            1710.09412); 0 mixes none.
-        cutmix: the same for pasting a part of one image into another (arXiv 1905.04899). With
-            both, each step does either.
-        distillation: weight of the teacher's answer against the target, where there is a
-            teacher.
-        temperature: of classification, by which outputs are divided for the teacher's answer.
-        matching: weight of the teacher's tensors at the ends of replaced segments, beside
-            the two.
-        anneal: share of all steps in which inserted activations that start as the identity
-            come into their own.
-        ema_decay: of the moving average of the weights that the model ends with; it rises
+        momentum: momentum of ``sgd``.
+        nesterov: ``sgd`` uses Nesterov's momentum.
+        clip_norm: largest norm that a gradient may have; None does not clip.
+        label_smoothing: for classification, share of the label's probability that is spread over
+            all other classes.
+        mixup: alpha of the Beta distribution for mixing images and labels (arXiv 1710.09412); 0
+            switches it off.
+        cutmix: the same for pasting part of one image into another (arXiv 1905.04899). With both,
+            each step does one of the two.
+        distillation: weight of the teacher's answer against the target, where there is a teacher.
+        temperature: for classification, what outputs are divided by before the answers of teacher
+            and student are compared.
+        matching: weight of a further loss: how far tensors at the ends of replaced segments are
+            from the teacher's.
+        anneal: share of all steps in which inserted activations grow from the identity to their
+            full effect.
+        ema_decay: decay of the moving average of the weights that the network ends with; it rises
             to this value with the steps. None ends with the last weights.
         augment: change training images at random, as the data set knows how to.
-        randaugment: timm's description of what else to do to images in files, such as
+        randaugment: further random changes of images in files, in timm's notation, such as
             ``rand-m9-mstd0.5`` (arXiv 1909.13719).
         mixed_precision: ``no``, ``bf16`` or ``fp16``, whichever the device is fast at.
-        channels_last: hold images and weights with the channels innermost. On a CPU
-            depthwise convolutions train several times as fast.
-        compile: let torch compile the network; needs a C++ compiler on a CPU.
-        evaluate_epochs: measure the task's metric, such as the accuracy, on the calibration split
+        channels_last: store images and weights with the channels innermost. On a CPU depthwise
+            convolutions then train several times as fast.
+        compile: let torch compile the network; on a CPU this needs a C++ compiler.
+        evaluate_epochs: measure the task's metric, such as the accuracy, on the calibration images
             after each epoch.
-        target_metric: stop after the epoch whose metric on the calibration split is as good as
-            this, such as 95 for an accuracy of 95 points of 100.
-        seed: of order, augmentation and dropout.
-        checkpoint_every_s: seconds between checkpoints; 0 writes one after every step.
-            The weights do not depend on it.
-        trackers: names of accelerate's trackers that are told of the training, such as
-            ``tensorboard``. The weights do not depend on them.
+        target_metric: stop after the first epoch that reaches this metric on the calibration
+            images, such as 95 for 95 % accuracy.
+        seed: seed of order, augmentation and dropout.
+        checkpoint_every_s: seconds between checkpoints; 0 writes one after every step. The weights
+            do not depend on it.
+        trackers: accelerate's trackers to report to, such as ``tensorboard``, which writes into
+            ``logs`` of the run folder. The weights do not depend on them.
     """
 
     epochs: numbers.Count = 10
