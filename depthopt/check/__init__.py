@@ -1,1 +1,1 @@
-"""Whether a network became slower, larger or less accurate: a check to gate changes with."""
+"""Check whether a network became slower, larger or less accurate, to gate changes in CI."""

@@ -68,7 +68,7 @@ class Baseline:
 
 
 def read_baseline(path: Path, network: str | None = None) -> Baseline:
-    """A recorded baseline, or a network of a latency table as one.
+    """Read a recorded baseline, or take a network of a latency table as one.
 
     Raises:
         ArtefactError: the file is neither, damaged, or of a newer schema.
@@ -78,12 +78,12 @@ def read_baseline(path: Path, network: str | None = None) -> Baseline:
         kind = read_json(path)["type"]
     except FileNotFoundError:
         raise ArtefactError(
-            f"{path} does not exist; where the network as it was is at hand, record it: "
+            f"{path} does not exist; if you still have the earlier network, record it: "
             f"`depthopt check --record {shlex.quote(str(path))} MODEL`"
         ) from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ArtefactError(
-            f"{path} is no baseline and no latency table ({one_line(error)})"
+            f"{path} is neither a baseline nor a latency table ({one_line(error)})"
         ) from None
     if kind != LatencyTable.__name__:
         return load_json(Baseline, path)
@@ -103,7 +103,7 @@ def _of_table(path: Path, table: LatencyTable, name: str | None) -> Baseline:
         raise TableError(f"{path} does not say what share of {name} its blocks took; profile it")
     # Entries were brought to a scale on which the network's blocks add up to it.
     if found.blocks_share <= 0 or found.total.median_ms <= found.fixed_ms:
-        raise TableError(f"{path} says that the blocks of {name} took no time; profile it anew")
+        raise TableError(f"{path} says that the blocks of {name} took no time; profile it again")
     level_ms = (found.total.median_ms - found.fixed_ms) / found.blocks_share
     settled = {
         key: entry.median_ms
@@ -113,7 +113,7 @@ def _of_table(path: Path, table: LatencyTable, name: str | None) -> Baseline:
         and _FAST_MS < entry.median_ms < _SLOW_MS
     }
     if not settled:
-        raise TableError(f"{path} holds no settled entry of {_FAST_MS} to {_SLOW_MS} ms")
+        raise TableError(f"{path} has no settled entry between {_FAST_MS} and {_SLOW_MS} ms")
     ordered = sorted(settled, key=str)
     chosen = ordered[:: max(1, len(ordered) // _FROM_TABLE)][:_FROM_TABLE]
     shares: dict[LatencyKey, tuple[float, ...]] = {
@@ -129,12 +129,12 @@ def _of_table(path: Path, table: LatencyTable, name: str | None) -> Baseline:
 
 
 def _input_shapes(size: InputSize) -> dict[str, tuple[int | None, ...]]:
-    """By name, with a free batch; the one image of a network may bear any name."""
+    """Input shapes by name, with a free batch. A single image may have any name."""
     if isinstance(size, InputSpec):
         return {each.name: (None, *each.shape) for each in size.inputs}
     return {"image": (None, *size)}
 
 
 def _sha256(table: Path, network: str) -> str:
-    """Of a table and a network's name: what a history tells baselines apart by."""
+    """A digest of a table and a network's name. A history tells baselines apart by it."""
     return hashlib.sha256(table.read_bytes() + network.encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""A whole check: latency, and all else that is watched, to one outcome."""
+"""Run a whole check: the latency and all other figures, with one outcome."""
 
 import os
 import subprocess
@@ -22,11 +22,11 @@ from depthopt.tables.latency import MeasurementConditions
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """A network of a check, so that it can be told again.
+    """Which network was checked.
 
     Attributes:
         name: the path as it was given.
-        sha256: of the file that was run, or of what stands for the network.
+        sha256: digest of the file that was run, or of what stands for the network.
     """
 
     name: str
@@ -153,7 +153,7 @@ def reported(
     figures: tuple[Figure, ...] = (),
     layers: tuple[LayerDifference, ...] = (),
 ) -> CheckReport:
-    """The report on these findings, of now and of the commit at hand."""
+    """Make the report on these findings, with the time and the current commit."""
     regressed = any(figure.outcome == "regression" for figure in figures)
     return CheckReport(
         outcome="regression" if regressed else verdict.outcome,

@@ -1,4 +1,4 @@
-"""What else must not grow: size, parameters, peak memory; or get worse: the task's metric."""
+"""The figures checked beside the latency: size, parameters, peak memory and metric."""
 
 import logging
 from dataclasses import dataclass
@@ -70,7 +70,7 @@ class Figure:
 def growing(
     name: str, unit: str, values: tuple[float, float], tolerance: float, slack: float = 0.0
 ) -> Figure:
-    """A figure that may grow by a fraction and by ``slack``, and shrink as it likes."""
+    """A figure that may grow by a fraction plus ``slack``, and may shrink by any amount."""
     baseline, current = values
     limit = baseline * (1 + tolerance) + slack
     outcome: Outcome = "regression" if current > limit else "pass"
@@ -78,7 +78,7 @@ def growing(
 
 
 def metric_figure(metric: Metric, baseline: float, current: float, tolerance: float) -> Figure:
-    """The task's metric, which may get better as it likes and worse by ``tolerance``."""
+    """The task's metric as a figure, which may get worse by ``tolerance`` at most."""
     limit = baseline - tolerance if metric.higher_is_better else baseline + tolerance
     outcome: Outcome = "pass" if metric.reached(current, limit) else "regression"
     unit = "points" if metric.unit == "%" else metric.unit
@@ -94,7 +94,7 @@ def figures_of(
     tolerances: Tolerances,
     judge: Judge | None = None,
 ) -> tuple[Figure, ...]:
-    """All figures that can be read of both sides.
+    """All figures that can be read for both sides.
 
     Args:
         baseline: the one side.
@@ -113,7 +113,7 @@ def figures_of(
         both = float(peaks[0]), float(peaks[1])
         found.append(growing("peak memory", "bytes", both, tolerances.memory, SLACK_BYTES))
     else:
-        logger.info("peak memory is read on Linux, for runtimes on the processor; not here")
+        logger.info("peak memory is not checked: it is read only on Linux, for runtimes on the CPU")
     if judge is not None:
         values = judge(baseline), judge(current)
         found.append(metric_figure(judge.metric, *values, tolerances.metric))

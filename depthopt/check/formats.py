@@ -1,4 +1,4 @@
-"""A report for machines and for pages: JUnit's XML, and GitHub's Markdown."""
+"""Write a report as JUnit XML or as GitHub Markdown."""
 
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
@@ -12,10 +12,10 @@ from depthopt.core.clipped import printable
 
 _PLOT_WIDTH = 61
 HEADINGS = ("", "before", "after", "change", "limit", "verdict")
-"""Of the rows that ``rows`` gives."""
+"""Column headings of ``rows``."""
 
 LAYER_HEADINGS = ("layer that moved", "kind", "before", "after", "change")
-"""Of the rows that ``layer_cells`` gives."""
+"""Column headings of ``layer_cells``."""
 
 _MARKS: dict[Outcome, str] = {"pass": "✅", "regression": "❌", "inconclusive": "⚠️"}
 
@@ -85,7 +85,7 @@ def _markdown(report: CheckReport) -> Iterator[str]:
 
 
 def interval_plot(changes: dict[str, Change], tolerance: float) -> Iterator[str]:
-    """Intervals as lines of text, over one scale with 0 and the tolerance marked."""
+    """Draw intervals as lines of text on one scale, with 0 and the tolerance marked."""
     ends = [0.0, tolerance, *(end for c in changes.values() for end in (c.low, c.high))]
     low, high = min(ends), max(ends)
     margin = (high - low) / 20
@@ -110,7 +110,7 @@ def interval_plot(changes: dict[str, Change], tolerance: float) -> Iterator[str]
 
 
 def rows(report: CheckReport) -> Iterator[tuple[str, str, str, str, str, Outcome]]:
-    """What was watched, under ``HEADINGS``."""
+    """The checked figures, as rows under ``HEADINGS``."""
     if (found := report.latency) is not None:
         yield (
             "latency",
@@ -125,7 +125,7 @@ def rows(report: CheckReport) -> Iterator[tuple[str, str, str, str, str, Outcome
 
 
 def figure_cells(figure: Figure) -> tuple[str, str, str, str]:
-    """Name, baseline, current and change of a figure, in words."""
+    """A figure's name, baseline, current value and change, as text."""
     values = (_value(figure.unit, value) for value in (figure.baseline, figure.current))
     return (figure.name, *values, _change(figure, figure.current))  # type: ignore[return-value] # two values
 
@@ -139,7 +139,7 @@ def figure_line(figure: Figure) -> str:
 
 
 def layer_cells(layer: LayerDifference) -> tuple[str, str, str, str, str]:
-    """A layer that moved, under ``LAYER_HEADINGS``."""
+    """A changed layer, as cells under ``LAYER_HEADINGS``."""
     before, after = map(_milliseconds, (layer.baseline_ms, layer.current_ms))
     return layer.name, layer.operator, before, after, layer.change
 

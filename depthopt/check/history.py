@@ -1,4 +1,4 @@
-"""Checks over commits: a file that grows by a line a check, and the steps in it.
+"""The history of checks: a file with one line per check, and the steps found in it.
 
 Steps are found by penalised least squares over piecewise constant levels (``levels``) on
 logarithms of ratios: one step is accepted where it lowers the squared error by more than
@@ -63,7 +63,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A commit from which on the network takes another time.
+    """A commit from which the network takes a different time.
 
     Attributes:
         index: of the first entry after it.
@@ -114,7 +114,7 @@ def _ends_a_line(file: BinaryIO) -> bool:
 
 
 def read(path: Path) -> tuple[Entry, ...]:
-    """The history's checks that compare with the last one: of its baseline and conditions.
+    """Read the checks that have the last one's baseline and conditions.
 
     A line that is damaged is left out, and a line of the log names it.
 
@@ -126,7 +126,7 @@ def read(path: Path) -> tuple[Entry, ...]:
     try:
         lines = read_bytes(path, limits.HISTORY_BYTES).splitlines()
     except ValueError as error:
-        raise ArtefactError(f"{path} is no history ({one_line(error)}); move it away") from None
+        raise ArtefactError(f"{path} is not a history ({one_line(error)}); move it away") from None
     entries: list[Entry] = []
     damaged: list[_DamagedLine] = []
     for number, line in enumerate(lines, 1):
@@ -136,7 +136,7 @@ def read(path: Path) -> tuple[Entry, ...]:
             except _DamagedLine as error:
                 damaged.append(error)
     if damaged and not entries:
-        raise ArtefactError(f"{damaged[0]}, and no other line is; move the file away")
+        raise ArtefactError(f"{damaged[0]}, nor is any other line; move the file away")
     for line_error in damaged:
         logger.warning("%s; it is left out", line_error)
     return tuple(
@@ -164,7 +164,7 @@ def steps(entries: tuple[Entry, ...]) -> tuple[Step, ...]:
 
 
 class _DamagedLine(Exception):  # noqa: N818 - named for what is the case
-    """A line of a history that is no check."""
+    """A line of a history that is not a check."""
 
 
 def _entry(path: Path, number: int, line: bytes) -> Entry:
@@ -179,4 +179,4 @@ def _entry(path: Path, number: int, line: bytes) -> Entry:
             raise _DamagedLine(f"{path}, line {number}, {digests.CHANGED}")
         return TypeAdapter(Entry).validate_python(content)
     except (ValueError, ValidationError, KeyError, AttributeError, TypeError) as error:
-        raise _DamagedLine(f"{path}, line {number}, is no check ({one_line(error)})") from None
+        raise _DamagedLine(f"{path}, line {number}, is not a check ({one_line(error)})") from None

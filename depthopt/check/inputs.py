@@ -1,15 +1,15 @@
-"""Whether two networks take the same inputs: only then do their times compare."""
+"""Check that two networks take the same inputs, so that their times can be compared."""
 
 from collections.abc import Mapping
 
 from depthopt.errors import UsageError
 
 Shapes = Mapping[str, tuple[int | None, ...]]
-"""Of a network's inputs, by name; None where a dimension is free."""
+"""Shapes of a network's inputs, by name. A free dimension is None."""
 
 
 def require_one_size(name: str, shapes: Shapes) -> None:
-    """Refuse a network that leaves more than the batch free: at which size would it be measured?
+    """Refuse a network with a free dimension besides the batch: its size would be unknown.
 
     Args:
         name: the network's, for the message.
@@ -20,12 +20,12 @@ def require_one_size(name: str, shapes: Shapes) -> None:
     """
     if any(None in shape[1:] for shape in shapes.values()):
         raise UsageError(
-            f"{name} takes {_text(shapes)}; only the batch may be free, export it at one size"
+            f"{name} takes {_text(shapes)}; only the batch may be free; export it at one size"
         )
 
 
 def require_equal_inputs(names: tuple[str, str], baseline: Shapes, current: Shapes) -> None:
-    """Refuse networks that cannot be fed with the same inputs.
+    """Refuse networks that do not take the same inputs.
 
     The only input of a network may have another name, and a batch may be free.
 
@@ -40,7 +40,7 @@ def require_equal_inputs(names: tuple[str, str], baseline: Shapes, current: Shap
     if not _alike(baseline, current):
         raise UsageError(
             f"{names[0]} takes {_text(baseline)}, {names[1]} takes {_text(current)}; only "
-            "networks of equal inputs compare"
+            "networks with equal inputs can be compared"
         )
 
 

@@ -1,4 +1,4 @@
-"""The task's metric of a side of a check, as its runtime computes it."""
+"""Compute the task's metric for one side of a check, on its runtime."""
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -20,7 +20,7 @@ _BATCH = 64
 
 @dataclass(frozen=True, slots=True)
 class Judge:
-    """Gives a side's metric on a data set's test split.
+    """Computes the metric of one side on a data set's test split.
 
     Attributes:
         data: the data set, as ``load_dataset`` takes it; loaded once for each input size.
@@ -35,7 +35,7 @@ class Judge:
 
     @property
     def metric(self) -> Metric:
-        """What is measured."""
+        """The metric that is computed."""
         return self._task.metric
 
     @property
@@ -68,7 +68,9 @@ class Judge:
     def _require_fit(self, side: Side, outputs: "Tensor", data: "Dataset") -> None:
         unfit = self._task.why_unfit(outputs, data)
         if unfit is not None:
-            raise ModelError(f"{side.name} {unfit[0]}; leave out --data, or give its own")
+            raise ModelError(
+                f"{side.name} {unfit[0]}; leave out --data, or give the data set it is for"
+            )
 
 
 def _input_size(side: Side) -> InputSize:
@@ -83,6 +85,6 @@ def _input_size(side: Side) -> InputSize:
         return InputSpec(tuple(Input(name, size) for name, size in sizes.items()))
     (shape, *more) = shapes.values()
     if more or len(shape) != 4 or None in shape[1:]:
-        raise ModelError(f"{side.name} takes no images of one size; leave out --data")
+        raise ModelError(f"{side.name} does not take images of one size; leave out --data")
     channels, height, width = (int(n or 0) for n in shape[1:])
     return channels, height, width

@@ -28,12 +28,12 @@ from depthopt.runtimes.base import Array, Runtime, random_inputs
 from depthopt.tables.latency import LatencySummary
 
 SECONDS = 15.0
-"""Cap on one measurement; a suspected regression takes a second one."""
+"""Longest time of one measurement. A suspected regression is measured twice."""
 
 
 @dataclass(frozen=True, slots=True)
 class LatencyChange:
-    """What a measurement, or two of them, found.
+    """The result of one measurement, or of two.
 
     Attributes:
         baseline: milliseconds per run by the clock.
@@ -64,7 +64,7 @@ class LatencyChange:
 
     @property
     def moved(self) -> bool:
-        """Whether the interval excludes that nothing changed."""
+        """Whether the interval excludes a change of zero."""
         return self.change.low > 0 or self.change.high < 0
 
 
@@ -80,7 +80,7 @@ def compare_latency(
     seed: int = 0,
     progress: Progress = silent,
 ) -> tuple[Verdict, LatencyChange | None]:
-    """Measure both in turn, and once more, with other sessions, if the current one is slower.
+    """Measure both in turn, and again with new sessions if the current one is slower.
 
     Args:
         baseline: what the runtime compiles: an ONNX model or an engine.
@@ -126,7 +126,7 @@ def compare_latency(
                 tolerance,
             )
     except ClockFault as fault:
-        return Verdict("inconclusive", f"{fault}; mend the machine's clock"), None
+        return Verdict("inconclusive", f"{fault}; correct the machine's clock"), None
     return verdict, _change(samples, count, tolerance)
 
 

@@ -1,6 +1,6 @@
-"""Which layers moved: two networks' layers side by side, by the runtime's own profile.
+"""Compare the layers of two networks, as the runtime's own profiler timed them.
 
-Names alone are no help: a layer put in front renumbers all behind it. Layers are aligned as
+Names alone do not help: a layer put in front renumbers all behind it. Layers are aligned as
 texts are (Needleman and Wunsch, 1970): pairs of equal operators in equal order, others
 left over, so that the fewest milliseconds change. Of pairs that are about as good, those of
 one name are taken.
@@ -18,14 +18,14 @@ from depthopt.runtimes.base import LayerTime, Runtime, random_inputs
 _PASSES = 3
 _SHOWN = 10
 _SHARE = 0.005
-"""A layer moved if it changed by more than this share of the baseline."""
+"""Share of the baseline by which a layer must change to be reported."""
 _RENAMED = 0.1
 """A pair of two names counts as if it differed by this share more."""
 
 
 @dataclass(frozen=True, slots=True)
 class LayerDifference:
-    """A layer that is faster, slower, new or gone.
+    """A layer that became faster or slower, or was added or removed.
 
     Attributes:
         name: in the current network; in the baseline if it is gone; of several that are too
@@ -42,12 +42,12 @@ class LayerDifference:
 
     @property
     def change_ms(self) -> float:
-        """Milliseconds more than before."""
+        """How many milliseconds longer it takes than before."""
         return (self.current_ms or 0.0) - (self.baseline_ms or 0.0)
 
     @property
     def change(self) -> str:
-        """What has happened to it: ``added``, ``removed``, or by how much it moved."""
+        """``added``, ``removed``, or by how much its time changed."""
         if self.baseline_ms is None:
             return "added"
         return "removed" if self.current_ms is None else f"{self.change_ms:+.3f} ms"
@@ -56,7 +56,7 @@ class LayerDifference:
 def moved_layers(
     baseline: Path, current: Path, *, runtime: Runtime, batch: int
 ) -> tuple[LayerDifference, ...]:
-    """The layers that moved most, the largest change first; none without a profiler.
+    """The layers whose times changed most, largest first. Empty without a profiler.
 
     New layers of a kind, and gone ones, that are too small each count together. Both
     networks are profiled in turn, several times over; a layer's time is its least.

@@ -1,4 +1,4 @@
-"""Peak memory of a network: what a fresh process needs to compile it and run it.
+"""The peak memory of a network: what a fresh process needs to compile and run it.
 
 Read from ``/proc/self/status`` (proc(5)): ``VmHWM``, the highest resident size, set back
 to the present one right before the network is compiled. ``getrusage``'s ``ru_maxrss``
@@ -22,11 +22,11 @@ _RUNS = 3
 _PROCESSES = 3
 
 SLACK_BYTES = 1 << 20
-"""Two processes' peaks differ by some pages for no reason of the network's."""
+"""Bytes by which the peaks of two equal processes may differ."""
 
 
 def peak_memory_bytes(path: Path, runtime: Runtime, batch: int) -> int | None:
-    """The fewest bytes that a process of its own needs on top of the runtime's library.
+    """Peak memory of a separate process, less what the runtime's library takes.
 
     None where the system does not tell, and for runtimes on other devices.
 

@@ -1,4 +1,4 @@
-"""The two sides of a check, as files that a runtime compiles."""
+"""The two sides of a check: files that a runtime compiles or loads."""
 
 import hashlib
 import os
@@ -77,7 +77,7 @@ def side_of(given: Path, *, runtime: Runtime, batch: int, scratch: Path) -> Side
     elif given.suffix in {".onnx", *_ENGINES}:
         path = given
     else:
-        raise UsageError(f"{given} is no .onnx file, saved network, .engine or .plan file")
+        raise UsageError(f"{given} is not an .onnx file, saved network, .engine or .plan file")
     check_noted(path)
     model = None if path.suffix in _ENGINES else read_onnx(path)
     parts = [path] if model is None else [path, *_weights_beside(path, model)]
@@ -111,13 +111,14 @@ def opened(runtime: Runtime, path: Path) -> Session:
         return runtime.compile(path)
     if not isinstance(runtime, EngineLoader):
         raise UsageError(
-            f"{path} is an engine, {runtime.name} loads none; use --runtime tensorrt --device cuda"
+            f"{path} is an engine, which {runtime.name} cannot load; use --runtime tensorrt "
+            "--device cuda"
         )
     return runtime.load_engine(path)
 
 
 def batch_of(batch: int, *sides: Side) -> int:
-    """Images per inference: the networks' own, where one of them fixes it.
+    """Images per inference. A network that fixes its batch decides.
 
     Args:
         batch: for networks that leave it free.
@@ -132,7 +133,7 @@ def batch_of(batch: int, *sides: Side) -> int:
             continue
         if batch not in {1, fixed}:
             raise UsageError(
-                f"{side.name} takes {counted(fixed, 'image')} per inference, --batch says {batch}"
+                f"{side.name} takes {counted(fixed, 'image')} per inference, but --batch is {batch}"
             )
         return fixed
     return batch
@@ -184,14 +185,14 @@ def _weights_beside(path: Path, model: onnx.ModelProto) -> list[Path]:
     for location in sorted(locations):
         if _leaves_its_folder(location):
             raise ModelError(
-                f"{path} keeps weights in {location!r}, outside of its folder, which is not read; "
+                f"{path} keeps weights in {location!r}, outside its folder, which are not read; "
                 "save it with its weights beside it"
             )
         file = path.parent / location
         if "\0" in location or not file.is_file():
             raise ModelError(
                 f"{path} keeps weights in {file}, which does not exist; put it there, or export "
-                "the model anew"
+                "the model again"
             )
         files.append(file)
     return files

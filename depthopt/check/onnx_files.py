@@ -1,4 +1,4 @@
-"""An ONNX file that anyone may have made: what it claims is looked at before a runtime is.
+"""Check an ONNX file from an unknown source before a runtime reads it.
 
 Runtimes write functions out where they are called, fold constants, and make tensors as large as
 their shapes say: a file of a few hundred bytes can fill any memory.
@@ -20,24 +20,26 @@ _SMALL = 1024
 
 
 def read_onnx(path: Path) -> ModelProto:
-    """An ONNX model, less the weights in other files.
+    """Read an ONNX model, without the weights in other files.
 
     Raises:
         ModelError: it is none, or it claims what no network has.
     """
     if (size := path.stat().st_size) > limits.ONNX_BYTES:
-        raise ModelError(f"{path} has {size:,} bytes, at most {limits.ONNX_BYTES:,} are read")
+        raise ModelError(f"{path} has {size:,} bytes; at most {limits.ONNX_BYTES:,} are read")
     try:
         model: ModelProto = onnx.load(path, load_external_data=False)
     except Exception as error:  # protobuf's exceptions share no base but this one
-        raise ModelError(f"{path} cannot run, it is no ONNX model: {one_line(error)}") from error
+        raise ModelError(
+            f"{path} cannot run, it is not an ONNX model: {one_line(error)}"
+        ) from error
     if (wrong := why_unsound(model)) is not None:
         raise ModelError(f"{path} is not run: {wrong}")
     return model
 
 
 def why_unsound(model: ModelProto) -> str | None:
-    """What a model claims that no network has; None if there is nothing."""
+    """An impossible claim of a model, as a message. None if there is none."""
     try:
         _Nodes({(f.domain, f.name, f.overload): f for f in model.functions}).require_few(model)
         for tensor in stored_tensors(model):
@@ -50,7 +52,7 @@ def why_unsound(model: ModelProto) -> str | None:
 
 
 def stored_tensors(model: ModelProto) -> Iterator[TensorProto]:
-    """Every tensor that a model holds, anywhere."""
+    """Every tensor that is stored anywhere in a model."""
     yield from _of_graph(model.graph)
     for function in model.functions:
         yield from _of_nodes(function.node)
@@ -127,7 +129,7 @@ def _require_small(name: str, shape: Iterable[int]) -> None:
     sizes = tuple(shape)
     if any(size < 0 for size in sizes) or math.prod(sizes) > limits.TENSOR_ELEMENTS:
         raise _Unsound(
-            f"its tensor {clipped(name)} is of {'x'.join(map(str, sizes))}, expected at most "
+            f"its tensor {clipped(name)} is {'x'.join(map(str, sizes))}, expected at most "
             f"{limits.TENSOR_ELEMENTS:,} numbers"
         )
 
@@ -147,8 +149,8 @@ def _require_whole(tensor: TensorProto) -> None:
     # A byte holds four numbers of two bits at most.
     if any(size < 0 for size in sizes) or (not beside and numbers > 8 * held + 8):
         raise _Unsound(
-            f"its tensor {clipped(tensor.name)} says that it is of {'x'.join(map(str, sizes))}, "
-            "and holds less"
+            f"its tensor {clipped(tensor.name)} claims to be {'x'.join(map(str, sizes))}, "
+            "but holds less"
         )
 
 

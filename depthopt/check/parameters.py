@@ -1,4 +1,4 @@
-"""How many parameters an ONNX model has, wherever and in however few bits it holds them.
+"""Count the parameters of an ONNX model, wherever and in however few bits it holds them.
 
 A model holds numbers in initialisers and in ``Constant`` nodes, of the graph, of the branches
 and bodies of control flow, and of functions, densely or sparsely, in the file or beside it.
@@ -99,13 +99,13 @@ class _Held:
 
 
 Scope = dict[str, frozenset[_Held]]
-"""By the name of a value: whose numbers it may hold; empty where it is computed."""
+"""For each value's name: the tensors it may hold. Empty if it is computed."""
 
 _NOTHING: frozenset[_Held] = frozenset()
 
 
 def parameters(model: ModelProto) -> int:
-    """Parameters of a model; see the module.
+    """The number of parameters of a model. The module describes how they are counted.
 
     Raises:
         ModelError: a node has other inputs than its operator takes.

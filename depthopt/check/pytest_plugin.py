@@ -1,4 +1,4 @@
-"""The pytest fixture ``assert_latency``, for those who keep their networks under test.
+"""The pytest fixture ``assert_latency``, which fails a test when a network became slower.
 
     def test_the_detector_is_as_fast_as_it_was(assert_latency):
         assert_latency("detector.onnx", baseline="detector-v1.onnx", tolerance="5%")
@@ -35,7 +35,7 @@ class AssertLatency(Protocol):
 
 @pytest.fixture
 def assert_latency() -> AssertLatency:
-    """Fails a test whose network became slower or larger, or where that cannot be told.
+    """Fail a test if a network became slower or larger, or if that cannot be decided.
 
     Called with the network and ``baseline=``: another network, or a file that ``depthopt
     check --record`` wrote. It gives the report.

@@ -105,17 +105,19 @@ def check_against(
     baseline = read_baseline(baseline_path, network)
     if judge is not None and baseline.data != judge.data:
         raise UsageError(
-            f"{baseline_path} has no {judge.metric.name} on {judge.data}, but on "
-            f"{baseline.data or 'no data set'}; record it again with that --data"
+            f"{baseline_path} was recorded with {baseline.data or 'no data set'}, so it has no "
+            f"{judge.metric.name} on {judge.data}; record it again with that --data"
         )
     if judge is not None and baseline.task != judge.task:
         raise UsageError(
             f"{baseline_path} was recorded for the task {baseline.task}, not {judge.task}; record "
-            "it again, or give that --task"
+            f"it again, or give --task {baseline.task}"
         )
     if judge is None and baseline.metric is not None:
         logger.warning(
-            "the metric is not checked: %s has one on %s, give --data", baseline_path, baseline.data
+            "the metric is not checked: %s has one on %s; give --data to check it",
+            baseline_path,
+            baseline.data,
         )
     with tempfile.TemporaryDirectory() as scratch:
         side = side_of(path, runtime=runtime, batch=batch, scratch=Path(scratch))
@@ -128,7 +130,7 @@ def check_against(
         if difference := baseline.conditions.unlike(here):
             reason = (
                 f"conditions differ from those of {baseline_path}: {difference}; measure under the "
-                "same, or record a baseline under these (--record)"
+                "same ones, or record a baseline under these (--record)"
             )
             verdict = Verdict("inconclusive", reason)
             return reported(baseline.network, current, here, tolerances, verdict)
@@ -151,8 +153,8 @@ def check_against(
 def _refuse_engine(side: Side) -> None:
     if side.is_engine:
         raise UsageError(
-            f"{side.name} is an engine; engines are checked against one another, give two, or "
-            "give the ONNX file that it is built from"
+            f"{side.name} is an engine, which can only be checked against another engine; give "
+            "two, or give the ONNX file that it is built from"
         )
 
 

@@ -1,13 +1,13 @@
-"""Samples of two networks in turn, with the first one twice: its second copy is the control.
+"""Time two networks in turn. The first one runs twice; its second copy is the control.
 
-A round compiles all three anew, for where a session's memory lies makes it faster or
-slower for as long as it lives. Within a round, every block runs them in a random order
-and back (A B C C B A): a drift that is even over a block hits all alike. A burst begins
-with a run that is not timed, which brings back what the others drove out of the caches.
+Every round compiles all three again, because where a session's memory lies makes it
+faster or slower for as long as it lives. Within a round, every block runs them in a
+random order and back (A B C C B A), so an even drift over a block affects all alike. A
+burst begins with a run that is not timed. It refills the caches for this network.
 
-Beside the clock, the processor time of this process is read. Where one thread computes,
-that is what a run takes when nobody else wants the processor, and it stays so when
-somebody does: on two cores with three busy processes, a run of 4 ms took 8 by the clock,
+Beside the clock, the processor time of this process is read. With one thread, that is
+the time of a run on an idle processor, and it stays the same when other processes run
+too: on two cores with three busy processes, a run of 4 ms took 8 by the clock,
 and a network slower by 6.8 % appeared slower by 4 to 6 %, but by 6.8 % in processor time.
 """
 
@@ -24,7 +24,7 @@ from depthopt.errors import DepthoptError
 BASELINE, CONTROL, CURRENT = "baseline", "control", "current"
 
 MIN_ROUNDS = 6
-"""Rounds that are always made: intervals from fewer sessions are too narrow."""
+"""Fewest rounds: intervals from fewer sessions are too narrow."""
 
 _BLOCKS = 6
 _BURST_S = 0.015
@@ -44,7 +44,7 @@ class ClockFault(DepthoptError):  # noqa: N818 - named for what is the case
 
 @dataclass(frozen=True, slots=True)
 class Clocks:
-    """What time is read from.
+    """The clocks that times are read from.
 
     Attributes:
         wall: seconds that pass, from an arbitrary start.
@@ -57,13 +57,13 @@ class Clocks:
 
 
 def clocks_for(threads: int | None) -> Clocks:
-    """The clocks for a runtime with so many threads; None stands for another device."""
+    """The clocks for a runtime with this many threads. None stands for another device."""
     fine = time.get_clock_info("process_time").resolution <= _FINE_S
     return Clocks(processor=time.process_time if threads == 1 and fine else None)
 
 
 def advancing(clock: Callable[[], float]) -> Callable[[], float]:
-    """The same clock, as one that raises ``ClockFault`` where it goes backwards."""
+    """Wrap a clock so that it raises ``ClockFault`` when it goes backwards."""
     last = -math.inf
 
     def read() -> float:
@@ -90,7 +90,7 @@ class Samples:
 
     @property
     def rounds(self) -> int:
-        """How many fresh sessions of each there were."""
+        """The number of rounds, each with fresh sessions."""
         return len(self.wall_ms[BASELINE])
 
     def log_ratios(self, name: str, *, processor: bool) -> NDArray[np.float64]:
@@ -100,7 +100,7 @@ class Samples:
         return ratios
 
     def with_more(self, other: "Samples") -> "Samples":
-        """Both, as if measured in one go; the shorter one's number of blocks holds."""
+        """Join two measurements. Longer rounds are cut to the blocks of the shorter ones."""
         blocks = min(s.wall_ms[BASELINE].shape[1] for s in (self, other))
         wall, processor = (
             {
@@ -123,7 +123,7 @@ def sample(
     clocks: Clocks,
     seed: int = 0,
 ) -> Samples:
-    """Measure in rounds until ``settled``, or for so long.
+    """Measure in rounds until ``settled``, or until the time is up.
 
     Args:
         openers: what is measured, by name; ``BASELINE`` among them.

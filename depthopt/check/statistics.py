@@ -1,4 +1,4 @@
-"""How much slower, and how surely: a median of paired ratios with its bootstrap interval.
+"""Estimate how much slower a network is: the median of paired ratios, with an interval.
 
 Pairs of one round share their compiled sessions, and one compiled session of a file may
 be 1 % faster than the next for good: where its memory happens to lie is part of it. So
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 CONFIDENCE = 0.95
-"""Of the intervals: the tolerance lies below one by chance in 1 of 40 cases."""
+"""Confidence of the intervals: by chance, one lies above the tolerance in 1 of 40 cases."""
 
 RESAMPLES = 2000
 
@@ -24,7 +24,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """By what fraction something takes longer; negative where it is faster.
+    """The fraction by which something takes longer. Negative if it is faster.
 
     Attributes:
         estimate: median over all pairs.
@@ -46,7 +46,7 @@ class Change:
 
 
 def change_of(log_ratios: Array, *, seed: int = 0) -> Change:
-    """The change behind logarithms of ratios of times.
+    """Estimate the change from logarithms of ratios of times.
 
     Args:
         log_ratios: (clusters, pairs); pairs of one cluster are no independent witnesses.
@@ -57,7 +57,7 @@ def change_of(log_ratios: Array, *, seed: int = 0) -> Change:
 
 
 def change_by_yardsticks(before: Array, after: Array, *, seed: int = 0) -> Change:
-    """The change of a network, by things that were measured beside it then and now.
+    """Estimate a network's change from yardsticks that were measured beside it each time.
 
     What a yardstick is off by holds for all rounds, and what a round's sessions of the
     network are off by for all yardsticks. So both are drawn, of each measurement its own

@@ -1,4 +1,4 @@
-"""From intervals to one of three outcomes: pass, regression, inconclusive."""
+"""Decide from intervals between three outcomes: pass, regression, inconclusive."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -34,13 +34,13 @@ def confirmed(second: Change, verdict: Verdict, both: Verdict, tolerance: float)
         return both
     return Verdict(
         "inconclusive",
-        f"one measurement found a regression, a second one {second} only; check again on an "
-        "idle machine, or longer (--seconds)",
+        f"one measurement found a regression, but a second one only {second}; check again on "
+        "an idle machine, or measure longer (--seconds)",
     )
 
 
 def judge(change: Change, control: Change, tolerance: float) -> Verdict:
-    """What an interval says about a tolerance, where a control shows the machine's noise.
+    """Compare an interval with a tolerance, with a control that shows the machine's noise.
 
     Args:
         change: of the current network against the baseline.
@@ -65,5 +65,5 @@ def judge(change: Change, control: Change, tolerance: float) -> Verdict:
     return Verdict(
         "inconclusive",
         f"the tolerance {tolerance:.1%} lies within the interval of {change}; measure longer "
-        "(--seconds), on an idle machine, or set a tolerance that is not that change",
+        "(--seconds), on an idle machine, or set another tolerance",
     )

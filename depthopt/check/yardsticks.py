@@ -1,4 +1,4 @@
-"""How a network's time changed since another day: by yardsticks measured beside it.
+"""Tell how a network's time changed since an earlier day, by yardsticks measured beside it.
 
 A machine is 15 % slower one minute and, with the same name, twice as fast in another
 data centre; milliseconds of then and now do not compare. So a baseline keeps what some
@@ -43,14 +43,14 @@ YARDSTICKS = tuple(
         "conv 512-512 k1x1 @7x7 relu",
     )
 )
-"""What a recorded baseline is measured with: convolutions of several kinds and sizes."""
+"""Convolutions of several kinds and sizes, measured beside a recorded baseline."""
 
 _ROUNDS = 6
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Shares:
-    """Yardsticks' times over a network's.
+    """The yardsticks' times divided by a network's.
 
     Attributes:
         shares: by yardstick, (rounds,).
@@ -92,7 +92,7 @@ def shares_of(
     }
     usable = {key: values for key, values in shares.items() if np.all(values > 0)}
     if not usable:
-        raise TableError(f"{runtime.name} runs none of the {len(keys)} yardsticks measurably")
+        raise TableError(f"{runtime.name} cannot measure any of the {len(keys)} yardsticks")
     network_ms = np.concatenate([group.network_ms for group in groups])
     return Shares(usable, summarise(network_ms.tolist(), 0.02))
 
@@ -108,7 +108,7 @@ def compare_by(
     seconds: float,
     progress: Progress,
 ) -> tuple[Verdict, LatencyChange | None]:
-    """Measure a network by yardsticks, and once more if it is slower than it was.
+    """Measure a network by yardsticks, and once more if it looks slower than before.
 
     Args:
         yardsticks: per round, their times over the network's as it was.
@@ -133,7 +133,7 @@ def compare_by(
         found = shares_of(path, keys, runtime=runtime, batch=batch, seconds=seconds)
         missing = [key for key in yardsticks if key not in found.shares]
         if missing:
-            raise TableError(f"{runtime.name} does not measure yardstick {missing[0]} here")
+            raise TableError(f"{runtime.name} cannot measure the yardstick {missing[0]} here")
         return np.log([found.shares[key] for key in yardsticks]), found.latency
 
     try:
@@ -151,7 +151,7 @@ def compare_by(
                 tolerance,
             )
     except ClockFault as fault:
-        return Verdict("inconclusive", f"{fault}; mend the machine's clock"), None
+        return Verdict("inconclusive", f"{fault}; correct the machine's clock"), None
     latency = LatencyChange(
         baseline=before,
         current=summary,

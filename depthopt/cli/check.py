@@ -43,7 +43,10 @@ def check(
         ),
     ],
     tolerance: Annotated[
-        str, typer.Option(help="Accepted rise of the latency, as 5% or 0.05.", callback=is_share)
+        str,
+        typer.Option(
+            help="Largest accepted rise of the latency, as 5% or 0.05.", callback=is_share
+        ),
     ] = "5%",
     against: Annotated[
         Path | None,
@@ -56,12 +59,12 @@ def check(
     network: Annotated[
         str | None,
         typer.Option(
-            help="Which network of a latency table, if it holds several.", show_default=False
+            help="Name of the network in a latency table that holds several.", show_default=False
         ),
     ] = None,
     record: Annotated[
         Path | None,
-        typer.Option(help="Measure the one network and write a baseline file.", show_default=False),
+        typer.Option(help="Measure one network and write a baseline file.", show_default=False),
     ] = None,
     data: Annotated[
         str | None,
@@ -71,31 +74,33 @@ def check(
         ),
     ] = None,
     size_tolerance: Annotated[
-        str, typer.Option(help="Accepted rise of the file's size.", callback=is_share)
+        str, typer.Option(help="Largest accepted rise of the file's size.", callback=is_share)
     ] = "5%",
     parameters_tolerance: Annotated[
-        str, typer.Option(help="Accepted rise of parameters.", callback=is_share)
+        str, typer.Option(help="Largest accepted rise of the parameters.", callback=is_share)
     ] = "5%",
     memory_tolerance: Annotated[
-        str, typer.Option(help="Accepted rise of peak memory.", callback=is_share)
+        str, typer.Option(help="Largest accepted rise of the peak memory.", callback=is_share)
     ] = "15%",
-    task: Annotated[str, typer.Option(help="What the networks are for.")] = "classification",
+    task: Annotated[str, typer.Option(help="Task of the networks.")] = "classification",
     metric_tolerance: Annotated[
         float,
         typer.Option(
-            help="Accepted loss of the task's metric; of accuracy, in points of 100.",
+            help="Largest accepted loss of the task's metric. For accuracy, in percentage points.",
             callback=within(numbers.NonNegative),
         ),
     ] = 0.5,
-    runtime: Annotated[str, typer.Option(help="What runs them.")] = "onnxruntime",
+    runtime: Annotated[str, typer.Option(help="Runtime that runs the networks.")] = "onnxruntime",
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
-    dtype: Annotated[str, typer.Option(help="What it computes in.")] = "float32",
+    dtype: Annotated[
+        str, typer.Option(help="Number format that the runtime computes in.")
+    ] = "float32",
     threads: ThreadsOption = 1,
     batch: BatchOption = 1,
     seconds: Annotated[
         float,
         typer.Option(
-            help="Cap on one measurement; a suspected regression takes two.",
+            help="Longest time of one measurement. A suspected regression is measured twice.",
             callback=within(numbers.Seconds),
         ),
     ] = 15.0,
@@ -111,11 +116,11 @@ def check(
     history: Annotated[
         Path | None,
         typer.Option(
-            help="Append the check to this file, and show steps in it.", show_default=False
+            help="Append the check to this file, and show the steps in it.", show_default=False
         ),
     ] = None,
     history_plot: Annotated[
-        Path | None, typer.Option(help="Draw the history (.svg).", show_default=False)
+        Path | None, typer.Option(help="Draw the history to this file (.svg).", show_default=False)
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -126,7 +131,7 @@ def check(
     settle it.
     """
     if history_plot is not None and history is None:
-        raise UsageError("--history-plot draws what --history FILE keeps; give both")
+        raise UsageError("--history-plot draws the file that --history names; give both")
     if history_plot is not None:
         require_extra("matplotlib", "--history-plot")
     options = {
@@ -237,7 +242,7 @@ def _write(
     history: Path | None,
     history_plot: Path | None,
 ) -> None:
-    """All files that were asked for; steps in the history are printed too."""
+    """Write all files that were asked for, and print the steps in the history."""
     from depthopt.check.formats import junit_xml, markdown  # noqa: PLC0415 - as above
     from depthopt.check.history import append, read, steps  # noqa: PLC0415 - as above
 

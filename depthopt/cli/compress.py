@@ -138,7 +138,7 @@ def _say(text: str) -> None:
 
 
 def _foresee(wish: "Wish", setup: "Setup", folder: Path) -> None:
-    """Print how long the stages will take; stop where something is in the way."""
+    """Print how long the stages will take. Stop if something would make them fail."""
     from depthopt.pipeline.dry_run import dry_run  # noqa: PLC0415 - torch takes seconds
 
     found = dry_run(setup.recipe, folder, allow_code=wish.allow_code)

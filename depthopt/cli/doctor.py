@@ -1,4 +1,4 @@
-"""``depthopt doctor``: what is understood of a network, and what is proven of it."""
+"""``depthopt doctor``: what depthopt understands of a network, and what is proven of it."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,7 +37,7 @@ def doctor(
     allow_code: AllowCode = False,
     as_json: AsJson = False,
 ) -> None:
-    """Say what is understood of a network, what is left out and why, and what is proven.
+    """Show what depthopt understands of a network, what it leaves out, and what is proven.
 
     The network is compared with what depthopt traces of it: bit for bit, in float64, in training
     mode, on several batches. Attach the page to a report of a fault. The network is taken with its

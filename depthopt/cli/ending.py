@@ -29,7 +29,7 @@ _PACKAGES = ("depthopt", "torch", "timm", "numpy", "onnx", "onnxruntime", "pydan
 
 
 class ClosedOutput(Exception):  # noqa: N818 - named for what is the case
-    """The reader of the output is gone, as that of ``depthopt ... | head -1`` is."""
+    """Nobody reads the output any more, as after ``depthopt ... | head -1``."""
 
 
 def is_closed(error: BaseException) -> bool:
@@ -38,7 +38,7 @@ def is_closed(error: BaseException) -> bool:
 
 
 def open_streams() -> None:
-    """Make standard streams usable, whatever they were started as.
+    """Make the standard streams usable, however the process was started.
 
     Those that are closed lead nowhere: else the next file that is opened takes their place, and
     what a library prints is written into it. What cannot be written in a stream's encoding is
@@ -100,13 +100,13 @@ def stopped() -> int:
 
 
 def _lacking(error: ModuleNotFoundError) -> UsageError | None:
-    """What to say of a package that depthopt needs and this install lacks; None of any other."""
+    """The message for a package that depthopt needs and this install lacks, else None."""
     package = (error.name or "").partition(".")[0].lower()
     if package not in _required():
         return None
     return UsageError(
-        f"{package} is not installed: this is an install for `depthopt check` of ONNX files alone; "
-        "for all else run: pip install depthopt"
+        f"{package} is not installed: this install is only for `depthopt check` of ONNX files; "
+        "for everything else run: pip install depthopt"
     )
 
 
@@ -120,7 +120,7 @@ def _required() -> set[str]:
 
 
 def _status(error: BaseException) -> int | None:
-    """The status that an error means; None of a defect."""
+    """The exit status for an error. None for a defect."""
     if isinstance(error, UsageError):
         return 2
     if isinstance(error, DepthoptError | OSError):  # such as a full disk, or no right to write
@@ -132,7 +132,7 @@ def _status(error: BaseException) -> int | None:
 
 
 def _defect(error: BaseException) -> str:
-    """A line on an exception that nothing expected; its traceback goes to a file of its own."""
+    """A line on an unexpected exception. Its traceback goes to a separate file."""
     what = type(error).__name__
     if (said := one_line(error)) != what:
         what = f"{what}: {said}"
@@ -152,7 +152,7 @@ def _defect(error: BaseException) -> str:
 
 
 def _report(error: BaseException) -> str:
-    """What whoever mends it needs: the command, versions, and where it happened."""
+    """What is needed to correct it: the command, versions, and where it happened."""
     versions = [f"{name} {_version(name)}" for name in _PACKAGES]
     head = [
         f"depthopt, called as: {sys.argv!r}",
@@ -183,7 +183,7 @@ def _address() -> str:
 
 
 def _lead_nowhere() -> None:
-    """Let what is still to be written to the output be lost in silence, to the end of Python."""
+    """Discard silently all output that is still to be written."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for stream in (sys.__stdout__, sys.__stderr__):
         if stream is None or stream.closed:

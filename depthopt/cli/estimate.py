@@ -19,19 +19,23 @@ def estimate(
     allow_code: AllowCode = False,
     plot: Annotated[
         Path | None,
-        typer.Option(help="Draw cost over position and length (.svg).", show_default=False),
+        typer.Option(
+            help="Draw the costs over position and length to this file (.svg).", show_default=False
+        ),
     ] = None,
     workers: Annotated[
         int | None,
         typer.Option(
-            help="Spread the work over so many processes of one core each.",
+            help="Spread the work over this many processes, with one core each.",
             show_default=False,
             callback=within(numbers.Threads),
         ),
     ] = None,
     address: Annotated[
         str | None,
-        typer.Option(help="Of a Ray cluster whose workers do it, or auto.", show_default=False),
+        typer.Option(
+            help="Address of a Ray cluster that does the work, or auto.", show_default=False
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:

@@ -1,4 +1,4 @@
-"""``depthopt explore``: is it worth it, and how much of it?"""
+"""``depthopt explore``: find out how fast a network can get, and what that costs."""
 
 import shlex
 from dataclasses import dataclass
@@ -67,22 +67,22 @@ def explore(
     data: Annotated[
         str | None,
         typer.Option(
-            help="Of a network's name: digits; a folder or tar of images; wds/PATH, hfds/NAME or "
-            "torch/NAME.",
+            help="Data, for a network given by name: digits; a folder or tar of images; wds/PATH, "
+            "hfds/NAME or torch/NAME.",
             show_default=False,
         ),
     ] = None,
     minutes: Annotated[
         float,
         typer.Option(
-            help="To take; the original's training, if there is any, comes on top.",
+            help="Minutes to take. If the original is trained first, that takes longer.",
             callback=within(numbers.Positive),
         ),
     ] = 5.0,
     speedups: Annotated[
         str | None,
         typer.Option(
-            help="To look for, such as 1.5,2; fewer leave more time for each.",
+            help="Speed-ups to look for, such as 1.5,2. With fewer, each gets more time.",
             show_default="1.25,1.5,2,2.5,3,4",
         ),
     ] = None,
@@ -95,8 +95,8 @@ def explore(
         typer.Option(
             "--out",
             "--run-dir",
-            help="Folder of the run; runs/RECIPE or runs/MODEL-DATA by default. The run goes on "
-            "from what is learned.",
+            help="Folder of the run; runs/RECIPE or runs/MODEL-DATA by default. Later runs in it "
+            "use what was found.",
             show_default=False,
         ),
     ] = None,
@@ -150,12 +150,12 @@ def _refuse(given: dict[str, object], recipe: str) -> None:
     for option, value in given.items():
         if value is not None:
             raise UsageError(
-                f"{option} is of a network's name; {recipe} is a recipe, which says it"
+                f"{option} goes with a network's name; {recipe} is a recipe, which sets it itself"
             )
 
 
 def _compressing(asked: Asked) -> tuple[str, ...]:
-    """The command that compresses what was asked for, less its speed-up and folder."""
+    """The command that compresses what was asked for, without speed-up and folder."""
     options = {
         "--data": asked.data,
         "--input-size": asked.input_size,
@@ -169,7 +169,7 @@ def _compressing(asked: Asked) -> tuple[str, ...]:
 
 
 def _speedups(text: str | None) -> tuple[float, ...] | None:
-    """The speed-ups that a list of them says."""
+    """The speed-ups in a list as text."""
     if text is None:
         return None
     try:
@@ -209,7 +209,7 @@ def show_explored(found: "Explored") -> None:
     console.print(table)
     if plot := shown.plot(found):
         console.print(plot, highlight=False, markup=False)
-        said = "= to expect, o untrained, - the original as it is"
+        said = "= expected, o untrained, - the original"
         console.print(said, highlight=False, markup=False)
     for text in (shown.expectation(found), shown.recommendation(found)):
         console.print(text, highlight=False, markup=False)

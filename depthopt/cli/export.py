@@ -30,31 +30,33 @@ def export(
     run_dir: RunDir = None,
     allow_code: AllowCode = False,
     openvino: Annotated[
-        bool, typer.Option("--openvino", help="OpenVINO's files too, checked likewise.")
+        bool,
+        typer.Option("--openvino", help="Write OpenVINO's files too, checked in the same way."),
     ] = False,
     int8: Annotated[
-        bool, typer.Option("--int8", help="An ONNX file in 8-bit integers too.")
+        bool, typer.Option("--int8", help="Write an ONNX file in 8-bit integers too.")
     ] = False,
     int8_for: Annotated[
         Literal["onnxruntime", "tensorrt"],
-        typer.Option("--for", help="What --int8 writes for; TensorRT reads another form."),
+        typer.Option("--for", help="Runtime that --int8 writes for. TensorRT reads another form."),
     ] = "onnxruntime",
     engine: Annotated[
-        bool, typer.Option("--engine", help="A TensorRT engine too; for this GPU, or --target.")
+        bool,
+        typer.Option("--engine", help="Build a TensorRT engine too, for this GPU or for --target."),
     ] = False,
     target: Annotated[
         list[str] | None,
         typer.Option(
-            help="What the engine is for, on any machine: sm75, sm80, sm86, sm89, sm120, sm121 "
-            "(several times), or portable.",
+            help="GPUs that the engine is for: sm75, sm80, sm86, sm89, sm120, sm121 (may be given "
+            "several times), or portable. It can be built on any machine.",
             show_default=False,
         ),
     ] = None,
     dtype: Annotated[
         str | None,
         typer.Option(
-            help="Of an engine for targets: float32, tf32 or float16. The recipe's latency.dtype "
-            "if left out.",
+            help="Number format of an engine for --target: float32, tf32 or float16. The recipe's "
+            "latency.dtype by default.",
             show_default=False,
         ),
     ] = None,
@@ -75,7 +77,7 @@ def export(
     recipe's batch and latency.build.
     """
     if int8_for != "onnxruntime" and not int8:
-        raise UsageError(f"--for {int8_for} says what --int8 writes for; give --int8 too")
+        raise UsageError(f"--for {int8_for} goes with --int8; give --int8 too")
     if engine or target or dtype:
         measured_on = loaded_recipe(recipe, overrides, run_dir)[0].latency.runtime
         _require_engine(engine, target, dtype, measured_on)
@@ -119,7 +121,7 @@ def _int8(context: "Context", model: Path, runtime: "QuantisedFor") -> Path:
 def _require_engine(
     engine: bool, targets: list[str] | None, dtype: str | None, runtime: str
 ) -> None:
-    """Refuse what would fail once all is carried out.
+    """Refuse options that would fail after the stages are carried out.
 
     Raises:
         UsageError: targets without an engine, or that there are not; a dtype without targets.
@@ -136,9 +138,9 @@ def _require_engine(
 
     for name, given in (("--target", targets), ("--dtype", dtype)):
         if given and not engine:
-            raise UsageError(f"{name} is of an engine; give --engine too")
+            raise UsageError(f"{name} goes with --engine; give --engine too")
     if dtype and not targets:
-        raise UsageError("--dtype is of an engine for targets; set latency.dtype for this GPU's")
+        raise UsageError("--dtype goes with --target; for this GPU set latency.dtype")
     if engine and not targets and runtime not in LIBRARIES:
         raise RuntimeUnavailable(builds_no_engines(runtime))
     if targets:

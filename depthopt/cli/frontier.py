@@ -1,4 +1,4 @@
-"""``depthopt frontier``: table files solved, without a run."""
+"""``depthopt frontier``: solve table files, without a run."""
 
 import re
 from collections.abc import Callable
@@ -56,7 +56,7 @@ def frontier(
     alpha: Annotated[
         float,
         typer.Option(
-            help="Of metric: so many times the single layers' mean change is taken from each.",
+            help="For metric: how many times the single layers' mean change is taken from each.",
             callback=within(numbers.Finite),
         ),
     ] = 0.0,
@@ -170,7 +170,7 @@ def _candidates(
         if reason := chain.why_illegal(candidate.start, candidate.end):
             raise TableError(
                 f"{path}: {candidate} does not fit {chain.model} at "
-                f"{size_text(chain.input_size)}: {reason}; was it another network's?"
+                f"{size_text(chain.input_size)}: {reason}; is the table of another network?"
             )
     from depthopt.frontier.published.parts import solvable  # noqa: PLC0415 - see above
 

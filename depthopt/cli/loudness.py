@@ -1,4 +1,4 @@
-"""How much a command says beside its result: ``-v`` and ``-q``, before the command or after it."""
+"""How much a command logs: ``-v`` and ``-q``, before the command or after it."""
 
 import functools
 import inspect
@@ -16,18 +16,18 @@ if TYPE_CHECKING:
 
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log what happens.")]
 Quiet = Annotated[
-    bool, typer.Option("--quiet", "-q", help="Say nothing but the result and what goes wrong.")
+    bool, typer.Option("--quiet", "-q", help="Print only the result, warnings and errors.")
 ]
 
 
 def speak(*, verbose: bool, quiet: bool) -> None:
-    """Log to the standard error as loudly as is asked for, whatever was asked for before.
+    """Log to standard error as loudly as is asked for.
 
     Raises:
         UsageError: both are asked for.
     """
     if verbose and quiet:
-        raise UsageError("--verbose and --quiet exclude each other; give one")
+        raise UsageError("--verbose and --quiet cannot be used together; give one")
     from depthopt.cli.options import err  # noqa: PLC0415 - help needs none of it
 
     err.quiet = quiet

@@ -1,4 +1,4 @@
-"""The commands; what their exit statuses mean is in ``depthopt.cli.ending``.
+"""The commands. ``depthopt.cli.ending`` says what their exit statuses mean.
 
 A command's module is imported when the command is called: help on all of them needs none.
 """
@@ -63,9 +63,9 @@ COMMANDS = {
     "doctor": Entry(
         "doctor",
         "doctor",
-        "Say what is understood of a network, what is left out and why, and what is proven.",
+        "Show what depthopt understands of a network, what it leaves out, and what is proven.",
     ),
-    "profile": Entry("profile", "profile", "Measure the latency of everything that may run."),
+    "profile": Entry("profile", "profile", "Measure the latency of every block and candidate."),
     "check": Entry(
         "check",
         "check",
@@ -83,7 +83,7 @@ COMMANDS = {
     "apply": Entry(
         "stages",
         "apply",
-        "Carry out the plan: the shallow network, its new convolutions fitted on data.",
+        "Build the planned shallow network, and fit its new convolutions on data.",
     ),
     "finetune": Entry(
         "stages", "finetune", "Train the shallow network, with the original as its teacher."
@@ -91,7 +91,7 @@ COMMANDS = {
     "fuse": Entry(
         "stages",
         "fuse",
-        "Fold norms, compose what was trained expanded, and check that the logits stay the same.",
+        "Fold norms, compose expanded convolutions, and check that the logits stay the same.",
     ),
     "export": Entry(
         "export", "export", "Write the fused network as ONNX, and check its logits on ONNX Runtime."
@@ -108,7 +108,7 @@ COMMANDS = {
     ),
     "tables": Entry("tables", "app", "Latency and importance tables as files."),
 }
-"""By name, in the order of the help."""
+"""Commands by name, in the order of the help."""
 
 
 @contextlib.contextmanager

@@ -17,15 +17,15 @@ def predict(
     folder: Annotated[
         Path, typer.Argument(help="A saved network, such as fused/ in a run's folder.")
     ],
-    images: Annotated[list[Path], typer.Argument(help="Image files, or folders of them.")],
+    images: Annotated[list[Path], typer.Argument(help="Image files, or folders of images.")],
     top: Annotated[
         int, typer.Option(help="Classes per image.", callback=within(numbers.Count))
     ] = 5,
     model: Annotated[
         str | None,
         typer.Option(
-            help="FILE.py:CALLABLE or package.module:CALLABLE of the original, whose code is run, "
-            "where the folder's network is made by one.",
+            help="Callable that makes the original, if the network came from one: FILE.py:CALLABLE "
+            "or package.module:CALLABLE. Its code is run.",
             show_default=False,
         ),
     ] = None,

@@ -64,51 +64,63 @@ def profile(
     runtime: Annotated[
         str,
         typer.Option(
-            help="onnxruntime, openvino, tensorrt, tensorrt_rtx, torch or torch_compiled."
+            help="Runtime: onnxruntime, openvino, tensorrt, tensorrt_rtx, torch or torch_compiled."
         ),
     ] = "onnxruntime",
-    device: Annotated[str, typer.Option(help="cpu, or cuda where the runtime can.")] = "cpu",
-    dtype: Annotated[str, typer.Option(help="What the runtime computes in.")] = "float32",
+    device: Annotated[str, typer.Option(help="cpu, or cuda if the runtime supports it.")] = "cpu",
+    dtype: Annotated[
+        str, typer.Option(help="Number format that the runtime computes in.")
+    ] = "float32",
     build: Annotated[
         list[str] | None,
-        typer.Option(help="How TensorRT builds, such as workspace_mib=512.", show_default=False),
+        typer.Option(
+            help="Build options of TensorRT, such as workspace_mib=512.", show_default=False
+        ),
     ] = None,
     threads: ThreadsOption = 1,
     batch: BatchOption = 1,
     kinds: Annotated[str, typer.Option(help="Candidate kinds.")] = "drop,fit,merge",
-    kernel_sizes: Annotated[str, typer.Option(help="Kernels that fit tries.")] = "1,3,5",
+    kernel_sizes: Annotated[str, typer.Option(help="Kernel sizes that fit tries.")] = "1,3,5",
     max_length: Annotated[
         int, typer.Option(help="Longest segment, in blocks.", callback=within(numbers.Count))
     ] = 12,
     seconds_per_entry: Annotated[
-        float, typer.Option(help="Cap on an entry's time.", callback=within(numbers.Seconds))
+        float, typer.Option(help="Longest time per entry.", callback=within(numbers.Seconds))
     ] = 0.25,
     tables: Annotated[
         Path, typer.Option(help="Folder of tables, or one table's file (.json).")
     ] = Path("latency_tables"),
     update: Annotated[
-        bool, typer.Option("--update", help="Measure only what the table lacks of the model.")
+        bool,
+        typer.Option(
+            "--update", help="Measure only the entries of the model that the table lacks."
+        ),
     ] = False,
     validate: Annotated[
         int,
         typer.Option(
-            help="Build and time so many random plans, and compare.",
+            help="Build and time this many random plans, and compare them with the predictions.",
             callback=within(numbers.CountOrZero),
         ),
     ] = 0,
     seed: Annotated[
-        int, typer.Option(help="Of the random plans.", callback=within(numbers.Seed))
+        int, typer.Option(help="Seed of the random plans.", callback=within(numbers.Seed))
     ] = 0,
     plot: Annotated[
         Path | None,
-        typer.Option(help="Draw predicted over measured speed-ups (.svg).", show_default=False),
+        typer.Option(
+            help="Draw predicted over measured speed-ups to this file (.svg).", show_default=False
+        ),
     ] = None,
     layers: Annotated[
-        bool, typer.Option("--layers", help="Show the model's layers by the runtime's profiler.")
+        bool,
+        typer.Option(
+            "--layers", help="Show the model's layers, as timed by the runtime's profiler."
+        ),
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Measure the latency of everything that may run.
+    """Measure the latency of every block and candidate.
 
     With a model's name, its entries are added to the table of this device, runtime, dtype
     and batch in --tables. With a recipe, the table lies in its run folder, and the stages
@@ -118,7 +130,7 @@ def profile(
     plans are built, fused, and timed in turn with the original.
     """
     if plot is not None and not validate:
-        raise UsageError("--plot draws what --validate N measures; give both")
+        raise UsageError("--plot draws the plans that --validate N measures; give both")
     if plot is not None:
         require_extra("matplotlib", "--plot")
     if is_recipe(model):
@@ -148,7 +160,7 @@ def profile(
         network = table.networks.get(job.key)
         if network is not None and not update:
             raise TableError(
-                f"{path} holds {job.key} already; --update measures what it lacks of it"
+                f"{path} holds {job.key} already; --update measures only what is missing"
             )
         if network is None or job.covers not in network.covers:
             table = _filled(job, table, path, batch, seconds_per_entry)
@@ -267,7 +279,7 @@ def _filled(
 def _validated(
     job: _Job, table: LatencyTable, path: Path, plans: int, seed: int, plot: Path | None
 ) -> Validation:
-    """Random plans' predictions against measurements, stored beside the table."""
+    """Random plans, predicted and measured. The comparison is stored beside the table."""
     from depthopt.latency.validate import validate  # noqa: PLC0415 - torch takes seconds
 
     model, chain, found = job.network()
@@ -299,7 +311,7 @@ def _summary(
     validation: Validation | None,
     layers: "tuple[LayerTime, ...] | None",
 ) -> dict[str, Any]:
-    """What a script may want to know."""
+    """The result as JSON for scripts."""
     network = table.networks[job.key]
     found: dict[str, Any] = {
         "table": str(path),
@@ -321,5 +333,7 @@ def _summary(
 def _whole(text: str) -> int:
     size = numbers.whole(text)
     if size is None:
-        raise UsageError(f"kernel size {clipped(text)} is no whole number; use for instance 1,3,5")
+        raise UsageError(
+            f"kernel size {clipped(text)} is not a whole number; use for instance 1,3,5"
+        )
     return numbers.require(numbers.Size, "kernel size", size)

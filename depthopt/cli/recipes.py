@@ -1,4 +1,4 @@
-"""``depthopt recipes``: those that come with the package."""
+"""``depthopt recipes``: list or print the recipes that come with the package."""
 
 from pathlib import Path
 from typing import Annotated
@@ -15,7 +15,7 @@ from depthopt.core.shipped import recipe_file, recipes
 
 def show_recipes(
     name: Annotated[
-        str | None, typer.Argument(help="One of them, to print whole.", show_default=False)
+        str | None, typer.Argument(help="Name of a recipe to print.", show_default=False)
     ] = None,
 ) -> None:
     """List the recipes that come with depthopt, or print one.

@@ -46,8 +46,8 @@ def report(
 
 
 def compare(
-    run_dirs: Annotated[list[Path], typer.Argument(help="Two folders of runs, or more.")],
-    out: Annotated[Path, typer.Option(help="The page to write.")] = Path("compare.html"),
+    run_dirs: Annotated[list[Path], typer.Argument(help="Folders of two or more runs.")],
+    out: Annotated[Path, typer.Option(help="HTML file to write.")] = Path("compare.html"),
     as_json: AsJson = False,
 ) -> None:
     """Lay several runs side by side on one plot and in one table.

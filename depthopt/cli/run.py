@@ -31,8 +31,8 @@ def run(
         Path | None,
         typer.Option(
             "--from",
-            help="Folder of another run, of which what still holds is copied first: the original's "
-            "weights, its chain, latencies and importances. It stays as it is.",
+            help="Folder of another run to start from. What still holds is copied: the original's "
+            "weights, its chain, latencies and importances. That folder is not changed.",
             show_default=False,
         ),
     ] = None,
@@ -40,7 +40,7 @@ def run(
     as_json: AsJson = False,
     dry_run: Annotated[
         bool,
-        typer.Option("--dry-run", help="Only check it all, and estimate time and memory."),
+        typer.Option("--dry-run", help="Only check everything, and estimate time and memory."),
     ] = False,
 ) -> None:
     """Carry out a whole recipe: from a network and data to a faster network.

@@ -72,7 +72,7 @@ def show_chain(
     console.print(f"{found}: {counts}")
     console.print(
         f"of the convolutions' {chain.conv_macs / 1e6:,.1f} million multiply-accumulates, "
-        f"{shares[1]:.1%} lie in segments longer than one block, {shares[0]:.1%} in such that "
+        f"{shares[1]:.1%} lie in segments longer than one block, {shares[0]:.1%} in segments that "
         "merge into one convolution",
         highlight=False,
     )
@@ -156,7 +156,7 @@ def show_dry_run(console: Console, found: "DryRun") -> None:
 
 
 def show_method(console: Console, found: "DryRun") -> None:
-    """Print what the recipe's method sets, and what the recipe has instead."""
+    """Print what the recipe's method sets, and what the recipe overrides."""
     if not found.settings:
         return
     table = Table("key", "value", "overridden by the recipe", title=f"method {found.method} sets")
@@ -167,12 +167,12 @@ def show_method(console: Console, found: "DryRun") -> None:
 
 
 def _setting(value: object) -> str:
-    """As a recipe has it."""
+    """A setting's value as it is written in a recipe."""
     return escape(json.dumps(value))
 
 
 def show_forecast(console: Console, found: "DryRun") -> None:
-    """Print how good the original is, what each stage will take, and what to be warned of."""
+    """Print how good the original is, what each stage will take, and any warnings."""
     if found.original is not None:
         original, metric = found.original, found.metric
         console.print(
@@ -223,7 +223,7 @@ def show_validation(console: Console, validation: Validation) -> None:
 def show_layers(console: Console, layers: "Sequence[LayerTime]") -> None:
     """Print a network's layers, as its runtime's profiler timed them."""
     if not layers:
-        console.print("this runtime has no profiler of layers")
+        console.print("this runtime has no layer profiler")
         return
     total = sum(layer.median_ms for layer in layers)
     title = f"{counted(len(layers), 'layer')}, {total:.3f} ms"

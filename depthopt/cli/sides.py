@@ -1,4 +1,4 @@
-"""What `depthopt check` is given to compare, and how a baseline is recorded, as a command."""
+"""The networks that `depthopt check` compares, and the command that records a baseline."""
 
 import shlex
 from collections.abc import Mapping
@@ -33,7 +33,7 @@ def require_sides(
             raise UsageError("--against takes one network: depthopt check --against FILE MODEL")
         if not against.exists():
             raise UsageError(
-                f"{against} does not exist; where the network as it was is at hand, record it: "
+                f"{against} does not exist; if you still have the earlier network, record it: "
                 f"{_command('--record', against, 'MODEL', options)}"
             )
         return
@@ -56,7 +56,7 @@ def _command(option: str, file: Path, model: Path | str, options: str) -> str:
 
 
 def given(options: Mapping[str, tuple[object, object]]) -> str:
-    """Options that differ from their defaults, as a shell takes them, each behind a blank.
+    """Options that differ from their defaults, as shell text, each after a space.
 
     Args:
         options: value and default by name.

@@ -12,7 +12,7 @@ def apply(
     allow_code: AllowCode = False,
     as_json: AsJson = False,
 ) -> None:
-    """Carry out the plan: the shallow network, its new convolutions fitted on data.
+    """Build the planned shallow network, and fit its new convolutions on data.
 
     The stages before it are carried out first, as far as they are not done.
     """
@@ -42,7 +42,7 @@ def fuse(
     allow_code: AllowCode = False,
     as_json: AsJson = False,
 ) -> None:
-    """Fold norms, compose what was trained expanded, and check that the logits stay the same.
+    """Fold norms, compose expanded convolutions, and check that the logits stay the same.
 
     The stages before it are carried out first, as far as they are not done.
     """

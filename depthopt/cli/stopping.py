@@ -1,4 +1,4 @@
-"""Ctrl-C ends a command within seconds, whatever it is at.
+"""End a command within seconds after Ctrl-C, whatever it is doing.
 
 Python raises ``KeyboardInterrupt`` once the call into a library that it waits for returns, which
 may take minutes (a regression, the build of an engine), and may then wait for other processes. So
@@ -23,7 +23,7 @@ PATIENCE_S = 2.0
 
 @contextlib.contextmanager
 def stops_in_time(patience_s: float = PATIENCE_S) -> Iterator[Callable[[int], None]]:
-    """End the process some seconds after Ctrl-C, or at the second one, if it has not ended.
+    """End a process that is still running some seconds after Ctrl-C, or at a second Ctrl-C.
 
     Args:
         patience_s: seconds in which it may end by itself.

@@ -53,15 +53,17 @@ def import_(
     unit: Annotated[
         Unit | None,
         typer.Option(
-            help="What val_acc is counted in: points of 100, as the papers' code writes, or "
-            "fraction; needed only where no row tells."
+            help="Unit of val_acc: points (percentage points, as the papers' code writes) or "
+            "fraction. Needed only if the rows do not show it."
         ),
     ] = None,
     input_size: Annotated[str, typer.Option(help="Channels, height, width.")] = "3,224,224",
-    device: Annotated[str | None, typer.Option(help="Where it was measured.")] = None,
-    runtime: Annotated[str | None, typer.Option(help="For instance tensorrt.")] = None,
+    device: Annotated[
+        str | None, typer.Option(help="Device that the latencies were measured on.")
+    ] = None,
+    runtime: Annotated[str | None, typer.Option(help="Runtime, for instance tensorrt.")] = None,
     runtime_version: Annotated[str | None, typer.Option(help="Its version.")] = None,
-    dtype: Annotated[str | None, typer.Option(help="For instance float16.")] = None,
+    dtype: Annotated[str | None, typer.Option(help="Number format, for instance float16.")] = None,
     batch: Annotated[
         int | None, typer.Option(help="Images per inference.", callback=within(numbers.Batch))
     ] = None,
@@ -72,22 +74,20 @@ def import_(
     original_ms: Annotated[
         float | None,
         typer.Option(
-            help="The whole network's latency; the sum of its blocks if left out.",
+            help="The whole network's latency. By default the sum of its blocks.",
             callback=within(numbers.PositiveMilliseconds),
         ),
     ] = None,
     first_block: Annotated[
         int,
         typer.Option(
-            help="Blocks of the network before the files' position 0, which no row holds: 1 for "
-            "the papers' MobileNetV2 and ResNet-34, whose stem is not in the tables, 0 for VGG19.",
+            help="Blocks of the network before the files' position 0. These have no row: 1 for the "
+            "papers' MobileNetV2 and ResNet-34 (their stem is not in the tables), 0 for VGG19.",
             callback=within(numbers.Position),
         ),
     ] = 0,
     out: Annotated[Path, typer.Option(help="Folder for the tables.")] = Path(),
-    force: Annotated[
-        bool, typer.Option("--force", help="Write over tables that are there already.")
-    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite tables that exist.")] = False,
 ) -> None:
     """Turn the two depth-compression papers' published CSV files into tables.
 
@@ -101,8 +101,7 @@ def import_(
     taken = [str(out / name) for name in names if (out / name).exists()]
     if taken and not force:
         raise UsageError(
-            f"{taken[0]} is there already; choose another folder with --out, or give --force to "
-            "write over it"
+            f"{taken[0]} exists; choose another folder with --out, or give --force to overwrite it"
         )
     rows = read_latencies(latency)
     scores = None if importance is None else read_importances(importance, unit)
@@ -128,16 +127,18 @@ def import_(
 
 
 def _asked(name: str, given: str | None) -> str:
-    """A condition of measurement, from the option or the person at the terminal."""
+    """A condition of the measurement, from the option or asked for at the terminal."""
     if given is not None:
         return given
     if not sys.stdin.isatty():
-        raise UsageError(f"the files do not say the {name} they were measured with; give --{name}")
+        raise UsageError(
+            f"the files do not say which {name} they were measured with; give --{name}"
+        )
     return str(typer.prompt(name.replace("-", " ")))
 
 
 def _whole(text: str) -> int:
     batch = numbers.whole(text)
     if not batch:
-        raise UsageError(f"batch {clipped(text)} is no whole number above 0")
+        raise UsageError(f"batch {clipped(text)} is not a whole number above 0")
     return numbers.require(numbers.Batch, "batch", batch)

@@ -40,7 +40,7 @@ DataOption = Annotated[
 SpeedupAsked = Annotated[
     float | None,
     typer.Option(
-        help="At least so many times as fast, measured.",
+        help="Least measured speed-up: 2 means twice as fast.",
         callback=within(numbers.Positive),
         show_default=False,
     ),
@@ -55,25 +55,30 @@ SideOption = Annotated[
 PretrainedOption = Annotated[
     bool,
     typer.Option(
-        "--pretrained", help="Take the weights of the network's source; they may be downloaded."
+        "--pretrained",
+        help="Use the pretrained weights of the network's source. They may be downloaded.",
     ),
 ]
 EpochsOption = Annotated[
     int | None,
     typer.Option(
-        help="Passes over the training images in the finetune.",
+        help="Epochs of the finetune: passes over the training images.",
         callback=within(numbers.Count),
         show_default=False,
     ),
 ]
 SeedOption = Annotated[
-    int, typer.Option(help="Of initialisation and order.", callback=within(numbers.Seed))
+    int,
+    typer.Option(
+        help="Seed of the initialisation and of the order of the images.",
+        callback=within(numbers.Seed),
+    ),
 ]
 Changes = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="[KEY.PATH=VALUE]...",
-        help="Other keys of the recipe, such as latency.runtime=openvino finetune.batch_size=64.",
+        help="Other recipe keys, such as latency.runtime=openvino finetune.batch_size=64.",
         show_default=False,
     ),
 ]
@@ -81,7 +86,7 @@ Changes = Annotated[
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """The command line, as it was read.
+    """What the command line asks for.
 
     Attributes:
         model: name of the network.
@@ -115,7 +120,7 @@ class Asked:
 
 
 def _look_at(asked: Asked) -> None:
-    """Refuse what can be told before torch is loaded.
+    """Refuse what can be refused before torch is loaded.
 
     Raises:
         UsageError: a recipe is named where a network is expected; or a file, the data or a key of
@@ -135,7 +140,7 @@ def _look_at(asked: Asked) -> None:
 
 
 def set_up(asked: Asked) -> "tuple[Wish, Setup]":
-    """The recipe for what was asked; what was chosen is printed.
+    """Make the recipe for what was asked, and print what was chosen.
 
     Raises:
         DepthoptError: it cannot be done.

@@ -56,11 +56,11 @@ def test_only_what_compares_with_the_last_check_is_read(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda line: line[:40], "line 2, is no check"),
+        (lambda line: line[:40], "line 2, is not a check"),
         (lambda line: line.replace('"ratio": 1.0', '"ratio": 1.5'), "line 2, was changed after"),
-        (lambda _: json.dumps({"schema_version": 1}), "line 2, is no check"),
-        (lambda _: "[]", "line 2, is no check"),
-        (lambda _: "\xff", "line 2, is no check"),
+        (lambda _: json.dumps({"schema_version": 1}), "line 2, is not a check"),
+        (lambda _: "[]", "line 2, is not a check"),
+        (lambda _: "\xff", "line 2, is not a check"),
     ],
 )
 def test_a_damaged_line_is_left_out_and_said_to_be(tmp_path, caplog, change, message):
@@ -96,7 +96,7 @@ def test_a_newer_line_and_a_history_of_none_are_refused(tmp_path):
     with pytest.raises(ArtefactError, match="line 2, has schema version 99"):
         read(path)
     path.write_text("what\n")
-    with pytest.raises(ArtefactError, match="and no other line is"):
+    with pytest.raises(ArtefactError, match="nor is any other line"):
         read(path)
     with pytest.raises(ArtefactError, match="does not exist"):
         read(tmp_path / "absent.jsonl")
@@ -155,4 +155,4 @@ def test_lines_of_odd_values_are_left_out(line, tmp_path, caplog):
         other = tmp_path / "other.jsonl"
         other.write_text(text.replace('"ratio": 2.0', f'"ratio": {ratio}'))
         assert [entry.ratio for entry in read(other)] == [1.0]
-        assert "line 2, is no check" in caplog.text
+        assert "line 2, is not a check" in caplog.text

@@ -31,7 +31,7 @@ def test_a_free_batch_and_the_name_of_a_lone_input_do_not_matter(one, other):
 )
 def test_other_shapes_and_other_names_of_several_inputs_do(one, other):
     with pytest.raises(
-        UsageError, match=r"old takes x 1x.*; only networks of equal inputs compare"
+        UsageError, match=r"old takes x 1x.*; only networks with equal inputs can be compared"
     ):
         require_equal_inputs(("old", "new"), one, other)
 

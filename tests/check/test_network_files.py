@@ -87,11 +87,11 @@ def test_weights_in_nodes_count_as_those_in_initialisers(tmp_path):
     ("location", "message"),
     [
         ("gone.bin", r"keeps weights in .*gone.bin, which does not exist; put it there"),
-        ("../out.bin", r"keeps weights in '../out.bin', outside of its folder"),
-        ("/etc/hostname", "outside of its folder"),
-        (r"..\out.bin", "outside of its folder"),
-        (r"C:\out.bin", "outside of its folder"),
-        ("", "outside of its folder"),
+        ("../out.bin", r"keeps weights in '../out.bin', outside its folder"),
+        ("/etc/hostname", "outside its folder"),
+        (r"..\out.bin", "outside its folder"),
+        (r"C:\out.bin", "outside its folder"),
+        ("", "outside its folder"),
     ],
 )
 def test_files_of_weights_that_are_not_there_or_not_beside_are_named(location, message, tmp_path):
@@ -143,7 +143,7 @@ def test_an_engine_is_loaded_by_a_runtime_that_can(tmp_path):
     assert found.is_engine
     assert found.parameters is None
     assert found.input_shapes == {"x": (1, 16, 24, 24)}
-    with pytest.raises(UsageError, match="onnxruntime loads none; use --runtime tensorrt"):
+    with pytest.raises(UsageError, match="which onnxruntime cannot load; use --runtime tensorrt"):
         side(engine, tmp_path)
 
 
@@ -165,7 +165,7 @@ def test_the_batch_is_the_models_own(tmp_path, exported):
     free = replace(found, input_shapes={"image": (None, 1, 16, 16)})
     assert batch_of(1, found) == batch_of(4, found) == batch_of(1, free, found) == 4
     assert batch_of(3, free) == 3
-    with pytest.raises(UsageError, match="takes 4 images per inference, --batch says 2"):
+    with pytest.raises(UsageError, match="takes 4 images per inference, but --batch is 2"):
         batch_of(2, found)
 
 

@@ -76,7 +76,7 @@ def test_a_check_and_its_help_need_none_of_the_other_packages(tmp_path: Path) ->
     assert {path.name for path in tmp_path.iterdir()} >= {"h.jsonl", "j.xml", "s.md"}
     lacking = [line for line in done.stderr.splitlines() if "is not installed" in line]
     assert len(lacking) == 2, done.stderr
-    assert all(line.endswith("for all else run: pip install depthopt") for line in lacking)
+    assert all(line.endswith("for everything else run: pip install depthopt") for line in lacking)
 
 
 def test_the_list_is_the_documented_one() -> None:
