@@ -22,12 +22,13 @@ from depthopt.graph.network import TracedNetwork
 from depthopt.latency.measure import Effort
 from depthopt.latency.search import mildest_index
 from depthopt.latency.timing import plan_timer
+from depthopt.pipeline.carried_out import carried_out
 from depthopt.pipeline.context import BATCH, Context
 from depthopt.pipeline.kept import read_kept
 from depthopt.pipeline.pace import Lengths, lengths
 from depthopt.pipeline.recommend import recommended
+from depthopt.pipeline.solving import solved
 from depthopt.pipeline.speed import Speed
-from depthopt.pipeline.work import carried_out, solved
 from depthopt.shallow.segment_ends import segment_ends
 from depthopt.tasks.evaluate import Evaluation, evaluate
 from depthopt.train.finetune import TrainingDiverged, finetune, steps_of

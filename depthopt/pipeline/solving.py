@@ -1,9 +1,12 @@
-"""What ``solve`` takes of a recipe's ``solver``."""
+"""Solving for a run's frontier, as its recipe's ``solver`` says."""
 
 import logging
 from collections.abc import Callable
 from typing import Any
 
+from depthopt.core.plan import Frontier
+from depthopt.frontier.solve import solve
+from depthopt.pipeline.context import Context
 from depthopt.pipeline.methods import METHODS
 from depthopt.pipeline.recipe import Recipe
 from depthopt.solver.stages import Bucketed, Epsilon, Exact, Mode
@@ -60,3 +63,13 @@ def solving(recipe: Recipe, original_ms: float) -> dict[str, Any]:
         "alpha": section.alpha,
         "inner_merges": section.inner_merges,
     }
+
+
+def settings_of(run: Context) -> dict[str, Any]:
+    """What ``solve`` is given for a run whose latencies are known."""
+    return solving(run.recipe, run.latency.network(run.chain).total.median_ms)
+
+
+def solved(run: Context) -> Frontier:
+    """Every good plan of a run."""
+    return solve(run.chain, run.worthwhile, run.latency, run.importance, **settings_of(run))

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from depthopt.pipeline import work
+from depthopt.pipeline import picking, work
 from depthopt.pipeline.context import Context
 from depthopt.pipeline.methods import DEPTHOPT
 from depthopt.pipeline.overridden import told
@@ -131,7 +131,7 @@ STAGES: tuple[Stage, ...] = (
         ("teacher.safetensors", "chain.json", "candidates.json", "latency.json", "importance.json"),
         ("frontier.json", "plan.json"),
         work.run_solve,
-        work.TRIALS,
+        picking.TRIALS,
     ),
     Stage(
         "apply",

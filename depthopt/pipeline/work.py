@@ -1,7 +1,7 @@
 """The work of a run's stages: each writes its artefacts and returns one line about them."""
 
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
@@ -11,56 +11,49 @@ from torch import nn
 
 from depthopt.core.artefacts import load_json, save_json
 from depthopt.core.counted import counted
-from depthopt.core.inputs import at_least, bytes_of
-from depthopt.core.kept import Kept
-from depthopt.core.plan import Frontier, Plan
+from depthopt.core.inputs import at_least
 from depthopt.core.shipped import table_file
 from depthopt.core.training import Standing, TrainResult
-from depthopt.core.trials import Trials
-from depthopt.data.dataset import Batch, Preprocessing, Repeated
+from depthopt.data.dataset import Preprocessing
 from depthopt.data.described import described
 from depthopt.errors import CheckFailed
 from depthopt.export.noted import note
 from depthopt.export.onnx import export_onnx
 from depthopt.export.saved import load_saved, save
 from depthopt.extraction.extract import extract
-from depthopt.frontier.solve import solve
 from depthopt.graph.network import TracedNetwork
 from depthopt.importance.estimate import estimate, scored
 from depthopt.importance.workers import Workers, automatic
 from depthopt.kinds.chained import joins
 from depthopt.kinds.latency_keys import latency_keys
-from depthopt.latency.pick import EFFORT, asked_speedup, pick_measured
 from depthopt.latency.profile import profile
-from depthopt.latency.timing import plan_timer
 from depthopt.latency.worthwhile import worthwhile
 from depthopt.models.outputs import require_row
 from depthopt.models.weights import save_weights
+from depthopt.pipeline.carried_out import carried_out
 from depthopt.pipeline.context import BATCH, CandidateList, Context
 from depthopt.pipeline.kept import read_kept
 from depthopt.pipeline.listed import listed
 from depthopt.pipeline.measure import fused_difference, measure
 from depthopt.pipeline.original import start
+from depthopt.pipeline.picking import picked
 from depthopt.pipeline.sanity import is_worse, judged, undone, warn
 from depthopt.pipeline.short_training import short_training
-from depthopt.pipeline.solving import solving
-from depthopt.pipeline.trials import contenders, trials_text, tried
+from depthopt.pipeline.solving import solved
 from depthopt.rewrite.inserted import come_into_their_own
 from depthopt.rewrite.side_by_side import HELD_OUT_EVERY
-from depthopt.shallow.apply import apply
 from depthopt.shallow.fuse import fuse
 from depthopt.shallow.segment_ends import segment_ends
 from depthopt.tables.importance import ImportanceTable
 from depthopt.tables.latency import LatencyTable
 from depthopt.tables.store import table_path
-from depthopt.tasks.evaluate import Evaluation, evaluate
+from depthopt.tasks.evaluate import evaluate
 from depthopt.train.finetune import finetune
 
 logger = logging.getLogger(__name__)
 
 TEACHER_CHECKPOINT = "teacher.checkpoint.safetensors"
 ESTIMATE_CHECKPOINT = "importance.partial.json"
-TRIALS = "trials.json"
 FINETUNE_CHECKPOINT = "finetune.checkpoint.safetensors"
 
 FUSED_TOLERANCE = 1e-4
@@ -243,7 +236,7 @@ def _workers(run: Context, known: ImportanceTable | None) -> Workers:
 def run_solve(run: Context) -> str:
     """Solve for the frontier and pick the plan that the budget asks for."""
     frontier = solved(run)
-    plan, measured = _pick(run, frontier)
+    plan, measured = picked(run, frontier)
     save_json(frontier, run.path("frontier.json"))
     save_json(plan, run.path("plan.json"))
     replaced = plan.replaced
@@ -253,127 +246,6 @@ def run_solve(run: Context) -> str:
         f"({plan.speedup:.2f}x predicted{measured}): "
         f"{len(replaced)} replacements of {blocks} blocks"
     )
-
-
-def solved(run: Context) -> Frontier:
-    """Every good plan, as the recipe's ``solver`` has it."""
-    return solve(run.chain, run.worthwhile, run.latency, run.importance, **_solver(run))
-
-
-def _solver(run: Context) -> dict[str, Any]:
-    return solving(run.recipe, run.latency.network(run.chain).total.median_ms)
-
-
-def _pick(run: Context, frontier: Frontier) -> tuple[Plan, str]:
-    """The plan that the budget asks for, and in words how fast it was measured, if it was."""
-    budget, picked = run.recipe.budget, run.recipe.picked
-    if picked == "predicted":
-        return frontier.pick(budget_ms=budget.ms, speedup=budget.speedup, cost=budget.cost), ""
-    if picked == "tried":
-        trials = _tried(run, frontier)
-        return trials.best.plan, f", {trials_text(trials)}"
-    found = pick_measured(
-        run.teacher,
-        run.chain,
-        frontier,
-        runtime=run.runtime,
-        speedup=budget.speedup,
-        budget_ms=budget.ms,
-        batch=run.recipe.latency.batch,
-        progress=run.reporter.progress,
-    )
-    return found.plan, f", {found.speedup:.2f}x measured, {found.timed} plans timed"
-
-
-def _tried(run: Context, frontier: Frontier) -> Trials:
-    """Plans as fast as asked, each carried out, and finetuned for the recipe's trial steps."""
-    path, budget, steps = run.path(TRIALS), run.recipe.budget, run.recipe.trials.steps
-    if steps:
-        run.processes.require_one("solve", "trials.steps")
-    made_from = run.folder.made_from("solve")
-    trials = read_kept(Trials, path, (made_from,))
-    if trials is None:
-        with plan_timer(
-            run.teacher,
-            run.chain,
-            runtime=run.runtime,
-            batch=run.recipe.latency.batch,
-            effort=EFFORT,
-        ) as timer:
-            trials = contenders(
-                run.chain,
-                run.worthwhile,
-                run.latency,
-                run.importance,
-                frontier=frontier,
-                asked=asked_speedup(frontier, speedup=budget.speedup, budget_ms=budget.ms),
-                timer=timer,
-                metric=run.task.metric,
-                solver=_solver(run),
-                progress=run.reporter.progress,
-            )
-        save_json(trials, path, made_from=made_from)
-    config = replace(
-        run.train_config(run.recipe.finetune),
-        steps=steps or None,
-        evaluate_epochs=False,
-        target_metric=None,
-        trackers=(),
-    )
-    batches = regressed_on(run)
-
-    def attempt(plan: Plan) -> Evaluation:
-        network = carried_out(run, plan, batches)
-        if steps:
-            finetune(
-                network,
-                run.data,
-                task=run.task,
-                teacher=run.teacher,
-                matched=segment_ends(run.chain, plan),
-                config=config,
-                progress=run.reporter.progress,
-            )
-        return evaluate(network, run.data.calibration.batches(BATCH), task=run.task, each=True)
-
-    def keep(known: Trials) -> None:
-        save_json(known, path, made_from=made_from)
-
-    return tried(trials, attempt, on_update=keep)
-
-
-def regressed_on(run: Context) -> Kept[Batch]:
-    """What ``carried_out`` regresses on, kept for as many plans as are carried out with it."""
-    images = run.recipe.apply.images
-    batches = run.train_batches(images, least=HELD_OUT_EVERY)
-    return Kept(batches, lambda batch: bytes_of(batch[0]))
-
-
-def carried_out(
-    run: Context, plan: Plan, batches: Collection[Batch] | None = None
-) -> TracedNetwork:
-    """A plan's network with no training, as the recipe's ``apply`` says.
-
-    Args:
-        run: of the original network and the data.
-        plan: what becomes of it.
-        batches: what it is regressed on, if ``regressed_on`` gave it already.
-    """
-    section, batches = run.recipe.apply, regressed_on(run) if batches is None else batches
-    network = apply(
-        run.teacher,
-        run.chain,
-        plan,
-        fitting=Repeated(lambda: (inputs for inputs, _ in batches), len(batches)),
-        form=section.form,
-        ridges=run.recipe.importance.ridges,
-        compensated=section.compensate,
-        start=section.start,
-        progress=run.reporter.progress,
-    )
-    if section.head and run.task.regress_head is not None:
-        run.task.regress_head(network, batches, run.held_out(), run.recipe.finetune)
-    return network
 
 
 def _save(run: Context, network: TracedNetwork, folder: str) -> None:

@@ -24,6 +24,7 @@ from depthopt.core.artefacts import load_json
 from depthopt.core.band import Band
 from depthopt.core.explored import Explored
 from depthopt.core.plan import Frontier, Plan
+from depthopt.pipeline.carried_out import carried_out
 from depthopt.pipeline.context import BATCH, Context
 from depthopt.pipeline.explore import SPEEDUPS as LOOKED_FOR
 from depthopt.pipeline.explore import explore
@@ -32,7 +33,6 @@ from depthopt.pipeline.recipe import Recipe, load_recipe
 from depthopt.pipeline.recommend import band_of
 from depthopt.pipeline.result import Result
 from depthopt.pipeline.run import run
-from depthopt.pipeline.work import carried_out
 from depthopt.shallow.segment_ends import segment_ends
 from depthopt.tasks.evaluate import evaluate
 from depthopt.train.finetune import finetune

@@ -23,7 +23,7 @@ from depthopt.core.artefacts import load_json
 from depthopt.core.chain import Chain
 from depthopt.latency import bench
 from depthopt.latency.measure import Effort, time_in_turn
-from depthopt.pipeline import measure, work
+from depthopt.pipeline import measure, picking
 from depthopt.pipeline.context import CandidateList
 from depthopt.pipeline.recipe import load_recipe
 from depthopt.pipeline.run import STAGE_NAMES, run
@@ -95,7 +95,7 @@ def hasty() -> None:
     measure.time_in_turn = partial(time_in_turn, effort=short)  # type: ignore[attr-defined]
     bench._GRAPH_US = 50.0
     as_predicted = contextlib.nullcontext(lambda plan: plan.speedup**1.2)
-    work.plan_timer = lambda *_, **__: as_predicted  # type: ignore[assignment]
+    picking.plan_timer = lambda *_, **__: as_predicted  # type: ignore[assignment]
 
 
 def _work(job: Job, to: Connection) -> None:

@@ -22,7 +22,7 @@ from depthopt.core.chain import Chain
 from depthopt.errors import ArtefactError
 from depthopt.export.noted import check_noted
 from depthopt.export.saved import load
-from depthopt.pipeline import work
+from depthopt.pipeline import picking, work
 from depthopt.pipeline.recipe import load_recipe
 from depthopt.pipeline.run import run
 from depthopt.report.reading import WRITTEN_BY, read_run
@@ -62,7 +62,7 @@ def here(monkeypatch: pytest.MonkeyPatch) -> None:
     from depthopt.pipeline import measure
 
     monkeypatch.setattr(bench, "_GRAPH_US", bench._GRAPH_US)
-    monkeypatch.setattr(work, "plan_timer", work.plan_timer)
+    monkeypatch.setattr(picking, "plan_timer", picking.plan_timer)
     monkeypatch.setattr(measure, "time_in_turn", measure.time_in_turn)
     hasty()
 
@@ -304,5 +304,5 @@ def test_a_historys_line_is_left_out(
 
 
 def test_work_names_what_is_partial() -> None:
-    names = {work.TEACHER_CHECKPOINT, work.ESTIMATE_CHECKPOINT, work.TRIALS}
+    names = {work.TEACHER_CHECKPOINT, work.ESTIMATE_CHECKPOINT, picking.TRIALS}
     assert names | {work.FINETUNE_CHECKPOINT, "latency.json"} == set(PARTIAL)

@@ -9,7 +9,7 @@ import pytest
 
 from depthopt.latency.measure import Effort, time_in_turn
 from depthopt.latency.pick import pick_measured
-from depthopt.pipeline import measure, work
+from depthopt.pipeline import measure, picking
 from depthopt.pipeline.recipe import load_recipe
 from depthopt.pipeline.run import STAGE_NAMES, run
 from tests.pipeline.small_run import Log, write_recipe
@@ -20,7 +20,7 @@ def _hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """Networks are timed for a moment only: no test here asks how fast one is."""
     effort = Effort(seconds=0.5, warmup_s=0.1)
     monkeypatch.setattr(measure, "time_in_turn", partial(time_in_turn, effort=effort))
-    monkeypatch.setattr(work, "pick_measured", partial(pick_measured, effort=effort))
+    monkeypatch.setattr(picking, "pick_measured", partial(pick_measured, effort=effort))
 
 
 @pytest.fixture

@@ -32,7 +32,7 @@ from depthopt.core.artefacts import load_json, save_json
 from depthopt.core.plan import Frontier, Plan
 from depthopt.core.trials import Trials
 from depthopt.errors import CheckFailed, InfeasibleBudget
-from depthopt.pipeline import stages, work
+from depthopt.pipeline import picking, stages, work
 from depthopt.pipeline.context import BATCH
 from depthopt.pipeline.recipe import load_recipe
 from depthopt.pipeline.result import Result
@@ -167,9 +167,12 @@ def test_a_run_is_exported_for_any_batch_openvino_and_in_8_bits(
         (["--engine"], "set latency.runtime=tensorrt, or name the GPUs to build for: --target"),
         (["--engine", "--target", "sm90"], "known: sm75, sm80, sm86, sm89, sm120, sm121, or port"),
         (["--engine", "--target", "sm89", "--dtype", "int8"], "--dtype is 'int8'; known: float32"),
-        (["--target", "sm89"], "--target is of an engine; give --engine too"),
-        (["--dtype", "float16"], "--dtype is of an engine; give --engine too"),
-        (["--engine", "--dtype", "float16"], "--dtype is of an engine for targets; set latency"),
+        (["--target", "sm89"], "--target goes with --engine; give --engine too"),
+        (["--dtype", "float16"], "--dtype goes with --engine; give --engine too"),
+        (
+            ["--engine", "--dtype", "float16"],
+            "--dtype goes with --target; for this GPU set latency",
+        ),
     ],
 )
 def test_an_engine_that_cannot_be_is_refused_before_anything_is_done(
@@ -277,7 +280,7 @@ def test_trials_pick_the_plan_that_trains_best_and_go_on_where_they_were_stopped
     quick = "apply={images: 320, classifier: false, compensate: false}"
     changed = load_recipe(recipe, ["pick=tried", "trials.steps=2", quick])
     before = (folder / "plan.json").read_bytes()
-    real, calls = work.finetune, []
+    real, calls = picking.finetune, []
 
     def stopped(*arguments: object, **options: Any) -> object:
         calls.append(options["config"].steps)
@@ -285,9 +288,9 @@ def test_trials_pick_the_plan_that_trains_best_and_go_on_where_they_were_stopped
             raise KeyboardInterrupt
         return real(*arguments, **options)
 
-    monkeypatch.setattr(work, "finetune", stopped)
+    monkeypatch.setattr(picking, "finetune", stopped)
     as_predicted = contextlib.nullcontext(lambda plan: plan.speedup**1.2)
-    monkeypatch.setattr(work, "plan_timer", lambda *_, **__: as_predicted)
+    monkeypatch.setattr(picking, "plan_timer", lambda *_, **__: as_predicted)
     with pytest.raises(KeyboardInterrupt):
         run(changed, folder, until="solve")
     begun = load_json(Trials, folder / "trials.json")
@@ -311,7 +314,7 @@ def test_plans_are_tried_without_training_and_gone_on_with(
     quick = "apply={images: 320, head: false, compensate: false}"
     changed = load_recipe(recipe, ["pick=null", quick])
     assert changed.picked == "tried", "by default"
-    real, calls = work.carried_out, []
+    real, calls = picking.carried_out, []
 
     def stopped(*arguments: Any) -> object:
         calls.append(arguments[1])
@@ -319,17 +322,17 @@ def test_plans_are_tried_without_training_and_gone_on_with(
             raise KeyboardInterrupt
         return real(*arguments)
 
-    monkeypatch.setattr(work, "carried_out", stopped)
-    monkeypatch.setattr(work, "finetune", lambda *_, **__: pytest.fail("was finetuned"))
+    monkeypatch.setattr(picking, "carried_out", stopped)
+    monkeypatch.setattr(picking, "finetune", lambda *_, **__: pytest.fail("was finetuned"))
     as_predicted = contextlib.nullcontext(lambda plan: plan.speedup**1.2)
-    monkeypatch.setattr(work, "plan_timer", lambda *_, **__: as_predicted)
+    monkeypatch.setattr(picking, "plan_timer", lambda *_, **__: as_predicted)
     with pytest.raises(KeyboardInterrupt):
         run(changed, folder, until="solve")
     log = Log()
     context = run(changed, folder, until="apply", reporter=log)
     done = load_json(Trials, folder / "trials.json").trials
     assert calls[:2] == [trial.plan for trial in done[:2]]
-    assert calls[2:] == [*(trial.plan for trial in done[1:]), context.plan], "no plan twice"
+    assert calls[2:] == [trial.plan for trial in done[1:]], "no plan twice"
     assert len(done) > 1
     images = len(context.data.calibration)
     assert all(len(trial.losses) == images for trial in done)

@@ -10,11 +10,11 @@ from contest.family import Family
 from depthopt.core.artefacts import load_json, save_json
 from depthopt.core.plan import Frontier, Plan
 from depthopt.frontier.solve import solve
+from depthopt.pipeline.carried_out import carried_out
 from depthopt.pipeline.context import Context
 from depthopt.pipeline.recipe import Recipe
 from depthopt.pipeline.run import run
 from depthopt.pipeline.solving import solving
-from depthopt.pipeline.work import carried_out
 from depthopt.shallow.build import build
 
 RecipeOf = Callable[[Sequence[str]], Recipe]
