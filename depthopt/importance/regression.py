@@ -41,13 +41,13 @@ from depthopt.tasks.task import Task
 Part = tuple[Candidate, ...]
 
 MEMORY_BYTES = 2**29
-"""Of the Gram matrices that one worker accumulates together."""
+"""Maximum bytes of the Gram matrices that one worker accumulates together."""
 
 _PARTS = 3
-"""Per worker: more lose less when one dies, and share less of the original's runs."""
+"""Parts per worker; more lose less when a worker dies, but run the original more often."""
 
 _WORTHWHILE = 10
-"""Times the original's own work that a part is to do."""
+"""Least work of a part, in multiples of running the original over all images."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ class ByRegression:
 
     @kept_heap()
     def __call__(self, part: Part) -> dict[Candidate, Importance]:
-        """The entries of some candidates, none of kind ``keep``, but for those that are beaten.
+        """Score candidates, none of kind ``keep``; those that are beaten are left out.
 
         Raises:
             DataError: tensors that are not finite, or targets that the task refuses.
@@ -147,12 +147,12 @@ class ByRegression:
 def parts_of(
     chain: Chain, candidates: Sequence[Candidate], form: Form, *, workers: int, memory_bytes: int
 ) -> list[Part]:
-    """Candidates in parts of like effort, a few for each worker, within a bound on memory.
+    """Divide candidates into parts of like effort, a few for each worker, within a memory bound.
 
-    Every part runs the original over all images anew, and is therefore to do some multiple of
-    that work, if the candidates are enough for that. Candidates that share a Gram matrix
-    stay together. A part's candidates start near one another, so that it runs no more of the
-    original than it needs. The longest part comes first, so that workers end together.
+    Every part runs the original over all images again. So each part is to do some multiple of
+    that work, where there are enough candidates. Candidates that share a Gram matrix stay
+    together. A part's candidates start near one another, so that it runs no more of the original
+    than it needs. The longest part comes first, so that workers end together.
 
     Args:
         chain: the network.

@@ -1,8 +1,8 @@
 """Picking a plan by trials: a few that are as fast as asked, or faster, are carried out.
 
-Costs are of single replacements in the original network. What several of them do together, and how
-far finetuning brings the network, they tell less well: a plan that is carried out and scored on
-held-out images, with no training or after some steps of it, shows it.
+A cost is of one replacement in the original network. It says less about what several replacements
+do together, and about how far finetuning brings the network. So plans are carried out and scored
+on held-out images, with no training or after a few steps of it.
 """
 
 import logging
@@ -22,7 +22,7 @@ from depthopt.core.trials import Trial, Trials
 from depthopt.errors import DataError, ModelError
 from depthopt.frontier.solve import solve
 from depthopt.kinds.latency_keys import parameters, plan_ms
-from depthopt.latency.pick import mildest
+from depthopt.latency.pick import least_costly
 from depthopt.latency.search import NEAR
 from depthopt.latency.timing import Timer
 from depthopt.tables.importance import ImportanceTable
@@ -33,16 +33,16 @@ from depthopt.train.finetune import TrainingDiverged
 logger = logging.getLogger(__name__)
 
 SHARES = (0.4, 1.0)
-"""What the original's weights are taken to cost, over its latency; a plan for each is tried."""
+"""Shares of the original's latency that its weights are taken to cost, one plan for each."""
 
 FASTER = (4 / 3, 2.0)
-"""Plans that are so many times as fast as asked are tried too: they may be the better ones."""
+"""Factors over the asked speed-up at which plans are tried too: they may be the better ones."""
 
 MOST_TRIED = 1 + len(SHARES) + len(FASTER)
-"""Plans that are tried at most."""
+"""Maximum number of plans tried."""
 
 _AIMS = 3
-"""How often a plan of one way is timed at most; each time a faster one, if it was too slow."""
+"""Maximum number of timings for one contender: a faster plan follows one that is too slow."""
 
 
 def contenders(
@@ -58,14 +58,15 @@ def contenders(
     solver: Mapping[str, Any] | None = None,
     progress: Progress = silent,
 ) -> Trials:
-    """Distinct plans that ``timer`` finds as fast as asked, or faster.
+    """Collect distinct plans that ``timer`` finds as fast as asked, or faster.
 
-    The first is of least cost at the latencies of the table. It also shows how much faster plans
-    are than predicted, by which the others are aimed. Some are of least cost where every weight
-    takes time: networks whose weights fill the caches are faster, once they have fewer, than the
-    sum of their entries says. These tend to touch fewer blocks, of more weights. The last are
-    ``FASTER`` times as fast as asked: costs do not see that regressing more layers can serve a
-    network better than keeping them, where it was trained for other images.
+    The first is the least costly one at the table's latencies. Its timing also shows how much
+    faster plans are than predicted, and the others are aimed by that. The next, one for each of
+    ``SHARES``, are the least costly ones if every weight took time too: a network with fewer
+    weights reads them from nearer caches, and is faster than the sum of its entries says. These
+    plans tend to replace fewer blocks, of more weights. The last are ``FASTER`` times as fast as
+    asked: where the original was trained on other images, regressing more layers can be better
+    than keeping them, and costs do not show that.
 
     Args:
         chain: the network.
@@ -90,7 +91,7 @@ def contenders(
             known[replaced] = timer(plan)
         return known[replaced]
 
-    pick = mildest(frontier, asked, timed, progress=progress)
+    pick = least_costly(frontier, asked, timed, progress=progress)
     found = {pick.plan.replaced: Trial(0.0, pick.plan, pick.speedup)}
     quicker = pick.speedup / pick.plan.speedup
     for share, factor in (*((share, 1.0) for share in SHARES), *((0.0, by) for by in FASTER)):
@@ -101,7 +102,7 @@ def contenders(
         plans = _Plans(points, chain, latency)
         aim = factor * asked / quicker
         for _ in range(_AIMS):
-            if (plan := plans.mildest(aim)) is None or not plan.replaced:
+            if (plan := plans.least_costly(aim)) is None or not plan.replaced:
                 break
             try:
                 speedup = timed(plan)
@@ -123,8 +124,8 @@ class _Plans:
         self._frontier, self._chain, self._latency = frontier, chain, latency
         self._last = len(frontier.points) - 1
 
-    def mildest(self, at_least: float) -> Plan | None:
-        """The least costly that is predicted so fast; None if not even the fastest is."""
+    def least_costly(self, at_least: float) -> Plan | None:
+        """The least costly plan predicted to be so fast; None if even the fastest is not."""
         index = bisect_left(range(self._last + 1), at_least, key=lambda i: self._at(i).speedup)
         return None if index > self._last else self._at(index)
 
@@ -134,12 +135,12 @@ class _Plans:
 
 
 def weighted(chain: Chain, latency: LatencyTable, share: float) -> LatencyTable:
-    """The table where weights take time: entries in ms, longer by their part of all weights.
+    """Return the table as if weights took time: each entry longer by its share of all weights.
 
     Args:
         chain: the network.
         latency: holds its blocks and its end-to-end latency.
-        share: what all weights of the original take, over its latency; 0 changes nothing.
+        share: time of all the original's weights, over its latency; 0 changes nothing.
     """
     network = latency.network(chain)
     whole = sum(parameters(chain, block) for block in kept_blocks(chain))
@@ -170,12 +171,12 @@ def tried(
     *,
     on_update: Callable[[Trials], None] | None = None,
 ) -> Trials:
-    """The trials, each with how its plan does.
+    """Carry out each plan that is not done yet, and return the trials with their results.
 
     Args:
-        trials: those that are done are not done again, and an only one is not done at all.
-        attempt: carries a plan out, finetunes it if that is wished, and evaluates it on held-out
-            images. One that cannot be built or regressed, or diverges, fails alone.
+        trials: those that are done are not done again; a single trial is not done at all.
+        attempt: carries a plan out, finetunes it if asked to, and evaluates it on held-out images.
+            A plan that cannot be built or regressed, or diverges, fails alone.
         on_update: called with what is known after each.
     """
     known = list(trials.trials)
@@ -202,7 +203,7 @@ def tried(
 
 
 def trials_text(trials: Trials) -> str:
-    """Which of them is picked, in words; that others may be as good, where images do not tell."""
+    """Say which trial is picked, and which others the held-out images cannot tell from it."""
     best, undecided = trials.best, trials.undecided
     said = f"{best.speedup:.2f}x measured, best of {counted(len(trials.trials), 'plan')} tried"
     if not undecided:
