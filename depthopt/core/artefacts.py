@@ -1,4 +1,4 @@
-"""Frozen dataclasses to JSON files and back: versioned, with a digest, readable in a diff."""
+"""Write frozen dataclasses to JSON files and read them: versioned, with a digest."""
 
 import json
 from collections.abc import Container
@@ -18,7 +18,7 @@ from depthopt.errors import ArtefactError, CheckFailed
 T = TypeVar("T")
 
 SCHEMA_VERSION = 2
-"""Raised when a change makes older readers misread a file."""
+"""Schema version. It is raised when a change would make older readers misread a file."""
 
 _MADE_FROM = "made_from"
 
@@ -42,7 +42,7 @@ def save_json(value: object, path: Path, *, made_from: str | None = None) -> Non
 
 
 def to_json(value: object) -> str:
-    """What ``save_json`` writes, less the digest and the last line break: for other programs.
+    """The JSON that ``save_json`` writes, without digest and last line break.
 
     Raises:
         CheckFailed: a number is NaN or infinite, which JSON knows no word for.
@@ -55,7 +55,7 @@ def _head(value: object) -> dict[str, Any]:
 
 
 def to_plain(value: object) -> dict[str, Any]:
-    """A dataclass of this package as what JSON knows: its fields by name."""
+    """A dataclass of this package as values that JSON can hold: its fields by name."""
     plain: dict[str, Any] = TypeAdapter(type(value)).dump_python(value, mode="json")
     return plain
 
@@ -80,7 +80,9 @@ def load_json(kind: type[T], path: Path, *, made_from: Container[str] | None = N
     except FileNotFoundError:
         raise ArtefactError(f"{path} does not exist") from None
     except (OSError, ValueError) as error:
-        raise ArtefactError(f"{path} is not whole JSON ({one_line(error)}); make it anew") from None
+        raise ArtefactError(
+            f"{path} is not whole JSON ({one_line(error)}); make it again"
+        ) from None
     changed = _changed(content, path)
     found = content.pop("type", None) if isinstance(content, dict) else None
     if found != kind.__name__:
@@ -108,7 +110,7 @@ def load_json(kind: type[T], path: Path, *, made_from: Container[str] | None = N
 
 
 def _changed(content: Any, path: Path) -> str | None:
-    """What to say of JSON that was changed after it was written, less its digest from now on.
+    """The message for JSON that was changed after it was written. The digest is taken out.
 
     Empty if it was not, and None if it says no digest.
     """
@@ -127,7 +129,7 @@ def _also(changed: str | None) -> str:
 
 
 def why_unread(version: object) -> str | None:
-    """What is wrong with a file's schema version, for a message; None if it is read."""
+    """What is wrong with a file's schema version, as a message. None if it can be read."""
     if isinstance(version, int) and not isinstance(version, bool) and version > SCHEMA_VERSION:
         return (
             f"has schema version {clipped(version)}, this depthopt reads up to {SCHEMA_VERSION}; "
@@ -135,13 +137,13 @@ def why_unread(version: object) -> str | None:
         )
     if isinstance(version, bool) or version not in range(1, SCHEMA_VERSION + 1):
         return (
-            f"has schema version {clipped(version)}, expected 1 to {SCHEMA_VERSION}; make it anew"
+            f"has schema version {clipped(version)}, expected 1 to {SCHEMA_VERSION}; make it again"
         )
     return None
 
 
 def _explain(error: ValidationError) -> str:
-    """One line on the first mistake; text that is no value's says so itself."""
+    """One line on the first mistake. Values parsed from text explain their own mistakes."""
     first = error.errors()[0]
     if first["type"] == "value_error":
         return one_line(first["ctx"]["error"])

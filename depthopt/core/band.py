@@ -1,4 +1,4 @@
-"""What plans cost in accuracy: a band of the metric after a whole finetune, over importance cost.
+"""The band of metrics to expect after a whole finetune, over plans' importance cost.
 
 It is made from plans that were really carried out. Each gives a prediction at its own cost: its
 metric after the longest finetune that it had, and what the rest of a whole one will give back; or
@@ -9,8 +9,8 @@ wide the band is has three reasons, which are independent: the images that metri
 measured on are few (``error``), the factor is not known well, and plans of like cost differ.
 
 Between plans the band is interpolated; it never gets better with the cost. Beyond the dearest plan
-nothing is said. The original, at cost 0, is no part of it: finetuned, a network may come out better
-than an original that was not trained to its end.
+nothing is said. The original, at cost 0, is not part of it: a finetuned network may come out better
+than an original whose training was stopped early.
 """
 
 import math
@@ -25,7 +25,7 @@ from depthopt.core.explored import Explored, Found
 from depthopt.core.metric import Metric
 
 SURE = 1.645
-"""Standard errors on either side that nine of ten outcomes lie within."""
+"""Standard errors on either side of the mean, so that nine of ten outcomes lie within."""
 
 FACTOR, FACTOR_ERROR = 0.15, 0.1
 """What is taken for the logarithm by which the lack falls when the steps are doubled, and how
@@ -84,14 +84,14 @@ class Range:
         return low - slack <= value <= high + slack
 
     def text(self, metric: Metric, digits: int = 1) -> str:
-        """It with its unit, such as ``96.1 to 98.4 %``."""
+        """The range with its unit, such as ``96.1 to 98.4 %``."""
         low, high = sorted((self.worst, self.best))
         return f"{metric.figure(low, digits)} to {metric.text(high, digits)}"
 
 
 @dataclass(frozen=True, slots=True)
 class Band:
-    """What is known of a network's plans, and what to expect of others.
+    """The measured plans of a network, and what to expect of others.
 
     Attributes:
         metric: what the figures are.
@@ -108,7 +108,7 @@ class Band:
     original_cost: float = 0.0
 
     def at(self, cost: float) -> Range | None:
-        """The metric to expect of a plan after a whole finetune; None: not measured.
+        """The metric to expect of a plan after a whole finetune. None if none was measured.
 
         Args:
             cost: the plan's; of one that replaces something.
@@ -141,7 +141,7 @@ class Band:
 
 
 def points_of(explored: Explored) -> tuple[Point, ...]:
-    """The plans that exploring carried out: untrained, and after each finetune."""
+    """One point for each plan that exploring carried out, untrained and after each finetune."""
     found = []
     for attempt in explored.attempts:
         cost, speedup = attempt.plan.cost, attempt.speedup
@@ -155,10 +155,10 @@ def points_of(explored: Explored) -> tuple[Point, ...]:
 
 
 def error_of(metric: Metric, value: float, images: int) -> float | None:
-    """The standard error of a share of so many images; None of a metric that is not a share.
+    """The standard error of a share of this many images. None for other metrics.
 
-    Half an image more counts as right, and half a one as wrong, so that all right is no certainty
-    (Jeffreys).
+    Half an image more counts as right, and half an image as wrong, so that a share of 1 is not a
+    certainty (Jeffreys).
     """
     if metric.unit != "%":
         return None
@@ -174,7 +174,7 @@ def fitted(
     test_images: int,
     original_cost: float = 0.0,
 ) -> Band:
-    """The band that plans carried out allow for.
+    """The band that follows from the plans that were carried out.
 
     Args:
         metric: what the figures are.

@@ -1,4 +1,4 @@
-"""What a segment may become."""
+"""Candidates: what a segment may be replaced by."""
 
 import re
 from collections.abc import Iterable
@@ -46,7 +46,7 @@ class Candidate:
 
     @property
     def convolution(self) -> Convolution:
-        """Its only operator.
+        """The candidate's only operator.
 
         Raises:
             ValueError: it is not one convolution.
@@ -58,12 +58,12 @@ class Candidate:
 
     @property
     def replaces(self) -> bool:
-        """Whether it changes anything; a block as it is costs nothing."""
+        """Whether it changes anything. A kept block does not, and costs nothing."""
         return self.kind != KEPT
 
     @property
     def key(self) -> str:
-        """Canonical name; files hold a candidate by it."""
+        """The canonical name, by which files hold a candidate."""
         where = f"{self.start}:{self.end}"
         if (self.entry, self.exit) != (0, 0):
             where = f"{self.start}.{self.entry}:{self.end}.{self.exit}"
@@ -83,18 +83,20 @@ class Candidate:
 
     @classmethod
     def parse(cls, text: str) -> "Candidate":
-        """The candidate whose ``key`` this is; its kind need not be known.
+        """The candidate with this ``key``. Its kind need not be known.
 
         Raises:
             ValueError: it is none's.
         """
         found = _KEY.fullmatch(text)
         if found is None:
-            raise ValueError(f"{clipped(text)} is no candidate, such as 'drop 3:5 identity relu'")
+            raise ValueError(
+                f"{clipped(text)} is not a candidate, such as 'drop 3:5 identity relu'"
+            )
         part = found.groupdict()
         if not int(part["start"]) < int(part["end"]) <= limits.POSITION:
             raise ValueError(
-                f"{clipped(text)} is of no segment: it ends where it begins, or before"
+                f"{clipped(text)} does not cover a segment: it ends where it begins, or before"
             )
         what, activation = part["operators"], part["activation"]
         return cls(
@@ -124,7 +126,7 @@ _KEY = re.compile(
 
 
 def kept_blocks(chain: Chain) -> tuple[Candidate, ...]:
-    """Every block of the chain as it is."""
+    """A candidate for every block that keeps it as it is."""
     return tuple(
         Candidate(i, i + 1, KEPT, (block.operator,), block.activation)
         for i, block in enumerate(chain.blocks)

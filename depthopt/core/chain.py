@@ -118,7 +118,7 @@ class Skip:
             convolution; a norm alone is a depthwise 1x1 convolution.
         ending: where the add does not lie between the last block's norm and activation, but
             behind the activation or a gate: the sum's own tensors; else None.
-        gated: whether something that is no block lies between the source and the add,
+        gated: whether something that is not a block lies between the source and the add,
             so that the blocks there do not merge into one.
     """
 
@@ -133,11 +133,11 @@ class Skip:
 
 @dataclass(frozen=True, slots=True)
 class Barrier:
-    """A position that no segment may cross, or only as part of a larger one, and why.
+    """A position that segments may not cross, or only as part of a larger one, and why.
 
     Attributes:
         position: the boundary between blocks ``position - 1`` and ``position``.
-        node: what makes or reads a tensor there and is no block.
+        node: what makes or reads a tensor there and is not a block.
         reason: why that cannot be merged.
         region: the shortest segment around the barrier that has one tensor in and one tensor
             out; it can be replaced as a whole, but not merged. None if there is none.
@@ -151,7 +151,7 @@ class Barrier:
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """A squeeze-excite: each channel of a tensor is weighed by what its and others' means say.
+    """A squeeze-excite: it scales each channel of a tensor by a function of all channel means.
 
     ``product = source * output``, where ``output`` is what the gate's blocks give for the means of
     ``source`` over all pixels. Nothing else reads any of these tensors, the blocks have no norms,
@@ -204,7 +204,7 @@ class Chain:
     gates: tuple[Gate, ...] = ()
 
     def __post_init__(self) -> None:
-        """Check that what it says of positions is of its own.
+        """Check that skips, barriers and gates are at positions of the chain.
 
         Raises:
             ValueError: it is not; a file was changed.
@@ -237,7 +237,7 @@ class Chain:
         return f"Chain of {self.model} @{size_text(self.input_size)}: {', '.join(parts)}"
 
     def why_illegal(self, start: int, end: int) -> str | None:
-        """The reason why ``[start, end)`` cannot be replaced, or None if it can.
+        """Why ``[start, end)`` cannot be replaced. None if it can.
 
         A segment is legal if every skip's span is disjoint from it, covers it, or is covered
         by it, and it crosses no barrier except with the whole region around it.
@@ -253,7 +253,7 @@ class Chain:
         return None
 
     def why_unmergeable(self, start: int, end: int) -> str | None:
-        """The reason why ``[start, end)`` does not merge into one convolution, or None.
+        """Why ``[start, end)`` does not merge into one convolution. None if it does.
 
         It does if it is legal and nothing but blocks and skips lies in it; the blocks'
         activations go.
@@ -263,7 +263,7 @@ class Chain:
                 return f"crosses the barrier at {barrier.position}: {barrier.reason}"
         for skip in self.covered(start, end):
             if skip.gated:
-                return f"covers {skip.add}, to which more than blocks leads"
+                return f"covers {skip.add}, which also depends on something other than blocks"
         return self.why_illegal(start, end)
 
     def segments(self, max_length: int | None = None) -> Iterator[tuple[int, int]]:

@@ -1,4 +1,4 @@
-"""Values and messages as long as a person reads them."""
+"""Shorten values and messages to what a person reads."""
 
 import re
 
@@ -26,7 +26,7 @@ def shortened(text: str, most: int = limits.MESSAGE_CHARACTERS) -> str:
 
 
 def printable(text: str) -> str:
-    """A text with escapes for what neither UTF-8 nor XML can hold, such as bytes of odd names."""
+    """Escape what UTF-8 or XML cannot hold, such as odd bytes in file names."""
     return _UNPRINTABLE.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
@@ -34,7 +34,7 @@ _UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]
 
 
 def one_line(error: BaseException) -> str:
-    """What an error says, in one line that is not too long; its type if it says nothing."""
+    """An error's message as one short line. Its type if the message is empty."""
     # Only the beginning and the end are shown; splitting a text of megabytes takes seconds.
     text = str(error)
     if len(text) > 10 * limits.MESSAGE_CHARACTERS:

@@ -1,4 +1,4 @@
-"""How many of what, in words: ``1 thread``, ``2 threads``."""
+"""Numbers with what they count, in words: ``1 thread``, ``2 threads``."""
 
 
 def counted(number: int, what: str, several: str | None = None) -> str:

@@ -1,8 +1,8 @@
-"""SHA-256 digests of what is stored: how they are worked out, written and compared.
+"""SHA-256 digests of stored files: how they are computed, written and compared.
 
 A file says the digest of all else in it, so that one whose values changed after it was written is
 told from a whole one. It is a guard against damage and against what is changed or exchanged by
-mistake; who changes a file on purpose can work its digest out anew.
+mistake. Anyone who changes a file on purpose can compute its digest again.
 
 - A JSON artefact has it in its head. It is that of the content and not of the text: laid out
   otherwise, a file stays whole.
@@ -25,7 +25,7 @@ from depthopt.errors import ArtefactError
 logger = logging.getLogger(__name__)
 
 KEY = "sha256"
-"""Of a digest, in an artefact's head and in the metadata of safetensors."""
+"""Key of the digest in an artefact's head and in safetensors metadata."""
 
 CHANGED = f"was changed after it was written (its {KEY} does not fit)"
 
@@ -50,17 +50,17 @@ def of_file(path: Path) -> str:
 
 
 def of_json(content: Any) -> str:
-    """The digest of what JSON says, however it is laid out."""
+    """The digest of JSON content, independent of its layout."""
     return of_bytes(_canonical(content))
 
 
 def signed(text: str) -> str:
-    """A text, and its digest as a comment in a last line."""
+    """A text with its digest as a comment in the last line."""
     return f"{text}{_SIGNATURE}{of_bytes(text.encode())}\n"
 
 
 def is_as_signed(text: str) -> bool | None:
-    """Whether a text is as it was signed; None if it bears no digest."""
+    """Whether a text is unchanged since it was signed. None if it has no digest."""
     start = text.rfind(_SIGNATURE)
     return None if start < 0 else text == signed(text[:start])
 
@@ -80,7 +80,7 @@ def sealed(content: bytes) -> bytes:
 
 
 def metadata(content: bytes) -> dict[str, str]:
-    """What a safetensors file says of itself.
+    """The metadata of a safetensors file.
 
     Raises:
         ValueError: its header is not whole.
@@ -114,7 +114,7 @@ def check_tensors(content: bytes, path: Path, *, own: bool, instead: str) -> Non
 
 
 def tell_of_none(path: Path) -> None:
-    """Say, once for each file, that it has no digest."""
+    """Warn, once for each file, that it has no digest."""
     _tell_of_none(str(path))
 
 
@@ -133,7 +133,7 @@ def _parts(content: bytes) -> tuple[dict[str, Any], memoryview]:
         raise ValueError(f"{len(content)} bytes, and a header that ends at {start}")
     header = json.loads(content[_LENGTH_BYTES:start])
     if not isinstance(header, dict) or not isinstance(header.get(_METADATA, {}), dict):
-        raise ValueError("a header that is no table of tensors")  # noqa: TRY004 - of the file's
+        raise ValueError("a header that is not a table of tensors")  # noqa: TRY004 - of the file's
     return header, memoryview(content)[start:]
 
 

@@ -1,4 +1,4 @@
-"""What exploring a network found: plans carried out, how fast and how accurate they are."""
+"""The result of exploring a network: which plans were tried, how fast and how accurate."""
 
 from dataclasses import dataclass
 
@@ -24,7 +24,7 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Finetuned:
-    """How a plan's network did after a finetune.
+    """The metric of a plan's network after a finetune.
 
     Attributes:
         steps: of the finetune, whose learning rate fell to zero with the last.
@@ -69,7 +69,7 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Explored:
-    """A network explored, as far as that is done.
+    """An explored network, finished or not.
 
     Attributes:
         model: name of the network.

@@ -1,20 +1,20 @@
-"""Packages that a plain install leaves out: asked for before the work that needs them."""
+"""Optional packages, checked for before the work that needs them."""
 
 import importlib.util
 
 from depthopt.errors import UsageError
 
 EXTRAS = {"matplotlib": "plots", "loky": "workers", "ray": "ray"}
-"""The extra of depthopt that installs a package."""
+"""The extra of depthopt that installs each package."""
 
 
 def has(package: str) -> bool:
-    """Whether a package is installed; it is not imported."""
+    """Whether a package is installed. It is not imported."""
     return importlib.util.find_spec(package) is not None
 
 
 def require_extra(package: str, what: str) -> None:
-    """Refuse what a missing package is needed for.
+    """Refuse work that needs a package that is not installed.
 
     Args:
         package: one of ``EXTRAS``.

@@ -1,4 +1,4 @@
-"""The one walk over a segment's blocks and the skips that it covers.
+"""Walk over a segment's blocks and the skips that it covers.
 
 Inside a segment without activations, the tensor at each position is a sum: what the block before
 it makes of the tensor at its own input, and what each skip that ends there adds. So a segment is
@@ -39,7 +39,7 @@ def edges_of(
     composed: Collection[int] | None = None,
     skips: Iterable[Skip] | None = None,
 ) -> tuple[Edge, ...]:
-    """The edges of a segment, those that end at one position together, its block's first.
+    """The edges of a segment, grouped by the position where they end, the block's first.
 
     Args:
         chain: the network.
@@ -86,7 +86,7 @@ def fold_back(
     needed: Callable[[Edge, T], T],
     most: Callable[[list[T]], T],
 ) -> dict[int, T]:
-    """What is needed at every position, given what is needed at the segment's end.
+    """Work out what every position needs, from what the segment's end needs.
 
     Args:
         edges: of the segment, as ``edges_of`` gives them.

@@ -1,4 +1,4 @@
-"""What a network takes: one image, or several named inputs; and batches of them.
+"""Inputs of networks: one image or several named inputs, and batches of them.
 
 A network of one image is told by the image's size, ``(channels, height, width)``, and is called
 with a tensor. One of several inputs is told by an ``InputSpec``, and is called with tensors by
@@ -92,7 +92,7 @@ class InputSpec:
 
     @classmethod
     def parse(cls, text: str) -> "InputSpec":
-        """The specification whose ``str`` is ``text``.
+        """The specification that ``text`` describes.
 
         Raises:
             ValueError: it is none's.
@@ -105,7 +105,7 @@ class InputSpec:
 
 
 def size_schema(sizes: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-    """How pydantic reads and writes an input size: as a list of three, or as text.
+    """The pydantic schema of an input size: a list of three, or text.
 
     Args:
         sizes: the type of the list of three.
@@ -137,7 +137,7 @@ def _why_unfit(shape: tuple[int, ...]) -> str | None:
 
 
 def fitting(size: "ImageSize | InputSpec") -> "ImageSize | InputSpec":
-    """An input size, if it is one that can be worked with.
+    """Check an input size, and return it.
 
     Raises:
         ValueError: a side of an image, or the whole of it, is too large, or below 1.
@@ -155,7 +155,7 @@ InputSize = Annotated[
     GetPydanticSchema(lambda _, handler: size_schema(_SIZES, handler)),
     AfterValidator(fitting),
 ]
-"""What a network takes: one image of this size, or named inputs."""
+"""A network's input: one image of this size, or named inputs."""
 
 _INPUT = re.compile(
     rf"(?P<name>[A-Za-z_]\w*)=(?P<shape>scalar|{numbers.NATURAL}(x{numbers.NATURAL})*)"
@@ -185,7 +185,7 @@ def size_text(size: InputSize) -> str:
 
 
 def parse_size(text: str) -> InputSize:
-    """The input size whose ``size_text`` is ``text``.
+    """The input size that ``text`` describes, as ``size_text`` writes it.
 
     Raises:
         ValueError: it is none's.
@@ -193,7 +193,7 @@ def parse_size(text: str) -> InputSize:
     if "=" in text:
         return InputSpec.parse(text)
     if not re.fullmatch(rf"{numbers.NATURAL}(x{numbers.NATURAL}){{2}}", text):
-        raise ValueError(f"{clipped(text)} is no input size, such as '3x224x224'")
+        raise ValueError(f"{clipped(text)} is not an input size, such as '3x224x224'")
     channels, height, width = map(int, text.split("x"))
     return fitting((channels, height, width))
 
@@ -214,17 +214,17 @@ def image_size(size: InputSize) -> ImageSize:
 
 
 def called(network: Any, inputs: Inputs) -> Any:
-    """What a network gives for a batch."""
+    """Call a network on a batch."""
     return network(**inputs) if isinstance(inputs, Mapping) else network(inputs)
 
 
 def count(inputs: Inputs) -> int:
-    """How many examples a batch holds."""
+    """The number of examples in a batch."""
     return len(next(iter(inputs.values())) if isinstance(inputs, Mapping) else inputs)
 
 
 def bytes_of(inputs: Inputs) -> int:
-    """What a batch's tensors take, in bytes."""
+    """The bytes that a batch's tensors take."""
     return sum(tensor.nbytes for tensor in tensors_of(inputs))
 
 
@@ -241,7 +241,7 @@ def first(inputs: Inputs, examples: int) -> Inputs:
 
 
 def at_least(inputs: Inputs, examples: int) -> Inputs:
-    """A batch of so many examples or more: where there are fewer, they are gone through again."""
+    """A batch of at least this many examples. Examples are repeated if there are too few."""
     if isinstance(inputs, Mapping):
         return {name: _repeated(tensor, examples) for name, tensor in inputs.items()}
     return _repeated(inputs, examples)
@@ -253,7 +253,7 @@ def _repeated(tensor: "Tensor", examples: int) -> "Tensor":
 
 
 def whole_batches(inputs: Inputs, batch: int) -> list[Inputs]:
-    """Examples in whole batches; a last, incomplete one is left out."""
+    """Examples in whole batches. An incomplete last batch is left out."""
     if isinstance(inputs, Mapping):
         split = {name: whole_batches(tensor, batch) for name, tensor in inputs.items()}
         return [dict(zip(split, parts, strict=True)) for parts in zip(*split.values(), strict=True)]
@@ -261,7 +261,7 @@ def whole_batches(inputs: Inputs, batch: int) -> list[Inputs]:
 
 
 def chunks(inputs: Inputs, parts: int) -> "tuple[Inputs, ...]":
-    """A batch in parts of like size, as ``Tensor.chunk`` has it."""
+    """Split a batch into parts of about equal size, as ``Tensor.chunk`` does."""
     if isinstance(inputs, Mapping):
         split = {name: tensor.chunk(parts) for name, tensor in inputs.items()}
         rows = zip(*split.values(), strict=True)
@@ -272,7 +272,7 @@ def chunks(inputs: Inputs, parts: int) -> "tuple[Inputs, ...]":
 def moved(
     inputs: Inputs, like: "Tensor", memory_format: "torch.memory_format | None" = None
 ) -> Inputs:
-    """A batch for a network to run on.
+    """A batch moved to a device.
 
     Args:
         inputs: of any type, on any device.

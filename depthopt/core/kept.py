@@ -1,4 +1,4 @@
-"""Batches that are gone through more than once, held in memory where they fit into it."""
+"""Batches that are used more than once, held in memory if they fit."""
 
 from collections.abc import Callable, Collection, Iterator
 from typing import TypeVar
@@ -6,11 +6,11 @@ from typing import TypeVar
 T = TypeVar("T")
 
 MOST_BYTES = 2**29
-"""Of the batches that ``Kept`` holds."""
+"""Maximum bytes of the batches that ``Kept`` holds."""
 
 
 class Kept(Collection[T]):
-    """Batches that are made once and held in memory, if all of them fit into it.
+    """Batches that are made once and held in memory, if all of them fit.
 
     If they do not, they are made whenever they are gone through.
     """

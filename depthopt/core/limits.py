@@ -1,4 +1,4 @@
-"""How much of what is accepted: every limit has its name and its reason here.
+"""Limits of what is accepted, each with its reason.
 
 They are far above what networks, tables and data sets need, and low enough that a small file
 made on purpose cannot fill the memory or keep a command busy. ``docs/limits-and-exits.md`` lists
@@ -42,7 +42,7 @@ VALUE_CHARACTERS = 300
 """Characters of a value that is quoted in a message."""
 
 COUNT = 1_000_000_000
-"""Things that are counted: images, steps, epochs, plans, bytes of a group."""
+"""Largest count of anything: images, steps, epochs, plans, bytes of a group."""
 
 BATCH = 65_536
 """Images per inference or step."""

@@ -1,11 +1,11 @@
-"""The number that says how good a network is: its name, its unit, and which way is better."""
+"""Metrics: the number that says how good a network is, with name, unit and direction."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """What is reported of a network on examples with targets.
+    """A metric of a network on examples with targets.
 
     Attributes:
         name: such as ``accuracy``.
@@ -21,11 +21,11 @@ class Metric:
 
     @property
     def label(self) -> str:
-        """Its name with its unit, as over a column."""
+        """The name with its unit, as a column heading."""
         return f"{self.name}, {self.unit}" if self.unit else self.name
 
     def gain(self, before: float, after: float) -> float:
-        """By how much it got better; negative if it got worse."""
+        """The improvement from one value to another. Negative if it got worse."""
         return after - before if self.higher_is_better else before - after
 
     def reached(self, value: float, target: float) -> bool:
@@ -33,14 +33,14 @@ class Metric:
         return self.gain(target, value) >= 0
 
     def noise(self, value: float, examples: int) -> float:
-        """The standard error of a share of so many examples; 0 of what is not a share."""
+        """The standard error of a share of this many examples. 0 for other metrics."""
         share = value / self.scale
         if self.unit != "%" or not 0 <= share <= 1:
             return 0.0
         return float(self.scale * (share * (1 - share) / examples) ** 0.5)
 
     def figure(self, value: float, digits: int = 2) -> str:
-        """A value: points of 100 to so many digits, others to four that count."""
+        """A value as text: percentages to this many digits, others to four significant ones."""
         return f"{value:.{digits}f}" if self.unit == "%" else f"{value:.4g}"
 
     def text(self, value: float, digits: int = 2) -> str:

@@ -1,4 +1,4 @@
-"""Every kind of number that users and files give: what it may be, in one place.
+"""The kinds of numbers that users and files may give, in one place.
 
 Each is a type for pydantic, so that recipes, dataclasses and files are read by it, and ``require``
 checks a value by it in Python and for options of commands. None of them is ever a boolean, NaN or
@@ -42,7 +42,7 @@ ShareAboveZero = Annotated[Finite, Gt(0), Le(1)]
 ShareBetween = Annotated[Finite, Gt(0), Lt(1)]
 
 Milliseconds = Annotated[Finite, Ge(0), Le(limits.MILLISECONDS)]
-"""A latency that was measured; 0 of what could not be told from nothing."""
+"""A measured latency. 0 if it could not be told from nothing."""
 
 PositiveMilliseconds = Annotated[Finite, Gt(0), Le(limits.MILLISECONDS)]
 Seconds = Annotated[Finite, Gt(0), Le(limits.SECONDS)]
@@ -55,7 +55,7 @@ Count = Annotated[Whole, Gt(0), Le(limits.COUNT)]
 """At least one."""
 
 CountOrZero = Annotated[Whole, Ge(0), Le(limits.COUNT)]
-"""How many of what there may be none of."""
+"""Zero or more."""
 
 Batch = Annotated[Whole, Gt(0), Le(limits.BATCH)]
 Threads = Annotated[Whole, Gt(0), Le(limits.THREADS)]
@@ -80,7 +80,7 @@ DECIMAL = r"[0-9]{1,30}(?:\.[0-9]{1,30})?(?:e[+-]?[0-9]{1,3})?"
 
 
 def require(kind: Any, name: str, value: T) -> T:
-    """The value, if it is of a kind.
+    """Check that a value is of a kind, and return it.
 
     Args:
         kind: one of this module's types.
@@ -98,24 +98,24 @@ def require(kind: Any, name: str, value: T) -> T:
 
 
 def whole(text: str) -> int | None:
-    """The whole number of 0 or more that a text is; None if it is none, or too long a one."""
+    """The whole number of 0 or more in a text. None if it is not one, or is too long."""
     return int(text) if re.fullmatch(DIGITS, text.strip()) else None
 
 
 def decimal(text: str) -> float:
-    """The finite number that a text is.
+    """The finite number in a text.
 
     Raises:
         ValueError: it is none.
     """
     value = float(text)
     if not math.isfinite(value):
-        raise ValueError(f"{text!r} is no finite number")
+        raise ValueError(f"{text!r} is not a finite number")
     return value
 
 
 def fraction(text: str) -> float:
-    """The share that a text is, such as ``3%`` or ``0.03``; with ``%`` it may be above 1.
+    """The share in a text, such as ``3%`` or ``0.03``. With ``%`` it may be above 1.
 
     Raises:
         ValueError: it is none; without ``%``, 1 or more: is ``3`` three times, or 3 %?

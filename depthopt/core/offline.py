@@ -1,4 +1,4 @@
-"""Libraries underneath that would tell their makers of a run are kept from it.
+"""Keep libraries from reporting a run to their makers.
 
 depthopt reaches the network where a source names it (weights or data to download, a cluster of
 workers, a tracker of experiments), and nowhere else. Some libraries do more by default:
@@ -28,14 +28,14 @@ _SILENT = {
 
 
 def keep_silent() -> None:
-    """Set what libraries ask before they tell anything, where the user has not set it."""
+    """Turn off the reports of libraries, unless the user has set their variables."""
     for name, value in _SILENT.items():
         os.environ.setdefault(name, value)
 
 
 @contextlib.contextmanager
 def openvino_silent() -> Iterator[None]:
-    """While OpenVINO is imported, its package that sends usage is as if not installed."""
+    """Hide OpenVINO's package that reports usage while OpenVINO is imported."""
     name = "openvino_telemetry"
     if name in sys.modules:  # the caller's choice
         yield

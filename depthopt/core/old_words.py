@@ -1,4 +1,4 @@
-"""Words of earlier versions, and those that stand for the same now.
+"""Names that earlier versions used, and what they are called now.
 
 Recipes, files and run folders that hold an old word are read as if they held the new one, and a
 line of the log says so, once for each word. No other module knows an old word.
@@ -15,15 +15,15 @@ logger = logging.getLogger(__name__)
 Content = dict[str, Any]
 
 STAGES = {"merge": "fuse"}
-"""Of stages, and of the commands of their names."""
+"""Names of stages and of the commands of the same names."""
 
 FOLDERS = {"shallow": "applied"}
-"""Of folders in a run's."""
+"""Names of folders inside a run's folder."""
 
 ESTIMATORS = {"fit": "regression"}
 
 FORMS = {"merged": "fused"}
-"""Of networks; also of the key that says whether a saved one is in its final form."""
+"""Forms of networks, and the key that says whether a saved one is in its final form."""
 
 METRICS = {
     "accuracy": "metric",
@@ -31,13 +31,13 @@ METRICS = {
     "untrained_accuracy": "untrained_metric",
     "target_accuracy": "target_metric",
 }
-"""Of figures: there was one task, classification, and its metric was the accuracy."""
+"""Names of figures. The only task was classification, and its metric was the accuracy."""
 
 TASK = "classification"
-"""The only one that there was, which nothing named."""
+"""The only task that earlier versions had. Files did not name it."""
 
 METRIC = {"name": "accuracy", "unit": "%", "scale": 100.0, "higher_is_better": True}
-"""The only one that there was, which nothing described."""
+"""The only metric that earlier versions had. Files did not describe it."""
 
 OBJECTIVES = {"exp_accuracy": "exp_metric"}
 
@@ -90,12 +90,12 @@ _PICK, _PREDICTED = "pick", "predicted"
 
 
 def later_keys(section: str) -> set[str]:
-    """Keys of a section that recipes of earlier versions have not."""
+    """Keys of a section that recipes of earlier versions do not have."""
     return {key for of, key in _LATER if of == section}
 
 
 def without_later(section: str, content: Content) -> Content:
-    """A recipe's section without keys that it had not at first, where they change nothing.
+    """A recipe's section without later keys, where these change nothing.
 
     Likewise the sections in it.
     """
@@ -107,7 +107,7 @@ def without_later(section: str, content: Content) -> Content:
 
 
 def read_recipe(content: Content) -> Content:
-    """A recipe's content, not yet validated, in new words."""
+    """A recipe's content with new names, not yet validated."""
     for (section, key), words in _VALUES.items():
         if isinstance(inner := content.get(section), dict):
             content = content | {section: _value(inner, key, words, f"{section}.{key}")}
@@ -123,7 +123,7 @@ def _pick(content: Content) -> Content:
         return content
     _tell("the key in budget", "measured", _PICK)
     measured = budget["measured"]
-    if isinstance(measured, bool):  # what is none is no way to pick either, and refused as one
+    if isinstance(measured, bool):  # anything else is refused as a wrong way to pick
         trials = content.get("trials")
         has_steps = isinstance(trials, dict) and bool(trials.get("steps"))
         measured = _PREDICTED if not measured else None if has_steps else "measured"
@@ -143,19 +143,19 @@ def _inside(
 
 
 def read_objective(objective: str) -> str:
-    """What a plan is picked for, in new words."""
+    """An objective by its new name."""
     if objective in OBJECTIVES:
         _tell("the objective", objective, OBJECTIVES[objective])
     return OBJECTIVES.get(objective, objective)
 
 
 def read_artefact(kind: str, content: Content) -> Content:
-    """The content of an artefact of some type, not yet validated, in new words."""
+    """An artefact's content with new names, not yet validated."""
     return _ARTEFACTS[kind](content) if kind in _ARTEFACTS else content
 
 
 def as_first_said(sections: Content) -> Content:
-    """Sections of a recipe in the words that their settings had first.
+    """Sections of a recipe with the first names of their settings.
 
     What is digested is put so: no stage is done again for being called otherwise.
     """
@@ -181,12 +181,12 @@ def as_first_said(sections: Content) -> Content:
 
 
 def place_as_first_said(name: str) -> str:
-    """A path inside a run's folder in the words that it had first, likewise."""
+    """A path inside a run's folder with its first names."""
     return _in_folder(name, _reversed(FOLDERS))
 
 
 def placed(run_folder: Path, name: str) -> Path:
-    """The path of a file or folder of a run, which an earlier version may have begun."""
+    """The path of a file or folder in a run that an earlier version may have begun."""
     first = place_as_first_said(name)
     new, old = name.partition("/")[0], first.partition("/")[0]
     if new == old or (run_folder / new).exists() or not (run_folder / old).exists():
@@ -196,7 +196,7 @@ def placed(run_folder: Path, name: str) -> Path:
 
 
 def refusal(command: str) -> str | None:
-    """What to say to who calls a command by an old name; None where the name is not one."""
+    """The message for a command's old name. None if the name is not an old one."""
     if command not in STAGES:
         return None
     new = STAGES[command]
@@ -218,7 +218,7 @@ def _value(content: Content, key: str, words: Mapping[str, str], what: str) -> C
 
 
 def _keys(content: Content, words: Mapping[str, str], what: str) -> Content:
-    """With new words for keys, in their order; where both are there the old one is no word.
+    """Rename old keys, in their order. An old key beside its new one is left, and refused.
 
     Args:
         content: with the keys.

@@ -35,7 +35,7 @@ class Plan:
 
     @property
     def words(self) -> str:
-        """How fast it is predicted, and how much it replaces."""
+        """The predicted speed-up, and how much is replaced, as text."""
         gone = sum(choice.end - choice.start for choice in self.replaced)
         of = counted(sum(choice.end - choice.start for choice in self.choices), "block")
         return f"{self.speedup:.2f}x predicted, {gone} of {of} replaced"
@@ -122,7 +122,7 @@ class Frontier:
         speedup: float | None = None,
         cost: float | None = None,
     ) -> Plan:
-        """The best plan for exactly one of three wishes.
+        """Pick the best plan for one wish: a budget, a speed-up or a cost.
 
         Args:
             budget_ms: least cost at no more than this end-to-end latency.

@@ -1,10 +1,10 @@
-"""How long work tells how far it is."""
+"""How long-running work reports its progress."""
 
 from collections.abc import Callable
 
 Progress = Callable[[int, int, str], None]
-"""Called with the steps done, the steps in all, and what they are, such as ``plans timed``."""
+"""A callback with the steps done, all steps, and their name, such as ``plans timed``."""
 
 
 def silent(done: int, total: int, what: str) -> None:
-    """Tell nobody."""
+    """Report nothing."""

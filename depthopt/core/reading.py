@@ -1,4 +1,4 @@
-"""Text, JSON and YAML as they are read from files: as UTF-8, always, and within limits.
+"""Read text, JSON and YAML files: always as UTF-8, and within limits.
 
 What is not read is a ``ValueError`` whose message says why, without the file's name: who reads the
 file says that, and what to do.
@@ -34,26 +34,26 @@ def read_text(path: Path, most: int) -> str:
 
     Raises:
         OSError: it cannot be read.
-        ValueError: it has more than ``most`` bytes, or is no UTF-8.
+        ValueError: it has more than ``most`` bytes, or is not UTF-8.
     """
     return read_bytes(path, most).decode("utf-8-sig")
 
 
 def read_json(path: Path, most: int = limits.ARTEFACT_BYTES) -> Any:
-    """What a JSON file holds.
+    """Read a JSON file.
 
     Raises:
         OSError: it cannot be read.
-        ValueError: it is no JSON, or too much of it; see ``parse_json``.
+        ValueError: it is not JSON, or too much of it; see ``parse_json``.
     """
     return parse_json(read_text(path, most))
 
 
 def parse_json(text: str) -> Any:
-    """What a JSON text says.
+    """Parse a JSON text.
 
     Raises:
-        ValueError: it is no JSON, is nested too deeply, holds too many values, or a mapping names
+        ValueError: it is not JSON, is nested too deeply, holds too many values, or a mapping names
             a key twice.
     """
     if text.count("[") + text.count("{") > limits.CONTAINERS:
@@ -67,10 +67,10 @@ def parse_json(text: str) -> Any:
 
 
 def parse_yaml(text: str) -> Any:
-    """What a YAML text says, by the types of YAML's own: no Python object is ever made.
+    """Parse a YAML text with YAML's own types only. Python objects are never made.
 
     Raises:
-        ValueError: it is no YAML, is nested too deeply, stands for too much by its aliases, or a
+        ValueError: it is not YAML, is nested too deeply, stands for too much by its aliases, or a
             mapping names a key twice; the message says on which line.
     """
     try:
@@ -83,7 +83,7 @@ def parse_yaml(text: str) -> Any:
         raise ValueError(one_line(error)) from None
     except (ValueError, TypeError, LookupError, ArithmeticError, AttributeError) as error:
         # Constructors of dates, numbers and the like raise whatever their code comes to.
-        raise ValueError(f"a value is none of its type: {error}") from None
+        raise ValueError(f"a value does not fit its type: {error}") from None
 
 
 class _Refused(ValueError):  # noqa: N818 - named for what is the case

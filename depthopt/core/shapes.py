@@ -1,4 +1,4 @@
-"""Sizes of images, and how windows that slide over them change these."""
+"""Sizes of images, and of what sliding windows make of them."""
 
 Pair = tuple[int, int]
 """(height, width)."""
@@ -8,7 +8,7 @@ Sides = tuple[int, int, int, int]
 
 
 def output_size(input_size: Pair, window: Pair, stride: Pair, padding: Sides) -> Pair:
-    """(height, width) of what a window that slides over ``input_size`` gives.
+    """(height, width) of the output of a window that slides over ``input_size``.
 
     Args:
         input_size: (height, width) of the input.

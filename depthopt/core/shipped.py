@@ -1,4 +1,4 @@
-"""The recipes and latency tables that come with the package, by name.
+"""The recipes and latency tables that come with the package, found by name.
 
 They lie in folders below the package where it is installed (setup.py maps them), and beside the
 package in a checkout, which is what an editable install runs from.
@@ -51,7 +51,7 @@ def is_name(path: Path) -> bool:
 
 
 def recipe_file(given: Path) -> Path:
-    """A recipe's file: the one that is named, or that of a shipped recipe of this name.
+    """A recipe's file: the given one, or that of a shipped recipe of this name.
 
     Raises:
         RecipeError: it can only be a shipped recipe's name, and there is none of that name.
@@ -72,7 +72,7 @@ def recipe_file(given: Path) -> Path:
 
 
 def table_file(given: Path) -> Path:
-    """A latency table's file, or a folder of them: what is there, or a shipped one of this name.
+    """A latency table's file or folder: the given one, or a shipped one of this name.
 
     What is neither is given back, for whoever reads it to say so.
     """

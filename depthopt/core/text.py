@@ -1,4 +1,4 @@
-"""Values that files hold as text: ``str`` writes them, their class's ``parse`` reads them."""
+"""Values that files hold as text: ``str`` writes them, ``parse`` reads them."""
 
 from typing import Any, Protocol, Self
 
@@ -6,16 +6,16 @@ from pydantic_core import CoreSchema, core_schema
 
 
 class Parsed(Protocol):
-    """A class whose ``parse`` reads what ``str`` of its values gives."""
+    """A class whose ``parse`` reads what ``str`` writes."""
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """The value whose ``str`` is ``text``; a ``ValueError`` if there is none."""
+        """The value that ``text`` describes. Raises ``ValueError`` if there is none."""
         ...
 
 
 def text_schema(kind: type[Parsed]) -> CoreSchema:
-    """How pydantic reads and writes a field of this class: as text."""
+    """The pydantic schema for a field of this class: text."""
 
     def read(value: Any) -> Any:
         if isinstance(value, kind):

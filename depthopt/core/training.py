@@ -1,4 +1,4 @@
-"""What a training was like, epoch by epoch."""
+"""The record of a training, epoch by epoch."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from depthopt.core.metric import Metric
 
 @dataclass(frozen=True, slots=True)
 class EpochRecord:
-    """What one epoch was like.
+    """The record of one epoch.
 
     Attributes:
         loss: mean training loss.
@@ -30,7 +30,7 @@ class EpochRecord:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How a network does on held-out images.
+    """A network's metric on held-out images.
 
     Attributes:
         metric: the task's.
@@ -43,7 +43,7 @@ class Standing:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class TrainResult:
-    """What a training was like.
+    """The record of a training.
 
     Attributes:
         history: one record per epoch.

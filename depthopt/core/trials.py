@@ -1,4 +1,4 @@
-"""Plans that were carried out, and perhaps finetuned a little, before one of them was picked."""
+"""Trials: plans that are carried out, and perhaps briefly finetuned, before one is picked."""
 
 import math
 import statistics
@@ -11,12 +11,12 @@ from depthopt.core.plan import Plan
 from depthopt.errors import DepthoptError
 
 _WITHIN = 1.96
-"""Standard errors on either side of a mean that hold 95 % of what it may be."""
+"""Standard errors on either side of a mean, for an interval of 95 %."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Trial:
-    """A plan that is as fast as asked, and how it did when it was carried out.
+    """A plan that is as fast as asked, and its result when it was carried out.
 
     Attributes:
         weights_share: what the original's weights were taken to cost when it was solved for, over
@@ -48,7 +48,7 @@ class Trial:
         return self.loss is not None or self.failure is not None
 
     def behind(self, other: "Trial") -> tuple[float, float] | None:
-        """The 95 % interval of how much greater its loss is than another's, paired by images.
+        """The 95 % interval of its loss minus another's, paired by images.
 
         None where either's losses are not known, image by image.
         """
@@ -78,7 +78,7 @@ class Trials:
 
     @property
     def best(self) -> Trial:
-        """The one of least loss, of equal ones the first; an only one needs no loss.
+        """The trial of least loss, the first of equal ones. A single trial needs no loss.
 
         Raises:
             DepthoptError: all failed.
@@ -92,7 +92,7 @@ class Trials:
 
     @property
     def undecided(self) -> tuple[Trial, ...]:
-        """Those that the held-out images do not tell from the best, which may be as good."""
+        """Trials that may be as good as the best: the held-out images do not tell them apart."""
         best = self.best
         behind = {i: trial.behind(best) for i, trial in enumerate(self.trials) if trial != best}
         return tuple(self.trials[i] for i, within in behind.items() if within and within[0] <= 0)

@@ -1,4 +1,4 @@
-"""Files of schema version 1, as this version writes them.
+"""Convert files of schema version 1 to the current schema.
 
 There, operators and candidates were written out field by field, a skip's layers had fields of
 their own, and 0 threads stood for an accelerator.
@@ -22,7 +22,7 @@ Where = tuple[str | int, ...]
 
 @dataclass(frozen=True, slots=True)
 class ConvSpec:
-    """A convolution as it was written; also a pooling, as the convolution that it is."""
+    """A convolution as version 1 wrote it. Poolings were written as convolutions too."""
 
     in_channels: int
     out_channels: int
@@ -61,7 +61,7 @@ class _Skip:
 
 
 def upgraded(content: Any, where: Where = ()) -> Any:
-    """The content of a file, at any depth.
+    """Convert the content of a file, at any depth.
 
     Args:
         content: of the file, or of a part of it.

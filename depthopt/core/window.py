@@ -1,4 +1,4 @@
-"""Where a run of convolutions looks: stride, offset and size of the merged kernel.
+"""The window of a run of convolutions: stride, offset and size of the merged kernel.
 
 Output pixel ``y`` of the run reads the input pixels ``y * stride + offset`` to
 ``y * stride + offset + size - 1``. Composition and addition of windows follow from
@@ -62,7 +62,7 @@ class Window:
         )
 
     def plus(self, other: "Window") -> "Window":
-        """The window of the sum of two operators with one stride."""
+        """The window of the sum of two operators with the same stride."""
         if self.stride != other.stride:
             raise ValueError(f"windows of strides {self.stride} and {other.stride} do not add")
         low = (min(self.offset[0], other.offset[0]), min(self.offset[1], other.offset[1]))
@@ -97,7 +97,7 @@ class Window:
     def convolution(
         self, in_channels: int, out_channels: int, input_size: Pair, output_size: Pair
     ) -> Convolution:
-        """The convolution that has this window."""
+        """The convolution with this window."""
         return Convolution(
             in_channels,
             out_channels,
@@ -144,7 +144,7 @@ def segment_window(
 
 
 def region_window(chain: Chain, start: int, end: int) -> Window | None:
-    """The window of a segment that crosses barriers, as far as its blocks tell.
+    """The window of a segment that crosses barriers, as far as its blocks define it.
 
     Blocks that lead from one size to the next are composed, others (those of a gate, for
     instance) passed over. If pooling or upsampling lies between, the window is that of a

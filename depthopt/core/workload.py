@@ -1,11 +1,11 @@
-"""How much work something is, in units that do not depend on the machine."""
+"""Amounts of work, in units that do not depend on the machine."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """What some work takes. The module that does the work says it, by its own constants.
+    """An amount of work, as estimated by the module that does the work.
 
     Attributes:
         forward_images: passes of one image through the original network, or as much in parts.
@@ -24,7 +24,7 @@ class Workload:
     kept_images: int = 0
 
     def __add__(self, other: "Workload") -> "Workload":
-        """Both, one after the other."""
+        """The work of both, one after the other."""
         return Workload(
             self.forward_images + other.forward_images,
             self.trained_images + other.trained_images,
@@ -35,5 +35,5 @@ class Workload:
         )
 
     def __mul__(self, times: int) -> "Workload":
-        """The same so many times, one after the other."""
+        """The work of several repeats, one after the other."""
         return sum([self] * times, Workload())

@@ -1,4 +1,4 @@
-"""Files written whole or not at all, and what is said of one that cannot be written."""
+"""Write files whole or not at all, and explain why one cannot be written."""
 
 import contextlib
 import errno
@@ -25,7 +25,7 @@ _REMEDIES = {
     errno.EISDIR: "it is a folder; choose another name",
     errno.ENAMETOOLONG: "choose a shorter name",
 }
-"""By what the system says."""
+"""Remedies by the system's error number."""
 
 _TOKEN_BYTES = 8
 """Random bytes in the name of a file that is being written."""
@@ -36,7 +36,7 @@ _OWN = {"/dev/stdout": 1, "/dev/stderr": 2}
 
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Name ``path``, the reason and a remedy where the system refuses a write.
+    """Raise an error with ``path``, reason and remedy when the system refuses a write.
 
     Raises:
         WriteFailed: the system refused.
@@ -94,7 +94,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def remove_left_overs(folder: Path, name: str | None = None) -> None:
-    """Remove from a folder what ``write_bytes`` leaves of a process that is killed in it.
+    """Remove the files that ``write_bytes`` left behind when its process was killed.
 
     Args:
         folder: it need not exist.

@@ -1,4 +1,4 @@
-"""The two data sets that need no download of ours: digits, which are shipped, and Fashion-MNIST."""
+"""The two built-in data sets: digits, which scikit-learn ships, and Fashion-MNIST."""
 
 import gzip
 import io
@@ -20,7 +20,7 @@ from depthopt.errors import DataError
 
 DIGITS_MEAN, DIGITS_STD = 0.3053, 0.3759
 FASHION_MEAN, FASHION_STD = 0.2860, 0.3530
-"""Of all pixels, in 0..1."""
+"""Mean and standard deviation of all pixels, in 0..1."""
 
 DIGITS_CLASSES = tuple("0123456789")
 FASHION_CLASSES = (
@@ -103,13 +103,13 @@ def _read_idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
             with gzip.open(io.BytesIO(content)) as file:
                 content = file.read(limits.IDX_BYTES)
     except (OSError, EOFError, ValueError, zlib.error) as error:
-        raise DataError(f"{path} is damaged ({one_line(error)}); fetch it anew") from None
+        raise DataError(f"{path} is damaged ({one_line(error)}); download it again") from None
     head = 4 + 4 * dimensions
     magic, shape = content[:4], np.frombuffer(content[4:head].ljust(head - 4, b"\0"), ">u4")
     expected = math.prod(map(int, shape)) + head
     if magic != bytes([0, 0, _IDX_UBYTE, dimensions]) or len(content) != expected:
         raise DataError(
-            f"{path} is no IDX file of {dimensions} dimensions and {expected} bytes, "
-            f"it has {len(content)}; fetch it anew"
+            f"{path} is not an IDX file of {dimensions} dimensions and {expected} bytes, "
+            f"it has {len(content)}; download it again"
         )
     return np.frombuffer(content, np.uint8, offset=head).reshape(shape).copy()

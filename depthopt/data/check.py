@@ -1,4 +1,4 @@
-"""Looking at every image once, before hours of work depend on it."""
+"""Read every image once, before hours of work depend on it."""
 
 import logging
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ _TOGETHER = 64
 
 
 def without_damaged(splits: Sequence[ImageSplit], progress: Progress) -> list[ImageSplit]:
-    """Decode every image once, and warn of what is not kept of them, with counts.
+    """Decode every image once, leave out damaged ones, and warn of what is ignored.
 
     Returns:
         The splits; where they skip damaged images, without these.

@@ -1,4 +1,4 @@
-"""Data sets of labelled images: in memory, in folders and shards, and of hubs."""
+"""Data sets of labelled images: in memory, in folders, in shards, and from hubs."""
 
 import logging
 from pathlib import Path

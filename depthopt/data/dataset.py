@@ -1,4 +1,4 @@
-"""What a data set is: three disjoint splits that yield batches of inputs and targets."""
+"""Data sets: three disjoint splits that yield batches of inputs and targets."""
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,14 +15,14 @@ from depthopt.errors import DataError
 T = TypeVar("T")
 
 MOST_HELD_OUT = 512
-"""Calibration examples where no number of them is said, if there are enough."""
+"""Default number of calibration examples, if there are enough."""
 
 _HELD_OUT_SHARE = 5
-"""One in so many is held out where there are fewer."""
+"""If there are fewer, one example in this many is held out."""
 
 Batch = tuple[Inputs, Tensor | None]
 """Inputs, such as images ``(n, channels, height, width)`` float32, normalised; and targets
-``(n, ...)``, such as labels ``(n,)`` int64, or None where there are none."""
+``(n, ...)``, such as labels ``(n,)`` int64, or None if there are none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,7 @@ class Split(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Repeated(Collection[T]):
-    """The first ``count`` batches, made anew whenever they are gone through.
+    """The first ``count`` batches, made again on every pass.
 
     Attributes:
         make: begins a pass.
@@ -146,7 +146,7 @@ class Dataset:
 
 
 def training_steps(examples: int, batch_size: int) -> int:
-    """Batches in one shuffled pass."""
+    """The number of batches in one shuffled pass."""
     return max(1, examples // batch_size)
 
 
@@ -171,7 +171,7 @@ def batch_indices(
 def calibration_split(
     targets: Tensor, images: int | None, *, seed: int, name: str
 ) -> tuple[Tensor, Tensor]:
-    """Divide what could be trained on into calibration examples and those to train on.
+    """Divide the training examples into those to calibrate on and those to train on.
 
     Args:
         targets: ``(n, ...)``; classes are ``(n,)`` int64.
@@ -205,7 +205,7 @@ def calibration_split(
 def stratified(
     targets: Tensor, images: int, *, seed: int, each: bool = False
 ) -> tuple[Tensor, Tensor]:
-    """Hold out ``images`` indices; of classes each in proportion, of other targets at random.
+    """Hold out ``images`` indices, from each class in proportion; without classes, at random.
 
     Args:
         targets: ``(n, ...)``; classes are ``(n,)`` int64.

@@ -1,4 +1,4 @@
-"""An image file's pixels in 8 bits, RGB or grey, and what of the file is not kept.
+"""Decode image files to 8-bit RGB or grey pixels, and tell what is ignored.
 
 Every source of images reads by this file. Pillow turns what it opens into 8 bits without
 a word, and often wrongly: of greys of 16 bits all but the 256 darkest become white.
@@ -27,10 +27,10 @@ FORMATS = {
     "TIFF": (".tif", ".tiff"),
     "WEBP": (".webp",),
 }
-"""Formats that are opened, by Pillow's names, and their extensions. Others never are."""
+"""Formats that are read, by Pillow's names, and their extensions. Others are never opened."""
 
 EXTENSIONS = frozenset(extension for own in FORMATS.values() for extension in own)
-"""Of files that are taken for images; in lower case."""
+"""Extensions of files that are taken for images, in lower case."""
 
 _WHOLE_RANGE = {"PNG", "PPM"}
 """Formats whose greys Pillow brings to 0..65535 where it reads them as 32-bit integers."""
@@ -40,7 +40,7 @@ _BITS_PER_SAMPLE, _PHOTOMETRIC = 258, 262  # of TIFF
 
 
 class Oddity(Enum):
-    """What is left of an image when it is read; the value says it of several images."""
+    """Something about an image that reading ignores. The value says it of several images."""
 
     TURNED = "are turned or mirrored by their EXIF orientation, which is ignored"
     ANIMATED = "hold more than one image, of which the first is read"
@@ -51,7 +51,7 @@ class Oddity(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """An image as it is read.
+    """A decoded image.
 
     Attributes:
         image: in full, in the mode that was asked for.
@@ -71,7 +71,7 @@ class _TooLarge(Exception):  # noqa: N818 - named for what is the case
 
 
 def opened(content: Any) -> Image.Image:
-    """The image in a file or in a path's file, of one of ``FORMATS``, not yet decoded.
+    """Open an image of one of ``FORMATS``, without decoding it.
 
     Raises:
         Exception: it is none, or too large a one; see ``told_as_damaged``.
@@ -82,7 +82,7 @@ def opened(content: Any) -> Image.Image:
 
 
 def decode(content: bytes, mode: str, name: str) -> Decoded:
-    """The image of a file.
+    """Decode the image in a file.
 
     Args:
         content: of the file.
@@ -101,7 +101,7 @@ def decode(content: bytes, mode: str, name: str) -> Decoded:
 
 @contextlib.contextmanager
 def told_as_damaged(name: str) -> Iterator[None]:
-    """What goes wrong while an image is decoded, in one line.
+    """Turn what goes wrong while an image is decoded into an error of one line.
 
     Decoders of damaged files raise whatever their code comes to: ``struct.error``,
     ``IndexError``, ``KeyError``, ``zlib.error``, ...
@@ -120,7 +120,9 @@ def told_as_damaged(name: str) -> Iterator[None]:
             f"{name} is damaged (no image of a format that is read: {known}); replace or delete it"
         ) from None
     except FileNotFoundError:
-        raise DataError(f"{name} is no longer there; put it back, or begin anew") from None
+        raise DataError(
+            f"{name} is no longer there; put it back, or start again from the beginning"
+        ) from None
     except PermissionError:
         raise DataError(f"{name} may not be read; give yourself the right to") from None
     except Exception as error:
@@ -129,7 +131,7 @@ def told_as_damaged(name: str) -> Iterator[None]:
 
 
 def in_mode(image: Image.Image, mode: str) -> Decoded:
-    """``image`` in full, as ``RGB`` or ``L``, and what is not kept of it.
+    """``image`` decoded as ``RGB`` or ``L``, and what was ignored.
 
     Raises:
         Exception: whatever Pillow raises on a damaged one, and others; see

@@ -1,4 +1,4 @@
-"""What a data set is, in words: what a network sees of it."""
+"""Describe a data set in words, as a network sees it."""
 
 from collections.abc import Sequence
 
@@ -7,13 +7,13 @@ from depthopt.core.inputs import InputSpec, size_text
 from depthopt.data.dataset import Dataset, Preprocessing
 
 _TOLD = 4
-"""Names of classes that are written out."""
+"""Number of class names that are written out."""
 
 _LETTERS = 40
 
 
 def described(data: Dataset) -> str:
-    """How its inputs come to be: their size, and how pixels are normalised."""
+    """How the inputs are made: their size, and how pixels are normalised."""
     look = data.preprocessing
     if not isinstance(look, Preprocessing):
         how = "as the data have them" if isinstance(look, InputSpec) else "as given in memory"
@@ -26,7 +26,7 @@ def described(data: Dataset) -> str:
 
 
 def contents(data: Dataset) -> str:
-    """Its classes, and the number of examples in each split."""
+    """The classes, and the number of examples in each split."""
     names = data.class_names
     told = ", ".join(_name(name) for name in names[:_TOLD]) + (
         ", ..." if len(names) > _TOLD else ""

@@ -1,4 +1,4 @@
-"""Examples of a torch data set that is given in memory: drawn one by one, checked, in any order."""
+"""Examples of a torch data set that is given in memory, read one by one and checked."""
 
 import operator
 from collections.abc import Callable, Sequence
@@ -24,7 +24,7 @@ _PASS_BATCH = 64
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Examples:
-    """A data set that is read by index, and how its examples become batches.
+    """A data set that is read by index, with how its examples become batches.
 
     Attributes:
         rows: gives ``(image, label)`` by index, and knows its length.
@@ -42,7 +42,7 @@ class Examples:
         return len(self.rows)
 
     def loader(self, batches: Sequence[Sequence[int]], *, seed: str) -> DataLoader[Any]:
-        """What draws batches of examples by their indices.
+        """A loader of batches by their examples' indices.
 
         Whatever the data set does at random, it does the same for one seed and index. A batch that
         cannot be had comes as a ``DataError``: raised in a worker it would be a page of traceback.
@@ -72,14 +72,14 @@ class Examples:
         return _checked(given, f"{self.name}: example {index}")
 
     def own_labels(self) -> Tensor | None:
-        """The labels (n,) that the data set lists; None where it lists none.
+        """The labels (n,) that the data set lists. None if it does not list any.
 
         A ``target_transform`` may change them, and then they are not taken.
         """
         return None if self.collate is not default_collate else _listed(self.rows)
 
     def read_labels(self) -> Tensor:
-        """The labels (n,) of one pass over all examples.
+        """The labels (n,), read in one pass over all examples.
 
         Raises:
             DataError: some cannot be had.
@@ -100,7 +100,7 @@ class Examples:
             sizes = " and ".join("x".join(map(str, shape)) for shape in sorted(shapes)[:2])
             why = f"images are of {sizes}; resize them to one size" if len(shapes) > 1 else ""
             return DataError(
-                f"{self.name} makes no batch of its examples: {why or one_line(error)}"
+                f"{self.name} cannot make a batch of its examples: {why or one_line(error)}"
             )
 
 
@@ -120,7 +120,7 @@ class _Drawn(TorchDataset[Any]):
 
 
 def examples_of(given: Any, name: str) -> Examples:
-    """The examples behind what a user gives.
+    """The examples of what a user gives.
 
     Args:
         given: a map-style data set, or a ``DataLoader`` of one; of the latter the number of
@@ -138,7 +138,7 @@ def examples_of(given: Any, name: str) -> Examples:
     rows = examples.rows
     if isinstance(rows, IterableDataset):
         raise DataError(
-            f"{name} is an IterableDataset, which is read from one end to the other alone; give "
+            f"{name} is an IterableDataset, which can only be read in order; give "
             "one with __getitem__ and __len__, or write the images into a folder of classes"
         )
     if isinstance(rows, dict | Tensor) or not (
@@ -155,7 +155,7 @@ def examples_of(given: Any, name: str) -> Examples:
 
 
 def checked_batch(batch: Any, name: str) -> tuple[Tensor, Tensor]:
-    """Images (n, C, H, W) float32 and labels (n,) int64, as a loader gave them.
+    """Check a loader's batch: images (n, C, H, W) float32 and labels (n,) int64.
 
     Raises:
         DataError: these are others, or the batch could not be had.

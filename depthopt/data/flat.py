@@ -1,4 +1,4 @@
-"""Folders of classes with nothing to test on beside them: which are classes, and what is tested."""
+"""Folders of classes without a test split: which folders are classes, and what is tested."""
 
 import hashlib
 import unicodedata
@@ -11,16 +11,16 @@ from depthopt.errors import DataError
 T = TypeVar("T")
 
 TESTED = 5
-"""Of so many images of a class one is tested on, and one at least."""
+"""One image in this many of a class is tested on, and at least one."""
 
 LAYOUTS = "expected CLASS/IMAGE, or train/CLASS/IMAGE and val/CLASS/IMAGE (or test/)"
-"""What is read of folders and tars, for messages."""
+"""The layouts of folders and tars that are read, for messages."""
 
 _TOLD = 3
 
 
 def wrapping(holding: Collection[tuple[str, ...]]) -> tuple[str, ...]:
-    """The folders that hold one folder each and no image, such as an archive puts around all else.
+    """Outer folders that hold only one folder each, such as archives put around everything.
 
     Args:
         holding: the folders that hold images themselves, each as its way down from the top.
@@ -35,7 +35,7 @@ def wrapping(holding: Collection[tuple[str, ...]]) -> tuple[str, ...]:
 
 
 def require_classes(holding: Collection[tuple[str, ...]], where: str) -> None:
-    """Refuse folders whose images are all further down than a class's are.
+    """Refuse folders whose images all lie deeper than in a class's folder.
 
     Args:
         holding: as for ``wrapping``; without the folders of which that tells.
@@ -49,15 +49,15 @@ def require_classes(holding: Collection[tuple[str, ...]], where: str) -> None:
         depths = sorted({len(below) for below in deeper})
         levels = str(depths[0]) if len(depths) == 1 else f"{depths[0]} to {depths[-1]}"
         raise DataError(
-            f"{where} holds images {levels} folders deep alone (such as {'/'.join(deeper[0])}/), "
-            f"which tells no classes; {LAYOUTS}; name the folder that holds those of the classes"
+            f"{where} holds images only {levels} folders deep (such as {'/'.join(deeper[0])}/), "
+            f"which shows no classes; {LAYOUTS}; name the folder that holds the classes' folders"
         )
 
 
 def tested(
     images: Sequence[tuple[T, str]], names: Sequence[str], where: str
 ) -> tuple[frozenset[str], str]:
-    """Which images are tested on: of each class about a fifth, one at least.
+    """Choose the images to test on: about a fifth of each class, at least one.
 
     They are chosen by digests of their paths, so that neither the machine, nor the order of the
     files, nor the place where the folder lies makes a difference.

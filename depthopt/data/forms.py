@@ -1,4 +1,4 @@
-"""What data sets are called, by the source that they come from; nothing of it is imported."""
+"""The names of data sets, by source. Nothing is imported for them."""
 
 import re
 
@@ -12,23 +12,23 @@ FORMS = {
     "hfds": "hfds/NAME",
     "torch": "torch/NAME",
 }
-"""What data sets of depthopt's own sources are called, by source."""
+"""Names of the data sets of depthopt's own sources, by source."""
 
 DATA = Plugins(
     "depthopt.data",
     "source of data",
     {name: f"depthopt.data.classes:{name.upper()}" for name in FORMS},
 )
-"""Where examples come from: depthopt's own sources, and those of other packages."""
+"""Sources of data: depthopt's own, and those of other packages."""
 
 
 def known_forms() -> list[str]:
-    """What data sets are called, by source; of those of other packages the source's name."""
+    """The names of data sets, by source. For other packages' sources, the source's name."""
     return [FORMS.get(name, name) for name in DATA.names]
 
 
 def is_source(text: str) -> bool:
-    """Whether a text is a data set's name of the form of its source; of foreign ones any is."""
+    """Whether a text is a data set's name of its source's form. Other packages' names all are."""
     name = re.split("[:/]", text, maxsplit=1)[0]
     separator, path = text[len(name) :][:1], text[len(name) + 1 :]
     if name not in DATA.names:

@@ -21,13 +21,13 @@ from depthopt.errors import DataError, UsageError
 logger = logging.getLogger(__name__)
 
 IN_MEMORY = "memory:"
-"""What the name of a data set begins with that no file leads to."""
+"""Prefix of the name of a data set that is in memory."""
 
 _TESTED = 5
-"""One example in so many is tested on where no others are given for that."""
+"""One example in this many is tested on, if no test data are given."""
 
 _SAMPLE = 16
-"""Images of a split that its digest is made of, beside all labels."""
+"""Number of a split's images that go into its digest, besides all labels."""
 
 
 class _Source:
@@ -53,7 +53,7 @@ class _Source:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class GivenSplit:
-    """Some examples of a data set in memory; each is drawn when its batch is.
+    """Some examples of a data set in memory. Each is read when its batch is.
 
     Attributes:
         source: the whole data set.
@@ -85,10 +85,10 @@ class GivenSplit:
         skip: int = 0,
         part: tuple[int, int] = (0, 1),
     ) -> Iterator[Batch]:
-        """See ``Split.batches``; ``augment`` does nothing.
+        """See ``Split.batches``. ``augment`` does nothing.
 
-        Nothing is changed but what the data set does itself. What it does at random is drawn anew
-        for every ``shuffle_seed``, the same for the same one.
+        Only the data set itself changes its examples. What it does at random depends on
+        ``shuffle_seed``: another seed draws again, the same seed draws the same.
 
         Raises:
             DataError: ``randaugment``, which is for images in files, is asked for; or an example
@@ -112,7 +112,7 @@ def given_dataset(
     seed: int = 0,
     class_names: tuple[str, ...] = (),
 ) -> Dataset:
-    """Three splits of torch data sets, or of loaders of them, that give (image, label).
+    """Make three splits of torch data sets, or of loaders, that give (image, label).
 
     Images are float tensors (C, H, W) of one size, normalised as the network expects them; labels
     are whole numbers from 0. Both are drawn when they are needed and never all in memory. Only
@@ -173,7 +173,7 @@ def given_dataset(
 
 
 def require_given(data: Dataset | None, source: str, input_size: object) -> Dataset:
-    """The data set in memory that a recipe's ``data.source`` names, if it is the one given.
+    """Check that the data set given is the one that a recipe's ``data.source`` names.
 
     Args:
         data: what is given; None if nothing is.
@@ -185,8 +185,8 @@ def require_given(data: Dataset | None, source: str, input_size: object) -> Data
     """
     if data is None:
         raise UsageError(
-            f"the data {source} were given in memory, and no file leads to them; give them again, "
-            "as data=, from Python"
+            f"the data {source} were given in memory, so no file holds them; give them again from "
+            "Python, as data="
         )
     if data.name != source:
         raise UsageError(
@@ -212,12 +212,12 @@ def _divided(labels: Tensor) -> tuple[Tensor, Tensor]:
     count = labels.bincount()
     if alone := (count == 1).nonzero().flatten().tolist():
         raise DataError(
-            f"the data given hold one example alone of the class {alone[0]}; each class needs one "
+            f"the data given hold only one example of the class {alone[0]}; each class needs one "
             "to train on and one to test on: add some, or give test data too"
         )
     kinds = int((count > 0).sum())
     if kinds < 2:
-        raise DataError("the data given hold one class alone; two or more are needed")
+        raise DataError("the data given hold only one class; two or more are needed")
     return stratified(labels, max(kinds, len(labels) // _TESTED), seed=0, each=True)
 
 

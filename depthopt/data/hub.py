@@ -1,4 +1,4 @@
-"""Data sets of Hugging Face's ``datasets`` and of torchvision, by timm's names for them."""
+"""Data sets of Hugging Face's ``datasets`` and of torchvision, by timm's names."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ class Row:
     column: str | int
 
     def read(self, mode: str) -> Decoded:
-        """Decode it in full, as ``RGB`` or ``L``.
+        """Decode the image as ``RGB`` or ``L``.
 
         Raises:
             DataError: the image is cut short or otherwise unreadable.
@@ -99,7 +99,7 @@ def index_torchvision(name: str, root: Path | None) -> Index:
     from timm.data.dataset_factory import create_dataset  # noqa: PLC0415 - imports torchvision
 
     if name in _PICKLED:
-        raise DataError(f"torch/{name} lies in pickles, which are not read; use hfds/{name}")
+        raise DataError(f"torch/{name} is stored as pickles, which are not read; use hfds/{name}")
     images: dict[str, list[tuple[int, StoredImage]]] = {}
     classes: tuple[str, ...] = ()
     for split, word in (("train", "train"), ("val", "validation")):

@@ -29,11 +29,11 @@ class StoredImage(Protocol):
 
     @property
     def name(self) -> str:
-        """What a message calls it."""
+        """The image's name in messages."""
         ...
 
     def read(self, mode: str) -> Decoded:
-        """Decode it in full, as ``RGB`` or ``L``.
+        """Decode the image as ``RGB`` or ``L``.
 
         Raises:
             DataError: the image is cut short or otherwise unreadable.
@@ -43,7 +43,7 @@ class StoredImage(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ImageFile:
-    """Where one image's bytes lie.
+    """The place of one image's bytes.
 
     Attributes:
         name: what a message calls it.
@@ -58,7 +58,7 @@ class ImageFile:
     size: int = -1
 
     def read(self, mode: str) -> Decoded:
-        """Decode it in full, as ``RGB`` or ``L``.
+        """Decode the image as ``RGB`` or ``L``.
 
         Raises:
             DataError: the image is cut short or otherwise unreadable.
@@ -110,7 +110,7 @@ class ImageSplit:
         skip: int = 0,
         part: tuple[int, int] = (0, 1),
     ) -> Iterator[Batch]:
-        """See ``Split.batches``; augmentation crops at random and mirrors.
+        """See ``Split.batches``. Augmentation crops and mirrors at random.
 
         Raises:
             DataError: an image cannot be read.

@@ -1,4 +1,4 @@
-"""Which images a data set on disk holds, of which class and for which split."""
+"""Index a data set on disk: its images, their classes and their splits."""
 
 import os
 import posixpath
@@ -23,10 +23,10 @@ from depthopt.data.tars import members
 from depthopt.errors import DataError
 
 SPLITS = ("train", "val", "test")
-"""As folders are called."""
+"""Names of the splits' folders."""
 
 HELD_OUT = ("val", "test")
-"""What is tested on: the first of these that there is. ImageNet's ``test`` has no labels."""
+"""Splits to test on: the first one that exists. ImageNet's ``test`` has no labels."""
 
 
 _LINKS = 8
@@ -69,8 +69,8 @@ def index_folder(path: Path) -> Index:
     """Index ``path``, a folder or tar with ``train/CLASS/`` and ``val/CLASS/`` or ``test/CLASS/``.
 
     Files in folders below a class's are of that class, as torchvision has it. Where there is
-    neither ``val/`` nor ``test/``, a part of each class is tested on, always the same; where there
-    is no ``train/`` either, the folders of the classes are those at the top.
+    neither ``val/`` nor ``test/``, a part of each class is tested on, always the same. Without
+    ``train/`` too, the folders of the classes are those at the top.
 
     Raises:
         DataError: there is no such folder or tar, or its folders tell no classes, or they hold too
@@ -189,7 +189,7 @@ def _taken(folder: _Folder, left: LeftOut) -> dict[str, ImageFile]:
 def _of_classes(classes: Sequence[str], empty: set[str], nested: Sequence[str]) -> Iterator[str]:
     """What may not be as the user thinks it is."""
     if empty:
-        yield f"folders without an image are no classes: {', '.join(natural(empty))}"
+        yield f"folders without an image are not classes: {', '.join(natural(empty))}"
     if nested:
         yield (
             f"{len(nested)} images in folders below a class's count as of that class "
@@ -205,7 +205,7 @@ def _of_classes(classes: Sequence[str], empty: set[str], nested: Sequence[str]) 
 
 
 def checked(index: Index, where: str) -> str:
-    """The split to test on.
+    """Check that the splits fit, and return the one to test on.
 
     Args:
         index: of a data set.

@@ -1,4 +1,4 @@
-"""From the name of a data set to its three splits."""
+"""Load a data set by its name, as three splits."""
 
 import difflib
 import re

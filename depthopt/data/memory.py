@@ -13,7 +13,7 @@ from depthopt.errors import DataError
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MemorySplit:
-    """Images as stored; every batch is resized, augmented and normalised at once.
+    """Images as stored. Every batch is resized, augmented and normalised as a whole.
 
     Attributes:
         pixels: ``(n, 1 or 3, stored height, stored width)`` uint8.
@@ -46,7 +46,7 @@ class MemorySplit:
         skip: int = 0,
         part: tuple[int, int] = (0, 1),
     ) -> Iterator[Batch]:
-        """See ``Split.batches``; augmentation shifts by up to an eighth, and mirrors.
+        """See ``Split.batches``. Augmentation shifts by up to an eighth, and mirrors.
 
         Raises:
             DataError: ``randaugment``, which is for images in files, is asked for.

@@ -1,4 +1,4 @@
-"""What the names of files and folders say: their order, and which of them are images."""
+"""Names of files and folders: their order, and which files are images."""
 
 import re
 from collections import defaultdict
@@ -16,7 +16,7 @@ _SPLITS = {"train": ("train",), "val": ("val", "valid", "validation"), "test": (
 
 
 def natural_key(name: str) -> tuple[list[int | str], str]:
-    """Orders names as timm does, numbers by value and capitals as small letters, without ties.
+    """Sort key that orders names as timm does: numbers by value, case ignored, no ties.
 
     Where timm's own key (http://www.codinghorror.com/blog/archives/001018.html) tells names
     apart, the order is timm's, and so that of the outputs of a model it trained. Where it
@@ -34,12 +34,12 @@ def _value(digits: str) -> int:
 
 
 def natural(names: Iterable[str]) -> list[str]:
-    """In the order of ``natural_key``."""
+    """Sort names by ``natural_key``."""
     return sorted(names, key=natural_key)
 
 
 def ties(names: Sequence[str]) -> list[tuple[str, str]]:
-    """Neighbours among sorted names that timm's order does not tell apart."""
+    """Neighbours among sorted names that are equal in timm's order."""
     keys = [natural_key(name)[0] for name in names]
     return [(names[i - 1], names[i]) for i in range(1, len(names)) if keys[i - 1] == keys[i]]
 
@@ -53,12 +53,12 @@ def is_litter(name: str) -> bool:
 
 
 def is_hidden(folder: str) -> bool:
-    """Whether a folder is hidden, or of a system: no class, though it may hold images."""
+    """Whether a folder is hidden or a system's. It is not a class, even if it holds images."""
     return folder.startswith(".") or folder.lower() in _FOLDERS_OF_SYSTEMS
 
 
 def extension(name: str) -> str:
-    """Of a file's name, in lower case, with its dot; empty if there is none."""
+    """A file name's extension in lower case, with its dot. Empty if there is none."""
     return PurePath(name).suffix.lower()
 
 
@@ -67,17 +67,17 @@ class LeftOut:
     """Files that are not read, by reason.
 
     Attributes:
-        names: of the files, by what is the case with them, such as ``.heic files``.
+        names: names of the files, by reason, such as ``.heic files``.
     """
 
     names: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
 
     def add(self, why: str, name: str) -> None:
-        """Keep in mind that the file is left out."""
+        """Add a file that is left out."""
         self.names[why].append(name)
 
     def remarks(self) -> list[str]:
-        """In words, the commonest first, or nothing."""
+        """The reasons in words, the most common first. Empty if no file is left out."""
         if not self.names:
             return []
         kinds = sorted(self.names.items(), key=lambda kind: (-len(kind[1]), kind[0]))
@@ -89,7 +89,7 @@ class LeftOut:
 
 
 def why_left_out(folders: Sequence[str], name: str) -> str | None:
-    """Why the file ``name`` in ``folders`` is not read as an image; None if it is.
+    """Why the file ``name`` in ``folders`` is not read as an image. None if it is.
 
     The folders are those that are to have a class's name, and those below.
     """
@@ -101,15 +101,15 @@ def why_left_out(folders: Sequence[str], name: str) -> str | None:
         return f"{kind} files" if kind else "without an extension"
     if name.startswith("."):
         return "hidden"
-    return None if folders else "in no class's folder"
+    return None if folders else "not in a class's folder"
 
 
 def split_of(name: str) -> str | None:
-    """The split that a shard's name tells; None if it tells none."""
+    """The split in a shard's name. None if there is none."""
     words = name.lower().replace("_", "-").removesuffix(".tar").split("-")
     return next((split for split, names in _SPLITS.items() if set(names) & set(words)), None)
 
 
 def is_shard(name: str) -> bool:
-    """Whether a file is called as a shard is, with its split in its name."""
+    """Whether a file's name is that of a shard, with its split."""
     return extension(name) == ".tar" and split_of(name) is not None

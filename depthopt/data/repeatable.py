@@ -1,4 +1,4 @@
-"""Calibration images: batches that are gone through more than once, and not all in memory."""
+"""Batches that can be used more than once, without holding all in memory."""
 
 from collections.abc import Collection, Iterable, Iterator
 from typing import TypeVar
@@ -7,12 +7,11 @@ T = TypeVar("T")
 
 
 def repeatable(batches: Iterable[T]) -> Collection[T]:
-    """``batches`` as they are if they can be gone through again, else all of them in memory.
+    """``batches`` unchanged if they can be used again, else a list of them.
 
     Args:
-        batches: a list, or an object that makes its batches anew whenever it is iterated
-            and knows their number; of an iterator, which is spent after one pass, a list
-            is made.
+        batches: a list, or an object that knows its length and makes its batches again
+            on every pass. An iterator, which allows only one pass, is made into a list.
     """
     if isinstance(batches, Collection) and not isinstance(batches, Iterator):
         return batches

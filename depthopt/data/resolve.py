@@ -1,4 +1,4 @@
-"""From what a user types to the name of a data set, as recipes hold it."""
+"""Turn what a user types into the name of a data set, as recipes hold it."""
 
 import difflib
 import os
@@ -14,7 +14,7 @@ _PACKED = (".zip", ".gz", ".tgz", ".bz2", ".tbz2", ".xz", ".txz", ".zst", ".7z",
 
 
 def source_of_path(text: str) -> str:
-    """The ``data.source`` of a recipe for what names a data set, or leads to one.
+    """The ``data.source`` of a recipe, from a data set's name or path.
 
     Args:
         text: a data set's name, such as ``digits`` or ``hfds/NAME``; or the path of a folder or
@@ -47,7 +47,7 @@ def source_of_path(text: str) -> str:
 
 
 def source_from_everywhere(text: str) -> str:
-    """As ``source_of_path``; of a path the name that it has from every working directory.
+    """Like ``source_of_path``, but a path becomes absolute.
 
     Raises:
         DataError: likewise.
@@ -71,8 +71,8 @@ def _of_file(path: Path) -> str:
     kind = extension(path.name)
     if kind in _PACKED:
         raise DataError(
-            f"{path} is packed, and images are read at random; unpack it, and name the folder "
-            "that comes of it"
+            f"{path} is compressed, and images are read in random order; unpack it, and name the "
+            "folder that you get"
         )
     if kind != ".tar":
         raise DataError(f"{path} is a file; name a folder of classes' folders, or a tar of them")

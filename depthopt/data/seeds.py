@@ -1,4 +1,4 @@
-"""Random numbers that depend on what they are for, and on nothing else."""
+"""Seeds that depend only on their purpose."""
 
 import contextlib
 import random
@@ -15,7 +15,7 @@ def seed_of(*parts: object) -> int:
 
 @contextlib.contextmanager
 def all_seeded(seed: str) -> Iterator[None]:
-    """Seed the global generators that timm draws from, and put them back afterwards."""
+    """Seed the global generators that timm uses, and restore them afterwards."""
     state, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002 - timm's own
     random.seed(seed)
     np.random.seed(random.getrandbits(32))  # noqa: NPY002 - as above

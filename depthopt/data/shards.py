@@ -1,4 +1,4 @@
-"""Shards as webdataset writes them: tars of ``KEY.jpg`` and ``KEY.cls``, read at random.
+"""Shards as webdataset writes them: tars of ``KEY.jpg`` and ``KEY.cls``, read in any order.
 
 https://github.com/webdataset/webdataset#the-webdataset-format ; timm's ``wds/`` reads the
 same, but only from one end to the other, so that a stopped training could not go on exactly.
@@ -21,7 +21,7 @@ _CLASSES = ("classnames.txt", "classes.txt")
 
 
 def index_shards(folder: Path) -> Index:
-    """Index the shards in ``folder``, each of the split that its name tells.
+    """Index the shards in ``folder``. Each shard's name tells its split.
 
     Classes are named by ``classnames.txt``, one a line, if there is one, else by number.
 

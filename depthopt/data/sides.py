@@ -1,4 +1,4 @@
-"""How large the images of a data set are, before anything is done to them."""
+"""The stored size of a data set's images."""
 
 from statistics import median
 
@@ -8,11 +8,11 @@ from depthopt.data.memory import MemorySplit
 from depthopt.errors import DataError
 
 SAMPLED = 32
-"""Images that are looked at."""
+"""Number of images whose size is read."""
 
 
 def stored_size(data: Dataset) -> tuple[int, int] | None:
-    """(channels, side) of the training images as they are stored; None where nothing says.
+    """(channels, side) of the training images as they are stored. None if unknown.
 
     The side is the shorter one's median over some images. Images in files count as of three
     channels.

@@ -1,4 +1,4 @@
-"""What a source of data is: how examples are found, and what a user may ask of them."""
+"""Sources of data: how examples are found, and what a user may ask for."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from depthopt.data.dataset import Dataset
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What a user asks of a data set; see ``load_dataset``.
+    """What a user asks for. See ``load_dataset``.
 
     Attributes:
         source: the data set's whole name, such as ``folder:photos``.
@@ -50,7 +50,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataSource:
-    """Data sets that go by names of one source.
+    """A source of data sets.
 
     Attributes:
         name: before the colon or slash in a data set's name, such as ``folder``.

@@ -1,4 +1,4 @@
-"""The files in a tar, by their offsets, whatever its headers claim."""
+"""List the files in a tar with their offsets, without trusting its headers."""
 
 import io
 import tarfile
@@ -11,11 +11,11 @@ from depthopt.errors import DataError
 
 
 def members(path: Path) -> Iterator[tuple[tarfile.TarInfo, tarfile.TarFile]]:
-    """What an uncompressed tar holds, in its order, each with the open tar.
+    """The files of an uncompressed tar in order, each with the open tar.
 
     Raises:
-        DataError: it is no tar or a compressed one, is cut short, or a header is damaged: of a
-            negative size, for instance, which would lead back to itself.
+        DataError: it is not a tar or a compressed one, is cut short, or a header is damaged: one
+            with a negative size, for instance, would lead back to itself.
     """
     try:
         end = path.stat().st_size
@@ -40,7 +40,7 @@ def _require_sound(member: tarfile.TarInfo, count: int, end: int) -> None:
     if count >= limits.TAR_MEMBERS:
         raise tarfile.ReadError(f"it holds more than {limits.TAR_MEMBERS:,} files")
     if member.size < 0 or member.offset_data < 0:
-        raise tarfile.ReadError(f"{name} is of a negative size")
+        raise tarfile.ReadError(f"{name} has a negative size")
     if member.isfile() and member.offset_data + member.size > end:
         raise tarfile.ReadError(f"{name} ends behind the tar's end; it is cut short")
 

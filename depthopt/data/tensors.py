@@ -1,4 +1,4 @@
-"""Examples of any kind, held in memory as tensors: what most sources of data need."""
+"""Examples of any kind, held in memory as tensors."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from depthopt.errors import DataError
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TensorSplit:
-    """Inputs and targets as they are; nothing is resized, normalised or augmented.
+    """Inputs and targets that are used unchanged: not resized, normalised or augmented.
 
     Attributes:
         inputs: (n, ...), or by name.

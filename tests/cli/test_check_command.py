@@ -192,7 +192,7 @@ def test_a_clock_that_goes_backwards_is_inconclusive_everywhere(call, small, tmp
     for sides in ((small, small), ("--against", tmp_path / "b.json", small)):
         code, out, _ = call(*sides, *QUICK, *outputs)
         assert code == 3
-        assert "mend the machine's clock" in out
+        assert "correct the machine's clock" in out
         xmlschema.validate(tmp_path / "j.xml", SCHEMA)
         assert ET.parse(tmp_path / "j.xml").getroot().get("errors") == "1"  # noqa: S314 - our own
         assert not (tmp_path / "h.jsonl").exists()
@@ -226,7 +226,7 @@ def test_lost_accuracy_is_a_regression(call, classifiers, tmp_path, caplog):
     assert call("--record", "b.json", good, *digits)[0] == 0
     assert call("--against", "b.json", bad, *digits)[0] == 1
     call("--against", "b.json", bad, *digits[2:])
-    assert "the metric is not checked: b.json has one on digits, give --data" in caplog.text
+    assert "the metric is not checked: b.json has one on digits; give --data" in caplog.text
     code, _, err = call("--against", "b.json", bad, "--data", "fashion_mnist")
     assert code == 2
     assert "has no accuracy on fashion_mnist, but on digits" in err
@@ -250,7 +250,7 @@ def test_a_recorded_baseline_is_checked_against(call, small, large, tmp_path):
     other = convolutions(tmp_path / "other.onnx", 4, size=12)
     code, _, err = call("--against", baseline, other, *QUICK)
     assert code == 2
-    assert "only networks of equal inputs compare" in err
+    assert "only networks with equal inputs can be compared" in err
     for _ in range(TRIES):
         code, out, err = call("--against", baseline, large, *QUICK, "--tolerance", "100%", "--json")
         if out:
@@ -308,10 +308,10 @@ def test_bad_input_is_refused_in_one_line(call, small, tmp_path):
         ((small,), f"check against it: `depthopt check --against baseline.json {small}`"),
         ((small, "--threads", "2", "--batch", "4"), f"{small} --threads 2 --batch 4`"),
         ((small, "--network", "net"), "--network belongs to --against"),
-        ((small, other), "only networks of equal inputs compare"),
+        ((small, other), "only networks with equal inputs can be compared"),
         ((small, broken), "cannot run"),
         ((small, engine), "--runtime tensorrt"),
-        ((small, text), "no .onnx file"),
+        ((small, text), "not an .onnx file"),
         ((small, small, "--tolerance", "5"), "write for instance 5%"),
         ((small, small, "--tolerance", "much"), "--tolerance 'much' is not a share; write for"),
         ((small, small, "--size-tolerance", "nan%"), "--size-tolerance 'nan%' is not a share"),
@@ -320,7 +320,7 @@ def test_bad_input_is_refused_in_one_line(call, small, tmp_path):
         ((small, small, "--seconds", "inf"), "--seconds is "),
         ((small, small, "--metric-tolerance", "nan"), "--metric-tolerance is nan"),
         ((small, any_size), "only the batch may be free"),
-        ((small, small, "--history", damaged), "line 1, is no check"),
+        ((small, small, "--history", damaged), "line 1, is not a check"),
         (("--record", "b.json", small, "--junit", "j.xml"), "checks nothing"),
         ((small, small, "--batch", "4"), "takes 1 image per"),
         ((small, small, "--history-plot", "plot.svg"), "give both"),
@@ -328,7 +328,7 @@ def test_bad_input_is_refused_in_one_line(call, small, tmp_path):
         ((small, small, "--against", "b.json"), "takes one network"),
         (("--against", tmp_path / "absent.json", small), "absent.json does not exist"),
         (("--against", tmp_path / "absent.json", small), "absent.json MODEL`"),
-        (("--against", broken, small), "no baseline and no latency table"),
+        (("--against", broken, small), "neither a baseline nor a latency table"),
         ((small, small, "--runtime", "onxruntime"), "did you mean 'onnxruntime'"),
     ]:
         code, _, err = call(*arguments)

@@ -82,8 +82,8 @@ def test_a_network_by_name_is_explored_on_the_data_that_is_named(
         (("a.yaml",), "a.yaml does not exist"),
         (("quickstart", "--speedups", "fast"), "--speedups is 'fast', expected numbers such as"),
         (("quickstart", "--speedups", "2,0"), "speed-up is 0"),
-        (("quickstart", "--data", "digits"), "--data is of a network's name; quickstart is a"),
-        (("quickstart", "--pretrained"), "--pretrained is of a network's name"),
+        (("quickstart", "--data", "digits"), "--data goes with a network's name; quickstart is a"),
+        (("quickstart", "--pretrained"), "--pretrained goes with a network's name"),
         (("resnet18",), "say what resnet18 is trained on: --data digits"),
     ],
 )

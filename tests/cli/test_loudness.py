@@ -44,7 +44,7 @@ def test_before_the_command_or_after_it(words, level, quiet, monkeypatch, capsys
 @pytest.mark.parametrize("words", [("-v", "-q", "recipes"), ("recipes", "-v", "-q")])
 def test_both_are_refused(words, monkeypatch, capsys) -> None:
     assert call(monkeypatch, *words) == 2
-    assert "--verbose and --quiet exclude each other" in capsys.readouterr().err
+    assert "--verbose and --quiet cannot be used together" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", sorted(set(COMMANDS) - {"tables"}))

@@ -123,7 +123,7 @@ def test_layers_come_from_the_runtimes_profiler(call):
         (("small:residual", "--runtime", "openvin"), "did you mean 'openvino'"),
         (("small:residual", "--dtype", "int4"), "has no dtype 'int4'; it has: float32"),
         (("small:residual", "--plot", "a.svg"), "--validate N"),
-        (("small:residual", "--kernel-sizes", "1,x"), "'x' is no whole number"),
+        (("small:residual", "--kernel-sizes", "1,x"), "'x' is not a whole number"),
         (("small:residual", "--input-size", "32,32"), "nor of the form C,H,W"),
         (("test_resnett",), "timm knows no model 'test_resnett'; did you mean"),
         (("small:residual", "budget.ms=3"), "changes a recipe"),

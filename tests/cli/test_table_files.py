@@ -185,7 +185,7 @@ def test_no_option_is_silently_ignored(
         (lambda t, _: t.update(networks={}), "should hold test_resnet at one input size"),
         (lambda _, i: i.update(model="resnet18"), "should hold resnet18"),
         (lambda _, i: i["entries"].update({"fit 90:95 3-3 k1x1": {"cost": 1.0}}), "does not fit"),
-        (lambda _, i: i["entries"].update({"what": {"cost": 1.0}}), "is no candidate"),
+        (lambda _, i: i["entries"].update({"what": {"cost": 1.0}}), "is not a candidate"),
     ],
 )  # fmt: skip
 def test_tables_that_do_not_fit_are_one_line(
@@ -238,7 +238,7 @@ def test_published_tables_are_imported_and_solved(
     assert load_json(LatencyTable, Path("latency.json")).conditions.device == "RTX 2080 Ti"
     before = Path("latency.json").read_bytes()
     assert call(*command, monkeypatch=monkeypatch) == 2
-    assert "chain.json is there already; choose another folder with --out, or give --force" in (
+    assert "chain.json exists; choose another folder with --out, or give --force" in (
         capsys.readouterr().err
     )
     assert call(*command, "--force", "--threads", "2", monkeypatch=monkeypatch) == 0

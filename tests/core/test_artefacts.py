@@ -62,7 +62,7 @@ def test_other_types_newer_schemas_and_wrong_fields_are_refused(tmp_path: Path) 
     with pytest.raises(ArtefactError, match=r"entries.conv 8-8 k1x1 @7x7.median_ms: .* number"):
         load_json(LatencyTable, path)
     path.write_text(json.dumps(content | {"entries": {"a": {"median_ms": "fast"}}}))
-    with pytest.raises(ArtefactError, match=r"'a' is no entry"):
+    with pytest.raises(ArtefactError, match=r"'a' is not an entry"):
         load_json(LatencyTable, path)
     with pytest.raises(ArtefactError, match="does not exist"):
         load_json(LatencyTable, tmp_path / "none.json")

@@ -93,9 +93,9 @@ def test_its_convolution_is_its_only_operator() -> None:
     ],
 )  # fmt: skip
 def test_what_is_no_key_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="is no candidate"):
+    with pytest.raises(ValueError, match="is not a candidate"):
         Candidate.parse(text)
-    with pytest.raises(ValueError, match="is no convolution"):
+    with pytest.raises(ValueError, match="is not a convolution"):
         Convolution.parse(text)
 
 
@@ -109,5 +109,5 @@ def test_a_key_with_an_operator_that_is_none_is_refused(text: str) -> None:
     "text", ["drop 2:2 identity", "drop 5:4 identity", "drop 0:999999 2-2 k1x1"]
 )
 def test_a_key_of_no_segment_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="is of no segment"):
+    with pytest.raises(ValueError, match="does not cover a segment"):
         Candidate.parse(text)

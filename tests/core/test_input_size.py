@@ -57,7 +57,7 @@ def test_an_image_is_told_by_its_size() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("3x224", "no input size, such as '3x224x224'"),
+        ("3x224", "not an input size, such as '3x224x224'"),
         ("image=3x8,", "does not name inputs"),
         ("image=3x8:int3", "is of an unknown dtype; known: float32"),
         ("a=1,a=2", "of different names"),
@@ -118,7 +118,7 @@ def test_a_network_is_called_by_name_or_with_the_image() -> None:
      "image=3x0x3", "image=3x100000x100000", "step=scalar:int64[5..1]", "step=scalar[--..1]"],
 )  # fmt: skip
 def test_sizes_that_no_network_takes_are_refused(text: str) -> None:
-    with pytest.raises(ValueError, match=r"is no input|input of|input image|does not|range"):
+    with pytest.raises(ValueError, match=r"is not an input|input of|input image|does not|range"):
         parse_size(text)
 
 

@@ -72,15 +72,15 @@ WRONG = [
 @pytest.mark.parametrize("text", WRONG)
 def test_what_is_the_name_of_no_operator_is_refused(text: str) -> None:
     for kind in (Convolution, AveragePooling, Identity):
-        with pytest.raises(ValueError, match=re.escape(f"{text!r} is no ")):
+        with pytest.raises(ValueError, match=re.escape(f"{text!r} is not a")):
             kind.parse(text)
-    with pytest.raises(ValueError, match="is no"):
+    with pytest.raises(ValueError, match=r"is not an? "):
         parse_operator(text)
 
 
 @pytest.mark.parametrize("text", ["", "ReLU", "relu ", "relu:", ":0.2", "leaky_relu:steep", "2"])
 def test_what_is_the_name_of_no_activation_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="is no activation"):
+    with pytest.raises(ValueError, match="is not an activation"):
         Activation.parse(text)
 
 
@@ -189,7 +189,7 @@ def test_an_operator_that_is_not_known_keeps_its_name_and_is_refused_where_it_is
 )  # fmt: skip
 def test_numbers_that_no_operator_has_are_refused(text: str) -> None:
     with pytest.raises(
-        ValueError, match=r"is no (convolution|pooling|identity)|of its groups"
+        ValueError, match=r"is not an? (convolution|pooling|identity)|of its groups"
     ) as e:
         parse_operator(text)
     assert len(str(e.value)) < 500

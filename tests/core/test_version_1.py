@@ -235,7 +235,7 @@ def test_a_validation(tmp_path: Path) -> None:
     [
         (OLD[0] | {"spec": 3}, r"choices\.0\.spec: .*dictionary"),
         (OLD[0] | {"spec": spec(3, 4) | {"stride": 2}}, r"choices\.0\.spec\.stride: .*tuple"),
-        (OLD[0] | {"kind": "Keep"}, "'Keep 0:1 .*' is no candidate"),
+        (OLD[0] | {"kind": "Keep"}, "'Keep 0:1 .*' is not a candidate"),
         (OLD[0] | {"start": None}, r"choices\.0\.start: .*integer"),
         (OLD[4] | {"kept": 2}, r"choices\.0\.kept: .*tuple"),
     ],

@@ -90,11 +90,11 @@ REFUSED = {
     "one folder in another": (["a/b/c/1.png", "a/b/c/2.png"], "one class, c, with 2 images"),
     "folders of folders of folders": (
         ["a/b/c/1.png", "d/e/f/1.png", "d/e/2.png"],
-        "holds images 2 to 3 folders deep alone (such as a/b/c/), which tells no classes; expected",
+        "holds images only 2 to 3 folders deep (such as a/b/c/), which shows no classes; expected",
     ),
     "no class": (
         ["1.png", "2.png"],
-        "no images in a class's folder (2 files are left out: 2 in no",
+        "no images in a class's folder (2 files are left out: 2 not in a",
     ),
     "nothing that is read": (["a/1.heic", "b/1.heic"], "2 .heic files (such as"),
     "nothing": ([], "holds no images in a class's folder; expected CLASS/IMAGE, or train/"),

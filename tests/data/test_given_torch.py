@@ -135,7 +135,7 @@ class Rows(list):
 
 IMAGE = torch.zeros(3, 4, 4)
 REFUSED = {
-    "iterable": (Endless(), "IterableDataset, which is read from one end to the other alone; give"),
+    "iterable": (Endless(), "IterableDataset, which can only be read in order; give"),
     "its loader": (DataLoader(Endless()), "is an IterableDataset"),
     "batches": ([(torch.zeros(2, 3, 4, 4), torch.zeros(2))] * 3, "a batch of images (2, 3, 4, 4)"),
     "a generator": (
@@ -156,8 +156,8 @@ REFUSED = {
     "no number": (Rows([(IMAGE, "cat")]), "has the label 'cat'; expected a whole number"),
     "one-hot": (Rows([(IMAGE, torch.ones(3))]), "of a row with a one take its argmax()"),
     "negative": (Rows([(IMAGE, -1)]), "has the label -1; expected"),
-    "one class": (Rows([(IMAGE, 1)] * 5), "one class alone"),
-    "alone": (Rows([(IMAGE, 0), (IMAGE, 0), (IMAGE, 1)]), "one example alone of the class 1"),
+    "one class": (Rows([(IMAGE, 1)] * 5), "hold only one class;"),
+    "alone": (Rows([(IMAGE, 0), (IMAGE, 0), (IMAGE, 1)]), "only one example of the class 1"),
     "sizes": (
         Rows([(IMAGE, 0), (IMAGE[:, 1:], 1)] * 4),
         "images are of 3x3x4 and 3x4x4; resize them to one size",
@@ -184,7 +184,7 @@ def test_a_run_gets_the_data_that_its_recipe_names():
     data = given_dataset(Spots())
     assert require_given(data, data.name, (3, 4, 5)) is data
     for given, source, size, message in (
-        (None, data.name, (3, 4, 5), "were given in memory, and no file leads to them; give them"),
+        (None, data.name, (3, 4, 5), "were given in memory, so no file holds them; give them"),
         (data, "memory:000000000000", (3, 4, 5), "give the same ones, or another run folder"),
         (data, data.name, (3, 8, 8), "are of (3, 4, 5), model.input_size is (3, 8, 8)"),
     ):

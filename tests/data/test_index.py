@@ -60,7 +60,7 @@ def test_images_of_classes_are_found_and_all_else_is_told_in_one_line(form, tmp_
     assert len(index.images["val"]) == 6
     (remark,) = index.remarks
     for part in ("7 files are left out", "2 .heic files (such as", "2 in .ipynb_checkpoints/",
-                 "1 in __MACOSX/", "1 .txt files", "1 in no class's folder"):  # fmt: skip
+                 "1 in __MACOSX/", "1 .txt files", "1 not in a class's folder"):  # fmt: skip
         assert part in remark
     assert "\n" not in remark
 
@@ -93,7 +93,7 @@ def test_classes_without_an_image_are_told(form, tmp_path):
     names = both("cat/1.png", "elk/1.heic")
     index = index_folder(lay_out(tmp_path, form=form, names=names))
     assert index.classes == ("cat",)
-    assert index.remarks[1] == "folders without an image are no classes: elk, fox"
+    assert index.remarks[1] == "folders without an image are not classes: elk, fox"
 
 
 @both_forms

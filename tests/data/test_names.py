@@ -37,7 +37,7 @@ def test_ties_are_told():
         (("cat",), "x.heic", ".heic files"),
         (("cat",), "x", "without an extension"),
         (("cat",), ".x.png", "hidden"),
-        ((), "x.png", "in no class's folder"),
+        ((), "x.png", "not in a class's folder"),
         ((".thumbnails",), "x.png", "in .thumbnails/"),
         (("cat", ".ipynb_checkpoints"), "x.png", "in .ipynb_checkpoints/"),
         (("__MACOSX", "cat"), "x.png", "in __MACOSX/"),

@@ -51,8 +51,8 @@ def test_names_stay_and_paths_get_theirs(text, source):
             "xyzzy",
             "'xyzzy' is neither a data set nor a folder or tar; expected a path, or one of digits",
         ),
-        ("photos.zip", "photos.zip is packed, and images are read at random; unpack it, and name"),
-        ("photos.tar.gz", "photos.tar.gz is packed"),
+        ("photos.zip", "photos.zip is compressed, and images are read in random order; unpack it"),
+        ("photos.tar.gz", "photos.tar.gz is compressed"),
         ("one.jpg", "one.jpg is a file; name a folder of classes' folders, or a tar of them"),
     ],
 )

@@ -216,7 +216,9 @@ def test_torchvision_data_sets_are_read_where_they_lie(tmp_path):
     assert data.class_names[:2] == ("T-shirt/top", "Trouser")
     pixels, labels = pixels_and_labels(data.test)
     assert torch.equal(pixels, labels.float())
-    with pytest.raises(DataError, match="lies in pickles, which are not read; use hfds/cifar10"):
+    with pytest.raises(
+        DataError, match="is stored as pickles, which are not read; use hfds/cifar10"
+    ):
         load_dataset("torch/cifar10", root=tmp_path, **VIEW)
     with pytest.raises(DataError, match="torch/mnist is not in"):
         load_dataset("torch/mnist", root=tmp_path, **VIEW)

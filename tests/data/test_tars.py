@@ -10,7 +10,7 @@ from depthopt.errors import DataError
 SIZE, KIND = 124, 156
 
 
-NEGATIVE = "is of a negative size|is damaged: invalid offset"
+NEGATIVE = "has a negative size|is damaged: invalid offset"
 """The latter of Pythons since 2025-08, which check it themselves."""
 
 

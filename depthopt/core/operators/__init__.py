@@ -1,4 +1,4 @@
-"""What may run at a place, without its weights: one file an operator.
+"""Operators without their weights, one file each.
 
 An operator says how its output's size follows from its input's, how many multiply-accumulates
 and parameters it has, and goes by a canonical name in files. An activation may follow it. Other
@@ -29,7 +29,7 @@ __all__ = [
 
 
 class Operator(Protocol):
-    """What every operator can tell; its values are frozen, and equal where their text is."""
+    """What every operator offers. Operators are frozen, and equal if their texts are equal."""
 
     @property
     def in_channels(self) -> int:
@@ -43,7 +43,7 @@ class Operator(Protocol):
 
     @property
     def is_depthwise(self) -> bool:
-        """Whether every channel is worked at for itself."""
+        """Whether every channel is computed separately."""
         ...
 
     @property
@@ -68,11 +68,11 @@ OPERATORS = Plugins(
         "identity": "depthopt.core.operators.identity:Identity",
     },
 )
-"""Operators by the word that their text begins with; a convolution's begins with its channels."""
+"""Operators by the first word of their text. A convolution's text begins with its channels."""
 
 
 def parse_operator(text: str) -> Operator:
-    """The operator whose ``str`` is ``text``; one that is not known is refused where it is used.
+    """The operator that ``text`` describes. An unknown one is refused when it is used.
 
     Raises:
         ValueError: it is none's.

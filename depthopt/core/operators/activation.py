@@ -1,4 +1,4 @@
-"""An activation: a function of every number for itself."""
+"""An activation: a function that is applied to every number separately."""
 
 import re
 from dataclasses import dataclass
@@ -45,7 +45,7 @@ class Activation:
 
     @property
     def is_idempotent(self) -> bool:
-        """Whether it changes nothing when it is applied a second time."""
+        """Whether applying it a second time changes nothing."""
         return self.name in _IDEMPOTENT
 
     def __str__(self) -> str:
@@ -57,7 +57,7 @@ class Activation:
 
     @classmethod
     def parse(cls, text: str) -> "Activation":
-        """The activation whose ``str`` is ``text``.
+        """The activation that ``text`` describes.
 
         Raises:
             ValueError: it is none's.
@@ -65,7 +65,7 @@ class Activation:
         found = _NAME.fullmatch(text)
         if found is None:
             raise ValueError(
-                f"{clipped(text)} is no activation, such as 'relu' or 'leaky_relu:0.2'"
+                f"{clipped(text)} is not an activation, such as 'relu' or 'leaky_relu:0.2'"
             )
         parameter = found["parameter"]
         return cls(found["name"], None if parameter is None else float(parameter))

@@ -46,7 +46,7 @@ class AveragePooling:
 
     @property
     def is_depthwise(self) -> bool:
-        """Whether every channel is worked at for itself."""
+        """Whether every channel is computed separately."""
         return True
 
     @property
@@ -80,7 +80,7 @@ class AveragePooling:
 
     @classmethod
     def parse(cls, text: str) -> "AveragePooling":
-        """The pooling whose ``str`` is ``text``.
+        """The pooling that ``text`` describes.
 
         Raises:
             ValueError: it is none's.
@@ -88,7 +88,7 @@ class AveragePooling:
         found = _NAME.fullmatch(text)
         if found is None or (found["groups"] is None and found["channels"] != "1"):
             raise ValueError(
-                f"{clipped(text)} is no pooling, such as 'avgpool 64-64 k2x2 s2x2 g64'"
+                f"{clipped(text)} is not a pooling, such as 'avgpool 64-64 k2x2 s2x2 g64'"
             )
         height, width = map(int, found["kernel"].split("x"))
         down, across = map(int, (found["stride"] or "1x1").split("x"))

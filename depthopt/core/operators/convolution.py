@@ -40,7 +40,7 @@ class Convolution:
 
     @property
     def is_depthwise(self) -> bool:
-        """Whether every channel is convolved for itself."""
+        """Whether every channel is convolved separately."""
         return self.groups == self.in_channels == self.out_channels
 
     @property
@@ -85,7 +85,7 @@ class Convolution:
 
     @classmethod
     def parse(cls, text: str) -> "Convolution":
-        """The convolution whose ``str`` is ``text``.
+        """The convolution that ``text`` describes.
 
         Raises:
             ValueError: it is none's.
@@ -93,7 +93,7 @@ class Convolution:
         found = _NAME.fullmatch(text)
         if found is None:
             raise ValueError(
-                f"{clipped(text)} is no convolution, such as '64-128 k3x3 s2x2 p1,1,1,1'"
+                f"{clipped(text)} is not a convolution, such as '64-128 k3x3 s2x2 p1,1,1,1'"
             )
         part = found.groupdict()
 
@@ -105,7 +105,7 @@ class Convolution:
         channels = int(part["in_channels"]), int(part["out_channels"])
         groups = int(part["groups"] or 1)
         if channels[0] % groups or channels[1] % groups:
-            raise ValueError(f"{text!r} has channels that are no multiples of its groups")
+            raise ValueError(f"{text!r} has channels that are not multiples of its groups")
         return cls(
             *channels,
             pair("kernel"),

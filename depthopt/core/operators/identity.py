@@ -1,4 +1,4 @@
-"""Nothing: what is left of layers that were removed."""
+"""An identity, which replaces layers that were removed."""
 
 import re
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from depthopt.core.text import text_schema
 
 @dataclass(frozen=True, slots=True, order=True)
 class Identity:
-    """What gives its input back.
+    """An operator that returns its input.
 
     Attributes:
         channels: of the tensor.
@@ -34,7 +34,7 @@ class Identity:
 
     @property
     def is_depthwise(self) -> bool:
-        """Whether every channel is worked at for itself."""
+        """Whether every channel is computed separately."""
         return True
 
     @property
@@ -56,14 +56,14 @@ class Identity:
 
     @classmethod
     def parse(cls, text: str) -> "Identity":
-        """The identity whose ``str`` is ``text``.
+        """The identity that ``text`` describes.
 
         Raises:
             ValueError: it is none's.
         """
         found = re.fullmatch(rf"identity ({numbers.NATURAL})", text)
         if found is None:
-            raise ValueError(f"{clipped(text)} is no identity, such as 'identity 64'")
+            raise ValueError(f"{clipped(text)} is not an identity, such as 'identity 64'")
         return cls(int(found[1]))
 
     @classmethod

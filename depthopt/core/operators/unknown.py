@@ -1,4 +1,4 @@
-"""An operator that this installation does not know: it can be named, and nothing else."""
+"""An operator that this installation does not know. It only has a name."""
 
 from dataclasses import dataclass, field
 
@@ -8,7 +8,7 @@ from depthopt.errors import UsageError
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """What stands in a file, of a package that is not installed.
+    """An operator in a file, from a package that is not installed.
 
     Attributes:
         text: its canonical name.
