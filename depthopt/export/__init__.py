@@ -1,1 +1,1 @@
-"""Networks written to files that other programs, and other processes, can load."""
+"""Write networks to files that other programs and processes can load."""

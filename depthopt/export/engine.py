@@ -1,4 +1,4 @@
-"""An exported network as a TensorRT engine, checked against torch before anyone uses it."""
+"""Build a TensorRT engine of an exported network, and check it against torch."""
 
 import tempfile
 from collections.abc import Sequence
@@ -22,13 +22,13 @@ from depthopt.runtimes.tensorrt.options import DTYPES, BuildOptions
 from depthopt.runtimes.tensorrt.runtime import TensorRt
 
 HALF_TOLERANCE = 0.1
-"""Instead of ``TOLERANCE`` where less than float32 is computed in: it tells a wrong engine from a
+"""Tolerance in place of ``TOLERANCE`` below float32: it tells a wrong engine from a
 coarse one. Whole networks converted to float16 were within 0.02 on ONNX Runtime."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Wanted:
-    """What an engine is compared with.
+    """The outputs that an engine is compared with.
 
     Attributes:
         name: of the engine's file.
@@ -59,14 +59,14 @@ class _Wanted:
 
 @runtime_checkable
 class EngineBuilder(Runtime, Protocol):
-    """A runtime whose compiled networks can be kept as files: TensorRT."""
+    """A runtime whose compiled networks can be saved as files, such as TensorRT."""
 
     dtype: str
 
     def save_engine(
         self, onnx_model: bytes | Path, path: Path, *, checked: bool | None = None
     ) -> None:
-        """Write the engine of a model of fixed shapes, and beside it what it is built for."""
+        """Write the engine of a model with fixed shapes, with a note of what it is built for."""
         ...
 
 
@@ -123,7 +123,9 @@ def export_engine(
         raise RuntimeUnavailable(builds_no_engines(runtime.name))
     batch = load_onnx(onnx_path).graph.input[0].type.tensor_type.shape.dim[0].dim_value
     if not batch:
-        raise ModelError(f"{onnx_path} is for any batch, an engine for one; export it with a batch")
+        raise ModelError(
+            f"{onnx_path} is for any batch, but an engine needs one; export it with a batch"
+        )
     with evaluating(network):
         wanted = _Wanted(path.name, images, called(network, typed_like(network, images)), batch)
     difference: float | None

@@ -1,4 +1,4 @@
-"""What was exported into a folder, noted beside it: whether a file is still the one that was.
+"""Notes of the files exported into a folder, to tell whether a file is still the same.
 
 The note is a file of its own, and not a part of ``model.json``: a run is done again from the
 network on where that changes. It is none of an ONNX file either, where a program that rewrites
@@ -17,7 +17,7 @@ NOTE = "exports.json"
 
 @dataclass(frozen=True, slots=True)
 class Exports:
-    """What was exported into a folder.
+    """The files that were exported into a folder.
 
     Attributes:
         files: digest of each file, by its name.
@@ -27,7 +27,7 @@ class Exports:
 
 
 def note(*paths: Path) -> None:
-    """Note files of one folder, just written; those that were noted before and are there stay."""
+    """Note files that were just written to one folder. Earlier notes of existing files stay."""
     (folder,) = {path.parent for path in paths}
     try:
         known = _noted(folder)
@@ -40,14 +40,14 @@ def note(*paths: Path) -> None:
 
 
 def note_again(*paths: Path) -> None:
-    """Note files of one folder if that has notes, or is a saved network."""
+    """Note files of one folder if it has notes or holds a saved network."""
     folder = paths[0].parent
     if (folder / NOTE).exists() or (folder / "model.json").exists():
         note(*paths)
 
 
 def check_noted(path: Path) -> None:
-    """Refuse a file that is noted in its folder, and is another now.
+    """Refuse a file that has changed since it was noted in its folder.
 
     Raises:
         ArtefactError: it was changed or exchanged, or the note was.

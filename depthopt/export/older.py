@@ -1,4 +1,4 @@
-"""A network in an older opset: operators that are younger than it, by what it has.
+"""Convert a network to an older opset, with newer operators written as older ones.
 
 Most operators are written in an old opset as in a new one, and need nothing but the number.
 Some took their present form later (axes that became an input), or came later, and are
@@ -20,11 +20,11 @@ _GRID_MODES = {"linear": "bilinear", "cubic": "bicubic"}
 
 
 class TooOld(Exception):  # noqa: N818 - named for what is the case
-    """The opset lacks what the network needs; the message says what."""
+    """The opset lacks something that the network needs. The message says what."""
 
 
 def older(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
-    """The model in an older opset than its own.
+    """Convert a model to an older opset.
 
     Raises:
         TooOld: it cannot be written there.
@@ -51,7 +51,7 @@ def older(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
 
 
 class _Writer:
-    """Writes operators one after another, for one node's sake.
+    """Writes the operators that replace one node.
 
     Attributes:
         tape: what was written.

@@ -1,4 +1,4 @@
-"""A network as an ONNX file, checked against torch before anyone uses it."""
+"""Write a network as an ONNX file, and check it against torch."""
 
 import contextlib
 import io
@@ -38,10 +38,10 @@ TOLERANCE = 1e-3
 """Largest difference of outputs, relative to the largest, that the check accepts."""
 
 OPSET = 20
-"""The newest that the exporter itself writes; older and newer ones are made of it."""
+"""The newest opset that torch's exporter writes. Others are converted from it."""
 
 _LARGE_BATCH = 8
-"""At which, and at 1, a file for any batch is checked."""
+"""Batch at which a file for any batch is checked, besides 1."""
 
 
 def export_onnx(
@@ -147,7 +147,7 @@ def onnx_difference(
 
 
 def session_difference(session: Session, images: Inputs, wanted: Tensor, batch: int) -> float:
-    """The same of a model that is compiled already.
+    """``onnx_difference`` for a model that is already compiled.
 
     Raises:
         ModelError: it does not run, or not at this batch.
@@ -159,7 +159,7 @@ def session_difference(session: Session, images: Inputs, wanted: Tensor, batch: 
 
 
 def load_onnx(path: Path) -> onnx.ModelProto:
-    """A whole and valid ONNX file.
+    """Load an ONNX file, and check that it is whole and valid.
 
     Raises:
         ArtefactError: it is missing, cut short, damaged, or another than was exported there.
@@ -171,14 +171,14 @@ def load_onnx(path: Path) -> onnx.ModelProto:
         raise ArtefactError(f"{path} does not exist") from None
     except Exception as error:  # protobuf's exceptions share no base but this one
         raise ArtefactError(
-            f"{path} is no whole ONNX file ({one_line(error)}); export it anew"
+            f"{path} is not a whole ONNX file ({one_line(error)}); export it again"
         ) from None
     check_noted(path)
     return model
 
 
 def arrays_of(session: Session, inputs: Inputs) -> dict[str, Array]:
-    """A batch as a session takes it."""
+    """A batch as the arrays that a session takes."""
     if isinstance(inputs, Mapping):
         return {name: tensor.numpy() for name, tensor in inputs.items()}
     (name,) = session.input_shapes
@@ -228,8 +228,8 @@ def _translated(
         for value in (*model.graph.input, *model.graph.output)
     ):
         raise ModelError(
-            "the network works at one batch only, so that its ONNX file's cannot be left free; "
-            "give the batch"
+            "the network works at one batch only, so its ONNX file needs a fixed batch; give the "
+            "batch"
         )
     return model
 

@@ -1,4 +1,4 @@
-"""An exported network as OpenVINO's own files, checked against torch before anyone uses them."""
+"""Write an exported network as OpenVINO's files, and check them against torch."""
 
 import tempfile
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""An exported network in 8-bit integers, by ONNX Runtime's static quantisation.
+"""Quantise an exported network to 8-bit integers, with ONNX Runtime's static quantisation.
 
 What reads a file decides its form. ONNX Runtime computes in 8 bits what stands between 8-bit
 tensors, and takes an activation into a convolution only where the zero point cuts it off.
@@ -28,7 +28,7 @@ from depthopt.runtimes.base import Array
 from depthopt.runtimes.registry import get_runtime
 
 QuantisedFor = Literal["onnxruntime", "tensorrt"]
-"""What can read 8-bit files, each in a form of its own."""
+"""Runtimes that read 8-bit files. Each needs its own form."""
 
 
 def quantise(
@@ -69,7 +69,7 @@ def quantise(
     """
     if runtime not in _FORMS:
         known = ", ".join(get_args(QuantisedFor))
-        raise UsageError(f"nothing is quantised for {clipped(runtime)}; runtime may be: {known}")
+        raise UsageError(f"cannot quantise for {clipped(runtime)}; runtime may be: {known}")
     onnx_path = Path(onnx_path)
     source, batches = load_onnx(onnx_path), iter(images)
     first = next(batches, None)

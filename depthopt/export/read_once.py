@@ -1,4 +1,4 @@
-"""What torch's exporter works out at every call, worked out once a process.
+"""Let torch's exporter work out once per process what it works out at every call.
 
 It parses ONNX Script's 500 operators and goes through all that torch has registered, twice, which
 takes a third of the time of an export and gives the same each time. There is no public way to keep
@@ -18,7 +18,7 @@ _WHO_LISTS = ("torch.export.exported_program", "torch.export.decomp_utils")
 
 @contextlib.contextmanager
 def read_once() -> Iterator[None]:
-    """Exports within this context share what they work out."""
+    """Let exports within this context share what they work out."""
     before = [(owner, name, vars(owner)[name]) for owner, name, _ in _kept()]
     for owner, name, kept in _kept():
         setattr(owner, name, kept)

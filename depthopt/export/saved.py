@@ -1,4 +1,4 @@
-"""A compressed network as a folder: timm name, plan, and weights in safetensors."""
+"""Save a compressed network as a folder: name, plan, and weights in safetensors."""
 
 import hashlib
 import json
@@ -52,12 +52,12 @@ _EXPORTS = (
     "model.engine.json",
     "model.engine.layers.json",
 )
-"""What ``depthopt export`` makes of the network that lies beside them."""
+"""Files that ``depthopt export`` makes from the network beside them."""
 
 
 @dataclass(frozen=True, slots=True)
 class SavedModel:
-    """Everything but the weights that is needed to make a compressed network again.
+    """Everything needed to make a compressed network again, except the weights.
 
     Attributes:
         name: the original's, of timm or ``SOURCE:NAME``; or what ``load`` asks for.
@@ -98,7 +98,7 @@ class SavedModel:
         return self.plan.input_size
 
     def metadata(self) -> dict[str, str]:
-        """What an ONNX file says of where it comes from and what it expects.
+        """The metadata of an ONNX file: where it comes from and what it expects.
 
         Numbers and lists are JSON. The plan's hash is the same for the same choices.
         """
@@ -151,8 +151,8 @@ def save(
         crop_pct: share of the resized image's side that is kept.
         images: 8 or more real images (N, C, H, W), or named inputs; with them ``model.onnx`` is
             written too, for any batch, and checked on them.
-        model: the original, or the callable that makes it, where the plan's name is no source's;
-            ``load`` then asks for it too.
+        model: the original, or the callable that makes it. It is needed where the plan's name does
+            not belong to a source. ``load`` then asks for it too.
 
     Raises:
         UsageError: the original is made by code or was given in memory, and ``model`` is not.
@@ -235,7 +235,7 @@ def _new_head(network: TracedNetwork, plan: Plan, name: str) -> dict[str, Argume
 
 
 def load(folder: str | Path, model: Original | None = None) -> TracedNetwork:
-    """The network that ``save`` wrote, in evaluation mode.
+    """Load a network that ``save`` wrote, in evaluation mode.
 
     Nothing is imported because the folder says so: where the original is made by code, or was given
     in memory, it must be given again.
@@ -282,9 +282,9 @@ def _original(saved: SavedModel, given: Original | None, where: str) -> nn.Modul
     if given is None:
         made = "was given in memory" if source_of(saved.name) == "memory" else "is made by code"
         raise UsageError(
-            f"{where} holds a network of {clipped(saved.name)}, which {made}, and no file's word "
-            "runs code: in Python give what makes it, depthopt.load(FOLDER, model=build); an ONNX "
-            "file that lies there needs none"
+            f"{where} holds a network of {clipped(saved.name)}, which {made}; depthopt never runs "
+            "code because a file names it: in Python give what makes the network, "
+            "depthopt.load(FOLDER, model=build); an ONNX file in the folder needs no code"
         )
     return made_from(given, arguments)
 
@@ -325,7 +325,7 @@ def _check_can_be_loaded(network: TracedNetwork, saved: SavedModel, model: Origi
 
 
 def load_saved(folder: Path) -> SavedModel:
-    """What a folder's ``model.json`` says.
+    """Read a folder's ``model.json``.
 
     Raises:
         ArtefactError: it is missing or damaged.

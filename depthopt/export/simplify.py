@@ -1,4 +1,4 @@
-"""An exported graph without what no convolution needs: padding, identities, copies, notes."""
+"""Remove from an exported graph what is not needed: padding, identities, copies, notes."""
 
 import math
 from typing import Any
@@ -11,7 +11,7 @@ from onnxscript.rewriter.rules.common import fuse_pad_into_conv_rule
 
 
 def simplify(model: ir.Model) -> None:
-    """Simplify a graph in place; what it computes stays the same.
+    """Simplify a graph in place. What it computes stays the same.
 
     Zero padding moves into the convolution behind it, means over a whole image become
     ``GlobalAveragePool`` and reshapes that flatten ``Flatten``, which every runtime knows

@@ -1,4 +1,4 @@
-"""Networks of operators that ONNX has, exported as they are, in half the time.
+"""Export networks of operators that ONNX has without decomposing them, in half the time.
 
 Before torch translates a network it takes apart the operators that ONNX lacks and makes those in
 place ordinary ones, for which it runs all of the network once more. A network that has neither
@@ -26,7 +26,7 @@ _MEAN = torch.ops.aten.mean.dim
 
 @contextlib.contextmanager
 def undecomposed() -> Iterator[None]:
-    """Exports within this context take nothing apart that need not be."""
+    """Let exports within this context skip needless decompositions."""
     try:
         passes: Any = importlib.import_module(f"{_INTERNAL}._fx_passes")
         known: Any = getattr(importlib.import_module(f"{_INTERNAL}._decomp"), _KNOWN)

@@ -1,1 +1,1 @@
-"""A model as a chain of blocks."""
+"""Extract a model's chain of blocks."""

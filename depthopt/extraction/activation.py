@@ -17,6 +17,6 @@ def activation_behind(network: Network, node: fx.Node) -> tuple[Activation | Non
 
 
 def activation_before(network: Network, node: fx.Node) -> fx.Node:
-    """The node before the activation that a node is; itself if it is none."""
+    """The node before an activation. For any other node, that node itself."""
     is_activation = node_activation(node, network.modules) is not None
     return node.all_input_nodes[0] if is_activation else node

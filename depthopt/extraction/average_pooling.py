@@ -16,11 +16,11 @@ def pooling_before(network: Network, projection: fx.Node) -> fx.Node | None:
 
 
 def pooling_at(network: Network, node: fx.Node) -> Layer | str:
-    """A pooling as a value, or why it is not one that averages over windows of one size."""
+    """A pooling as a value, or why it cannot be used."""
     name, source = str(node.target), node.all_input_nodes[0]
     module = network.modules[name]
     if not isinstance(module, nn.AvgPool2d) or not is_plain(module, nn.AvgPool2d):
-        return f"{type(module).__name__} is no average pooling"
+        return f"{type(module).__name__} is not an average pooling"
     channels = source.meta["shape"][1]
     try:
         return Layer(name, pooling_of(module, channels, size_of(source), size_of(node)))

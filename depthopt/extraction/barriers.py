@@ -1,4 +1,4 @@
-"""The positions that no segment may cross, or not alone."""
+"""The positions that segments may not cross, or only as part of larger ones."""
 
 from collections.abc import Iterator, Sequence
 
@@ -9,7 +9,7 @@ from depthopt.extraction.network import Network
 
 
 def barriers(network: Network, chain: Chain, layers: Sequence[fx.Node]) -> Iterator[Barrier]:
-    """What lies between two blocks and is none.
+    """Find what lies between two blocks and is not a block.
 
     Args:
         network: the traced network.

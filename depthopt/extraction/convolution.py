@@ -1,4 +1,4 @@
-"""Which convolutions, with the norm behind them, and which norms alone can be layers."""
+"""Find layers: convolutions with the norm behind them, and norms that stand alone."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -52,7 +52,7 @@ def find_layers(network: Network) -> Layers:
 
 
 def layer_at(network: Network, node: fx.Node) -> Layer:
-    """A layer as a value, its norm folded in."""
+    """A layer as a value, with its norm folded in."""
     name = str(node.target)
     return Layer(name, operator_of(network.modules[name]))
 
@@ -61,7 +61,7 @@ def _why_unusable(network: Network, node: fx.Node, module: nn.Module) -> str | N
     if (calls := network.calls[node.target]) > 1:
         return f"is called {calls} times with shared weights"
     if len(node.meta.get("shape", ())) != 4:
-        return "its output is no (N, C, H, W) tensor"
+        return "its output is not a (N, C, H, W) tensor"
     return why_opaque(module) or network.shared.get(str(node.target))
 
 

@@ -4,11 +4,11 @@ from depthopt.core.chain import Chain
 from depthopt.core.operators import Convolution, Operator
 
 LONGEST = 32
-"""Blocks of the longest segment that is looked at."""
+"""Longest segment that is considered, in blocks."""
 
 
 def reducible_share(chain: Chain, *, merging: bool = False) -> float:
-    """The share of all convolutions' multiply-accumulates in legal segments longer than one.
+    """The share of multiply-accumulates that lie in legal segments longer than one block.
 
     Projections count with the segments that cover their skips; norms that stand alone do
     not count.

@@ -1,4 +1,4 @@
-"""A traced network as a chain: blocks, skips, barriers, and what was not used."""
+"""Extract the chain of a traced network: blocks, skips, barriers, and what was not used."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -57,7 +57,7 @@ def chain_of(graph_module: fx.GraphModule, input_size: InputSize, name: str) -> 
         if (position := _source_position(network, block_layers, sum_)) is not None
     }
     misplaced = [
-        Unused(sum_.node.name, "adds a tensor that is no block's input")
+        Unused(sum_.node.name, "adds a tensor that is not a block's input")
         for sum_ in sums.found.values()
         if sum_ not in placed
     ]

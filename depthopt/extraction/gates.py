@@ -1,4 +1,4 @@
-"""Squeeze-excites: tensors whose channels are weighed by what blocks make of their means."""
+"""Find squeeze-excites: tensors whose channels are scaled by a function of their means."""
 
 import operator
 from collections.abc import Iterator, Sequence
@@ -17,7 +17,7 @@ _POOLINGS = (F.adaptive_avg_pool2d,)
 
 
 def gates(network: Network, chain: Chain, layers: Sequence[fx.Node]) -> Iterator[Gate]:
-    """Those that a block reads the product of.
+    """The squeeze-excites whose product a block reads.
 
     Args:
         network: the traced network.

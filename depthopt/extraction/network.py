@@ -1,4 +1,4 @@
-"""A traced network as the recognisers read it."""
+"""A traced network, as the recognisers read it."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from depthopt.graph.shared import shared_weights
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """What every recogniser asks of a traced network.
+    """A traced network with what the recognisers need.
 
     Attributes:
         nodes: in the order of execution.

@@ -13,11 +13,11 @@ from torch import fx
 from depthopt.core.chain import Chain
 
 LONGEST = 32
-"""Blocks of the longest region that is looked for."""
+"""Longest region that is looked for, in blocks."""
 
 
 class Regions:
-    """Answers which parts of a network are closed."""
+    """Finds which parts of a network are closed."""
 
     def __init__(self, nodes: Sequence[fx.Node]) -> None:
         """Take the nodes in order of execution."""
@@ -37,7 +37,7 @@ class Regions:
         return self._place[source] < self._place[node] <= self._place[end]
 
     def is_closed(self, source: fx.Node, end: fx.Node) -> bool:
-        """Whether what lies behind ``source`` up to ``end`` has no other way in or out."""
+        """Whether nothing else leads into or out of the part from ``source`` to ``end``."""
         begin, stop = self._place[source], self._place[end]
         return (
             begin < stop

@@ -79,7 +79,7 @@ def find_sums(network: Network, layers: Layers) -> Sums:
             or reader.gated(node, right, left)
         )
         if sum_ is None:
-            unused.append(Unused(node.name, "adds tensors of no common chain"))
+            unused.append(Unused(node.name, "adds tensors that are not on a common chain"))
         else:
             found[node] = sum_
     return Sums(found, tuple(unused))

@@ -1,1 +1,1 @@
-"""From tables to every good plan."""
+"""Find every good plan from tables."""

@@ -1,4 +1,4 @@
-"""What users demand of a plan beside its latency and cost."""
+"""Limits on a plan besides its latency and cost."""
 
 import math
 from collections.abc import Collection, Sequence
@@ -18,7 +18,7 @@ from depthopt.tables.latency import LatencyTable
 
 @dataclass(frozen=True, slots=True)
 class LatencyCap:
-    """End-to-end latency on another device, runtime or batch stays within a budget."""
+    """A budget for the whole latency on another device, runtime or batch."""
 
     table: LatencyTable
     budget_ms: float
@@ -29,7 +29,7 @@ class LatencyCap:
 
 @dataclass(frozen=True, slots=True)
 class ParameterCap:
-    """Weights and biases of the chain's convolutions, projections included."""
+    """A limit on the weights and biases of the chain's convolutions, with projections."""
 
     most: int
 
@@ -39,7 +39,7 @@ class ParameterCap:
 
 @dataclass(frozen=True, slots=True)
 class MemoryCap:
-    """Largest sum of the activations alive while any one candidate runs.
+    """A limit on the activations that are alive while any one candidate runs.
 
     Counted per image: the candidate's input and output, and the tensors that skips
     across it hold. What a runtime adds for workspaces or saves by reuse is not known.
@@ -66,10 +66,10 @@ def allowed(
     replace: Collection[str] = (),
     caps: Sequence[Cap] = (),
 ) -> list[int]:
-    """Indices of the candidates that no constraint rules out by itself.
+    """Indices of the candidates that no single constraint rules out.
 
     Raises:
-        UsageError: a name that is no block's, or one that must both stay and go.
+        UsageError: a name that is not a block's, or one that must both stay and go.
     """
     place = {block.name: i for i, block in enumerate(chain.blocks)}
     for name in (*keep, *replace):
@@ -92,7 +92,7 @@ def allowed(
 def amounts(
     chain: Chain, candidates: Sequence[Candidate], runs: Sequence[Joined], caps: Sequence[Cap]
 ) -> tuple[Floats, Floats]:
-    """What every candidate uses of what is capped by its sum, and the caps.
+    """What each candidate uses of every resource with a capped sum, and the caps.
 
     Returns:
         used: (candidates and, behind them, joined fits; resources).
@@ -121,7 +121,7 @@ def amounts(
 
 
 def live_elements(chain: Chain, candidate: Candidate) -> int:
-    """Elements per image alive while ``candidate`` runs: input, output, held by skips."""
+    """Elements per image that are alive while ``candidate`` runs: input, output and skips."""
     first, ending = chain.blocks[candidate.start], chain.ending(candidate.start, candidate.end)
     held = {
         skip.source

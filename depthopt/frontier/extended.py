@@ -1,4 +1,4 @@
-"""What merges cost as one, guessed from what their parts cost: the 2023 paper's extension."""
+"""The 2023 paper's extension: costs of merges, estimated from the costs of their parts."""
 
 import math
 from collections import defaultdict
@@ -12,7 +12,7 @@ from depthopt.kinds.registry import kind_of
 def extended(
     candidates: Sequence[Candidate], chosen: Iterable[int], costs: Sequence[float]
 ) -> list[float]:
-    """The costs; of a merge of all of a segment that of a run of parts, where a run costs less.
+    """The costs. A merge of a whole segment costs as a run of its parts, if that costs less.
 
     A run lies end to end over the merge's segment, begins in its entry state, ends in its exit
     state and with its activation, and has no activation in between: it is the same function as

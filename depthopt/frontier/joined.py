@@ -1,4 +1,4 @@
-"""Fits in a row as the solver takes them: together, as the one convolution that they are."""
+"""Consecutive fits that the solver takes together, as one convolution."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from depthopt.tables.latency import LatencyTable
 
 @dataclass(frozen=True, slots=True)
 class Joined:
-    """Fits in a row that are one convolution once fused.
+    """Consecutive fits that become one convolution when fused.
 
     Attributes:
         members: their indices among the candidates.
@@ -35,7 +35,7 @@ def joined_fits(
     cost: Sequence[float],
     table: LatencyTable,
 ) -> tuple[Joined, ...]:
-    """Of fits that are the same convolution together, those that may be best.
+    """The consecutive fits that may be best, among those that make the same convolution.
 
     Which they are decides the cost alone, as all of them take what that convolution takes. Where
     the table lacks it, fits take what they take one by one.
@@ -61,7 +61,7 @@ def joined_fits(
 
 
 def joined_ms(chain: Chain, run: Joined, latency_ms: Sequence[float], table: LatencyTable) -> float:
-    """Milliseconds of fits that are one; what they take one by one if the table lacks it.
+    """Milliseconds of fits as one convolution. Their sum if the table lacks it.
 
     Args:
         chain: the network.

@@ -1,4 +1,4 @@
-"""Tables joined to candidates by key; every gap and every bad entry is named."""
+"""Look up candidates in tables by key. Errors name every gap and every bad entry."""
 
 import math
 import sys
@@ -19,7 +19,7 @@ metric."""
 
 
 def latencies(chain: Chain, candidates: Sequence[Candidate], table: LatencyTable) -> list[float]:
-    """Milliseconds of every candidate, with the adds that it leaves in place.
+    """Milliseconds of every candidate, including the adds that it leaves in place.
 
     Raises:
         TableError: gaps, the first few named; or a NaN, negative or infinite entry.
@@ -34,7 +34,7 @@ def latencies(chain: Chain, candidates: Sequence[Candidate], table: LatencyTable
         if not (math.isfinite(value) and value >= 0):
             raise TableError(
                 f"latency of {candidate.key} is {value} ms, expected a finite number, 0 or more; "
-                "measure it anew"
+                "measure it again"
             )
     return values
 
@@ -46,7 +46,7 @@ def costs(
     *,
     alpha: float = 0.0,
 ) -> list[float]:
-    """What every candidate adds to the objective; of a ``keep`` without an entry 0.
+    """What every candidate adds to the objective. 0 for a ``keep`` without an entry.
 
     The papers' objectives are maximised; a cost is what a candidate lacks of what its blocks, one
     by one, would add if keeping lost nothing, so that the same plans are best:
@@ -86,7 +86,7 @@ def costs(
         if not math.isfinite(value):
             raise TableError(
                 f"importance of {candidate.key} is {value}, expected a finite number; "
-                "estimate it anew"
+                "estimate it again"
             )
     return values
 
@@ -105,7 +105,7 @@ def _own_cost(candidate: Candidate, table: ImportanceTable) -> float:
 
 
 def _change(candidate: Candidate, table: ImportanceTable, objective: Objective) -> float:
-    """By how much the metric gets better, as a fraction."""
+    """The improvement of the metric, as a fraction."""
     change = table.change(candidate)
     if change is None:
         raise TableError(

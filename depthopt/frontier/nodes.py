@@ -32,7 +32,7 @@ class Nodes:
 
     @classmethod
     def of(cls, chain: Chain, candidates: Sequence[Candidate]) -> "Nodes":
-        """The nodes that are met, and state 0 of every position."""
+        """The nodes of all candidates, and state 0 of every position."""
         last = len(chain.blocks)
         found = {(position, 0, LOOSE) for position in range(last)}
         found |= {(c.start, c.entry, LOOSE) for c in candidates}
@@ -44,11 +44,11 @@ class Nodes:
         return cls(chain, number, len(number) + 1)
 
     def ends(self, candidate: Candidate) -> tuple[int, int]:
-        """The nodes that a candidate leads from and to, but for what comes before."""
+        """The nodes that a candidate leads from and to, without what comes before."""
         return self._at(candidate.start, candidate.entry), self._at(candidate.end, candidate.exit)
 
     def ways(self, run: Sequence[Candidate]) -> list[tuple[int, int]]:
-        """The nodes that candidates in a row lead from, each with the node they lead to.
+        """The nodes that consecutive candidates lead from, each with the node they lead to.
 
         They may not begin where the first of them would be joined to what comes before: then it
         is part of a longer run.
@@ -65,7 +65,7 @@ class Nodes:
         ]
 
     def require_a_plan(self, start: Sequence[int], end: Sequence[int]) -> None:
-        """Refuse candidates that agree nowhere on a state, in words of positions.
+        """Refuse candidates that do not make a plan, and name the position.
 
         Where there is one state only, ``Options`` says what is missing.
 
@@ -82,8 +82,8 @@ class Nodes:
             return
         position, state, _ = next(node for node, i in self.number.items() if i == max(reached))
         raise UsageError(
-            f"no plan exists: from the start candidates lead up to position {position} in state "
-            f"{state}, and none that begins so leads on; add `keep` candidates or loosen the "
+            f"no plan exists: candidates lead from the start to position {position} in state "
+            f"{state}, but none continues from there; add `keep` candidates or loosen the "
             "constraints"
         )
 

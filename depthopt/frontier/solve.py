@@ -1,4 +1,4 @@
-"""From a chain, its candidates and its tables to the frontier of plans."""
+"""Solve a chain's candidates and tables for the frontier of plans."""
 
 import math
 from collections.abc import Collection, Sequence
@@ -121,7 +121,7 @@ def solve(
     if fastest_ms <= 0:
         raise TableError(
             f"by the latency table {chain.model}, or a plan of it, takes {fastest_ms:.4g} ms; "
-            "measure it anew"
+            "measure it again"
         )
     return Frontier(
         model=chain.model,

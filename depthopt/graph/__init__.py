@@ -1,1 +1,1 @@
-"""The traced network: torch.fx tracing, what its nodes are, and small modules for it."""
+"""Traced networks: tracing with torch.fx, what nodes are, and small modules."""

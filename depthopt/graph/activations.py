@@ -60,7 +60,7 @@ _FACTORIES: dict[str, Callable[[], nn.Module]] = {
 
 
 def activation_of(module: nn.Module) -> Activation | None:
-    """The activation that a module is; None if it is not a known one."""
+    """A module's activation as a value. None if it is not a known one."""
     if why_not_plain(module) is not None:
         return None
     if type(module) in _GELUS:

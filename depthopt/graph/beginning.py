@@ -1,4 +1,4 @@
-"""Two networks that begin alike: what they have in common runs once for both."""
+"""Run the common beginning of two networks once for both."""
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ from depthopt.graph.replay import Replay, Wish
 
 @dataclass(frozen=True, slots=True)
 class Parted:
-    """Two networks from where they part, and what they go on from.
+    """The rests of two networks after their common beginning, and what these read.
 
     Attributes:
         first: the rest of the first network; its modules are that network's own.
         second: of the second.
-        batches: what the rests read, by name, for every batch of inputs; made anew by the second
+        batches: what the rests read, by name, for every batch of inputs; made again by the second
             network whenever they are gone through, or from memory if they fit into it.
     """
 
@@ -29,7 +29,7 @@ class Parted:
 def parted(
     first: fx.GraphModule, second: fx.GraphModule, batches: Collection[Inputs], alike: str | None
 ) -> Parted:
-    """Part two networks where they begin to differ; whole if what is before cannot be shared.
+    """Split two networks where they begin to differ. Not split if nothing can be shared.
 
     Args:
         first: of the same trace as the second, changed in part.

@@ -1,4 +1,4 @@
-"""What convolutions, norms and their surroundings in a traced network are."""
+"""Recognise and make convolutions, norms and poolings in a traced network."""
 
 from itertools import chain
 
@@ -80,7 +80,7 @@ def _sides(module: nn.Conv2d, kernel_size: Pair, dilation: Pair) -> Sides:
 
 
 class PaddedConv2d(nn.Conv2d):
-    """A convolution that pads each side by its own amount; a negative side crops.
+    """A convolution that pads each side by its own amount. A negative amount crops.
 
     Attributes:
         sides: (left, right, top, bottom), the order of ``F.pad``.
@@ -104,7 +104,7 @@ class PaddedConv2d(nn.Conv2d):
 
 
 def make_conv(spec: Convolution) -> nn.Conv2d:
-    """A convolution with a bias that follows ``spec``; plain where padding is symmetric."""
+    """A convolution with a bias that follows ``spec``. A plain one if padding is symmetric."""
     left, right, top, bottom = spec.padding
     if left != right or top != bottom or min(spec.padding) < 0:
         return PaddedConv2d(spec)
@@ -143,7 +143,7 @@ def _fitting(values: Tensor, like: Tensor) -> Tensor:
 
 
 def resolved_same_padding(conv: Conv2dSame, input_size: Pair) -> nn.Conv2d:
-    """TensorFlow's "same" padding as fixed amounts for one input size; weights are shared."""
+    """Replace TensorFlow's "same" padding by fixed amounts for one input size."""
     kernel, stride, dilation = _pair(conv.kernel_size), _pair(conv.stride), _pair(conv.dilation)
     height, width = (
         get_same_padding(*sizes) for sizes in zip(input_size, kernel, stride, dilation, strict=True)
@@ -158,14 +158,14 @@ def resolved_same_padding(conv: Conv2dSame, input_size: Pair) -> nn.Conv2d:
 
 
 def why_opaque(module: nn.Module) -> str | None:
-    """Why a convolution or norm cannot be merged or replaced, or None if it can."""
+    """Why a convolution or norm cannot be merged or replaced. None if it can."""
     if (reason := why_not_plain(module)) is not None:
         return reason
     if isinstance(module, nn.BatchNorm2d):
         plain = type(module) is nn.BatchNorm2d and module.running_mean is not None
         return None if plain else "normalises by statistics of its input"
     if not isinstance(module, nn.Conv2d) or type(module) not in {nn.Conv2d, PaddedConv2d}:
-        return f"{type(module).__name__} is no plain convolution"
+        return f"{type(module).__name__} is not a plain convolution"
     if module.padding_mode != "zeros":
         return f"pads by {module.padding_mode}"
     return None

@@ -1,4 +1,4 @@
-"""Made-up examples of a network's inputs, and batches as a traced network takes them."""
+"""Random examples of a network's inputs, and batches as a traced network takes them."""
 
 from collections.abc import Mapping
 
@@ -29,7 +29,7 @@ def blank(size: InputSize, like: Tensor) -> Inputs:
 
 
 def made_up(size: InputSize, examples: int, *, seed: int = 0) -> Inputs:
-    """So many random examples: of normal numbers, or of the input's range."""
+    """Random examples: normal numbers, or numbers from the input's range."""
     generator = torch.Generator().manual_seed(seed)
     if not isinstance(size, InputSpec):
         return torch.randn((examples, *size), generator=generator)
@@ -37,7 +37,7 @@ def made_up(size: InputSize, examples: int, *, seed: int = 0) -> Inputs:
 
 
 def batch_like(network: nn.Module, size: InputSize, examples: int, *, seed: int = 0) -> Inputs:
-    """So many random examples in the type, and on the device, of a network's weights."""
+    """Random examples in the type and on the device of a network's weights."""
     like = next(network.parameters(), torch.zeros(()))
     return moved(made_up(size, examples, seed=seed), like)
 

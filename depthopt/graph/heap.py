@@ -1,4 +1,4 @@
-"""Memory of large tensors that is used again instead of being mapped anew.
+"""Reuse the memory of large tensors instead of mapping it again.
 
 glibc maps every large block by itself and unmaps it when it is freed; the kernel then clears the
 pages of each tensor of each training step once more. Kept on the heap, they are cleared once.
@@ -13,12 +13,12 @@ from collections.abc import Iterator
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4
 _KEEPING = {_TRIM_THRESHOLD: 2**31 - 1, _MMAP_MAX: 0}
 _USUAL = {_TRIM_THRESHOLD: 2**26, _MMAP_THRESHOLD: 2**25, _MMAP_MAX: 2**16}
-"""What glibc comes to by itself in a process that frees large blocks."""
+"""The thresholds that glibc reaches by itself in a process that frees large blocks."""
 
 
 @contextlib.contextmanager
 def kept_heap() -> Iterator[None]:
-    """Keep freed memory until the end, and then give it back; nothing where there is no glibc."""
+    """Keep freed memory until the end, then give it back. Without glibc it does nothing."""
     libc = ctypes.CDLL(None) if platform.libc_ver()[0] == "glibc" else None
     if libc is None:
         yield

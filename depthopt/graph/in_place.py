@@ -1,4 +1,4 @@
-"""In-place operations of a traced network made out-of-place ones, and what each writes.
+"""Make in-place operations of a traced network out-of-place, and find what each writes.
 
 What a statement such as ``x.relu_()`` or ``self.act(x)`` does is lost in a graph of values if its
 result is not assigned: later nodes read ``x``, not the result. Which tensors an operation writes
@@ -37,7 +37,7 @@ IN_PLACE: dict[object, Callable[..., Any]] = {
 """The operators of statements such as ``x += y``, and those that make new values."""
 
 LINE = "line"
-"""Where a node's ``meta`` holds the line of code that it comes from."""
+"""Key in a node's ``meta`` of the line of code that it comes from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class Write:
 
 
 class Observer(fx.Interpreter):
-    """Runs a traced network and notes what its nodes write.
+    """Runs a traced network and records what its nodes write.
 
     Attributes:
         writes: so far, in order.
@@ -129,7 +129,7 @@ def make_out_of_place(network: fx.GraphModule, writes: list[Write]) -> None:
             )
         if later(write, write.parts):
             raise ModelError(
-                f"{statement(node)} writes into a tensor of which a view is read elsewhere; "
+                f"{statement(node)} writes into a tensor that is read elsewhere through a view; "
                 "write it without changing a tensor in place"
             )
         becomes: fx.Node = node

@@ -1,4 +1,4 @@
-"""A traced network that still answers as the timm model it came from."""
+"""A traced network with the interface of the timm model it came from."""
 
 import contextlib
 import copy
@@ -29,7 +29,7 @@ class TracedNetwork(fx.GraphModule):
         return super().__getattr__(name)
 
     def train(self, mode: bool = True) -> Self:
-        """Set the mode, as the model itself would: what it leaves in evaluation mode stays so."""
+        """Set the mode as the model would: modules it keeps in evaluation mode stay there."""
         super().train(mode)
         for name in self.meta.get("stays_in_evaluation", ()) if mode else ():
             with contextlib.suppress(AttributeError):  # it was replaced
@@ -37,7 +37,7 @@ class TracedNetwork(fx.GraphModule):
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Sent to another process with its graph; ``GraphModule`` would send code to trace anew."""
+        """Send it to another process with its graph. ``GraphModule`` would trace again there."""
         graph = copy.deepcopy(self.graph)  # of no owner, who would be sent along
         return _with_state, (graph, {k: v for k, v in vars(self).items() if k != "_graph"})
 
@@ -68,7 +68,7 @@ class TracedNetwork(fx.GraphModule):
         return self.get_submodule(self._classifier())
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        """Put a new, untrained classifier in the old one's place; none for 0 classes.
+        """Replace the classifier by a new, untrained one. With 0 classes, remove it.
 
         Raises:
             ModelError: the model had no linear classifier when it was traced, or another
@@ -114,7 +114,7 @@ def _with_state(graph: fx.Graph, state: dict[str, Any]) -> TracedNetwork:
 
 
 def keep_interface(network: TracedNetwork, model: nn.Module, features: fx.Node | None) -> None:
-    """Note in ``network.meta`` what its timm model offered.
+    """Record in ``network.meta`` what its timm model offered.
 
     Args:
         network: changed in place.
@@ -133,7 +133,7 @@ def keep_interface(network: TracedNetwork, model: nn.Module, features: fx.Node |
 
 
 def reroute(old: fx.Node, new: fx.Node) -> None:
-    """Let all that reads ``old`` read ``new``, which takes over its part in the interface."""
+    """Let every reader of ``old`` read ``new``, also in the interface."""
     old.replace_all_uses_with(new)
     if old.meta.pop(_FEATURES, False):
         new.meta[_FEATURES] = True

@@ -20,11 +20,11 @@ _WRAPPERS = {
     "AveragedModel": "module",
     "OptimizedModule": "_orig_mod",
 }
-"""Classes of torch that only hold a network, and where; the last is what torch.compile gives."""
+"""Classes of torch that only wrap a network, with its attribute. The last is torch.compile's."""
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
-    """The network that a wrapper of torch's holds, such as ``torch.compile``'s; else itself.
+    """The network inside a wrapper such as ``torch.compile``'s. Without one, the network itself.
 
     Raises:
         ModelError: it is not a network that could be traced.
@@ -45,7 +45,7 @@ def unwrapped(model: nn.Module) -> nn.Module:
 
 
 def copied(model: nn.Module) -> nn.Module:
-    """A copy of a user's network, if it can be used at all; wrapped parts are unwrapped.
+    """Copy a user's network, with wrapped parts unwrapped. Refuse one that cannot be used.
 
     Raises:
         ModelError: the model cannot be copied, or its weights are not sound: some have no shape
@@ -61,7 +61,7 @@ def copied(model: nn.Module) -> nn.Module:
 
 
 def deepcopied(model: M) -> M:
-    """A copy that shares nothing with ``model``, and whose tied weights are tied.
+    """A copy that shares nothing with ``model``. Tied weights stay tied.
 
     Weights are tied if they are one tensor, or lie in one place in memory.
 
@@ -131,8 +131,8 @@ def _in_one_place(model: nn.Module) -> list[list[nn.Parameter]]:
             view = (one.storage_offset(), one.shape, one.stride(), one.dtype)
             if view not in by_view and one.storage_offset() < end:
                 raise ModelError(
-                    f"{last} and {name} overlap in memory, which no copy would keep; "
-                    "give one of them a tensor of its own"
+                    f"{last} and {name} overlap in memory, which a copy would not keep; "
+                    "give one of them its own tensor"
                 )
             by_view[view].append(one)
             extent = sum((n - 1) * step for n, step in zip(one.shape, one.stride(), strict=True))

@@ -1,4 +1,4 @@
-"""Running a traced network in part: from tensors inside it to its output."""
+"""Run a part of a traced network."""
 
 import contextlib
 from collections.abc import Iterable, Mapping
@@ -54,7 +54,7 @@ class _Recorder(fx.Interpreter):
 
 
 class Tail(fx.Interpreter):
-    """What is left of a network behind one node, up to its output or another node.
+    """The rest of a network behind one node, up to its output or another node.
 
     Attributes:
         needs: names of the other nodes whose values the rest reads.

@@ -4,7 +4,7 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 OWN = frozenset(vars(nn.Module()))
-"""What torch itself keeps in a module."""
+"""Attributes that torch itself keeps in a module."""
 
 _FORWARD = ("_forward_hooks", "_forward_pre_hooks")
 _BACKWARD = ("_backward_hooks", "_backward_pre_hooks")
@@ -23,7 +23,7 @@ def is_hooked(module: nn.Module) -> bool:
 
 
 def why_not_plain(module: nn.Module) -> str | None:
-    """What a module does beside what its class says; None if it is nothing."""
+    """What a module does besides what its class says. None if it does nothing else."""
     if parametrize.is_parametrized(module):
         return (
             "is parametrised; torch.nn.utils.parametrize.remove_parametrizations writes its "

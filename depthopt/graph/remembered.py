@@ -1,4 +1,4 @@
-"""What a network remembers from one run to the next, beside its weights."""
+"""Find state that a network keeps from one run to the next, besides its weights."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -53,7 +53,7 @@ def _scalars(value: object, depth: int) -> Iterator[tuple[str, Scalar]]:
 
 
 def changed(before: dict[str, object], after: dict[str, object]) -> str:
-    """The name of something that is not as it was."""
+    """The name of something that changed."""
     names = before.keys() | after.keys()
     return min(name for name in names if before.get(name, _ABSENT) != after.get(name, _ABSENT))
 
@@ -61,7 +61,7 @@ def changed(before: dict[str, object], after: dict[str, object]) -> str:
 def check_settled(
     before: dict[str, object], first: dict[str, object], second: dict[str, object]
 ) -> None:
-    """Refuse a network that a second run changed again.
+    """Refuse a network that changes at every run.
 
     Raises:
         ModelError: it did; what it changes is named.

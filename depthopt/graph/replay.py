@@ -1,4 +1,4 @@
-"""The same batches run through networks again and again, each time from where they last got to."""
+"""Run the same batches through networks repeatedly, each pass going on from the last one."""
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
@@ -11,14 +11,14 @@ from depthopt.core.kept import Kept
 from depthopt.graph.examples import in_order
 
 MOST_BYTES = 2**28
-"""Of the tensors that a network is gone on from, over all batches; and of the images."""
+"""Maximum bytes of the tensors kept for the next pass, over all batches, and of the images."""
 
 Values = dict[fx.Node, Tensor]
 
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What a pass shall give of one network.
+    """The values that a pass returns for one network.
 
     Attributes:
         names: of the nodes whose values are wanted.
@@ -31,7 +31,7 @@ class Wish:
 
 
 class Replay:
-    """Networks that run on the same batches, pass after pass, ever further.
+    """Networks that run on the same batches, each pass further than the last.
 
     What later passes need of earlier nodes is kept in memory if it fits; if not, they begin at an
     earlier cut or at the images. The values do not depend on that.
@@ -63,7 +63,7 @@ class Replay:
 
     @property
     def device(self) -> torch.device:
-        """Where the first network, and what it gives, lies."""
+        """The device of the first network and of its outputs."""
         return self._networks[0].weight.device
 
     @torch.no_grad()
@@ -77,8 +77,8 @@ class Replay:
             For every batch, of each network, the wanted values by name.
         """
         passes = [n.passing(wish) for n, wish in zip(self._networks, wishes, strict=True)]
-        anew = any(each.begins_at_inputs for each in passes)
-        for index, inputs in enumerate(self._inputs if anew else [None] * len(self)):
+        from_inputs = any(each.begins_at_inputs for each in passes)
+        for index, inputs in enumerate(self._inputs if from_inputs else [None] * len(self)):
             yield tuple(each(index, inputs) for each in passes)
         for network, each in zip(self._networks, passes, strict=True):
             network.go_on_from(each)
@@ -163,7 +163,7 @@ class _Pass:
             for node, value in env.items()
             if node.op != "get_attr" and self._network.last_use[node] >= self.cut
         }
-        too_much = self._network.most_bytes + 1  # what is no tensor is not kept
+        too_much = self._network.most_bytes + 1  # only tensors are kept
         self._bytes += sum(getattr(value, "nbytes", too_much) for value in live.values())
         self.fits = self.fits and self._bytes <= self._network.most_bytes
         if self.fits:

@@ -1,4 +1,4 @@
-"""Networks run so that two runs can be compared."""
+"""Run networks so that two runs can be compared."""
 
 import contextlib
 from collections.abc import Iterator, Mapping
@@ -11,7 +11,7 @@ from depthopt.core.inputs import Inputs, called
 
 
 def run(network: nn.Module, inputs: Inputs) -> Any:
-    """What a network gives without gradients; random operations draw the same every time."""
+    """A network's output without gradients. Random operations draw the same every time."""
     with torch.no_grad(), repeatable_random(network):
         return called(network, cloned(inputs))
 
@@ -34,7 +34,7 @@ def cloned(inputs: Inputs) -> Inputs:
 
 @contextlib.contextmanager
 def repeatable_random(network: nn.Module) -> Iterator[None]:
-    """Let random operations draw the same every time; the generators go on as before."""
+    """Let random operations draw the same every time, and restore the generators."""
     on_gpu = {p.get_device() for p in network.parameters() if p.is_cuda}
     with torch.random.fork_rng(devices=sorted(on_gpu)):
         torch.manual_seed(0)
@@ -43,7 +43,7 @@ def repeatable_random(network: nn.Module) -> Iterator[None]:
 
 @contextlib.contextmanager
 def without_hooks_of_all() -> Iterator[bool]:
-    """Leave out the hooks that torch calls for every module; whether there are any."""
+    """Leave out the hooks that torch calls for every module. Tells whether there are any."""
     home = nn.modules.module
     places = (home._global_forward_pre_hooks, home._global_forward_hooks)  # noqa: SLF001
     hooks = [dict(place) for place in places]

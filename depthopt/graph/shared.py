@@ -1,4 +1,4 @@
-"""Weights that more than one part of a traced network reads."""
+"""Find weights that more than one part of a traced network reads."""
 
 from collections import defaultdict
 from itertools import chain
@@ -9,7 +9,7 @@ from depthopt.graph.in_place import statement
 
 
 def shared_weights(network: fx.GraphModule) -> dict[str, str]:
-    """Why a module's weights are not its own, by its path; modules that share none are left out.
+    """For each module that shares weights, by its path: with what it shares them.
 
     Another module may hold the same tensor, as tied weights are, or a statement may read it.
     Such weights can neither be folded nor set: what else reads them would change too.

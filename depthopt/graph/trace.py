@@ -1,4 +1,4 @@
-"""A model as a torch.fx graph of leaves that extraction and rewriting understand."""
+"""Trace a model to a torch.fx graph that extraction and rewriting understand."""
 
 import contextlib
 import io
@@ -200,7 +200,7 @@ def _check_own_tensors(network: TracedNetwork, model: nn.Module) -> None:
                 readers = ", ".join(map(statement, node.users))
                 raise ModelError(
                     f"{readers} reads {name} of the original through a function that holds it, "
-                    "such as a lambda, which no copy would; write that as a method"
+                    "such as a lambda; a copy would not; write it as a method"
                 )
 
 

@@ -1,4 +1,4 @@
-"""How a network's code is gone through: what is a leaf, what is written, what is left to chance."""
+"""The tracer: which modules are leaves, what statements write, and what is random."""
 
 import contextlib
 import inspect
@@ -20,7 +20,7 @@ from torchvision.ops import StochasticDepth, stochastic_depth
 from depthopt.graph.in_place import IN_PLACE, LINE
 
 _SEED = 20
-"""Of random numbers that a network draws while it is traced; the proof's is another."""
+"""Seed of random numbers that a network draws while it is traced. The proof uses another."""
 
 _PACKAGES = Path(str(torch.__file__)).parent, Path(__file__).parents[1]
 _NOT_THE_USERS = tuple(f"{folder}{os.sep}" for folder in _PACKAGES)
@@ -119,8 +119,8 @@ class Tracer(fx.Tracer):
             )
         if self._before and chance() != self._before:
             raise ValueError(
-                "it draws random numbers that are no tensors of the input's, and a traced network "
-                "would not draw others; draw them by torch.rand_like and its kin"
+                "it draws random numbers outside the graph, and a traced network would always use "
+                "the same ones; draw them with torch.rand_like or a similar function"
             )
         node = super().create_node(*args, **kwargs)
         node.meta[LINE] = _line()

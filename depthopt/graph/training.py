@@ -1,4 +1,4 @@
-"""What a network does in training alone, which tracing in evaluation mode would freeze."""
+"""Find what a network does only in training, which tracing in evaluation mode would lose."""
 
 import contextlib
 import inspect
@@ -13,7 +13,7 @@ from depthopt.errors import ModelError
 from depthopt.graph.in_place import statement
 
 ARGUMENT = "training"
-"""What torch's functions, such as ``F.dropout``, call their mode."""
+"""Name of the mode argument of torch's functions, such as ``F.dropout``."""
 
 
 class FollowsTraining(nn.Module):
@@ -38,7 +38,7 @@ class FollowsTraining(nn.Module):
 
 @contextlib.contextmanager
 def reads_of_training(now: Callable[[], str]) -> Iterator[set[str]]:
-    """Collect what ``now`` says each time that a module's ``training`` is read."""
+    """Collect what ``now`` returns each time that a module's ``training`` is read."""
     found: set[str] = set()
 
     def read(module: nn.Module) -> bool:
@@ -61,7 +61,7 @@ Traced = tuple[nn.Module, fx.Graph]
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """Where the graph in training mode differs from that in evaluation mode.
+    """A difference between the graphs in training mode and in evaluation mode.
 
     Attributes:
         first: the first node that does in more than its argument ``training``; None if none does.
@@ -120,7 +120,7 @@ def follow_training(network: fx.GraphModule, nodes: list[fx.Node]) -> None:
 
 
 def refuse(node: fx.Node, model: nn.Module) -> ModelError:
-    """The error of a network that does something else in training."""
+    """The error for a network that does something else in training."""
     return ModelError(
         f"{type(model).__name__} does something else in training from {statement(node)} on, which "
         "finetuning would lose; put what depends on the mode into a module of its own, without "

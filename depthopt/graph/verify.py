@@ -1,4 +1,4 @@
-"""The proof that a traced or rewritten network is the one that it was made of."""
+"""Prove that a traced or rewritten network computes the same as the one it was made from."""
 
 import contextlib
 from collections.abc import Iterator, Mapping
@@ -26,7 +26,7 @@ EXACT = 1e-10
 
 @dataclass(frozen=True, slots=True)
 class Original:
-    """What a network gives for one made-up batch.
+    """A network's output for one random batch.
 
     Attributes:
         inputs: seeded, in the network's type.
@@ -38,7 +38,7 @@ class Original:
 
     @classmethod
     def of(cls, network: nn.Module, input_size: InputSize, *, seed: int = 0) -> "Original":
-        """Run a network, in evaluation mode, whose class may be anybody's.
+        """Run a network of any class, in evaluation mode.
 
         Args:
             network: a copy: what it does to itself stays.
@@ -72,7 +72,7 @@ class Original:
         return cls(inputs, output)
 
     def compare(self, model: nn.Module, traced: fx.GraphModule, *, bit_for_bit: bool) -> None:
-        """Refuse a traced network that does not give the same.
+        """Refuse a traced network that gives a different output.
 
         Args:
             model: what was traced, unchanged.
@@ -107,7 +107,7 @@ class Original:
 
 
 def check_rewritten(network: nn.Module, rewritten: nn.Module, input_size: InputSize) -> None:
-    """Refuse a rewritten network that computes something else than its type's rounding explains.
+    """Refuse a rewritten network that differs by more than rounding explains.
 
     Args:
         network: in any mode; on the meta device, there is nothing to compare.
@@ -159,7 +159,7 @@ def difference(one: nn.Module, other: nn.Module, inputs: Inputs) -> float:
 
 
 def relative(wanted: Tensor, found: Tensor) -> float:
-    """Largest difference over the largest absolute value of ``wanted``, where that is finite."""
+    """Largest difference over the largest absolute value of ``wanted``, if that is finite."""
     if wanted.shape != found.shape:
         return float("inf")
     wanted, found = wanted.double(), found.double()
@@ -173,12 +173,12 @@ def relative(wanted: Tensor, found: Tensor) -> float:
 
 
 def typed_like(network: nn.Module, inputs: Inputs) -> Inputs:
-    """A batch in the type, and on the device, of a network's weights."""
+    """A batch in the type and on the device of a network's weights."""
     return moved(inputs, next(network.parameters(), next(iter(tensors_of(inputs)))))
 
 
 def typed_as(dtype: torch.dtype, inputs: Inputs) -> Inputs:
-    """A batch, its real numbers in another type."""
+    """A batch with its real numbers in another type."""
     if isinstance(inputs, Mapping):
         return {k: v.to(dtype) if v.is_floating_point() else v for k, v in inputs.items()}
     return inputs.to(dtype)
@@ -186,7 +186,7 @@ def typed_as(dtype: torch.dtype, inputs: Inputs) -> Inputs:
 
 @contextlib.contextmanager
 def evaluating(network: nn.Module) -> Iterator[None]:
-    """Evaluation mode and no gradients; each module's own mode is restored."""
+    """Evaluation mode without gradients. Each module's mode is restored afterwards."""
     modes = {module: module.training for module in network.modules()}
     network.eval()
     try:

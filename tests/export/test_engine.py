@@ -91,12 +91,12 @@ def test_how_far_off_it_may_be_depends_on_what_it_computes_in(
 def test_what_no_engine_can_be_made_of_is_told(network: nn.Module, tmp_path: Path) -> None:
     model, path = tmp_path / "net.onnx", tmp_path / "net.engine"
     export_onnx(network, model, images=IMAGES, batch=None)
-    with pytest.raises(ModelError, match=r"net\.onnx is for any batch, an engine for one"):
+    with pytest.raises(ModelError, match=r"net\.onnx is for any batch, but an engine needs one"):
         export_engine(network, model, path, runtime=Builder("float32"), images=IMAGES)
     with pytest.raises(RuntimeUnavailable, match="'onnxruntime' builds no engines; set latency"):
         export_engine(network, model, path, runtime=get_runtime("onnxruntime"), images=IMAGES)
     model.write_bytes(model.read_bytes()[:-50])
-    with pytest.raises(ArtefactError, match=r"net\.onnx is no whole ONNX file"):
+    with pytest.raises(ArtefactError, match=r"net\.onnx is not a whole ONNX file"):
         export_engine(network, model, path, runtime=Builder("float32"), images=IMAGES)
     assert not path.exists()
 

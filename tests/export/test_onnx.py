@@ -154,7 +154,7 @@ class Branching(nn.Module):
 @pytest.mark.parametrize(
     ("network", "message"),
     [
-        (OneBatch(), r"cannot be left free; give the batch"),
+        (OneBatch(), r"needs a fixed batch; give the batch"),
         (Bessel(), r"ONNX has no operator for torch's prims\.bessel_j0"),
         (Branching(), r"data-dependent"),
     ],
@@ -176,7 +176,7 @@ def test_a_file_cut_short_is_named(tmp_path: Path) -> None:
     whole = path.read_bytes()
     for length in (0, 1, len(whole) // 2, len(whole) - 1):
         path.write_bytes(whole[:length])
-        with pytest.raises(ArtefactError, match=r"net\.onnx is no whole ONNX file") as caught:
+        with pytest.raises(ArtefactError, match=r"net\.onnx is not a whole ONNX file") as caught:
             load_onnx(path)
         assert "\n" not in str(caught.value)
     with pytest.raises(ArtefactError, match=r"nowhere\.onnx does not exist"):

@@ -48,5 +48,5 @@ def test_a_file_cut_short_is_named(tmp_path: Path) -> None:
     path = tmp_path / "net.onnx"
     export_onnx(small(), path, images=images)
     path.write_bytes(path.read_bytes()[:-50])
-    with pytest.raises(ArtefactError, match=r"net\.onnx is no whole ONNX file"):
+    with pytest.raises(ArtefactError, match=r"net\.onnx is not a whole ONNX file"):
         export_openvino(small(), path, tmp_path / "net.xml", images=images)

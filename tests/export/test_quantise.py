@@ -86,6 +86,6 @@ def test_bad_input_is_named(model: Path, tmp_path: Path) -> None:
         quantise(model, tmp_path / "int8.onnx", images=())
     cut = tmp_path / "cut.onnx"
     cut.write_bytes(model.read_bytes()[:-9])
-    with pytest.raises(ArtefactError, match=r"cut\.onnx is no whole ONNX file"):
+    with pytest.raises(ArtefactError, match=r"cut\.onnx is not a whole ONNX file"):
         quantise(cut, tmp_path / "int8.onnx", images=IMAGES.split(4))
     assert [p.name for p in tmp_path.iterdir()] == ["cut.onnx"]

@@ -177,7 +177,7 @@ def test_bad_input_is_named(small: Path, tmp_path: Path) -> None:
     path = tmp_path / "int8.onnx"
     with pytest.raises(DataError, match="no images to quantise with"):
         quantise(small, path, images=(), runtime="tensorrt")
-    known = r"nothing is quantised for 'openvino'; runtime may be: onnxruntime, tensorrt"
+    known = r"cannot quantise for 'openvino'; runtime may be: onnxruntime, tensorrt"
     with pytest.raises(UsageError, match=known):
         quantise(small, path, images=IMAGES.split(4), runtime="openvino")  # type: ignore[arg-type]
     with pytest.raises(ModelError, match=r"onnxruntime cannot quantise .*net\.onnx: "):
@@ -189,7 +189,7 @@ def test_what_it_is_for_needs_int8(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for words, said in (
-        (("--for", "tensorrt"), "--for tensorrt says what --int8 writes for; give --int8 too"),
+        (("--for", "tensorrt"), "--for tensorrt goes with --int8; give --int8 too"),
         (("--int8", "--for", "openvino"), "'openvino' is not one of"),
     ):
         monkeypatch.setattr("sys.argv", ["depthopt", "export", "quickstart", *words])

@@ -78,9 +78,9 @@ def test_a_folder_imports_nothing(name: str, evil: Path) -> None:
     told = replace(saved, name=name, arguments={"command": "touch mark"})
     save_json(told, evil / "saved" / "model.json")
     runtime = get_runtime("onnxruntime")
-    with pytest.raises(UsageError, match="no file's word runs code"):
+    with pytest.raises(UsageError, match="never runs code because a file names it"):
         load(evil / "saved")
-    with pytest.raises(UsageError, match="no file's word runs code"):
+    with pytest.raises(UsageError, match="never runs code because a file names it"):
         side_of(evil / "saved", runtime=runtime, batch=1, scratch=evil)
     assert "evil" not in sys.modules
     assert not (evil / "mark").exists()
@@ -97,7 +97,7 @@ def test_predict_imports_nothing(
     with pytest.raises(SystemExit) as end:
         main()
     assert end.value.code == 2
-    assert "no file's word runs code" in capsys.readouterr().err
+    assert "never runs code because a file names it" in capsys.readouterr().err
     assert not (evil / "mark").exists()
 
 

@@ -263,6 +263,6 @@ def _ends(start: int, end: int, linear: set[int]) -> list[tuple[bool, bool]]:
 
 
 def _lost(random: np.random.Generator, length: int, left_out: float) -> float:
-    """Points of accuracy that a segment loses; a layer that was initialised anew loses too."""
+    """Points of accuracy that a segment loses; a layer that was initialised again loses too."""
     most = 1.2 * length**1.25 + 25 * left_out
     return float(min(most * random.lognormal(0, 0.5) - 0.3, 72.0))

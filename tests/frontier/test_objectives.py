@@ -33,7 +33,7 @@ MS = {3: 2.0, 5: 2.5, 7: 3.5}
 is fixed."""
 
 POINTS = {KEEPS[0]: -1.0, KEEPS[1]: -2.0, KEEPS[2]: -3.0, FIRST: -10.0, LAST: -5.0, WHOLE: -30.0}
-"""Changes of the accuracy in points, kept layers initialised anew."""
+"""Changes of the accuracy in points, kept layers initialised again."""
 
 
 def latency() -> LatencyTable:

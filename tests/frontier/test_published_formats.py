@@ -98,7 +98,7 @@ def test_fractions_are_taken_as_fractions_where_it_is_said(tmp_path: Path, text:
 
 def test_accuracies_of_the_wrong_unit_are_refused(tmp_path: Path) -> None:
     path = write(tmp_path, files.STATES)
-    with pytest.raises(TableError, match="val_acc is 9, more than 1, so it is no fraction"):
+    with pytest.raises(TableError, match="val_acc is 9, more than 1, so it is not a fraction"):
         read_importances(path, "fraction")
     path = write(tmp_path, files.STATES.replace("-9.0", "-900.0"))
     with pytest.raises(TableError, match="val_acc is 900, of 100 points"):
@@ -119,8 +119,8 @@ def test_kept_convolutions_counted_from_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("read", "text", "message"),
     [
-        (read_latencies, files.LAYERS, "one row a layer .column index.*only leaves layers out"),
-        (read_importances, files.LAYER_SCORES, "one row a layer .column index"),
+        (read_latencies, files.LAYERS, "one row per layer .column index.*only leaves layers out"),
+        (read_importances, files.LAYER_SCORES, "one row per layer .column index"),
         (read_importances, files.DIFFUSION, "diffusion network .column val_loss_ratio"),
         (read_latencies, files.SCORES, "holds importances .column importance., not latencies"),
         (read_latencies, files.STATES, "holds importances .column val_acc., not latencies"),

@@ -238,5 +238,5 @@ def test_a_network_that_takes_no_time_is_refused() -> None:
     timeless = replace(
         latency, entries=dict.fromkeys(latency.entries, nothing), networks={key: network}
     )
-    with pytest.raises(TableError, match="takes 0 ms; measure it anew"):
+    with pytest.raises(TableError, match="takes 0 ms; measure it again"):
         solve(chain, candidates, timeless, importance)

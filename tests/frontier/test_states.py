@@ -154,7 +154,9 @@ def test_candidates_that_agree_on_no_state_are_refused() -> None:
     blocks = kept_blocks(chain)
     listed = [blocks[0], replace(blocks[1], entry=1)]
     latency, importance = tables(np.random.default_rng(0), chain, listed)
-    with pytest.raises(UsageError, match="candidates lead up to position 1 in state 0, and none"):
+    with pytest.raises(
+        UsageError, match="candidates lead from the start to position 1 in state 0, but none"
+    ):
         solve(chain, listed, latency, importance)
 
 

@@ -330,7 +330,7 @@ def writes_its_weight() -> nn.Module:
 # What is written in place.
 
 
-@caught(r"mul_ \(test_lies\.py:\d+\) writes into a tensor of which a view is read elsewhere")
+@caught(r"mul_ \(test_lies\.py:\d+\) writes into a tensor that is read elsewhere through a view")
 def view_is_written() -> nn.Module:
     class Views(Plain):
         def between(self, x: Tensor) -> Tensor:

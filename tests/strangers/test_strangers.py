@@ -25,7 +25,7 @@ from tests.zoo.test_zoo import built, difference, drawn
 ROUNDING = 1e-9
 
 _TO_A_MODULE = r"styles\.py:\d+: .* in a module of its own, without convolutions"
-_VIEW = "writes into a tensor of which a view is read elsewhere; write it without"
+_VIEW = "writes into a tensor that is read elsewhere through a view; write it without"
 
 REFUSED = {
     "AsksAtTheRoot": _TO_A_MODULE,

@@ -1,4 +1,4 @@
-"""Tables that users of the two papers' published code already have, as CSV files.
+"""Read the CSV tables of the two papers' published code.
 
 Which file is which is seen from its columns; ``formats`` lists them. Both codes time a
 merged convolution with its activation, without residual adds and projections. Those, and

@@ -1,4 +1,4 @@
-"""Which of the papers' files a CSV file is, seen from its columns.
+"""Tell from its columns which of the papers' files a CSV file is.
 
 =====================================================  ====================================
 columns                                                what
@@ -24,10 +24,10 @@ from depthopt.errors import ArtefactError
 from depthopt.frontier.published.sheet import Sheet
 
 LatencyFormat = Literal["time", "opt_time", "layermerge"]
-"""Of latency files."""
+"""Formats of latency files."""
 
 ImportanceFormat = Literal["raw", "extended", "layermerge raw", "layermerge normalised"]
-"""Of importance files."""
+"""Formats of importance files."""
 
 _SCORES = ("importance", "imp", "val_acc", "val_loss_ratio")
 
@@ -35,7 +35,7 @@ _LATENCY_COLUMNS = "id,st,end,time,stdev or id,st,end,ker,str,is_dw,time,stdev"
 
 
 def latency_format(sheet: Sheet) -> LatencyFormat:
-    """Which latency file this is.
+    """The format of a latency file.
 
     Raises:
         ArtefactError: none, or one that holds something else, which is named.
@@ -56,7 +56,7 @@ def latency_format(sheet: Sheet) -> LatencyFormat:
 
 
 def importance_format(sheet: Sheet) -> ImportanceFormat:
-    """Which importance file this is.
+    """The format of an importance file.
 
     Raises:
         ArtefactError: none, or one that holds something else, which is named.
@@ -84,8 +84,8 @@ def importance_format(sheet: Sheet) -> ImportanceFormat:
 def _refuse_others(sheet: Sheet) -> None:
     if "index" in sheet.columns and "st" not in sheet.columns:
         raise ArtefactError(
-            f"{sheet.path} holds one row a layer (column index): it is of LayerMerge's baseline "
-            "that only leaves layers out; give the files with columns st and end"
+            f"{sheet.path} holds one row per layer (column index): it belongs to LayerMerge's "
+            "baseline that only leaves layers out; give the files with columns st and end"
         )
     if "val_loss_ratio" in sheet.columns:
         raise ArtefactError(

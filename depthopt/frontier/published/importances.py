@@ -18,7 +18,7 @@ from depthopt.frontier.published.formats import ImportanceFormat, importance_for
 from depthopt.frontier.published.sheet import Row, Sheet, read_sheet, refuse_twice
 
 Unit = Literal["points", "fraction"]
-"""What accuracies are counted in: points of 100, or 1 for all."""
+"""Unit of accuracies: percentage points, or fractions of 1."""
 
 POINTS = 100.0
 """Points in a whole."""
@@ -32,7 +32,7 @@ MEASURED = ("raw", "layermerge raw")
 
 @dataclass(frozen=True, slots=True)
 class Worth:
-    """What a file says of a row, and what that is to the paper's objective.
+    """A row's score in the file, and its value in the paper's objective.
 
     Attributes:
         objective: what the paper's objective adds up, changes as fractions; more is better.
@@ -106,7 +106,7 @@ class PublishedImportances:
 
     @property
     def protocol(self) -> str:
-        """How its scores came about, for ``ImportanceTable.protocol``."""
+        """How the scores were made, for ``ImportanceTable.protocol``."""
         if self.of_layermerge:
             return "published: layermerge"
         extended = self.format == "extended"
@@ -124,7 +124,7 @@ def read_importances(path: Path, unit: Unit | None = None) -> PublishedImportanc
         unit: of its accuracies; None: points, as both codes write, if one is above 1.
 
     Raises:
-        ArtefactError: no such file, a column missing, a cell that is no number, or a file of
+        ArtefactError: no such file, a column missing, a cell that is not a number, or a file of
             something else.
         TableError: a NaN or infinite importance, accuracies of no certain unit, a kept
             convolution that lies outside its segment, or a row that comes twice.
@@ -142,12 +142,12 @@ def _unit(sheet: Sheet, given: Unit | None) -> Unit:
     largest = max((abs(row.number("val_acc")) for row in sheet.rows), default=0.0)
     if given == "fraction" and largest > 1:
         raise TableError(
-            f"{sheet.path}: val_acc is {largest:.4g}, more than 1, so it is no fraction; give the "
-            "unit points"
+            f"{sheet.path}: val_acc is {largest:.4g}, more than 1, so it is not a fraction; give "
+            "the unit points"
         )
     if largest > POINTS:
         raise TableError(
-            f"{sheet.path}: val_acc is {largest:.4g}, of {POINTS:g} points; measure it anew"
+            f"{sheet.path}: val_acc is {largest:.4g}, of {POINTS:g} points; measure it again"
         )
     if given is None and sheet.rows and largest <= 1:
         raise TableError(

@@ -41,7 +41,7 @@ def read_latencies(path: Path) -> tuple[PublishedLatency, ...]:
     """Read a latency file of any format.
 
     Raises:
-        ArtefactError: no such file, a column missing, a cell that is no number, or a file of
+        ArtefactError: no such file, a column missing, a cell that is not a number, or a file of
             something else.
         TableError: a NaN, negative or infinite time, a row that comes twice, or one that is
             the sum of several convolutions' times.
@@ -68,7 +68,7 @@ def _latency(row: Row, *, layermerge: bool) -> PublishedLatency:
 
 
 def _refuse_sums(sheet: Sheet) -> None:
-    """Refuse rows of several convolutions: how long one takes, they do not say."""
+    """Refuse rows that time several convolutions, since they do not say how long one takes."""
     for row in sheet.rows:
         breaks = row.positions("breaks")
         if len(breaks) > 2:

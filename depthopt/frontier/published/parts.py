@@ -1,4 +1,4 @@
-"""What a solver needs beside the candidates that a published importance file scores.
+"""The candidates that a solver needs besides those in a published importance file.
 
 The 2023 method realises a merge as the fastest run of smaller ones with no activation
 between them, of which only the whole is scored. Its tables time each segment once, with an
@@ -23,7 +23,7 @@ from depthopt.tables.latency import LatencyTable
 def solvable(
     chain: Chain, latency: LatencyTable, importance: ImportanceTable
 ) -> tuple[Candidate, ...]:
-    """All candidates of two tables: blocks as they are, what is scored, and what that needs."""
+    """All candidates of two tables: kept blocks, scored candidates, and what these need."""
     scored = list(importance.entries)
     more = _parts(chain, latency, scored) if importance.protocol.startswith(DEPTH) else ()
     return tuple(dict.fromkeys((*kept_blocks(chain), *scored, *more)))

@@ -1,4 +1,4 @@
-"""Where a row lies in a chain, and which candidate it is."""
+"""Find a row's place in a chain, and the candidate that it stands for."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,7 +14,7 @@ from depthopt.kinds.registry import composition
 
 
 def require_fit(chain: Chain, rows: Sequence[PublishedLatency], first_block: int) -> None:
-    """Refuse rows that are not of this chain, and say where they would fit.
+    """Refuse rows that do not fit this chain, and say where they would fit.
 
     Raises:
         TableError: one does not fit; the ``first_block`` with which all do is named.
@@ -62,7 +62,7 @@ def _advice(chain: Chain, rows: Sequence[PublishedLatency]) -> str:
 def merge_of(
     chain: Chain, row: PublishedLatency, kept: tuple[int, ...] | None, first_block: int
 ) -> Candidate:
-    """The segment merged to the row's kernel; the block as it is where that is all there is.
+    """The segment merged to the row's kernel. The kept block if that is the same.
 
     Args:
         chain: the network.
@@ -93,7 +93,7 @@ def merge_of(
 
 
 def whole(chain: Chain, start: int, end: int) -> Candidate:
-    """The merge of all convolutions of a segment, of a single block too."""
+    """The merge of all convolutions of a segment, which may be a single block."""
     first, ending = chain.blocks[start].layout, chain.ending(start, end)
     merged = segment_window(chain, start, end).convolution(
         first.in_channels, ending.channels, first.input_size, ending.size
@@ -112,7 +112,7 @@ def is_depthwise(chain: Chain, score: SubsetScore, first_block: int) -> bool:
 
 
 def with_insertion(chain: Chain, candidate: Candidate) -> Candidate:
-    """A candidate of LayerMerge's: a merge of several blocks ends with an activation.
+    """LayerMerge's form of a candidate: a merge of several blocks ends with an activation.
 
     Where its last block has none, as at a linear bottleneck, the paper's networks have one
     inserted, while their importance is measured and when they are built.
@@ -124,7 +124,7 @@ def with_insertion(chain: Chain, candidate: Candidate) -> Candidate:
 
 
 def with_states(chain: Chain, candidate: Candidate, score: StateScore) -> Candidate:
-    """A candidate of the 2023 method's: with or without an activation at either end.
+    """The 2023 method's form of a candidate, with or without an activation at either end.
 
     Raises:
         TableError: a row says that the files' first position has no activation, which is there

@@ -1,4 +1,4 @@
-"""A CSV file as a header and rows, whose cells are numbers, flags or lists of positions."""
+"""A CSV file as a header and rows. Cells are numbers, flags or lists of positions."""
 
 import csv
 import io
@@ -17,7 +17,7 @@ _POSITIONS = re.compile(rf"([\[\](){{}}\s,;]|(?<![0-9]){numbers.DIGITS}(?![0-9])
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row; its cells are read by column.
+    """One row, read by column.
 
     Attributes:
         path: the file.
@@ -74,7 +74,7 @@ class Row:
         return cell in {"true", "1"}
 
     def positions(self, name: str) -> tuple[int, ...]:
-        """A list of positions, in whichever brackets; sorted.
+        """A sorted list of positions, in any brackets.
 
         Raises:
             ArtefactError: anything else.
@@ -130,7 +130,7 @@ def read_sheet(path: Path) -> Sheet:
     except FileNotFoundError:
         raise ArtefactError(f"{path} does not exist") from None
     except (OSError, ValueError, csv.Error) as error:
-        raise ArtefactError(f"{path} is no readable CSV file ({one_line(error)})") from None
+        raise ArtefactError(f"{path} is not a readable CSV file ({one_line(error)})") from None
 
 
 def refuse_twice(path: Path, keys: list[tuple[object, ...]]) -> None:

@@ -1,4 +1,4 @@
-"""Candidates and tables from the rows of published files."""
+"""Make candidates and tables from the rows of published files."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -41,7 +41,7 @@ QUARTILE = 0.6745
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """What published files say about one chain, as this package's values.
+    """The content of published files for one chain, as this package's values.
 
     Attributes:
         candidates: one ``keep`` per block, and what the rows of the importance file are or,

@@ -1,4 +1,4 @@
-"""Rows that time the same convolution, and do not agree.
+"""Find rows that time the same convolution and do not agree.
 
 Repeated blocks are timed once a row, and equal rows agree within their deviation. Those
 that do not were timed on another input: the 2023 code traces its VGG19 such that a segment
@@ -45,7 +45,7 @@ def require_agreement(
         )
         raise TableError(
             f"{slow.text} takes {slow.time_ms:.4g} ms and {fast.text} {fast.time_ms:.4g} ms, but "
-            f"they are the same convolution ({key}); {why}: measure it anew"
+            f"they are the same convolution ({key}); {why}: measure it again"
         )
 
 
