@@ -1,1 +1,1 @@
-"""What each candidate costs in accuracy."""
+"""Estimate what each candidate costs in accuracy."""

@@ -1,4 +1,4 @@
-"""The importance table of a network's candidates, by one of several estimators."""
+"""Estimate the importance table of a network's candidates, with one of several estimators."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -33,7 +33,7 @@ from depthopt.tasks.task import Task
 Estimator = Literal["regression", "finetune", "magnitude"]
 
 _UNITS: dict[float, Unit] = {100.0: "points", 1.0: "fraction"}
-"""Of changes of a metric, by the metric's scale."""
+"""Units of changes of a metric, by the metric's scale."""
 
 
 def estimate(
@@ -70,7 +70,7 @@ def estimate(
             in place, as the papers do; ``magnitude`` adds up the weights that go.
         fitting: batches of images (N, C, H, W), or of named inputs, to regress on, gone through
             once or more.
-            Memory does not grow with their number where they are made anew for each
+            Memory does not grow with their number where they are made again for each
             pass: see ``depthopt.data.repeatable.repeatable``.
         held_out: batches of images and targets, such as labels (N,), to score on, likewise. For
             ``regression`` targets may be None: what it costs is the divergence from the
@@ -84,12 +84,11 @@ def estimate(
             regresses too, or ``expanded``.
         start: for ``finetune``, whether activations that a candidate inserts begin as the
             identity, or are there ``at_once``, as in the papers.
-        keep: for ``finetune``, whether a kept block gets an entry of its own too: what is lost
-            where its layer is initialised anew (``importance.finetune``). Without one it costs
-            nothing.
-        protocol: what the short training and the scoring are, in words: the table holds them, and
-            is not gone on from by another.
-        seed: of layers that are initialised anew.
+        keep: for ``finetune``, whether a kept block gets an entry too: what is lost when its layer
+            is initialised again (``importance.finetune``). Without an entry it costs nothing.
+        protocol: the short training and the scoring, in words. The table holds it. A table with
+            another protocol is not continued.
+        seed: seed of layers that are initialised again.
         workers: how many processes to spread the work over; None works in this process. The
             table is the same, bit for bit, for any number of workers, and without.
         latency_ms: of candidates: for ``regression``, which then does not score a ``fit`` of two
@@ -112,7 +111,7 @@ def estimate(
     ridges = checked_ridges(ridges)
     if keep and estimator != "finetune":
         raise UsageError(
-            f"kept blocks have entries of their own by estimator finetune only, not {estimator}"
+            f"kept blocks have entries only with estimator finetune, not with {estimator}"
         )
     if estimator == "magnitude":
         return magnitude_importance(model, chain, candidates)
@@ -173,7 +172,7 @@ def _check_begun(candidates: Iterable[Candidate]) -> None:
     if begun := [c for c in candidates if c.entry]:
         raise UsageError(
             f"{begun[0].key} begins in another state than the original, which estimator "
-            "regression does not see; use estimator finetune"
+            "regression cannot tell apart; use estimator finetune"
         )
 
 
@@ -203,7 +202,7 @@ def estimate_workload(
     workers: int | None,
     keep: bool = False,
 ) -> Workload | None:
-    """What ``estimate`` takes for so many images fitted on and held out; None if it is unknown.
+    """The work of ``estimate`` for this many fitting and held-out images. None if unknown.
 
     That depends on ``training``, what the short one of ``finetune`` takes. With workers the work is
     that of all together, the memory that of each.
@@ -238,5 +237,5 @@ def _known(table: ImportanceTable | None, wanted: ImportanceTable) -> Importance
     if table is None:
         return wanted
     if (unlike := table.unlike(wanted)) is not None:
-        raise TableError(f"the importance table to go on from is {unlike}; move it away")
+        raise TableError(f"the importance table to continue is {unlike}; move it away")
     return replace(wanted, entries=table.entries, beaten=table.beaten)

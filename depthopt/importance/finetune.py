@@ -31,20 +31,20 @@ from depthopt.tasks.evaluate import Evaluation, evaluate
 from depthopt.tasks.task import Task
 
 Train = Callable[[nn.Module], object]
-"""Trains a network in place, briefly, the same way every time."""
+"""A callable that trains a network briefly in place, the same way every time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finetune:
-    """Trains the network with one candidate in place, and sees what it then gets right.
+    """Trains the network with one candidate in place, and measures the metric.
 
-    An entry's cost is by how much the metric gets worse, over its scale: of the accuracy the share
-    of held-out images that is lost. It is 0 where nothing is lost.
+    An entry's cost is the loss of the metric divided by its scale. For the accuracy, this is the
+    share of held-out images that is lost. It is 0 where nothing is lost.
 
-    A kept block's entry is that of the network with its layer initialised anew, and trained as
+    A kept block's entry is that of the network with its layer initialised again, and trained like
     the others: the papers measure a single layer so, in every state of its ends (the authors'
-    ``measure_imp`` calls ``reset_layers``). Anew are the convolution's weights and bias, as torch
-    draws them, and the scale, shift, mean and variance of its norm; the others are the original's.
+    ``measure_imp`` calls ``reset_layers``). The convolution's weights and bias are drawn as torch
+    does, and the scale, shift, mean and variance of its norm are reset. The rest is the original's.
     Where a candidate begins or ends in another state than the original, the activation there has
     come or gone too, while it is trained and measured.
 
@@ -58,9 +58,9 @@ class Finetune:
         task: what the network is for.
         original: how the original does on the held-out images.
         start: how inserted activations begin.
-        seed: of layers that are initialised anew, the same for every candidate.
-        anew: whether a block that is merged alone, since an activation comes or goes behind it, is
-            initialised anew too; a kept one always is.
+        seed: seed of layers that are initialised again, the same for every candidate.
+        fresh: whether a block that is merged alone, since an activation comes or goes behind it, is
+            initialised again too. A kept one always is.
     """
 
     model: nn.Module
@@ -73,10 +73,10 @@ class Finetune:
     original: Evaluation
     start: Start = "annealed"
     seed: int = 0
-    anew: bool = False
+    fresh: bool = False
 
     def __call__(self, part: tuple[Candidate, ...]) -> dict[Candidate, Importance]:
-        """The entries of some candidates."""
+        """Compute the entries of some candidates."""
         with one_thread():
             return {candidate: self._entry(candidate) for candidate in part}
 
@@ -90,7 +90,7 @@ class Finetune:
             compensated=False,
             start=self.start,
         )
-        if not candidate.replaces or (self.anew and _is_single(candidate)):
+        if not candidate.replaces or (self.fresh and _is_single(candidate)):
             _initialise(network, self.chain, candidate, self.seed)
         self.train(network)
         found, metric = evaluated(network, self.held_out, self.task), self.task.metric
@@ -110,7 +110,7 @@ def _is_single(candidate: Candidate) -> bool:
 
 
 def _initialise(network: fx.GraphModule, chain: Chain, candidate: Candidate, seed: int) -> None:
-    """Draw a block's convolution anew, and set its norm back."""
+    """Draw a block's convolution again, and reset its norm."""
     block, modules = chain.blocks[candidate.start], dict(network.named_modules())
     if candidate.replaces:
         layers = list(modules[module_name(candidate)].modules())
@@ -125,7 +125,7 @@ def _initialise(network: fx.GraphModule, chain: Chain, candidate: Candidate, see
 
 
 def evaluated(network: nn.Module, held_out: Iterable[Batch], task: Task) -> Evaluation:
-    """How a network does on held-out images.
+    """Evaluate a network on held-out images.
 
     Raises:
         DataError: some have no labels.

@@ -1,4 +1,4 @@
-"""The cheap baseline: the share of the network's L1 norm that a candidate takes away."""
+"""A cheap estimator: the share of the network's L1 norm that a candidate removes."""
 
 from collections.abc import Sequence
 
@@ -17,7 +17,7 @@ from depthopt.tables.importance import Importance, ImportanceTable
 def magnitude_importance(
     model: nn.Module, chain: Chain, candidates: Sequence[Candidate]
 ) -> ImportanceTable:
-    """Score every candidate by the weights that it removes; needs no data.
+    """Score every candidate by the weights that it removes, without data.
 
     The cost is the L1 norm of the removed convolutions, norms folded, as a share of all
     convolutions', times the share of the segment's parameters that is saved.

@@ -1,4 +1,4 @@
-"""Independent parts of a table: one after another here, on processes here, or on a Ray cluster.
+"""Work at independent parts of a table: in this process, in several, or on a Ray cluster.
 
 A worker has one core. One that dies takes nothing with it but the parts that were under way,
 which are done again. On this machine workers are loky's (https://loky.readthedocs.io, the extra
@@ -26,21 +26,21 @@ Part = TypeVar("Part")
 Entries = TypeVar("Entries")
 
 RETRIES = 3
-"""Times that a part is begun again after its worker died."""
+"""Times that a part is started again after its worker died."""
 
 _ONE_CORE = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
 """Environment of a worker on this machine."""
 
 
 _WORKER_BYTES = 2 << 30
-"""Memory that a worker is reckoned to take, where their number is chosen here."""
+"""Estimated memory of a worker, for choosing their number."""
 
 _WORTHWHILE = 32
-"""Parts from which on it pays to begin workers, which takes each some seconds."""
+"""Fewest parts for which workers pay off: each takes some seconds to start."""
 
 
 def automatic(parts: int) -> int | None:
-    """So many workers as this machine has cores and memory for; None where they would not pay.
+    """The number of workers that this machine has cores and memory for. None if none pay off.
 
     Args:
         parts: to be worked at, each of seconds.
@@ -53,7 +53,7 @@ def automatic(parts: int) -> int | None:
 
 @contextlib.contextmanager
 def one_thread() -> Iterator[None]:
-    """Torch on one thread, as in a worker: sums come out the same, bit for bit."""
+    """Run torch on one thread, as in a worker, so that sums are the same bit for bit."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -64,7 +64,7 @@ def one_thread() -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class Workers:
-    """Where parts are worked at.
+    """Where parts are computed.
 
     Attributes:
         count: parts at a time, each on one core of a process; None works at one after
@@ -78,7 +78,7 @@ class Workers:
 
     def __post_init__(self) -> None:
         if self.count is not None and self.count < 1:
-            raise UsageError(f"{self.count} workers can do nothing; give 1 or more")
+            raise UsageError(f"the number of workers is {self.count}; give 1 or more")
         if self.count is not None:
             require(Threads, "workers", self.count)
         if self.count is None and self.address is not None:
@@ -86,13 +86,13 @@ class Workers:
 
     @property
     def here(self) -> bool:
-        """Whether parts are worked at in this process."""
+        """Whether parts are computed in this process."""
         return self.count is None
 
     def each(
         self, work: Callable[[Part], Entries], parts: Sequence[Part]
     ) -> Iterator[tuple[Part, Entries]]:
-        """Every part with what became of it, in the order in which they are done.
+        """Every part with its result, in the order in which they finish.
 
         Raises:
             UsageError: loky is asked for and not installed.
@@ -135,7 +135,7 @@ def _on_processes(
         except TerminatedWorkerError:
             deaths += 1
             if deaths > RETRIES:
-                raise _died("a worker ended with no word, for want of memory perhaps") from None
+                raise _died("a worker ended without a message, perhaps out of memory") from None
         finally:
             executor.shutdown(kill_workers=bool(left))
 

@@ -1,1 +1,1 @@
-"""What segments may become, and what that runs."""
+"""The kinds of candidates: what may replace a segment, and what then runs."""

@@ -1,4 +1,4 @@
-"""A plan with one candidate, whatever states it begins and ends in."""
+"""Make a plan with one candidate, in any states that it begins and ends in."""
 
 from dataclasses import replace
 
@@ -10,7 +10,7 @@ from depthopt.kinds.merge import merged
 
 
 def alone(chain: Chain, candidate: Candidate) -> tuple[Candidate, ...]:
-    """The choices of a plan with one candidate, all other blocks kept, their states as its.
+    """The choices of a plan with one candidate. All other blocks are kept, in states that fit.
 
     Where it begins in state 1, the activation of the block before it comes or goes; what comes is
     the network's usual one.

@@ -1,4 +1,4 @@
-"""Everything that a chain's segments may become."""
+"""List the candidates of a chain's segments."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import replace
@@ -17,13 +17,13 @@ from depthopt.kinds.registry import KINDS
 from depthopt.kinds.subsets import checked_weights
 
 USUAL = "usual"
-"""The word for a network's most frequent activation."""
+"""Name that stands for a network's most frequent activation."""
 
 WIDTHS, RANKS, WIDTH_STEP = (0.875, 0.75, 0.5, 0.25), (0.5, 0.25), 8
 """Shares of channels that are tried, hidden ones and of low rank, and the step runtimes like."""
 
 Segments = Literal["all", "papers"]
-"""Which segments are listed: all legal ones, or those of the papers' code."""
+"""Segments to list: all legal ones, or those of the papers' code."""
 
 
 def candidates(

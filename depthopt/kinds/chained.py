@@ -1,4 +1,4 @@
-"""Fits behind one another with no activation between them: one convolution computes the same.
+"""Consecutive fits without an activation between them, which one convolution can compute.
 
 Which fits are one is said by what each of them is and by the tensor between them, so that of a
 run either all are joined or none, wherever one begins to look:
@@ -22,7 +22,7 @@ from depthopt.core.window import Window
 from depthopt.kinds import fit
 
 TAILS = LOOSE, DENSE, DEPTHWISE = range(3)
-"""Ends of a candidate: nothing behind it is joined to it; any may be; depthwise ones may be."""
+"""Ends of a candidate. Behind it may be joined: nothing, any fit, or depthwise fits."""
 
 
 def tail(chain: Chain, candidate: Candidate) -> int:
@@ -43,7 +43,7 @@ def tail(chain: Chain, candidate: Candidate) -> int:
 
 
 def follows(chain: Chain, candidate: Candidate) -> tuple[int, ...]:
-    """The ends of what comes before it that it is joined to."""
+    """The ends of a preceding candidate that this one can be joined to."""
     start, end, operator = candidate.start, candidate.end, _only(candidate)
     if (
         operator is None
@@ -64,7 +64,7 @@ def follows(chain: Chain, candidate: Candidate) -> tuple[int, ...]:
 
 
 def joined(chain: Chain, first: Candidate, second: Candidate) -> Candidate:
-    """The fit that computes the same as two in a row, the second of which ``follows`` the first.
+    """The fit that computes the same as two consecutive ones.
 
     Either may stand for several itself. Its importance is theirs together.
     """
@@ -79,7 +79,7 @@ def joined(chain: Chain, first: Candidate, second: Candidate) -> Candidate:
 def joins(
     chain: Chain, candidates: Iterable[Candidate]
 ) -> Iterator[tuple[Candidate, Candidate, Candidate]]:
-    """What fits may be joined: (one fit or several joined, a fit behind it, both joined).
+    """The fits that can be joined: (a fit or several joined, the fit behind it, both joined).
 
     Those that begin with a fit, or with several, come behind those that end with it.
     """
@@ -100,7 +100,7 @@ def joins(
 
 
 def as_fused(chain: Chain, choices: Sequence[Candidate]) -> tuple[tuple[Candidate, ...], ...]:
-    """A plan's choices, those together that are one convolution once fused."""
+    """A plan's choices, grouped where several become one convolution when fused."""
     groups, end = list[tuple[Candidate, ...]](), LOOSE
     for choice in choices:
         if end in follows(chain, choice):
@@ -113,7 +113,7 @@ def as_fused(chain: Chain, choices: Sequence[Candidate]) -> tuple[tuple[Candidat
 
 
 def running(chain: Chain, choices: Sequence[Candidate]) -> tuple[Candidate, ...]:
-    """What runs of a plan once it is fused: its choices, with one for all that are joined."""
+    """A plan's choices as they run after fusing: joined ones are one."""
     return tuple(reduce(partial(joined, chain), group) for group in as_fused(chain, choices))
 
 

@@ -1,4 +1,4 @@
-"""``drop``: a skip's whole branch goes; what the skip adds remains."""
+"""``drop``: remove the whole branch beside a skip. What the skip adds remains."""
 
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING

@@ -32,12 +32,12 @@ _PART = " part"
 
 
 def activation_at(chain: Chain, position: int) -> Activation | None:
-    """What the original has right before a position; None where it has none, or has no block."""
+    """The original's activation right before a position. None without one, or without a block."""
     return chain.ending(0, position).activation if position else None
 
 
 def usual_activation(chain: Chain) -> Activation | None:
-    """A network's most frequent activation, of equals the first one; None if it has none."""
+    """A network's most frequent activation, the first of equal ones. None if it has none."""
     counted = Counter(block.activation for block in chain.blocks if block.activation is not None)
     return max(counted, key=lambda activation: counted[activation], default=None)
 
@@ -45,7 +45,7 @@ def usual_activation(chain: Chain) -> Activation | None:
 def with_ends(
     chain: Chain, candidate: Candidate, inserted: Activation, *, parts: bool
 ) -> Iterator[Candidate]:
-    """A candidate with and without an activation at either end.
+    """A candidate's forms with and without an activation at either end.
 
     Args:
         chain: the network.
@@ -79,17 +79,17 @@ def kept_behind_inserted(chain: Chain) -> Iterator[Candidate]:
 
 
 def is_part(candidate: Candidate) -> bool:
-    """Whether it only stands for a part of a merge that is realised as several."""
+    """Whether a candidate only stands for a part of a merge that is realised as several."""
     return candidate.detail.endswith(_PART)
 
 
 def without_part(detail: str) -> str:
-    """What else a candidate's detail says."""
+    """The rest of a candidate's detail."""
     return detail.removesuffix(_PART)
 
 
 def why_other_ends(chain: Chain, candidate: Candidate) -> str | None:
-    """Why a candidate's states cannot be those of its ends, or None if they can."""
+    """Why a candidate cannot have the states of its ends. None if it can."""
     start, end = candidate.start, candidate.end
     if not {candidate.entry, candidate.exit} <= {0, 1}:
         return "has a state other than 0 and 1"

@@ -1,4 +1,4 @@
-"""``fit``: one convolution in the segment's place, or two in a row, regressed on data."""
+"""``fit``: replace a segment by one convolution, or two in a row, regressed on data."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -13,8 +13,8 @@ from depthopt.rewrite.options import Form
 from depthopt.rewrite.problem import Problem, sums_bytes
 
 _MOST_BYTES = 2**26
-"""Of the sums of the dense convolution that two in a row are regressed from: else they are not
-listed."""
+"""Maximum bytes of the sums of a dense convolution. Two in a row, which are regressed from it, are
+not listed if it needs more."""
 
 
 def _candidates(chain: Chain, wishes: Wishes) -> Iterator[Candidate]:

@@ -1,4 +1,4 @@
-"""``keep``: a block as it is."""
+"""``keep``: leave a block as it is."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""What a kind of candidate is: one value, whose functions every stage calls."""
+"""The definition of a kind of candidate: one value with the functions that the stages call."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ Pattern = Literal["", "stripes", "dots", "crosses", "bars"]
 
 @dataclass(frozen=True, slots=True)
 class Wishes:
-    """What a user asks of candidates.
+    """What a user asks for in candidates.
 
     Attributes:
         segments: the legal ones, of at most the longest length.
@@ -96,7 +96,7 @@ def _set(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kind:
-    """One way in which segments may be replaced.
+    """A way to replace segments.
 
     Only ``name``, ``verb``, ``letter``, ``colour`` and ``candidates`` must be given; what else
     there is suits a kind whose operators are convolutions with a bias, regressed from nothing.

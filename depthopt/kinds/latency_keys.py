@@ -1,4 +1,4 @@
-"""What runs because of a candidate, and what that takes."""
+"""The table entries that run because of a candidate, and how long these take."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ from depthopt.tables.latency import LatencyKey, LatencyTable
 
 
 def latency_keys(chain: Chain, candidate: Candidate) -> tuple[LatencyKey, ...]:
-    """Everything that runs because of ``candidate``: itself, and what it leaves in place.
+    """Keys of all that runs because of ``candidate``: itself, and what it leaves in place.
 
     Raises:
         UsageError: its kind is not known.
@@ -32,14 +32,14 @@ def candidate_ms(chain: Chain, candidate: Candidate, table: LatencyTable) -> flo
 
 
 def held_ms(chain: Chain, candidate: Candidate, table: LatencyTable) -> float | None:
-    """Milliseconds that ``candidate`` takes; None if an entry is missing."""
+    """Milliseconds that ``candidate`` takes. None if an entry is missing."""
     if table.missing(latency_keys(chain, candidate)):
         return None
     return candidate_ms(chain, candidate, table)
 
 
 def plan_ms(chain: Chain, choices: Sequence[Candidate], table: LatencyTable) -> float:
-    """Milliseconds of a plan's choices, but for the part of the network that none touches.
+    """Milliseconds of a plan's choices, without the part of the network that none changes.
 
     Fits in a row that ``fuse`` joins take what the one convolution takes; where the table lacks
     that, what they take one by one.

@@ -1,4 +1,4 @@
-"""``merge``: a segment's convolutions composed into one, the activations between them gone.
+"""``merge``: compose a segment's convolutions into one, without the activations between.
 
 Of LayerMerge (ICML 2024, https://arxiv.org/abs/2406.12837) some of the convolutions may become
 identities (``depthopt.kinds.subsets``); of the 2023 paper (https://arxiv.org/abs/2301.12187) all
@@ -28,13 +28,13 @@ if TYPE_CHECKING:  # torch takes seconds to import, and tables are solved withou
 _NOTHING = "none"
 
 _MOST_BYTES = 2**29
-"""Of a regression's sums: larger merged kernels stay as they are composed."""
+"""Maximum bytes of a regression's sums. Larger merged kernels are not regressed."""
 
 
 def merged(
     chain: Chain, start: int, end: int, composed: Sequence[int] | None = None
 ) -> Candidate | None:
-    """The candidate that composes some of a segment's convolutions; None if there is none.
+    """The candidate that composes some of a segment's convolutions. None if there is none.
 
     Args:
         chain: the network.

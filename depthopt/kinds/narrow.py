@@ -1,4 +1,4 @@
-"""``narrow``: a branch keeps its form, with fewer hidden channels.
+"""``narrow``: give a branch fewer hidden channels.
 
 Two dense convolutions, with grouped or depthwise ones between them or none, as in a basic block, a
 bottleneck's halves or an inverted residual, with a squeeze-excite before the last or without; or
@@ -35,11 +35,11 @@ _GATED, _TWICE = " gated", " twice"
 """At the end of a candidate's detail, if a gate weighs the channels, or two tensors lose some."""
 
 _MOST_BYTES = 2**29
-"""Of a regression's sums: branches whose last convolution is larger stay as wide as they are."""
+"""Maximum bytes of a regression's sums. Larger branches keep their width."""
 
 
 def why_no_branch(chain: Chain, start: int, end: int) -> str | None:
-    """Why ``[start, end)`` cannot be narrowed; None if it can.
+    """Why ``[start, end)`` cannot be narrowed. None if it can.
 
     The reasons are of its form, and of what else reads or adds to its hidden tensors.
     """
@@ -128,7 +128,7 @@ def _candidates(chain: Chain, wishes: Wishes) -> Iterator[Candidate]:
 
 
 def of_width(chain: Chain, start: int, end: int, width: int) -> Candidate:
-    """A branch whose last convolution reads so many channels.
+    """A branch whose last convolution reads this many channels.
 
     Args:
         chain: the network.

@@ -1,4 +1,4 @@
-"""What kinds do to networks: one convolution put in, run, and set."""
+"""Put a convolution into a network, run it, and set its weights."""
 
 from dataclasses import dataclass
 
@@ -16,7 +16,7 @@ from depthopt.rewrite.set_weights import fresh_lengths, set_weights
 
 
 def convolved(candidate: Candidate, weights: Weights, x: Tensor) -> Tensor:
-    """What a candidate's operators give for (N, C, H, W), one after another.
+    """Run a candidate's operators on (N, C, H, W), one after another.
 
     Raises:
         TypeError: one of them is not a convolution; its kind has to run it.
@@ -27,7 +27,7 @@ def convolved(candidate: Candidate, weights: Weights, x: Tensor) -> Tensor:
 
 
 def install_convolution(site: Site, candidate: Candidate) -> tuple[fx.Node, New]:
-    """Fresh convolutions, one or two, with a norm behind if the segment's last block has one.
+    """Put in one or two new convolutions, with a norm if the segment's last block has one.
 
     The norm trains as those around it do, and is folded in the end as theirs are.
     """
@@ -63,7 +63,7 @@ def _second(name: str) -> str:
 
 
 def norm_like(site: Site, candidate: Candidate) -> nn.BatchNorm2d | None:
-    """A fresh norm for behind a replacement, if the segment's last block has one that trains."""
+    """A new norm behind a replacement, if the segment's last block has one that trains."""
     nodes = {node.name: node for node in site.network.graph.nodes}
     last = nodes[site.chain.blocks[candidate.end - 1].linear]
     norm = dict(site.network.named_modules()).get(str(last.target))
@@ -75,7 +75,7 @@ def norm_like(site: Site, candidate: Candidate) -> nn.BatchNorm2d | None:
 
 
 def convolution_and_norm(network: nn.Module, new: New) -> tuple[nn.Conv2d, nn.BatchNorm2d | None]:
-    """What ``install_convolution`` put in.
+    """The convolution and norm that ``install_convolution`` put in.
 
     Raises:
         ModelError: the network has something else there.
@@ -88,7 +88,7 @@ def convolution_and_norm(network: nn.Module, new: New) -> tuple[nn.Conv2d, nn.Ba
 
 
 def set_convolution(network: nn.Module, new: New, weights: Weights, regression: Regression) -> None:
-    """Set what ``install_convolution`` put in, together with its norm, to compute given weights."""
+    """Set what ``install_convolution`` put in so that it computes with the given weights."""
     if len(weights) == 1:
         ((weight, bias),) = weights
         conv, norm = convolution_and_norm(network, new)

@@ -1,4 +1,4 @@
-"""The segments that the papers' code lists.
+"""List the segments that the papers' code lists.
 
 Both papers' code (https://github.com/snu-mllab/LayerMerge: ``valid_blks`` in
 ``layer_merge/kim24layermerge/generate_tables.py`` and, the same, in
@@ -19,7 +19,7 @@ from depthopt.core.chain import Block, Chain
 
 
 def breaks(chain: Chain) -> frozenset[int]:
-    """The positions that no segment of the papers' code crosses, other than barriers."""
+    """Positions besides barriers that segments of the papers' code do not cross."""
     blocks = chain.blocks
     found = set()
     for i, block in enumerate(blocks):

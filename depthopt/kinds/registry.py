@@ -12,7 +12,7 @@ KINDS = Plugins(
     "candidate kind",
     {name: f"depthopt.kinds.{name}:KIND" for name in ("keep", "drop", "fit", "merge", "narrow")},
 )
-"""What candidates may be: depthopt's own kinds, and those of other packages."""
+"""Kinds of candidates by name: depthopt's own, and those of other packages."""
 
 
 def kind_of(candidate: Candidate) -> Kind:
@@ -26,7 +26,7 @@ def kind_of(candidate: Candidate) -> Kind:
 
 
 def is_part(candidate: Candidate) -> bool:
-    """Whether a candidate only stands for a part of another, and is not scored.
+    """Whether a candidate only stands for a part of another. Such ones are not scored.
 
     Raises:
         UsageError: its kind is not known here.

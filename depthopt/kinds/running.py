@@ -1,4 +1,4 @@
-"""What runs because of a candidate: itself, and what it leaves in place.
+"""The operators that run because of a candidate: its own, and those it leaves in place.
 
 The residual adds at a segment's end, and the branches of those skips, are counted with the
 candidate: every plan has exactly one segment that ends there, or one that covers the skip and
@@ -16,7 +16,7 @@ from depthopt.tables.latency import LatencyKey
 
 
 def replacing_keys(chain: Chain, candidate: Candidate) -> tuple[LatencyKey, ...]:
-    """What runs where a candidate's operators stand in a segment's place, and behind them."""
+    """Keys of a candidate's operators in a segment's place, and of what runs behind them."""
     size = chain.blocks[candidate.start].layout.input_size
     return keys_at_end(chain, candidate, size)
 
@@ -24,7 +24,7 @@ def replacing_keys(chain: Chain, candidate: Candidate) -> tuple[LatencyKey, ...]
 def keys_at_end(
     chain: Chain, candidate: Candidate, input_size: Pair, before: Sequence[LatencyKey] = ()
 ) -> tuple[LatencyKey, ...]:
-    """What runs in a replaced segment's place, given the input of its operators.
+    """Keys of what runs in a replaced segment's place, given the input of its operators.
 
     Args:
         chain: the network.
@@ -41,7 +41,7 @@ def keys_at_end(
 
 
 def kept_keys(chain: Chain, candidate: Candidate) -> tuple[LatencyKey, ...]:
-    """What a kept block runs: of its own block a one-block skip is covered, but its add stays."""
+    """Keys of a kept block. A skip over this block alone is covered, but its add stays."""
     layout, adds = chain.blocks[candidate.start].layout, chain.skips_to(candidate.end)
     fused = tuple(skip for skip in adds if skip.ending is None)
     later = tuple(skip for skip in adds if skip.ending is not None)
@@ -51,7 +51,7 @@ def kept_keys(chain: Chain, candidate: Candidate) -> tuple[LatencyKey, ...]:
 
 
 def branch_keys(chain: Chain, skip: Skip) -> Iterator[LatencyKey]:
-    """What runs on a skip."""
+    """Keys of what runs on a skip."""
     for layer, size in chain.branch_layers(skip):
         yield LatencyKey(layer.operator, size)
 

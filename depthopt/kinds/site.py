@@ -1,4 +1,4 @@
-"""Where a kind's replacement is put in, and what was put there."""
+"""The place in a network where a replacement is put in, and what was put there."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -18,7 +18,7 @@ those of the gate on them, if there is one."""
 
 @dataclass(frozen=True, slots=True)
 class New:
-    """What a replacement put into a network.
+    """The modules that a replacement put into a network.
 
     Attributes:
         name: path of the module that reads the tensor at the segment's start.
@@ -44,22 +44,22 @@ class Site(Protocol):
 
     @property
     def form(self) -> Form:
-        """Whether what is composed is trained as one convolution, or as what it is made of."""
+        """Whether merges are trained as one convolution, or as their parts."""
         ...
 
     def at(self, position: int) -> "fx.Node":
-        """The tensor at a position, as things stand now."""
+        """The current tensor at a position."""
         ...
 
     def operand(self, skip: Skip) -> "fx.Node":
-        """What a skip adds, as things stand now."""
+        """The current tensor that a skip adds."""
         ...
 
     def call(self, name: str, module: "nn.Module", node: "fx.Node") -> "fx.Node":
-        """Put a module in under a name, and call it with a node's value."""
+        """Add a module under a name, and call it with a node's value."""
         ...
 
 
 def module_name(candidate: Candidate) -> str:
-    """Path of the module that stands in a segment's place."""
+    """Path of the module that replaces a segment."""
     return f"segment_{candidate.start}_{candidate.end}"

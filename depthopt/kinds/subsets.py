@@ -1,4 +1,4 @@
-"""Which of a segment's convolutions to compose, the others becoming identities.
+"""Choose which of a segment's convolutions to compose. The others become identities.
 
 LayerMerge (ICML 2024, https://arxiv.org/abs/2406.12837, section 3.3) removes convolutions inside a
 segment too. A convolution may go where input and output agree in channels and size. Of all
@@ -40,10 +40,10 @@ def in_steps(weights: Sequence[float]) -> list[int]:
 
 
 def checked_weights(chain: Chain, weights: Sequence[float] | None) -> tuple[float, ...]:
-    """The L1 norms by block.
+    """Check the L1 norms of the blocks, and return them.
 
     Raises:
-        UsageError: there are none, not one for each block, or one that is no norm.
+        UsageError: there are none, not one for each block, or one that is not a norm.
     """
     if weights is None:
         raise UsageError(

@@ -1,8 +1,8 @@
-"""Fewer channels: how many are tried."""
+"""Choose smaller numbers of channels to try."""
 
 
 def fewer_channels(channels: int, shares: tuple[float, ...], step: int) -> tuple[int, ...]:
-    """Numbers of channels near some shares, falling.
+    """Numbers of channels near some shares, in falling order.
 
     Args:
         channels: how many there are.

@@ -1,1 +1,1 @@
-"""Latency of networks and of everything that may run in them, measured."""
+"""Measure the latency of networks and of everything that may run in them."""

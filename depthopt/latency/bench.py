@@ -1,4 +1,4 @@
-"""Measures groups of entries in turn with the network that they are meant for.
+"""Measure groups of entries in turn with the network that they belong to.
 
 The network is the speedometer: an entry's samples are divided by the network's time in
 the same round, so that a machine that slows down for a while slows both.
@@ -24,15 +24,15 @@ TOLERANCE = 0.02
 """Entries are measured until their medians are known to within plus or minus this."""
 
 MAX_FOOTPRINT = 48 << 20
-"""Bytes that drive anything out of a processor's caches; more need not be read."""
+"""Bytes that displace everything in a processor's caches. More need not be read."""
 
 MIN_BALLAST = 2 << 20
-"""Bytes that drive anything out of a core's own cache."""
+"""Bytes that displace everything in a core's own cache."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """What a device does in a microsecond, to the order of magnitude: it only sizes graphs.
+    """How much a device does in a microsecond, roughly. It is only used to size graphs.
 
     Attributes:
         macs: multiply-accumulates of a convolution.
@@ -68,7 +68,7 @@ _NETWORK, _CALL = "network", "call"
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """What one group of entries measured to.
+    """The measurements of one group of entries.
 
     Attributes:
         ratios: per entry and round, its time over the network's.
@@ -83,7 +83,7 @@ class Group:
     failed: dict[LatencyKey, str]
 
     def with_more(self, other: "Group") -> "Group":
-        """The same entries measured again, later: all samples together."""
+        """Join the samples of a later measurement of the same entries."""
         return Group(
             {
                 key: np.concatenate([ratios, other.ratios[key]])
@@ -97,7 +97,7 @@ class Group:
 
 
 class Bench:
-    """Entries measured beside one network, on one runtime.
+    """Measures entries beside one network, on one runtime.
 
     Args:
         runtime: what runs them.

@@ -1,4 +1,4 @@
-"""Timing of several things in turn within one process, so that drift hits all alike.
+"""Time several things in turn within one process, so that drift affects all alike.
 
 Absolute times drift by 15 % and more from minute to minute on a shared machine; ratios
 of times taken in turn do not. Nothing is deleted as an outlier: medians and quartiles
@@ -93,7 +93,7 @@ def time_in_turn(
     for name, values in samples.items():
         if (spread := relative_error(values)) > effort.tolerance:
             logger.warning(
-                "%s: the median is known to within %.1f %% only (wanted %.1f %%) after %d "
+                "%s: the median is known only to within %.1f %% (wanted %.1f %%) after %d "
                 "rounds; the machine is noisy",
                 name,
                 100 * spread,

@@ -1,4 +1,4 @@
-"""The mildest plan of a frontier that is as fast as asked when it is measured.
+"""Pick the least costly plan of a frontier that is as fast as asked when measured.
 
 A plan's predicted latency is a sum of entries, and a network is more than that: a shorter one reads
 its weights from nearer caches. So a budget is kept by measuring.
@@ -23,12 +23,12 @@ from depthopt.runtimes.base import Runtime
 logger = logging.getLogger(__name__)
 
 EFFORT = Effort(seconds=4.0, tolerance=0.01)
-"""Per plan, the original's share included."""
+"""Effort per plan, with the original's share."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class MeasuredPick:
-    """A plan, and how fast it was.
+    """A plan with its measured speed-up.
 
     Attributes:
         plan: its latency is the predicted one.
@@ -60,7 +60,7 @@ def pick_measured(
     effort: Effort = EFFORT,
     progress: Progress = silent,
 ) -> MeasuredPick:
-    """The mildest plan that keeps a budget when it is built, fused and timed.
+    """Pick the least costly plan that keeps a budget when it is built, fused and timed.
 
     Args:
         model: the original network.
@@ -82,7 +82,7 @@ def pick_measured(
     require(Batch, "batch", batch)
     asked = asked_speedup(frontier, speedup=speedup, budget_ms=budget_ms)
     with plan_timer(model, chain, runtime=runtime, batch=batch, effort=effort) as timer:
-        return mildest(frontier, asked, timer, progress=progress)
+        return least_costly(frontier, asked, timer, progress=progress)
 
 
 def asked_speedup(
@@ -102,14 +102,16 @@ def asked_speedup(
     return wishes[0] if budget_ms is None else frontier.original_ms / budget_ms
 
 
-def mildest(
+def least_costly(
     frontier: Frontier,
     asked: float,
     timer: Timer,
     *,
     progress: Progress = silent,
 ) -> MeasuredPick:
-    """The mildest plan that ``timer`` finds as fast as asked (``depthopt.latency.search``).
+    """Find the least costly plan that ``timer`` measures as fast as asked.
+
+    ``depthopt.latency.search`` says which plans are measured.
 
     Raises:
         InfeasibleBudget: none is.

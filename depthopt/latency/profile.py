@@ -1,4 +1,4 @@
-"""Fills a latency table with all that a chain's candidates may run, and the network itself.
+"""Fill a latency table with all that a chain's candidates may run, and the network itself.
 
 Every entry is measured as a share of the network's time in the same seconds. What share
 one is worth in milliseconds is settled first, by the network's own blocks:
@@ -44,26 +44,25 @@ from depthopt.tables.latency import (
 logger = logging.getLogger(__name__)
 
 GROUP_SIZE = 12
-"""Entries measured in turn; their graphs are in memory together."""
+"""Number of entries measured in turn. Their graphs are in memory together."""
 
 GROUPS_IN_SWEEP, SWEEPS = 8, 3
-"""So many groups are measured one after another, so many times over: a machine is busy for
-seconds at a time, which hits what needs memory harder than the network as a whole, and an
-entry's median bears it if most of its samples are from other seconds."""
+"""Groups that are measured one after another, and how often. A machine is busy for seconds at
+a time, which slows what needs memory more than the network as a whole. An entry's median stays
+right if most of its samples are from other seconds."""
 
 ENTRY_SECONDS = 0.25
-"""Cap on the time per entry."""
+"""Longest time per entry, in seconds."""
 
 _BEYOND_CAP_SECONDS = 0.1
-"""Per entry, on a processor, graphs made and compiled included: 69 s for 197 entries at a cap of
-0.25 s (tests/benchmarks/README.md)."""
+"""Seconds per entry on a processor for making and compiling graphs, beyond the cap."""
 
 SHRINKING = 0.05
-"""Share of a network's time that, where its blocks leave it over, is taken to shrink with
-them; what is left over beyond it is fixed."""
+"""Share of a network's time, not explained by its blocks, that is taken to shrink with them.
+What is left over beyond that share is taken as fixed."""
 
 NOISY = 0.25
-"""Spread between the quartiles, over the median, that is worth a warning."""
+"""Spread between the quartiles, divided by the median, from which on a warning is given."""
 
 
 def profile(
@@ -136,7 +135,7 @@ def profile(
 
 
 def profile_workload(entries: int, entry_seconds: float = ENTRY_SECONDS) -> Workload:
-    """What it takes to measure so many entries on a processor; nobody has timed it on a GPU yet."""
+    """The work of measuring this many entries on a processor. Nobody has timed it on a GPU yet."""
     return Workload(clock_s=entries * (entry_seconds + _BEYOND_CAP_SECONDS))
 
 
@@ -189,8 +188,8 @@ def _gauged(
         if blocks <= 0 or network.median_ms <= call_ms:
             raise TableError(
                 f"{chain.model} took {network.median_ms:.4g} ms on {table.conditions.runtime}, "
-                f"a call that does nothing {call_ms:.4g} ms: what its layers take cannot be told; "
-                "measure on an idle machine, or larger batches"
+                f"an empty call {call_ms:.4g} ms: the time of its layers cannot be told; "
+                "measure on an idle machine, or with larger batches"
             )
         level_ms = (network.median_ms - fixed_ms) / blocks
     fresh = {k: v for g in groups for k, v in _entries(g, level_ms).items()}

@@ -1,18 +1,18 @@
-"""A search for the mildest of many networks that is as fast as asked when it is measured."""
+"""Search for the least costly of many networks that is as fast as asked when measured."""
 
 import math
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 
 NEAR = 1.02
-"""A network is not improved upon if it is faster than asked by no more than this."""
+"""Factor over the wanted speed-up within which a network is near enough to stop."""
 
 SAME = 1.005
-"""Neither is one if the next milder ones are slower by no more than this, as predicted."""
+"""Factor in predicted speed-up within which less costly networks are not worth measuring."""
 
 
 def most_measured(networks: int) -> int:
-    """How many of so many networks are measured at most."""
+    """How many of this many networks are measured at most."""
     return 3 * math.ceil(math.log2(networks + 1))
 
 
@@ -23,14 +23,14 @@ def mildest_index(
     *,
     known: dict[int, float],
 ) -> int | None:
-    """The index of the mildest network that is found as fast as asked; None if none is.
+    """The index of the least costly network that is measured as fast as asked. None if none is.
 
-    Each measurement tells how much faster networks are than predicted there, which says where to
-    look next; every third halves what is left. Measured speed-ups are taken to rise with the
-    index too, which neighbours may break by what the measurement errs by.
+    Each measurement tells how much faster networks are than predicted there, and so where to look
+    next. Every third measurement halves what is left. Measured speed-ups are taken to rise with
+    the index too. Measurement errors of neighbours may break this.
 
     Args:
-        predicted: the networks' speed-ups over the original, rising: the mildest first.
+        predicted: the networks' speed-ups over the original, rising: the least costly first.
         measure: gives the speed-up of the one of an index.
         asked: the speed-up to reach.
         known: speed-ups by index, measured before; what is measured is added.
@@ -50,8 +50,8 @@ def mildest_index(
 def _settled(
     predicted: Sequence[float], slow: int, fast: int, known: dict[int, float], asked: float
 ) -> bool:
-    """Whether a network that is fast enough is about as mild as one can be."""
+    """Whether a fast enough network is about the least costly possible."""
     if fast == len(predicted):
         return False
-    # The next behind ``slow`` is the mildest that is not known to be too slow.
+    # The next behind ``slow`` is the least costly that is not known to be too slow.
     return known[fast] <= asked * NEAR or predicted[fast] <= predicted[slow + 1] * SAME

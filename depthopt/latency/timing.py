@@ -1,4 +1,4 @@
-"""Plans of one network, built, fused and timed in turn with the original."""
+"""Build, fuse and time plans of one network in turn with the original."""
 
 import statistics
 import tempfile
@@ -18,14 +18,14 @@ from depthopt.shallow.build import build
 from depthopt.shallow.fuse import fuse
 
 Timer = Callable[[Plan], float]
-"""How many times as fast as the original a plan's network is, as measured."""
+"""A callable that measures how many times as fast as the original a plan's network is."""
 
 
 @contextmanager
 def plan_timer(
     model: nn.Module, chain: Chain, *, runtime: Runtime, batch: int, effort: Effort
 ) -> Iterator[Timer]:
-    """What times plans, for as long as the context lasts.
+    """A context with a timer of plans.
 
     The weights of fitted convolutions are random, which latency does not depend on.
 

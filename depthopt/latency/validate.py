@@ -1,4 +1,4 @@
-"""Checks a table's predictions: random plans, built, fused and timed with the original.
+"""Check a table's predictions on random plans: built, fused and timed with the original.
 
 That a plan's latency is the sum of its entries is a claim. Here it is put to the test on
 networks that nobody picked: the plans are drawn, not solved for.
@@ -27,7 +27,7 @@ from depthopt.tables.latency import LatencyTable, NetworkKey
 from depthopt.tables.validation import PlanTiming, Validation
 
 EFFORT = Effort(seconds=8.0, tolerance=0.01)
-"""Per plan, the original's share included."""
+"""Effort per plan, with the original's share."""
 
 
 def validate(
@@ -89,7 +89,7 @@ def validate(
 
 
 def random_plan(chain: Chain, candidates: Sequence[Candidate], *, seed: int) -> Plan:
-    """A plan that replaces a random share of what it could, short and long segments alike.
+    """A plan that replaces a random share of what it can, short and long segments alike.
 
     Its latency and cost are left at 0.
     """

@@ -1,4 +1,4 @@
-"""Which candidates a latency table leaves worth a closer look."""
+"""Choose the candidates that a latency table shows to be worth a closer look."""
 
 import math
 from collections.abc import Iterable
@@ -17,7 +17,7 @@ def worthwhile(
     *,
     keeping_is_free: bool = True,
 ) -> tuple[Candidate, ...]:
-    """The blocks as they are, and the candidates that may be in a plan of the frontier.
+    """The kept blocks, and the candidates that may be in a plan of the frontier.
 
     Candidates that could not be measured never are. Of the others, where keeping blocks costs
     nothing, only those may be that are faster than the blocks: keeping these is as fast and costs

@@ -1,1 +1,1 @@
-"""Where networks come from, and how their weights are read and written."""
+"""Make networks, and read and write their weights."""

@@ -1,4 +1,4 @@
-"""A trained network's checkpoint, of depthopt or of another program, read into a network.
+"""Read a checkpoint, of depthopt or of another program, into a network.
 
 Files of safetensors, and of torch, which are read by ``torch.load(weights_only=True)``: no code in
 them is run. The weights are searched inside, prefixes that wrappers put before names are taken
@@ -27,13 +27,13 @@ from depthopt.models.nearest import nearest
 from depthopt.models.weights import check_numbers, numbers_of, read_safetensors
 
 SUFFIXES = (".pth", ".pt", ".ckpt", ".tar", ".bin")
-"""Of files that torch wrote; all else is taken for safetensors."""
+"""Suffixes of files that torch wrote. Others are taken for safetensors."""
 
 PLACES = ("state_dict_ema", "ema", "state_dict", "model")
-"""Where a file keeps a network's weights; the first that is there is taken."""
+"""Keys under which files keep a network's weights. The first that exists is taken."""
 
 PREFIXES = ("module.", "model.", "_orig_mod.")
-"""What wrappers put before names: DataParallel, Lightning, torch.compile."""
+"""Prefixes that wrappers put before names: DataParallel, Lightning, torch.compile."""
 
 _DEPTH = 3
 """Prefixes behind one another, and places inside one another."""
@@ -64,7 +64,7 @@ _SAVE = "torch.save(model.state_dict(), 'weights.pth')"
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """What was made of a checkpoint.
+    """The result of reading a checkpoint.
 
     Attributes:
         said: one line: what was taken, and what was done to it.
@@ -130,8 +130,8 @@ def load_checkpoint(model: nn.Module, path: Path, *, name: str = "") -> Loaded:
     layer, its, outputs = head
     why = f"its last layer {layer} is missing"
     if its is not None:
-        why = f"its last layer {layer} gives {its} numbers, the network's {outputs}"
-    why += ": the network's is left as it was made, and is to be trained"
+        why = f"its last layer {layer} gives {its} numbers, the network's gives {outputs}"
+    why += ": the network's own is kept untrained, and has to be trained"
     return Loaded(f"{said}; {why}", why, its, found.figures)
 
 
@@ -194,8 +194,8 @@ def _refuse_file(path: Path, said: str) -> NoReturn:
     unsafe = re.search(r"(?:GLOBAL|[Cc]lass|type) ([A-Za-z_][\w.]+)", said)
     if "nsupported" in said and unsafe is not None:
         raise ArtefactError(
-            f"{path} is a pickle that holds a Python object, {shortened(unsafe[1], 100)}, which to "
-            "read would run code; save the weights alone, where you trust the file: "
+            f"{path} is a pickle that holds a Python object, {shortened(unsafe[1], 100)}; reading "
+            "it would run code; if you trust the file, save the weights alone: "
             f"{_SAVE}, or the part of a checkpoint that holds them"
         )
     told = shortened(" ".join(said.split()), limits.VALUE_CHARACTERS)

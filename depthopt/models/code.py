@@ -1,4 +1,4 @@
-"""Networks that a user's own callable makes: ``FILE.py:CALLABLE`` and ``package.module:CALLABLE``.
+"""Make networks with a user's callable: ``FILE.py:CALLABLE`` or ``package.module:CALLABLE``.
 
 The callable gets what it has parameters for: ``num_classes``, and ``in_chans`` or ``in_channels``;
 ``pretrained``; and what a recipe's ``model.arguments`` say. If the network gives another number of
@@ -69,7 +69,7 @@ def made_by(
 
 
 def fitted(model: nn.Module, arguments: Mapping[str, Argument], what: str, hint: str) -> nn.Module:
-    """A network with as many outputs as the arguments ask for, changed in place.
+    """Give a network as many outputs as the arguments ask for, in place.
 
     Args:
         model: to change.
@@ -89,14 +89,14 @@ def fitted(model: nn.Module, arguments: Mapping[str, Argument], what: str, hint:
 
 
 def given_arguments(input_size: InputSize, outputs: int | None) -> dict[str, Argument]:
-    """What a network that is not made by name has as arguments: input size and outputs."""
+    """The arguments of a network that is not made by name: input size and outputs."""
     given: dict[str, Argument] = {INPUTS: size_text(input_size)}
     return given if outputs is None else {**given, OUTPUTS: outputs}
 
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """A callable by its name, which is allowed to run.
+    """A callable by its name, with permission to run it.
 
     Attributes:
         name: such as ``my_model.py:build``.
@@ -106,7 +106,7 @@ class Named:
 
 
 def callable_named(name: str, *, allow_code: bool) -> Named:
-    """What makes a network, by name.
+    """The callable that makes a network, by name.
 
     Raises:
         UsageError: it may not run, or is a source's name.
@@ -118,7 +118,7 @@ def callable_named(name: str, *, allow_code: bool) -> Named:
 
 
 def create(name: str, arguments: Mapping[str, Argument]) -> nn.Module:
-    """The network that a named callable makes; whether it may run was asked before.
+    """Make a network with a named callable. The caller has checked that it may run.
 
     Raises:
         ModelError: as ``made_by``; or there is no such file, module or callable.

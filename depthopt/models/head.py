@@ -1,4 +1,4 @@
-"""A network's head: the last linear layer, found by running the network, and a new one put in.
+"""Find a network's last linear layer by running the network, and replace it by a new one.
 
 Only a layer whose own output is the network's is one, or whose output's mean over the image is: so
 nothing behind it can give its numbers another meaning.
@@ -22,7 +22,7 @@ _new: "weakref.WeakKeyDictionary[nn.Module, str]" = weakref.WeakKeyDictionary()
 
 @dataclass(frozen=True, slots=True)
 class Heads:
-    """What a network gives, and its head.
+    """The number of a network's outputs, and its head.
 
     Attributes:
         outputs: numbers for an example.
@@ -36,7 +36,7 @@ class Heads:
 
 
 def with_outputs(model: nn.Module, size: InputSize, outputs: int) -> str | None:
-    """Let a network give so many numbers for an example: a head of another width is replaced.
+    """Give a network this many outputs. A head of another width is replaced.
 
     A network that does not run, or gives something other than one row of numbers for an example, is
     left as it is: what works with it says so.
@@ -53,7 +53,7 @@ def with_outputs(model: nn.Module, size: InputSize, outputs: int) -> str | None:
     if found is None or found.outputs == outputs:
         return None
     if not found.names:
-        return f"gives {found.outputs} numbers for an example, {outputs} are asked for; {found.why}"
+        return f"gives {found.outputs} numbers for an example, expected {outputs}; {found.why}"
     new = _replacement(model.get_submodule(found.names[0]), outputs)
     for name in found.names:
         model.set_submodule(name, new)
@@ -68,7 +68,7 @@ def with_outputs(model: nn.Module, size: InputSize, outputs: int) -> str | None:
 
 
 def new_head(model: nn.Module) -> str | None:
-    """What was said of a head that ``with_outputs`` replaced; None if it replaced none."""
+    """The message about a head that ``with_outputs`` replaced. None if it replaced none."""
     return _new.get(model)
 
 

@@ -1,4 +1,4 @@
-"""A user's own code, run because its name was given: files and modules, and what they import.
+"""Import a user's code by its name: files and modules, and what they import.
 
 A file is run under a private name, with its folder first on Python's path, as ``python FILE.py``
 has it; a module is searched in the working directory too, as ``python -m`` has it. What a module
@@ -33,7 +33,7 @@ _brought: dict[str, Path] = {}
 
 
 def load_callable(code: Code) -> Callable[..., Any]:
-    """The callable that a name says; its file is run, or its module imported, once a process.
+    """The callable with this name. Its file is run, or its module imported, once per process.
 
     Raises:
         ModelError: there is no such file, module or callable, or its code raises.
@@ -56,13 +56,13 @@ def load_callable(code: Code) -> Callable[..., Any]:
 
 @contextlib.contextmanager
 def running(code: Code) -> Iterator[None]:
-    """Its folder is on the path, and what it prints goes to standard error."""
+    """Run user code: its folder is on the path, and its prints go to standard error."""
     with _importable(_folder(code)), contextlib.redirect_stdout(sys.stderr):
         yield
 
 
 def brought_modules() -> tuple[ModuleType, ...]:
-    """The user's files, and what they import of their folders: what other processes cannot find."""
+    """The user's modules that other processes cannot find: files, and what these import nearby."""
     return tuple(
         module
         for name, module in list(sys.modules.items())
@@ -71,7 +71,7 @@ def brought_modules() -> tuple[ModuleType, ...]:
 
 
 def refuse(code: object, error: BaseException, folder: Path | None) -> NoReturn:
-    """Say what a user's code raised, and where.
+    """Report what a user's code raised, and where.
 
     Args:
         code: as the user names it.
@@ -90,7 +90,7 @@ def refuse(code: object, error: BaseException, folder: Path | None) -> NoReturn:
 
 
 def folder_of(code: Code) -> Path | None:
-    """The folder of a file; None of a module."""
+    """The folder of a file. None for a module."""
     return _folder(code) if code.is_file else None
 
 
@@ -141,7 +141,7 @@ def _module(code: Code) -> ModuleType:
         near = difflib.get_close_matches(code.place, MODELS.names, n=1)
         hint = f"did you mean {near[0]}:{code.name}? " if near else ""
         raise ModelError(
-            f"there is no module {missing}, of which {code.name} was to make the network; {hint}"
+            f"there is no module {missing}; its {code.name} was to make the network; {hint}"
             "install it, or start in the folder that holds it"
         ) from None
     except (Exception, SystemExit) as error:

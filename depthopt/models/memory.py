@@ -1,4 +1,4 @@
-"""Networks that were given in memory: their names, and copies of them.
+"""Networks that are given in memory: their names, and copies of them.
 
 Such a network is called ``memory:CLASS-DIGEST``, of its structure and its state, so that a run that
 goes on, and a saved network, can tell whether it is given the same again.
@@ -22,7 +22,7 @@ _PLACE = re.compile(r" at 0x[0-9a-fA-F]+")
 
 
 def memory_name(model: nn.Module) -> str:
-    """``memory:CLASS-DIGEST`` of a network: its modules, and its parameters and buffers.
+    """The name ``memory:CLASS-DIGEST``. The digest is of modules, parameters and buffers.
 
     Raises:
         ModelError: it is not a network, or one that cannot be traced.
@@ -45,7 +45,7 @@ def memory_name(model: nn.Module) -> str:
 
 
 def copy_of(model: nn.Module, arguments: Mapping[str, Argument]) -> nn.Module:
-    """A copy of a network in memory, in evaluation mode, that gives as many outputs as are asked.
+    """A copy of a network in memory, in evaluation mode, with as many outputs as asked.
 
     All of its weights can be trained, frozen though they may be in the original.
 
@@ -60,11 +60,11 @@ def copy_of(model: nn.Module, arguments: Mapping[str, Argument]) -> nn.Module:
 
 
 Original = nn.Module | Named | Callable[..., nn.Module]
-"""A network that no file's word makes: itself, or what makes it."""
+"""A network given in memory, or a callable that makes it."""
 
 
 def made_from(original: Original, arguments: Mapping[str, Argument]) -> nn.Module:
-    """The network, fresh or a copy, that gives as many outputs as the arguments ask for.
+    """A new network or a copy, with as many outputs as the arguments ask for.
 
     Raises:
         ModelError: it cannot be made so.

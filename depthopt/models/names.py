@@ -1,4 +1,4 @@
-"""What a network's name means: which source makes it, and whether that runs code of the user's.
+"""Names of networks: which source makes them, and whether that runs user code.
 
 A name is timm's, or ``SOURCE:NAME`` of another source, or says a callable: ``FILE.py:CALLABLE`` or
 ``package.module:CALLABLE``. One that was given in memory is called ``memory:CLASS-DIGEST``. Nothing
@@ -23,20 +23,20 @@ MODELS = Plugins(
         "memory": "depthopt.models.memory:SOURCE",
     },
 )
-"""Where networks come from: depthopt's own sources, and those of other packages."""
+"""Sources of networks: depthopt's own, and those of other packages."""
 
 ALLOWS = "--allow-code (in Python allow_code=True)"
-"""What lets a recipe's code run."""
+"""Option that lets a recipe's code run, for messages."""
 
 DIGEST_LETTERS = 12
-"""Of a digest in a network's name."""
+"""Number of letters of a digest in a network's name."""
 
 _SUFFIX = ".py"
 
 
 @dataclass(frozen=True, slots=True)
 class Code:
-    """Where the code is that makes a network.
+    """The place of the code that makes a network.
 
     Attributes:
         place: a file's path, or a module's name.
@@ -52,18 +52,18 @@ class Code:
         return self.place.endswith(_SUFFIX)
 
     def __str__(self) -> str:
-        """As a recipe has it, such as ``my_model.py:build``."""
+        """The form in recipes, such as ``my_model.py:build``."""
         return f"{self.place}:{self.name}"
 
 
 def source_of(name: str) -> str:
-    """The name of the source that a network's name begins with; of a callable, its place."""
+    """The source in a network's name. For a callable, its place."""
     source, colon, _ = name.rpartition(":") if _is_file(name) else name.partition(":")
     return source if colon else "timm"
 
 
 def callable_of(name: str) -> Code | None:
-    """The callable that a network's name says; None if it is a source's name.
+    """The callable in a network's name. None if the name is of a source.
 
     Before the colon stands a file that ends in ``.py``, or a module that no source is called.
     """
@@ -78,12 +78,12 @@ def callable_of(name: str) -> Code | None:
 
 
 def runs_code(name: str) -> bool:
-    """Whether making a network of this name runs code that the name alone says where to find."""
+    """Whether making a network of this name runs code that the name points to."""
     return callable_of(name) is not None
 
 
 def is_given(name: str) -> bool:
-    """Whether a network of this name can only be given: nothing that the name says makes it."""
+    """Whether a network of this name can only be given in memory."""
     return runs_code(name) or source_of(name) == "memory"
 
 
@@ -104,7 +104,7 @@ def require_allowed(name: str, *, allow_code: bool) -> None:
 
 
 def told_as(name: str, sha256: str | None = None) -> str:
-    """What artefacts call a network: without a file's folder, and with a digest of the file.
+    """A network's name in artefacts: without a file's folder, and with a digest of the file.
 
     Tables tell networks apart by name, and a file may change.
 
@@ -120,7 +120,7 @@ def told_as(name: str, sha256: str | None = None) -> str:
 
 
 def digest_of_code(name: str) -> str | None:
-    """SHA-256 of the file that a network's name says; None where it says none that exists."""
+    """SHA-256 of the file in a network's name. None if there is no such file."""
     found = callable_of(name)
     if found is None or not found.is_file:
         return None

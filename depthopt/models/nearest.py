@@ -1,4 +1,4 @@
-"""Whose weights a checkpoint may hold: the known network whose names and shapes are nearest."""
+"""Guess a checkpoint's network: the known one with the nearest names and shapes."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -27,17 +27,17 @@ _BEGINNINGS = ("conv1", "conv_stem", "features", "stem")
 """What the first tensor of each of these belongs to: others need not be made to see it."""
 
 _ALIKE = 0.9
-"""Share of names and shapes that two networks must have in common."""
+"""Least share of names and shapes that two networks must have in common."""
 
 _EQUAL = 0.99
-"""The share from which on no other is asked."""
+"""The share at which the search stops."""
 
 _MOST = 24
-"""Networks that are compared."""
+"""Largest number of networks that are compared."""
 
 
 def nearest(tensors: Mapping[str, Tensor], name: str = "") -> str | None:
-    """The known network that has most of these names and shapes; None if none has nearly all.
+    """The known network with most of these names and shapes. None if none has nearly all.
 
     Args:
         tensors: of a checkpoint, by name.
@@ -52,7 +52,7 @@ def nearest(tensors: Mapping[str, Tensor], name: str = "") -> str | None:
         try:
             with torch.device("meta"):
                 state = _made(candidate).state_dict()
-        except Exception:  # noqa: S112 - one that cannot be made so is no answer
+        except Exception:  # noqa: S112 - one that cannot be made is skipped
             continue
         known = {(key, _body(tensor)) for key, tensor in state.items()}
         share = len(shapes & known) / max(len(shapes | known), 1)

@@ -1,4 +1,4 @@
-"""Whether a network gives what is asked of it: one row of numbers for an example."""
+"""Check that a network gives one row of numbers for each example."""
 
 import torch
 from torch import nn
@@ -14,7 +14,7 @@ _EXAMPLES = 2
 
 @torch.no_grad()
 def require_row(model: nn.Module, size: InputSize, outputs: int, name: str) -> None:
-    """Run a network once, in evaluation mode, and refuse what it gives if it is something else.
+    """Run a network once, in evaluation mode, and refuse any other output.
 
     Args:
         model: left in the mode that it is in.

@@ -1,4 +1,4 @@
-"""Networks by name: of timm, ``SOURCE:NAME`` of another source, or what a callable makes."""
+"""Make networks by name: timm's, ``SOURCE:NAME``, or a callable's."""
 
 from collections.abc import Mapping
 
@@ -20,7 +20,7 @@ def create_model(
     package: str | None = None,
     allow_code: bool = False,
 ) -> nn.Module:
-    """A network by name, in evaluation mode.
+    """Make a network by name, in evaluation mode.
 
     Args:
         name: timm's, ``SOURCE:NAME`` such as ``torchvision:resnet18``, ``FILE.py:CALLABLE``, or
@@ -49,7 +49,7 @@ def create_model(
 def model_arguments(
     name: str, input_size: InputSize, outputs: int | None = None
 ) -> dict[str, Argument]:
-    """The arguments of a network for inputs of some size, and for so many outputs.
+    """The arguments of a network for an input size and a number of outputs.
 
     Args:
         name: as ``create_model`` takes it; nothing is run for it.
@@ -63,13 +63,13 @@ def model_arguments(
 
 
 def trained_for(name: str) -> int | None:
-    """How many outputs a network's trained weights are for; None if none are, or nobody knows."""
+    """How many outputs a network's trained weights are for. None if unknown."""
     source, own = _split(name)
     return source.trained_for(own)
 
 
 def preprocessing_of(name: str) -> Preprocessing | None:
-    """What a network's trained weights expect of images; None where its source does not say."""
+    """The preprocessing that a network's trained weights expect. None if its source is silent."""
     source, own = _split(name)
     return source.preprocessing(own)
 

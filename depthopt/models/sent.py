@@ -1,4 +1,4 @@
-"""A user's own code in other processes: its source goes with what is sent there.
+"""Send a user's code to other processes together with what uses it.
 
 Workers, on this machine or another, find neither a file's private module nor what it imported of
 its folder. So the source of both is sent, and a worker's imports find it.
@@ -73,7 +73,7 @@ _sent = _Sent()
 
 
 def with_code(work: Callable[..., T]) -> Callable[..., T]:
-    """What can be sent to another process with the user's code that it needs, if there is any."""
+    """Wrap a callable so that it can be sent to another process with the user's code it needs."""
     sources = {}
     for module in brought_modules():
         path = Path(module.__file__ or "")
@@ -84,7 +84,7 @@ def with_code(work: Callable[..., T]) -> Callable[..., T]:
 
 
 class _WithCode:
-    """A callable, and the modules that are there before it is made anew."""
+    """A callable, and the modules that have to exist before it is restored."""
 
     def __init__(self, work: Callable[..., Any], sources: dict[str, Source]) -> None:
         self._work, self._sources = work, sources

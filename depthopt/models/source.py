@@ -1,4 +1,4 @@
-"""What a source of models is: how its networks are made, and made again elsewhere."""
+"""Sources of models: how their networks are made, here and in other processes."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -9,12 +9,12 @@ from depthopt.core.inputs import InputSize
 from depthopt.data.dataset import Preprocessing
 
 Argument = bool | int | float | str | None
-"""What a network is made with, beside its name: what a JSON file can hold."""
+"""An argument of a network: any value that a JSON file can hold."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSource:
-    """Networks that go by names of one library or package.
+    """A library or package that makes networks by name.
 
     Attributes:
         name: before the colon in a network's name, such as ``torchvision:resnet18``.

@@ -1,4 +1,4 @@
-"""timm's networks, by name."""
+"""Make timm's networks by name."""
 
 import difflib
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from depthopt.models.source import Argument, ModelSource
 
 
 def create_timm_model(name: str, arguments: Mapping[str, Argument]) -> nn.Module:
-    """A timm model by name, in evaluation mode.
+    """Make a timm model by name, in evaluation mode.
 
     Raises:
         ModelError: timm does not know the name, or refuses the arguments, or these name a

@@ -1,4 +1,4 @@
-"""torchvision's networks, by name."""
+"""Make torchvision's networks by name."""
 
 import difflib
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from depthopt.models.source import Argument, ModelSource
 
 
 def create_torchvision_model(name: str, arguments: Mapping[str, Argument]) -> nn.Module:
-    """A torchvision model by name, in evaluation mode.
+    """Make a torchvision model by name, in evaluation mode.
 
     Raises:
         ModelError: torchvision does not know the name, or refuses the arguments, or the images

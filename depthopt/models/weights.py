@@ -1,4 +1,4 @@
-"""A network's weights as a safetensors file."""
+"""Write and read a network's weights as a safetensors file."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,13 +21,13 @@ _TYPES = {
     "F32": torch.float32,
     "F64": torch.float64,
 }
-"""What safetensors calls types of real numbers."""
+"""Safetensors' names for types of real numbers."""
 
 _INSTEAD = "make it again, or fetch it again from where it came"
 
 
 def save_weights(model: nn.Module, path: Path) -> None:
-    """Write a model's parameters and buffers as safetensors, atomically; tied ones twice.
+    """Write a model's parameters and buffers as safetensors, atomically. Tied ones twice.
 
     The file's metadata says a digest of all else in it.
     """
@@ -42,7 +42,7 @@ def save_weights(model: nn.Module, path: Path) -> None:
 
 
 def dtype_of_weights(path: Path) -> torch.dtype:
-    """The type of a file's first real numbers; float32 where there are none that can be read."""
+    """The type of a file's first real numbers. float32 if there are none."""
     try:
         with safe_open(path, "pt") as file:
             stored = [file.get_slice(name).get_dtype() for name in file.keys()]  # noqa: SIM118
@@ -118,10 +118,10 @@ def read_safetensors(
 def check_numbers(
     model: nn.Module, tensors: Mapping[str, Tensor], path: Path, instead: str = _INSTEAD
 ) -> None:
-    """Refuse what torch would take: numbers that are none, and whole ones for real ones.
+    """Refuse what torch would accept: NaN and infinite values, and integers for real numbers.
 
     Raises:
-        ArtefactError: a tensor that the model has by the same name is no weight.
+        ArtefactError: a tensor with the name of one of the model's does not hold weights.
     """
     parameters = {name for name, _ in model.named_parameters(remove_duplicate=False)}
     for name, wanted in model.state_dict().items():

@@ -115,7 +115,7 @@ def test_kept_blocks_have_entries_only_where_they_are_asked_for() -> None:
     assert set(table_of(SOME, keep=False, train=lambda _: None).entries) == {
         c for c in SOME if c.replaces
     }
-    with pytest.raises(UsageError, match="by estimator finetune only, not magnitude"):
+    with pytest.raises(UsageError, match="only with estimator finetune, not with magnitude"):
         estimate(MODEL, CHAIN, SOME, estimator="magnitude", keep=True)
 
 

@@ -160,7 +160,7 @@ def test_a_candidate_behind_an_inserted_activation_is_scored_behind_it() -> None
 
 
 def test_regression_does_not_see_the_activation_before() -> None:
-    with pytest.raises(UsageError, match="regression does not see; use estimator finetune"):
+    with pytest.raises(UsageError, match="regression cannot tell apart; use estimator finetune"):
         estimate(MODEL, CHAIN, LISTED, fitting=[X], held_out=[(X, None)])
 
 

@@ -1,4 +1,4 @@
-"""The mildest plan that is as fast as asked, by measurement."""
+"""The least costly plan that is as fast as asked, by measurement."""
 
 import pytest
 from hypothesis import given
@@ -10,7 +10,7 @@ from depthopt.errors import InfeasibleBudget, UsageError
 from depthopt.extraction.extract import extract
 from depthopt.kinds.candidates import candidates
 from depthopt.latency.measure import Effort
-from depthopt.latency.pick import mildest, pick_measured
+from depthopt.latency.pick import least_costly, pick_measured
 from depthopt.latency.search import NEAR, SAME
 from depthopt.runtimes.registry import get_runtime
 from tests.networks import Residual
@@ -53,9 +53,9 @@ def test_the_pick_keeps_the_budget_and_no_much_milder_plan_does(drawn, asked):
     good = [i for i, speedup in enumerate(true) if speedup >= asked]
     if not good:
         with pytest.raises(InfeasibleBudget, match=f"{true[0]:.2f} times as fast"):
-            mildest(frontier, asked, measured)
+            least_costly(frontier, asked, measured)
         return
-    found = mildest(frontier, asked, measured)
+    found = least_costly(frontier, asked, measured)
     assert found.speedup >= asked
     best = frontier.points[good[-1]].latency_ms
     assert found.speedup <= asked * NEAR or best <= found.plan.latency_ms * SAME
@@ -69,14 +69,14 @@ def plan_speedup(frontier, index):
 
 def test_a_table_that_is_right_needs_few_measurements():
     frontier = frontier_of([1.0 + i / 100 for i in range(201)])
-    found = mildest(frontier, 2.0, lambda plan: plan.speedup)
+    found = least_costly(frontier, 2.0, lambda plan: plan.speedup)
     assert found.timed <= 2
     assert found.plan == frontier.pick(speedup=2.0)
 
 
 def test_a_network_that_is_faster_than_predicted_is_left_milder():
     frontier = frontier_of([1.0 + i / 100 for i in range(201)])
-    found = mildest(frontier, 2.0, lambda plan: plan.speedup**1.5)
+    found = least_costly(frontier, 2.0, lambda plan: plan.speedup**1.5)
     assert 2.0 <= found.speedup <= 2.0 * NEAR
     assert found.plan.speedup == pytest.approx(2 ** (1 / 1.5), rel=0.03)
 
@@ -88,7 +88,7 @@ def test_the_original_itself_is_not_timed():
         timed.append(plan)
         return plan.speedup
 
-    found = mildest(frontier_of([1.0, 2.0]), 0.9, timer)
+    found = least_costly(frontier_of([1.0, 2.0]), 0.9, timer)
     assert found.speedup == 1.0
     assert not found.plan.replaced
     assert all(plan.replaced for plan in timed)

@@ -1,4 +1,4 @@
-"""The mildest network that is as fast as asked, among many that are slow to measure."""
+"""The least costly network that is as fast as asked, among many that are slow to measure."""
 
 import math
 

@@ -118,8 +118,8 @@ def test_a_head_of_another_size_is_left_as_it_was_made() -> None:
     found = load_checkpoint(network, Path("w.pth"))
     assert found.head_outputs == 4
     assert found.head_replaced is not None
-    assert "its last layer fc gives 4 numbers, the network's 10" in found.head_replaced
-    assert found.said.endswith("is to be trained")
+    assert "its last layer fc gives 4 numbers, the network's gives 10" in found.head_replaced
+    assert found.said.endswith("has to be trained")
     assert torch.equal(network.fc.weight, before)
 
 

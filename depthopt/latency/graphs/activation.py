@@ -1,4 +1,4 @@
-"""An activation in a graph, in the form that torch's exporter gives it, so that it fuses alike."""
+"""Add an activation to a graph, as torch's exporter writes it, so that it fuses the same."""
 
 from typing import Any
 
@@ -23,7 +23,7 @@ _OPERATORS: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 def add_activation(builder: GraphBuilder, activation: Activation, x: str) -> str:
-    """An activation of ``x``.
+    """Add an activation of ``x``.
 
     Raises:
         ModelError: it is unknown here.

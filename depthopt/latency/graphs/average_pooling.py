@@ -1,11 +1,11 @@
-"""An average pooling in a graph."""
+"""Add an average pooling to a graph."""
 
 from depthopt.core.operators import AveragePooling
 from depthopt.latency.graphs.builder import GraphBuilder
 
 
 def add_average_pooling(builder: GraphBuilder, pooling: AveragePooling, x: str) -> str:
-    """An average pooling whose padding counts."""
+    """Add an average pooling whose padding counts."""
     left, right, top, bottom = pooling.padding
     return builder.node(
         "AveragePool",

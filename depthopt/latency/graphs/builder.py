@@ -1,4 +1,4 @@
-"""An ONNX graph in the making."""
+"""Build an ONNX graph."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,7 +9,7 @@ from onnx import TensorProto, helper, numpy_helper
 from depthopt.core.shapes import Pair
 
 OPSET, IR_VERSION = 20, 10
-"""What torch's exporter writes by default."""
+"""Versions that torch's exporter writes by default."""
 
 
 @dataclass(slots=True)
@@ -55,13 +55,13 @@ class GraphBuilder:
         return name
 
     def node(self, operator: str, *inputs: str, **attributes: Any) -> str:
-        """A new node; gives its output's name."""
+        """Add a node, and return its output's name."""
         name = f"{operator.lower()}_{len(self._nodes)}"
         self._nodes.append(helper.make_node(operator, inputs, [name], name=name, **attributes))
         return name
 
     def random(self, shape: tuple[int, ...]) -> tuple[Any, Any]:
-        """A weight of this shape and a bias (shape[0],), the same for every call of one shape.
+        """A weight of this shape and a bias (shape[0],). They depend only on the shape.
 
         Weights are scaled so that outputs are of the inputs' magnitude: values that
         underflow or overflow would take other times.
@@ -75,7 +75,7 @@ class GraphBuilder:
         return self._drawn[shape]
 
     def serialise(self) -> bytes:
-        """The finished model."""
+        """Return the finished model."""
         graph = helper.make_graph(
             self._nodes,
             "entry",

@@ -1,4 +1,4 @@
-"""A convolution in a graph."""
+"""Add a convolution to a graph."""
 
 from depthopt.core.operators import Convolution
 from depthopt.latency.graphs.builder import GraphBuilder
@@ -7,7 +7,7 @@ from depthopt.latency.graphs.builder import GraphBuilder
 def add_convolution(
     builder: GraphBuilder, convolution: Convolution, x: str, weights: str | None = None
 ) -> str:
-    """A convolution with random weights, its own or, by name, shared ones.
+    """Add a convolution with random weights: its own, or shared ones by name.
 
     No two convolutions' own weights are equal: runtimes run equal nodes of equal inputs only
     once.

@@ -1,4 +1,4 @@
-"""What stands around an entry's copies: where tensors come from, and what reads them."""
+"""The surroundings of an entry's copies: where tensors come from, and what reads them."""
 
 from depthopt.core.operators import Convolution
 from depthopt.core.shapes import Pair
@@ -6,10 +6,10 @@ from depthopt.latency.graphs.builder import GraphBuilder
 from depthopt.latency.graphs.convolution import add_convolution
 
 BLOCK = 16
-"""Channels in a multiple of which every runtime's blocked layout comes out even."""
+"""Number of channels whose multiples fit every runtime's blocked layout."""
 
 _IMAGE = 4
-"""Most channels of an image, which no convolution has made."""
+"""Most channels of an image, which is not made by a convolution."""
 
 
 def produced(builder: GraphBuilder, name: str, channels: int, size: Pair, number: int = 0) -> str:
@@ -56,7 +56,7 @@ def tap_source(builder: GraphBuilder, x: str, channels: int, size: Pair) -> str:
 
 
 def _read(builder: GraphBuilder, x: str, channels: int, stride: Pair) -> str:
-    """One pixel of a convolution of ``x``, whose stride is no less than the size of ``x``.
+    """One pixel of a convolution of ``x``, whose stride is at least the size of ``x``.
 
     It is two pixels wide where it can be, for OpenVINO would move the stride of a 1x1 kernel up
     to what makes ``x``: https://docs.openvino.ai (StridesOptimization).

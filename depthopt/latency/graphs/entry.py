@@ -39,7 +39,7 @@ from depthopt.tables.latency import LatencyKey
 
 @dataclass(frozen=True, slots=True)
 class EntryGraphs:
-    """A full graph, its base, and the number of copies that the former holds more."""
+    """A full graph, its base, and how many more copies the full graph holds."""
 
     full: bytes
     base: bytes
@@ -59,14 +59,14 @@ def entry_graphs(key: LatencyKey, *, copies: int, batch: int = 1) -> EntryGraphs
 
 
 def call_graph(batch: int = 1) -> bytes:
-    """A graph that takes next to no time: what is left is the cost of a call."""
+    """A graph that takes almost no time, to measure the cost of a call."""
     builder = GraphBuilder(batch)
     builder.output(tap(builder, builder.input("x", BLOCK, (1, 1)), BLOCK, (1, 1)))
     return builder.serialise()
 
 
 def ballast_graph(size_bytes: int) -> bytes:
-    """A graph that reads its input ``ballast``, of so many bytes of float32, once."""
+    """A graph that reads its input ``ballast``, of this many bytes of float32, once."""
     builder = GraphBuilder(1)
     ballast = builder.raw_input("ballast", [1, size_bytes // 4])
     builder.output(builder.node("ReduceMax", ballast, keepdims=0))
@@ -74,7 +74,7 @@ def ballast_graph(size_bytes: int) -> bytes:
 
 
 def add_entry(builder: GraphBuilder, key: LatencyKey, x: str, residual: str | None) -> str:
-    """The entry's operator, its add if any, its activation if any."""
+    """Add an entry: its operator, its add if any, its activation if any."""
     y = add_operator(builder, key.operator, x)
     if residual is not None:
         y = builder.node("Add", y, residual)
@@ -82,7 +82,7 @@ def add_entry(builder: GraphBuilder, key: LatencyKey, x: str, residual: str | No
 
 
 def add_operator(builder: GraphBuilder, operator: Operator, x: str) -> str:
-    """An operator of ``x``."""
+    """Add an operator that reads ``x``."""
     match operator:
         case Convolution():
             return add_convolution(builder, operator, x)
