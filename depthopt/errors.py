@@ -22,11 +22,11 @@ class DepthoptError(Exception):
 
 
 class UsageError(DepthoptError):
-    """Input that the user can mend; the command line exits with code 2."""
+    """Input that the user can correct. The command line exits with code 2."""
 
 
 class ModelError(UsageError):
-    """A model that is unknown, holds no convolution, or has unusable weights."""
+    """A model that is unknown, has no convolution, or has unusable weights."""
 
 
 class DataError(UsageError):
@@ -38,7 +38,7 @@ class RecipeError(UsageError):
 
 
 class RuntimeUnavailable(UsageError):  # noqa: N818 - named for what is the case
-    """A runtime that is unknown or not installed; the message holds the pip command."""
+    """A runtime that is unknown or not installed. The message holds the pip command."""
 
 
 class TableError(UsageError):
@@ -50,12 +50,12 @@ class ArtefactError(UsageError):
 
 
 class InfeasibleBudget(UsageError):  # noqa: N818 - named for what is the case
-    """A budget below the fastest plan; the message names that plan's latency."""
+    """A budget below the fastest plan. The message names that plan's latency."""
 
 
 class CheckFailed(DepthoptError):  # noqa: N818 - named for what is the case
-    """A result that did not pass its own check; the command line exits with code 1."""
+    """A result that did not pass its check. The command line exits with code 1."""
 
 
 class WriteFailed(DepthoptError, OSError):  # noqa: N818 - named for what is the case
-    """A file that the system did not let be written; the command line exits with code 1."""
+    """A file that the system refused to write. The command line exits with code 1."""

@@ -1,4 +1,4 @@
-"""What other packages bring: kinds, operators, tasks, sources of models and of data.
+"""Plug-ins of other packages: kinds, operators, tasks, sources of models and of data.
 
 A package announces them as entry points of the group ``depthopt.kinds``, ``depthopt.operators``,
 ``depthopt.tasks``, ``depthopt.models`` or ``depthopt.data``
@@ -18,7 +18,7 @@ from depthopt.errors import UsageError
 
 @dataclass(frozen=True, slots=True)
 class Plugins:
-    """Everything of one group, by name: depthopt's own and what other packages bring.
+    """One group of plug-ins by name: depthopt's own, and those of other packages.
 
     Attributes:
         group: the entry points' group.
@@ -36,12 +36,12 @@ class Plugins:
         return (*self.own, *(name for name in sorted(_found(self.group)) if name not in self.own))
 
     def package_of(self, name: str) -> str | None:
-        """The package that brings ``name``; None if depthopt does, or nobody."""
+        """The package that brings ``name``. None if depthopt does, or no package."""
         points = _found(self.group).get(name, ())
         return None if name in self.own or not points else _package(points[0])
 
     def get(self, name: str, *, package: str | None = None) -> Any:
-        """What goes by ``name``.
+        """The plug-in with this ``name``.
 
         Args:
             name: one of ``names``.

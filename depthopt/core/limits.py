@@ -1,7 +1,7 @@
 """Limits of what is accepted, each with its reason.
 
 They are far above what networks, tables and data sets need, and low enough that a small file
-made on purpose cannot fill the memory or keep a command busy. ``docs/limits-and-exits.md`` lists
+made on purpose cannot fill the memory or keep a command busy. ``docs/reference/errors.md`` lists
 them; a test compares.
 """
 

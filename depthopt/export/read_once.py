@@ -1,7 +1,7 @@
 """Let torch's exporter work out once per process what it works out at every call.
 
 It parses ONNX Script's 500 operators and goes through all that torch has registered, twice, which
-takes a third of the time of an export and gives the same each time. There is no public way to keep
+takes a third of the time of an export and gives the same each time. Torch has no public way to keep
 either: these are private names of torch 2.6 to 2.14, and one that is gone is left alone.
 """
 

@@ -5,7 +5,7 @@ place ordinary ones, for which it runs all of the network once more. A network t
 would come out as it went in, and need not be run. The one operator of most convolutional networks
 that is taken apart is the pooling of a whole image, into a mean: so it is here.
 
-There is no public way to leave this out: these are private names of torch 2.6 to 2.14, and where
+Torch has no public way to leave this out: these are private names of torch 2.6 to 2.14, and where
 one is gone torch does as it always does. What is exported is compared with the network anyway.
 """
 

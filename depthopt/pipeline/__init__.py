@@ -1,1 +1,1 @@
-"""A recipe's stages in order, in a folder that remembers which of them are done."""
+"""Run a recipe's stages in order, in a folder that remembers which are done."""

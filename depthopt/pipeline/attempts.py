@@ -1,4 +1,4 @@
-"""Plans carried out within a time, to see how accurate they get: what ``explore`` does at last."""
+"""Carry out plans within a time limit, to see how accurate they get, for ``explore``."""
 
 import copy
 import logging
@@ -36,16 +36,16 @@ from depthopt.train.finetune import TrainingDiverged, finetune, steps_of
 logger = logging.getLogger(__name__)
 
 EXPLORED = "explored.json"
-"""What is known so far, in a run's folder."""
+"""File in a run's folder that holds what exploring has found."""
 
 EFFORT = Effort(seconds=1.5, tolerance=0.02, warmup_s=0.2)
-"""Per plan that is timed, the original's share included."""
+"""Effort per timed plan, with the original's share."""
 
 _TIMING_SHARE = 0.2
 """Of the time, after which only plans that are taken are timed."""
 
 _STEP = 1.03
-"""Plans of speed-ups nearer to each other than this are not told apart."""
+"""Factor between speed-ups below which plans are not told apart."""
 
 _JUDGING_SHARE = 0.2
 """Of the time, that evaluations may take."""
@@ -71,7 +71,7 @@ _ANCHOR = 1.75
 
 @dataclass(slots=True)
 class Clock:
-    """How much of the time is gone.
+    """How much of the time is used.
 
     Attributes:
         seconds: to take in all.
@@ -95,7 +95,7 @@ class Clock:
 
 
 def part_of(split: Split, images: int, seed: int) -> Split:
-    """So many examples of a split, each class in proportion."""
+    """This many examples of a split, each class in proportion."""
     if images >= len(split):
         return split
     targets = torch.arange(len(split)).double() if split.targets is None else split.targets
@@ -103,7 +103,7 @@ def part_of(split: Split, images: int, seed: int) -> Split:
 
 
 def teacher_digest(run: Context) -> str:
-    """What tells one original from another."""
+    """A digest that tells one original from another."""
     return digests.of_file(run.path("teacher.safetensors"))
 
 
@@ -113,7 +113,7 @@ def worth_going_on(explored: Explored, seconds: float) -> bool:
 
 
 class Attempts:
-    """Plans from mild to fast, carried out one after another; what is known is kept after each."""
+    """Plans of rising speed-up, carried out one after another. Results are saved after each."""
 
     def __init__(
         self,
@@ -165,7 +165,7 @@ class Attempts:
         )
 
     def explored(self) -> Explored:
-        """Do what fits into the time, and say which speed-up is worth asking for."""
+        """Do what fits into the time, and recommend a speed-up."""
         self._run.reporter.started("explore")
         frontier = self._frontier()
         if {asked.speedup for asked in self._known.asked} != set(self._wishes):

@@ -13,7 +13,7 @@ from depthopt.shallow.apply import apply
 
 
 def regressed_on(run: Context) -> Kept[Batch]:
-    """What ``carried_out`` regresses on, kept for as many plans as are carried out with it."""
+    """The images that ``carried_out`` regresses on, kept for several plans."""
     images = run.recipe.apply.images
     batches = run.train_batches(images, least=HELD_OUT_EVERY)
     return Kept(batches, lambda batch: bytes_of(batch[0]))

@@ -1,4 +1,4 @@
-"""What stages work on: a recipe, its folder, and the artefacts in it as values."""
+"""The context of stages: a recipe, its folder, and the artefacts in it as values."""
 
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -46,20 +46,20 @@ from depthopt.tasks.task import Task
 from depthopt.train.config import TrainConfig
 
 BATCH = 64
-"""Images per forward pass where no recipe says otherwise."""
+"""Images per forward pass, unless the recipe sets it."""
 
 
 class Reporter(Protocol):
-    """Is told what a run is doing."""
+    """Receives the progress of a run."""
 
     def started(self, stage: str) -> None:
         """A stage has begun."""
 
     def progress(self, done: int, total: int, what: str) -> None:
-        """The stage has done so many steps."""
+        """The stage has done this many steps."""
 
     def finished(self, stage: str, seconds: float, summary: str) -> None:
-        """The stage is done; ``summary`` is one line."""
+        """The stage is done. ``summary`` is one line."""
 
     def skipped(self, stage: str) -> None:
         """The stage was done in an earlier run and still holds."""
@@ -100,12 +100,12 @@ class Context:
 
     @cached_property
     def task(self) -> Task:
-        """What the network is for."""
+        """The network's task."""
         return task_of(self.recipe.task)
 
     @property
     def arguments(self) -> dict[str, Argument]:
-        """What the original is made with, beside its name."""
+        """The arguments that the original is made with, besides its name."""
         model = self.recipe.model
         own = model_arguments(self.recipe.network, model.input_size, self.task.width(self.data))
         return {**own, **model.arguments}
@@ -123,7 +123,7 @@ class Context:
         )
 
     def require_runtime(self) -> Runtime:
-        """The runtime, asked for before an hour of training shows that there is none.
+        """Refuse a runtime that is not available, before hours of training.
 
         Raises:
             RuntimeUnavailable: it is unknown, not installed, or not for this machine.
@@ -192,13 +192,13 @@ class Context:
 
     @cached_property
     def worthwhile(self) -> tuple[Candidate, ...]:
-        """The candidates that are faster than what they replace; if keeping costs, all measured."""
+        """The candidates that are faster than what they replace. If keeping costs, all."""
         free = self.recipe.keeping_is_free
         return worthwhile(self.chain, self.candidates, self.latency, keeping_is_free=free)
 
     @property
     def latency_ms(self) -> dict[Candidate, float]:
-        """What each of these takes."""
+        """The latency of each of these."""
         return {c: candidate_ms(self.chain, c, self.latency) for c in self.worthwhile}
 
     @cached_property
@@ -222,7 +222,7 @@ class Context:
 
     @cached_property
     def original(self) -> Original | None:
-        """The original, or what makes it, where its name alone makes none."""
+        """The original or the callable that makes it, if its name alone is not enough."""
         if self.model is not None or not runs_code(self.recipe.network):
             return self.model
         return callable_named(self.recipe.network, allow_code=self.allow_code)
@@ -232,7 +232,7 @@ class Context:
         return replace(config, seed=config.seed + self.recipe.seed)
 
     def train_data(self, images: int | None, data: Dataset | None = None) -> Dataset:
-        """A data set, or the run's, with a train split of so many images, classes in proportion."""
+        """A data set, by default the run's, with a smaller train split, classes in proportion."""
         data = data or self.data
         if images is None or images >= len(data.train):
             return data
@@ -240,7 +240,7 @@ class Context:
         return replace(data, train=chosen)
 
     def without(self, images: int) -> tuple[Dataset, Split]:
-        """The data set with so many training images fewer, classes in proportion, and these."""
+        """Take this many images out of the train split, classes in proportion, and return both."""
         chosen, others = self._divided(self.data.train, images)
         return replace(self.data, train=others), chosen
 

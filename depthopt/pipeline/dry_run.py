@@ -1,4 +1,4 @@
-"""A recipe looked through before hours are spent on it: what it needs and what it will take.
+"""Check a recipe before hours are spent on it, and estimate what it will take.
 
 Nothing is written into the run folder. What a stage's work is, the modules say that do it
 (``core.workload``); how fast this machine is, ``pipeline.speed`` measures.
@@ -52,7 +52,7 @@ from depthopt.train.finetune import steps_of, training_workload
 
 @dataclass(frozen=True, slots=True)
 class StageForecast:
-    """What a stage will take.
+    """The estimate for a stage.
 
     Attributes:
         stage: its name.

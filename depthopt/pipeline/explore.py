@@ -1,4 +1,4 @@
-"""Is it worth it? A few plans from mild to fast, timed, carried out and finetuned a little.
+"""Explore what a network's compression is worth: time and try a few plans of rising speed-up.
 
 What a whole run would give is then known well enough to choose a budget, long before one is
 finished. All that is learned stays in the run's folder: the run goes on from it.
@@ -42,10 +42,10 @@ from depthopt.train.finetune import steps_of, training_workload
 logger = logging.getLogger(__name__)
 
 SPEEDUPS = (1.25, 1.5, 2.0, 2.5, 3.0, 4.0)
-"""That are looked for."""
+"""Default speed-ups to look for."""
 
 MINUTES = 5.0
-"""That exploring takes, where nobody says."""
+"""Default number of minutes."""
 
 _TABLES_SHARE = 0.5
 """Of the time, that tables and carrying plans out may take."""
@@ -86,7 +86,7 @@ def explore(
     """
     numbers.require(numbers.Positive, "minutes", minutes)
     if not speedups:
-        raise UsageError("explore looks for one speed-up or more, got none")
+        raise UsageError("explore needs one speed-up or more, got none")
     for speedup in speedups:
         numbers.require(numbers.Positive, "speedup", speedup)
     reporter, say = reporter or Silent(), say or logger.info

@@ -1,4 +1,4 @@
-"""A run's folder: which stages are done, from what, and whether that still holds."""
+"""A run's folder: which stages are done, from what, and whether that is still valid."""
 
 import json
 import logging
@@ -37,7 +37,7 @@ class StageRecord:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What is known of a run's stages, by name.
+    """The records of a run's stages, by name.
 
     Attributes:
         stages: the finished ones.
@@ -86,7 +86,7 @@ class RunFolder:
 
     @property
     def manifest(self) -> Manifest:
-        """What is known of the run's stages."""
+        """The records of the run's stages."""
         return self._manifest
 
     def digest(self, settings: object, inputs: Iterable[str]) -> str:
@@ -96,7 +96,7 @@ class RunFolder:
         return digests.of_bytes(text.encode())
 
     def is_done(self, stage: str, made_from: str, outputs: Iterable[str] = ()) -> bool:
-        """Whether a stage was finished from just this, and its files are as it left them.
+        """Whether a stage was finished from exactly this, and its files are unchanged.
 
         ``outputs`` are those that it must have written; an earlier version may have had fewer.
         """
@@ -109,37 +109,37 @@ class RunFolder:
         )
 
     def made_from(self, stage: str) -> str:
-        """What a stage was last started from; empty if it never was."""
+        """Digest of what a stage was last started from. Empty if it never was."""
         return self._manifest.started.get(stage, "")
 
     def begun(self, stage: str) -> tuple[str, ...]:
-        """All that a stage was ever started from."""
+        """Digests of all that a stage was ever started from."""
         found = self._manifest.begun.get(stage, ())
         last = self._manifest.started.get(stage)  # all that an earlier version noted
         return found if last is None or last in found else (*found, last)
 
     def why_changed(self, name: str) -> str | None:
-        """What to say of a file that is there and not as its stage left it; None if it is.
+        """The message about a file that was changed after its stage wrote it, else None.
 
-        A stage that was begun anew from something else may have written over its files.
+        A stage that was started again from something else may have overwritten its files.
         """
         for stage, record in self._manifest.stages.items():
             digest = record.outputs.get(name)
             if digest is None or self._manifest.started.get(stage) != record.made_from:
                 continue
             if self.file(name).exists() and digests.of_file(self.file(name)) != digest:
-                return f"{self.file(name)} is not as the stage {stage} left it"
+                return f"{self.file(name)} was changed after the stage {stage} wrote it"
         return None
 
     def discard_changed(self, stage: str, outputs: Iterable[str]) -> None:
-        """Delete what is not as a stage left it, so that nothing of it is used, and say so."""
+        """Delete files that were changed after their stage wrote them, and say so."""
         for name in outputs:
             if (why := self.why_changed(name)) is not None:
                 logger.warning("%s: it is deleted, and the stage %s done again", why, stage)
                 self.file(name).unlink()
 
     def start(self, stage: str, made_from: str, checkpoint: str | None) -> None:
-        """Note that a stage is begun; a checkpoint of one made from something else goes.
+        """Record that a stage begins. A checkpoint that was made from something else is deleted.
 
         What is known of an earlier end of it from the same goes, too: it is done again.
         """
@@ -157,19 +157,19 @@ class RunFolder:
         save_json(self._manifest, self._manifest_path)
 
     def finish(self, stage: str, made_from: str, outputs: Iterable[str], seconds: float) -> None:
-        """Note that a stage is done."""
+        """Record that a stage is done."""
         written = {name: digests.of_file(self.file(name)) for name in outputs}
         self._manifest.stages[stage] = StageRecord(made_from, written, seconds, _versions())
         save_json(self._manifest, self._manifest_path)
 
     def take_over(self, other: "RunFolder", stage: str) -> None:
-        """Note that a stage is done, as it is in another folder; its files are here already."""
+        """Record that a stage is done, as in another folder. Its files are already here."""
         self._manifest.stages[stage] = other.manifest.stages[stage]
         self._manifest.started[stage] = other.made_from(stage)
         self.note_begun(stage, other.begun(stage))
 
     def note_begun(self, stage: str, made_from: Iterable[str]) -> None:
-        """Note what a stage was started from elsewhere, so that what it left there is read here."""
+        """Record what a stage was started from elsewhere, so that its copied files are used."""
         known = (*self.begun(stage), *made_from)
         self._manifest.begun[stage] = tuple(dict.fromkeys(known))
         save_json(self._manifest, self._manifest_path)

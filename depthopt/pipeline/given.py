@@ -1,4 +1,4 @@
-"""A network that a run was given in memory: told by its digest, and asked for again."""
+"""A network that a run was given in memory: recognised by its digest, and asked for again."""
 
 import logging
 from pathlib import Path
@@ -19,7 +19,7 @@ IN_MEMORY = "memory"
 
 
 def named(recipe: Recipe, model: nn.Module | None) -> Recipe:
-    """A recipe that calls the network in memory by its name.
+    """A recipe with the name of the network in memory.
 
     Raises:
         UsageError: the recipe is of a network in memory, and none or another is given; or one is
@@ -39,13 +39,13 @@ def named(recipe: Recipe, model: nn.Module | None) -> Recipe:
     if name not in {IN_MEMORY, own}:
         raise UsageError(
             f"the network given in memory is {own}, expected {name}: its structure or its weights "
-            "are others; give the same, or another run's folder"
+            "differ; give the same, or another run folder"
         )
     return recipe.of_model(name=own)
 
 
 def require_same(recipe: Recipe, folder: Path) -> None:
-    """Refuse to go on in a folder of another network in memory; say that a file of code changed.
+    """Refuse to go on with another network in memory. Warn if a file of code changed.
 
     Raises:
         UsageError: the folder's run was begun with another network in memory.

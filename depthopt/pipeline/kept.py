@@ -1,4 +1,4 @@
-"""What a stage keeps while it works, to go on from: read only if it is whole and its own.
+"""Intermediate results of a stage, which it continues from if they are whole and its own.
 
 A file that is not costs the work that it held, and a line of the log says so; no run ends for it.
 """
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 def read_kept(kind: type[T], path: Path, made_from: Container[str] | None) -> T | None:
-    """What a file holds; None if it does not exist, is damaged, or is of another run.
+    """Read a kept file. None if it does not exist, is damaged, or belongs to another run.
 
     Args:
         kind: what it shall hold.
@@ -34,6 +34,6 @@ def read_kept(kind: type[T], path: Path, made_from: Container[str] | None) -> T 
 
 
 def say_left_out(error: ArtefactError, path: Path) -> None:
-    """Say that what a stage kept is of no use."""
+    """Warn that a kept file cannot be used."""
     said = str(error).partition("; ")[0]
-    logger.warning("%s: what %s held is left out, and worked out again", said, path.name)
+    logger.warning("%s: the content of %s is not used, and is computed again", said, path.name)

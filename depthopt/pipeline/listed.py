@@ -1,4 +1,4 @@
-"""A recipe's candidates of a chain."""
+"""List the candidates of a chain as a recipe asks for them."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from depthopt.rewrite.norms import l1_norms
 
 
 def listed(recipe: Recipe, model: nn.Module, chain: Chain) -> tuple[Candidate, ...]:
-    """What the chain's segments may become, as the recipe's ``candidates`` say.
+    """The chain's candidates, by the recipe's ``candidates`` section.
 
     Args:
         recipe: that lists them.

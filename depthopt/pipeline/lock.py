@@ -1,4 +1,4 @@
-"""One run at a time in a folder: a lock that ends with the process that holds it.
+"""Lock a run's folder, so that one run at a time works in it.
 
 It is the operating system's (``flock``), on a file that says who holds it. The file is removed at
 a normal end; one that a killed process leaves locks nothing, and the next run takes it over.
@@ -33,7 +33,7 @@ _HELD = (errno.EACCES, errno.EAGAIN)
 
 @contextlib.contextmanager
 def lock(folder: Path) -> Iterator[None]:
-    """Have a run's folder to oneself; it is made if it does not exist.
+    """Lock a run's folder, which is made if it does not exist.
 
     Where the system or the file system knows no locks, a line of the log says so.
 
@@ -64,7 +64,7 @@ def lock(folder: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def reading(folder: Path) -> Iterator[None]:
-    """Read a run's folder while no run is at work in it; nothing is written there.
+    """Hold a lock for reading a run's folder while no run works in it. Nothing is written.
 
     Others may read at the same time. A run that begins meanwhile is not kept from it, unless a
     killed one left its file: who reads compares digests.
@@ -133,7 +133,7 @@ def _locked(path: Path) -> int | None:
                     f"{path.parent} is in use by {said}; wait until that has ended, end it, or "
                     "name another folder by --run-dir"
                 ) from None
-            logger.warning("no lock is to be had in %s (%s)", path.parent, error.strerror)
+            logger.warning("%s cannot be locked (%s)", path.parent, error.strerror)
             return None
         if _is_there(file, path):
             _open_files.add(file)

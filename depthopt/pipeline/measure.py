@@ -1,4 +1,4 @@
-"""The figures that a run ends with: metric, latency and size, before and after."""
+"""Measure a run's final figures: metric, latency and size, before and after."""
 
 import torch
 from torch import fx, nn
@@ -79,7 +79,7 @@ def _importance(table: ImportanceTable) -> str:
 
 
 def result_workload(images: int) -> Workload:
-    """What ``measure`` takes on so many test images."""
+    """The work of ``measure`` on this many test images."""
     return Workload(forward_images=len(TESTED) * images)
 
 

@@ -1,4 +1,4 @@
-"""The methods: settings with a name, which lie under a recipe's own keys.
+"""Methods: named settings that fill in the keys a recipe does not set.
 
 What the papers leave open is from the authors' code, https://github.com/snu-mllab/LayerMerge: its
 ``README.md``, ``DP.md``, ``layer_merge/kim24layermerge/importance.py`` and
@@ -11,22 +11,22 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 MethodName = Literal["depthopt", "layermerge", "depth"]
-"""Of the methods that a recipe may name."""
+"""Names of the methods that a recipe may use."""
 
 DEPTHOPT: MethodName = "depthopt"
-"""The one whose settings are the keys' own defaults."""
+"""The method whose settings are the keys' defaults."""
 
 Settings = Mapping[str, Any]
-"""Values by key; those of a section by the section's name."""
+"""Values by key. A section's values are under the section's name."""
 
 
 Path = tuple[str, ...]
-"""The way to a key: sections, and then itself."""
+"""The path to a key: its sections, then the key."""
 
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """Settings with a name.
+    """A named collection of settings.
 
     Attributes:
         name: what a recipe calls it.
@@ -150,7 +150,7 @@ METHODS: dict[MethodName, Method] = {
         },
     ),
 }
-"""By name."""
+"""Methods by name."""
 
 _OWN_OPTIMIZER = {"optimizer", "learning_rate"}
 _OF_OPTIMIZER = {
@@ -168,9 +168,9 @@ _OF_FINETUNE = {"train", "train_images", "score_images", "kept"}
 
 
 def with_method(content: Any) -> Any:
-    """A recipe's content, not yet validated, with its method's settings under its own keys.
+    """A recipe's content, not yet validated, with its method's settings filled in.
 
-    Content whose method is no known one is left as it is, for the schema to refuse.
+    Content with an unknown method is not changed; the schema refuses it.
     """
     if not isinstance(content, dict):
         return content
@@ -218,7 +218,7 @@ def _left(own: Mapping[str, Any], path: Path) -> set[str]:
 
 
 def keys_of(settings: Settings, path: Path = ()) -> Iterator[tuple[Path, Any]]:
-    """Every key of some settings, as the way to it, and its value."""
+    """Every key of some settings as its path, with its value."""
     for key, value in settings.items():
         if isinstance(value, Mapping):
             yield from keys_of(value, (*path, key))

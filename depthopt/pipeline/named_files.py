@@ -1,4 +1,4 @@
-"""The files that a recipe names, looked for before torch is loaded for any work."""
+"""Look for the files that a recipe names, before torch is loaded."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The original before a run's first stage: made, with the weights that the recipe names."""
+"""Make the original network with the weights that the recipe names."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -59,7 +59,7 @@ def _is_trained_by_name(run: Context) -> bool:
 
 
 def figures(run: Context) -> Mapping[str, float]:
-    """What the original's checkpoint says beside its weights; nothing where it was trained on.
+    """Figures in the original's checkpoint. None if the original is trained further.
 
     Nor does a checkpoint say anything that is gone since.
     """
@@ -74,7 +74,7 @@ def figures(run: Context) -> Mapping[str, float]:
 
 
 def teacher_is_trained(run: Context) -> bool:
-    """Whether the original is trained in the run, and not merely loaded.
+    """Whether the run trains the original, and does not only load it.
 
     A checkpoint that cannot be read counts as loaded: reading it says what is wrong.
     """

@@ -1,4 +1,4 @@
-"""What a recipe's method sets, and what the recipe says otherwise."""
+"""Settings of a recipe's method, and those that the recipe overrides."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from depthopt.pipeline.recipe import Recipe
 logger = logging.getLogger(__name__)
 
 AT_ODDS = ("candidates.kinds", "solver.objective")
-"""Keys that make a method what it is."""
+"""Keys that define a method."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Setting:
 
 
 def settings_of(recipe: Recipe) -> tuple[Setting, ...]:
-    """What the recipe's method sets, in the order of its keys."""
+    """The settings of the recipe's method, in the order of its keys."""
     method, content = METHODS[recipe.method], recipe.model_dump(mode="json")
     return tuple(
         Setting(".".join(path), value, _at(content, path), _where(method.where, path))
@@ -47,19 +47,19 @@ def settings_of(recipe: Recipe) -> tuple[Setting, ...]:
 
 
 def overridden(recipe: Recipe) -> tuple[Setting, ...]:
-    """What the recipe says otherwise than its method."""
+    """The settings that the recipe overrides."""
     return tuple(setting for setting in settings_of(recipe) if setting.is_overridden)
 
 
 def say_at_odds(recipe: Recipe) -> None:
-    """Say in the log which settings that make a method what it is the recipe has otherwise."""
+    """Warn of overridden settings that define the method."""
     for setting in overridden(recipe):
         if setting.key in AT_ODDS:
             logger.warning("%s", at_odds(recipe, setting))
 
 
 def at_odds(recipe: Recipe, setting: Setting) -> str:
-    """That the recipe's own value wins, in a sentence."""
+    """A sentence saying that the recipe's value is used."""
     return (
         f"method {recipe.method} has {setting.key} {_text(setting.value)}, the recipe "
         f"{_text(setting.own)}: the recipe's is taken, and the run is not the paper's"
@@ -67,7 +67,7 @@ def at_odds(recipe: Recipe, setting: Setting) -> str:
 
 
 def told(recipe: Recipe) -> str:
-    """The method, and which of its settings the recipe says otherwise."""
+    """The method and its overridden settings, in words."""
     others = [setting.key for setting in overridden(recipe)]
     return f"{recipe.method}, but for {', '.join(others)}" if others else recipe.method
 

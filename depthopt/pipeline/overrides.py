@@ -9,7 +9,7 @@ from depthopt.errors import RecipeError
 
 
 def changes_of(overrides: Sequence[str]) -> dict[str, Any]:
-    """What ``key.path=value`` overrides change, by section; their values are not validated.
+    """The changes of ``key.path=value`` overrides, by section. Values are not validated.
 
     Raises:
         RecipeError: one is not of this form.
@@ -20,7 +20,7 @@ def changes_of(overrides: Sequence[str]) -> dict[str, Any]:
 
 
 def with_method(overrides: Sequence[str] | None, method: str | None) -> list[str]:
-    """Overrides, that of a recipe's method included; None names none."""
+    """Overrides, with the one that sets the method. None adds nothing."""
     return [*(overrides or ()), *([] if method is None else [f"method={method}"])]
 
 
@@ -42,11 +42,11 @@ def _override(content: dict[str, Any], override: str) -> None:
         value = parse_yaml(text)
     except ValueError:
         raise RecipeError(
-            f"override {clipped(override)}: {clipped(text)} is no YAML value"
+            f"override {clipped(override)}: {clipped(text)} is not a YAML value"
         ) from None
     *parents, last = key.split(".")
     for parent in parents:
         content = content.setdefault(parent, {})
         if not isinstance(content, dict):
-            raise RecipeError(f"override {clipped(override)}: {parent} is no section")
+            raise RecipeError(f"override {clipped(override)}: {parent} is not a section")
     content[last] = value

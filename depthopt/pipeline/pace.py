@@ -1,4 +1,4 @@
-"""How exploring fits into its minutes: what is left out, and how long finetunes may be."""
+"""Fit exploring into its minutes: what is left out, and how long finetunes may be."""
 
 from dataclasses import dataclass
 
@@ -17,7 +17,7 @@ from depthopt.shallow.apply import apply_workload
 
 @dataclass(frozen=True, slots=True)
 class Reduction:
-    """A recipe's work cut down.
+    """A reduction of a recipe's work.
 
     Attributes:
         kernel_sizes: that ``fit`` tries.
@@ -34,7 +34,7 @@ class Reduction:
     apply_images: int
 
     def of(self, recipe: Recipe) -> Recipe:
-        """The recipe, with no more of anything than this."""
+        """The recipe with its work reduced to this."""
         given = recipe.candidates
         sizes = tuple(size for size in given.kernel_sizes if size in self.kernel_sizes)
         length = min(given.max_length or self.max_length, self.max_length)
@@ -60,12 +60,12 @@ REDUCTIONS = (
     Reduction((3,), 12, 192, 96, 384),
     Reduction((3,), 8, 128, 64, 384),
 )
-"""From the recipe as it is to the least that still says something. Segments stay long for as long
+"""Reductions, from none to the least that is still useful. Segments stay long for as long
 as they can: without long ones no plan is much faster."""
 
 
 def reduction_for(context: Context, speed: Speed, seconds: float, plans: int) -> int:
-    """The first of ``REDUCTIONS`` whose tables fit, with so many plans carried out.
+    """The first of ``REDUCTIONS`` whose work fits, with this many plans carried out.
 
     Args:
         context: of the whole recipe, its chain extracted.
@@ -155,11 +155,11 @@ _WISHES = (
 than many half ones: what is measured need not be guessed."""
 
 LEAST_STEPS = 4
-"""Of a finetune that is to say anything."""
+"""Fewest steps of a finetune that tells something."""
 
 
 def lengths(whole: int, plans: int, affordable: float, *, short: int | None = None) -> Lengths:
-    """How long to finetune so many plans within so many steps in all.
+    """How long to finetune a number of plans within a number of steps.
 
     Args:
         whole: steps of a whole finetune.

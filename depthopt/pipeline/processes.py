@@ -15,7 +15,7 @@ _PATIENCE = timedelta(days=7)
 
 
 class Processes:
-    """What takes turns where a run has several processes."""
+    """Coordinates the processes of a run."""
 
     def __init__(self) -> None:
         self._state = None
@@ -25,12 +25,12 @@ class Processes:
 
     @property
     def is_main(self) -> bool:
-        """Whether this one writes and reports."""
+        """Whether this process writes and reports."""
         return self._state is None or self._state.is_main_process
 
     @property
     def number(self) -> int:
-        """How many there are."""
+        """The number of processes."""
         return 1 if self._state is None else self._state.num_processes
 
     def require_one(self, stage: str, what: str) -> None:
@@ -56,12 +56,12 @@ class Processes:
 
     @contextlib.contextmanager
     def together(self) -> Iterator[None]:
-        """All go through a block at once, and wait for one another on either side."""
+        """Let all processes enter a block together, and wait for each other at its end."""
         self.wait()
         yield
         self.wait()
 
     def wait(self) -> None:
-        """Wait until all are here."""
+        """Wait until all processes are here."""
         if self._state is not None:
             self._state.wait_for_everyone()

@@ -1,4 +1,4 @@
-"""How importances by ``finetune`` come about, in words: the short training and the scoring.
+"""Describe in words how ``finetune`` estimates importances: short training and scoring.
 
 The papers' (ICML 2024, https://arxiv.org/abs/2406.12837; ICML 2023,
 https://arxiv.org/abs/2301.12187; the authors' ``measure_imp``): one epoch over 50,000 of
@@ -49,7 +49,7 @@ _WITHOUT_EFFECT = {
 def protocol(
     config: TrainConfig, *, train_images: int, score_images: int, held_out: str, start: Start
 ) -> str:
-    """The words of a protocol: those of two are the same where all is that scores depend on.
+    """The words of a protocol. They are equal if everything that scores depend on is equal.
 
     Of the papers they are ``195 steps of 256, sgd 0.1, scored on 50000 training images``; what is
     otherwise than theirs follows, and the word ``reduced`` where less is trained or scored.

@@ -1,4 +1,4 @@
-"""Which of the speed-ups that were explored to ask for, and why."""
+"""Recommend one of the explored speed-ups, with a reason."""
 
 import math
 from dataclasses import dataclass
@@ -7,12 +7,12 @@ from depthopt.core.band import Band, Range, fitted, points_of
 from depthopt.core.explored import Attempt, Explored
 
 TOLERATED = 1.0
-"""Points of 100 that may be lost; of other metrics, per cent of the original's."""
+"""Percentage points that may be lost. For other metrics, per cent of the original's value."""
 
 
 @dataclass(frozen=True, slots=True)
 class Recommendation:
-    """A speed-up to ask for.
+    """A recommended speed-up.
 
     Attributes:
         speedup: over the original; None where none is worth it.
@@ -24,7 +24,7 @@ class Recommendation:
 
 
 def band_of(explored: Explored) -> Band:
-    """What to expect of plans, by those that exploring carried out."""
+    """The band to expect of plans, from those that exploring carried out."""
     return fitted(
         explored.metric,
         explored.original,
@@ -34,7 +34,7 @@ def band_of(explored: Explored) -> Band:
 
 
 def recommended(explored: Explored) -> Recommendation:
-    """The largest speed-up of which at most ``TOLERATED`` is lost, by the middle of its range.
+    """The largest speed-up that is expected to lose at most ``TOLERATED``.
 
     Where none is so mild, the one that loses least for its speed: the least that is lost in the
     middle of its range over the logarithm of the speed-up.

@@ -1,4 +1,4 @@
-"""What a run needs before its first hour is spent: enough images, and trainings that can begin.
+"""Check before a run that there are enough images, and that every training can begin.
 
 Each is named by the recipe's key. A stage would refuse the same, but only once it is reached.
 """
@@ -18,11 +18,11 @@ from depthopt.train.config import TrainConfig
 from depthopt.train.trainer import require_trackers, require_trainable
 
 WITHOUT_DATA = ("extract", "solve")
-"""Stages that look at no example, or only where trials do."""
+"""Stages that do not read examples, or read them only for trials."""
 
 
 def require_enough(run: Context, until: str) -> None:
-    """Refuse what a stage up to ``until`` would refuse.
+    """Refuse a run that a stage up to ``until`` would refuse.
 
     Raises:
         DataError: the data cannot be had, or there are too few examples for one.
@@ -33,7 +33,7 @@ def require_enough(run: Context, until: str) -> None:
 
 
 def shortcomings(run: Context, until: str = "result") -> tuple[str, ...]:
-    """All that ``require_enough`` would refuse, a line each; none without data."""
+    """All that ``require_enough`` would refuse, a line each. Empty without data."""
     return tuple(dict.fromkeys(map(str, _problems(run, until))))
 
 
@@ -59,7 +59,7 @@ def _targets(run: Context) -> Iterator[DepthoptError]:
         if targets is None:
             if name != "train":
                 yield DataError(
-                    f"data.source {data.name} has no targets in its {name} split, and nothing else "
+                    f"data.source {data.name} has no targets in its {name} split, so nothing "
                     "says how good a network is"
                 )
             continue
@@ -74,7 +74,7 @@ def _targets(run: Context) -> Iterator[DepthoptError]:
         return
     if bool((targets == targets[0]).all()):
         yield DataError(
-            f"data.source {data.name} has one target alone, {int(targets[0])}, on all of its "
+            f"data.source {data.name} has only one target, {int(targets[0])}, on all of its "
             f"{len(targets)} training images; there is nothing to learn"
         )
 

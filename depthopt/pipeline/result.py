@@ -1,4 +1,4 @@
-"""What a run ends with: how good, how fast and how large the network is, before and after."""
+"""A run's result: how good, fast and large the network is, before and after."""
 
 from dataclasses import dataclass
 

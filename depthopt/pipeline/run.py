@@ -1,4 +1,4 @@
-"""Walking a recipe's stages in order, past those that are done."""
+"""Run a recipe's stages in order, and skip those that are done."""
 
 import contextlib
 import logging
@@ -33,7 +33,7 @@ STAGE_NAMES = tuple(stage.name for stage in STAGES)
 
 
 class Silent:
-    """A reporter that says nothing."""
+    """A reporter that ignores everything."""
 
     def started(self, stage: str) -> None:
         """Say nothing."""
@@ -59,7 +59,7 @@ def run(
     model: nn.Module | None = None,
     data: Dataset | None = None,
 ) -> Context:
-    """Carry a recipe out up to one stage, in a folder that remembers what is done.
+    """Run a recipe's stages up to one of them, in a folder that remembers what is done.
 
     A stage is done again only if its settings or the files that it reads have changed.
 

@@ -1,4 +1,4 @@
-"""Whether what is worked on makes sense: a network that knows something, figures that mean it.
+"""Check that the network is better than chance, and that the figures support the result.
 
 Nothing here stops a run; what is found is said in the log, in a stage's line, and with the result.
 """
@@ -20,7 +20,7 @@ from depthopt.tasks.task import Task
 logger = logging.getLogger(__name__)
 
 GLANCE = 200
-"""Images that a network is judged on where nothing is done with it yet."""
+"""Number of images for a first look at a network."""
 
 FAR = 0.1
 """Share of the metric's scale by which a network is far from what its checkpoint says."""
@@ -30,12 +30,12 @@ _BATCH = 64
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """How good a network is, beside one that does not look.
+    """A network's metric, compared with that of the best constant answer.
 
     Attributes:
         metric: the task's.
         chance: of the best answer that does not depend on the input; None where that is unknown.
-        near_chance: whether the network is no better than that.
+        near_chance: whether the network is not better than that.
         images: number of examples.
         told: what its checkpoint says of it, name and number; None where that is not far better.
     """
@@ -47,13 +47,13 @@ class Judged:
     told: tuple[str, float] | None = None
 
     def text(self, metric: Metric, digits: int = 1) -> str:
-        """In words, such as ``91.0 % (chance 25.0 %)``."""
+        """The metric in words, such as ``91.0 % (chance 25.0 %)``."""
         beside = "" if self.chance is None else f" (chance {metric.text(self.chance, digits)})"
         near = ", near chance" if self.near_chance else ""
         return f"{metric.text(self.metric, digits)}{beside}{near}"
 
     def warning(self, metric: Metric, what: str) -> str | None:
-        """What to say of a network near chance, or far from its checkpoint's; None if it is not.
+        """The warning for a network near chance, or far from its checkpoint's figure, else None.
 
         Args:
             metric: what the figures are.
@@ -69,14 +69,14 @@ class Judged:
         if not self.near_chance or self.chance is None:
             return None
         return (
-            f"the original is no better than chance: {metric.text(self.metric)} on {self.images} "
+            f"the original is not better than chance: {metric.text(self.metric)} on {self.images} "
             f"{what}, where one answer for all reaches {metric.text(self.chance)}; check its "
             "weights, the normalisation and the order of the outputs"
         )
 
 
 def judged(task: Task, found: Evaluation, split: Split, figures: Mapping[str, float]) -> Judged:
-    """What an evaluation on a whole split says.
+    """Judge a network by an evaluation on a whole split.
 
     Args:
         task: of the network.
@@ -103,7 +103,7 @@ def _told(task: Task, found: Evaluation, figures: Mapping[str, float]) -> tuple[
 
 
 def glance(task: Task, network: nn.Module, split: Split, figures: Mapping[str, float]) -> Judged:
-    """How a network does on some examples of a split, of classes each in proportion."""
+    """Evaluate a network on some examples of a split, classes in proportion."""
     if len(split) > GLANCE:
         targets = torch.arange(len(split)).double() if split.targets is None else split.targets
         split = split.subset(stratified(targets, GLANCE, seed=0)[0])
@@ -111,7 +111,7 @@ def glance(task: Task, network: nn.Module, split: Split, figures: Mapping[str, f
 
 
 def is_worse(metric: Metric, before: Standing, after: Standing, images: int) -> bool:
-    """Whether a training did harm: the metric fell by more than two standard errors.
+    """Whether a training made the metric worse by more than two standard errors.
 
     Of a metric that has none, as it is not a share, any fall counts that the loss does not
     contradict. The loss alone says little: labels that are smoothed, and a teacher, raise it.
@@ -130,7 +130,7 @@ def warnings_of(
     before: LatencySummary,
     after: LatencySummary,
 ) -> Iterator[str]:
-    """Why the figures of a finished run may not be what they seem, a sentence each.
+    """Warnings about the figures of a finished run, a sentence each.
 
     Args:
         original: how the original does on test images.
@@ -148,7 +148,7 @@ def warnings_of(
 
 
 def undone(training: TrainResult) -> str | None:
-    """What to say of a training that made a network worse; None if it did not."""
+    """The warning about a training that made a network worse, else None."""
     before, after, metric = training.before, training.after, training.metric
     if not training.undone or before is None or after is None:
         return None
@@ -160,10 +160,10 @@ def undone(training: TrainResult) -> str | None:
 
 
 def within_noise(before: LatencySummary, after: LatencySummary) -> str | None:
-    """What to say of a speed-up that the measurements do not support; None if they do."""
+    """The warning about a speed-up that the measurements do not support, else None."""
     speedup = before.median_ms / after.median_ms
     if speedup <= 1:
-        return f"the compressed network is no faster than the original: {speedup:.2f}x"
+        return f"the compressed network is not faster than the original: {speedup:.2f}x"
     if after.q3_ms < before.q1_ms:
         return None
     return (
@@ -174,6 +174,6 @@ def within_noise(before: LatencySummary, after: LatencySummary) -> str | None:
 
 
 def warn(said: str | None) -> None:
-    """Say it in the log, if there is something to say."""
+    """Log a warning, if there is one."""
     if said is not None:
         logger.warning("%s", said)

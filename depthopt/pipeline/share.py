@@ -1,4 +1,4 @@
-"""What a new run takes over from another one: the original's weights, its chain, and the tables.
+"""Copy what still holds from another run: the original's weights, its chain, and the tables.
 
 Files are copied, so that either folder stays whole without the other; the other one is only read.
 A stage is taken over under the same condition as within a folder: it is done there, from just what
@@ -21,16 +21,16 @@ from depthopt.pipeline.stages import STAGES, Stage
 logger = logging.getLogger(__name__)
 
 SHARED = ("teacher", "extract", "profile", "estimate")
-"""The stages that may be taken over, in order."""
+"""The stages that may be copied, in order."""
 
 BESIDE = ("explored.json",)
-"""What is no stage's, but was worked out from all of these: taken over where all of them hold."""
+"""Other files that were made from all of these stages, copied if all of them still hold."""
 
 _ORIGINAL = "original.onnx"
 
 
 def share(source: Path, folder: RunFolder, recipe: Recipe) -> tuple[str, ...]:
-    """Take over what still holds of another run.
+    """Copy what still holds from another run.
 
     What is done in the new run's folder already stays. Where candidates or their kinds differ, the
     latencies that were measured are taken over as a table to go on from.
@@ -73,7 +73,7 @@ def share(source: Path, folder: RunFolder, recipe: Recipe) -> tuple[str, ...]:
 
 def _say_why(stage: Stage, other: RunFolder) -> None:
     if stage.name in other.manifest.stages:
-        why = "is of other settings, or a file of it has changed"
+        why = "has other settings, or one of its files has changed"
     else:
         why = "is not done"
     logger.warning("in %s the stage %s %s: it is done here", other.path, stage.name, why)

@@ -1,4 +1,4 @@
-"""What an estimate by ``finetune`` trains on, and scores on."""
+"""The data that an estimate by ``finetune`` trains and scores on."""
 
 from dataclasses import dataclass
 
@@ -30,7 +30,7 @@ class ShortTraining:
 
 
 def short_training(run: Context) -> ShortTraining:
-    """Of ``finetune`` what the recipe asks for; of other estimators all, scored as ever."""
+    """For ``finetune``, the data that the recipe asks for. For other estimators, all data."""
     section, data = run.recipe.importance, run.data
     if section.estimator != "finetune":
         return ShortTraining(data.train, data, data.calibration, "")
@@ -51,7 +51,7 @@ def short_training(run: Context) -> ShortTraining:
 
 
 def shares(section: ImportanceSection, images: int) -> tuple[int, int]:
-    """How many of so many training images are trained on, and how many scored on.
+    """How many of the training images are trained on, and how many scored on.
 
     Where there are fewer than the two ask for, they are shared out in proportion; where none would
     be left to train on, in halves.
@@ -73,15 +73,15 @@ def _remark(section: ImportanceSection, images: int, shared: tuple[int, int]) ->
     if section.score_images is None or asked <= images:
         return ""
     return (
-        f"importance.train_images and score_images ask for {asked} training images, of which "
-        f"there are {images}: candidates are trained on {shared[0]} and scored on {shared[1]}"
+        f"importance.train_images and score_images ask for {asked} training images, but there "
+        f"are {images}: candidates are trained on {shared[0]} and scored on {shared[1]}"
     )
 
 
 def short_training_workload(
     section: ImportanceSection, *, images: int, parameters: int
 ) -> Workload:
-    """What the short training of one candidate takes.
+    """The work of one candidate's short training.
 
     Args:
         section: the recipe's.

@@ -1,4 +1,4 @@
-"""Solving for a run's frontier, as its recipe's ``solver`` says."""
+"""Solve for a run's frontier by the recipe's ``solver`` section."""
 
 import logging
 from collections.abc import Callable
@@ -19,7 +19,7 @@ ms on their GPU at batch 128, and a resolution of 0.1 ms is a 400th of that."""
 
 
 def resolution_ms(recipe: Recipe, original_ms: float) -> float:
-    """The size of a bucket; a method's own is smaller for a network that is faster than theirs.
+    """The size of a bucket. A method's is made smaller for networks faster than the papers'.
 
     A network of 2 ms would else have 20 buckets, and no plan in most of them.
 
@@ -45,7 +45,7 @@ def resolution_ms(recipe: Recipe, original_ms: float) -> float:
 
 
 def solving(recipe: Recipe, original_ms: float) -> dict[str, Any]:
-    """What ``solve`` is given beside the tables.
+    """The arguments of ``solve`` besides the tables.
 
     Args:
         recipe: whose plans are solved for.
@@ -66,7 +66,7 @@ def solving(recipe: Recipe, original_ms: float) -> dict[str, Any]:
 
 
 def settings_of(run: Context) -> dict[str, Any]:
-    """What ``solve`` is given for a run whose latencies are known."""
+    """The arguments of ``solve`` for a run whose latencies are known."""
     return solving(run.recipe, run.latency.network(run.chain).total.median_ms)
 
 

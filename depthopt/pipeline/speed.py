@@ -1,4 +1,4 @@
-"""How fast this machine is, by short measurements: a forward pass, a training step, a product."""
+"""Measure briefly how fast this machine is: a forward pass, a training step, a product."""
 
 import functools
 import time
@@ -19,7 +19,7 @@ _SIDE = 1024
 
 @dataclass(frozen=True, slots=True)
 class Speed:
-    """What this machine does with the original network, measured.
+    """This machine's measured speed with the original network.
 
     Attributes:
         forward_s: of one image, in a batch.
@@ -34,14 +34,14 @@ class Speed:
     macs64: float
 
     def of(self, work: Workload) -> tuple[float, float | None]:
-        """Seconds and gigabytes that some work takes here."""
+        """The seconds and gigabytes that some work takes here."""
         seconds = work.forward_images * self.forward_s + work.trained_images * self.step_s
         seconds += work.macs64 / self.macs64 + work.clock_s
         return seconds, (work.memory_bytes + work.kept_images * self.step_bytes) / 1e9 or None
 
 
 def measured_speed(model: nn.Module, size: InputSize, batch: int = 8) -> Speed:
-    """Measure how fast this machine is with a network, in seconds.
+    """Measure this machine's speed with a network, within seconds.
 
     Args:
         model: it is left on the device that is used, in training mode.

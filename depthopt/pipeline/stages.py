@@ -45,7 +45,7 @@ WITHOUT_EFFECT = {
     "teacher": {"trackers", "checkpoint_every_s"},
     "finetune": {"trackers", "checkpoint_every_s"},
 }
-"""Where work is done and who is told, which changes no result."""
+"""Keys that do not change results, such as where work is done."""
 
 
 def _of(*sections: str) -> Callable[[Recipe], Any]:

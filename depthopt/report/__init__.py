@@ -1,1 +1,1 @@
-"""Runs as pages, plots and figures."""
+"""Show runs as pages, plots and figures."""

@@ -1,4 +1,4 @@
-"""What a run knows of accuracy: of plans that it carried out, and so of others."""
+"""A run's knowledge of accuracy: measured for some plans, expected for others."""
 
 from depthopt.core.band import Band, Point, Range, error_of, fitted, points_of
 from depthopt.core.explored import Found
@@ -9,13 +9,13 @@ from depthopt.report.objective import objective_text, original_cost
 from depthopt.report.reading import RunArtefacts
 
 NOT_MEASURED = "not measured"
-"""What is said beyond the dearest plan that was carried out."""
+"""Text for plans that cost more than any that was carried out."""
 
 _HELD_OUT = ("data", "calibration_images")
 
 
 def run_accuracy(run: RunArtefacts) -> Band | None:
-    """What exploring, trials and the run's own result say; None where nothing was carried out.
+    """The band from exploring, trials and the run's result. None if nothing was carried out.
 
     Of a metric that is not a share, only what was explored counts: how sure the others are is not
     known.
@@ -46,14 +46,14 @@ def run_accuracy(run: RunArtefacts) -> Band | None:
 
 
 def point_range(known: Band, frontier: Frontier, point: FrontierPoint) -> Range | None:
-    """What to expect of a plan; of the original as it is, what was measured."""
+    """The metric to expect of a plan. For the original, what was measured."""
     if not any(frontier.candidates[i].replaces for i in point.choices):
         return Range(known.original.metric, known.original.metric)
     return known.at(point.cost)
 
 
 def point_measured(known: Band, frontier: Frontier, point: FrontierPoint) -> Point | None:
-    """What a plan itself did where it was carried out, after its longest finetune."""
+    """A plan's measured metric after its longest finetune, if it was carried out."""
     if not any(frontier.candidates[i].replaces for i in point.choices):
         return None
     own = [each for each in known.points if each.cost == point.cost]
@@ -61,7 +61,7 @@ def point_measured(known: Band, frontier: Frontier, point: FrontierPoint) -> Poi
 
 
 def point_text(known: Band, frontier: Frontier, point: FrontierPoint) -> str:
-    """The same in words."""
+    """The metric to expect, or measured, in words."""
     found = point_range(known, frontier, point)
     if found is None:
         return NOT_MEASURED

@@ -1,4 +1,4 @@
-"""What makes another plan of a run: a shell command, or Python where no command can.
+"""How to make another plan of a run: a shell command, or Python if a command cannot.
 
 A network or data that were given in memory have no name that a command could make them by.
 """
@@ -12,12 +12,12 @@ _IN_MEMORY = "memory"
 """What the names of networks and data begin with that were given in memory."""
 
 _BUDGET = "\0"
-"""Where a plan's budget stands, as long as the text is one."""
+"""Placeholder for a plan's budget in the text."""
 
 
 @dataclass(frozen=True, slots=True)
 class Another:
-    """How to make another plan, in a new run's folder beside the run's own.
+    """How to make another plan, in a new folder beside the run's.
 
     Attributes:
         parts: its text, but for the plan's budget in ms, which stands between them.
@@ -29,7 +29,7 @@ class Another:
 
 
 def another(run: RunArtefacts) -> Another:
-    """How to make another plan of a run, whose own folder stays as it is."""
+    """How to make another plan of a run. The run's folder is not changed."""
     changes = [f"budget={{ms: {_BUDGET}}}", "pick=predicted"]
     if run.setting("trials", "steps"):
         changes.append("trials.steps=0")

@@ -1,4 +1,4 @@
-"""Several runs side by side: methods, devices, budgets."""
+"""Compare several runs side by side: methods, devices, budgets."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -50,7 +50,7 @@ class ComparedRun:
 
     @property
     def network(self) -> str:
-        """Which network it is, in words: two of one name may be of other inputs or depth."""
+        """The network in words. Two of one name may differ in inputs or depth."""
         size = "" if self.input_size is None else f" @{size_text(self.input_size)}"
         blocks = "" if self.blocks is None else f", {counted(self.blocks, 'block')}"
         parameters = (
@@ -62,7 +62,7 @@ class ComparedRun:
 
     @property
     def tested_on(self) -> str:
-        """The data and how much of it, in words."""
+        """The test data and their number, in words."""
         if self.result is None:
             return self.data
         return f"{self.data}, {counted(self.result.test_images, 'test image')}"
@@ -70,7 +70,7 @@ class ComparedRun:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Several runs, and what forbids to compare their numbers.
+    """Several runs, with the reasons why numbers cannot be compared.
 
     Attributes:
         runs: as they were named.
@@ -82,7 +82,7 @@ class Comparison:
 
 
 def headings(comparison: "Comparison") -> tuple[str, ...]:
-    """Of the rows that ``table_row`` gives; the metric's name where all runs have the same."""
+    """Column headings of ``table_row``, with the metric's name if all runs share it."""
     metrics = {run.result.metric for run in comparison.runs if run.result is not None}
     metric = metrics.pop() if len(metrics) == 1 else Metric("metric")
     before = f"before finetuning, {metric.unit}" if metric.unit else "before finetuning"
@@ -175,7 +175,7 @@ def _warnings(runs: Sequence[ComparedRun]) -> list[str]:
             difference = first.conditions.unlike(run.conditions)
             if difference:
                 found.append(
-                    f"latencies of {first.name} and {run.name} are of unlike conditions "
+                    f"latencies of {first.name} and {run.name} have unlike conditions "
                     f"({difference}): compare speed-ups, not milliseconds"
                 )
         if first.estimator and run.estimator and first.estimator != run.estimator:
@@ -191,7 +191,7 @@ def _warnings(runs: Sequence[ComparedRun]) -> list[str]:
         if not _same_network(first, run):
             found.append(
                 f"networks of {first.name} and {run.name} differ ({first.network}; "
-                f"{run.network}): compare neither costs nor metrics of theirs"
+                f"{run.network}): do not compare their costs or metrics"
             )
         if first.data and run.data and _unlike_data(first, run):
             found.append(

@@ -28,7 +28,7 @@ _PACKAGES = (
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """All that a bug report, or a doubtful user, needs to know of a network.
+    """What a bug report or a user in doubt needs to know about a network.
 
     Attributes:
         model: its name.
@@ -52,7 +52,7 @@ class Diagnosis:
 
     @property
     def sound(self) -> bool:
-        """Whether the network can be used, and nothing compared came out unlike."""
+        """Whether the network can be used, and every comparison was equal."""
         return self.refused is None and not any(part.holds is False for part in self.proof)
 
 
@@ -63,7 +63,7 @@ def diagnose(
     name: str | None = None,
     images: Inputs | None = None,
 ) -> Diagnosis:
-    """Look at a network as ``extract`` does, and prove all that can be proven cheaply.
+    """Extract a network, and prove all that can be proven quickly.
 
     A network that cannot be used is not an error here: ``refused`` says why.
 
@@ -114,13 +114,13 @@ def _understood(traced: nn.Module, chain: Chain) -> Iterator[str]:
         layers = sum(bool(skip.branch) for skip in chain.skips)
         gated = sum(skip.gated for skip in chain.skips)
         yield (
-            f"{_many(len(chain.skips), 'skip')}, {layers} with layers of their own, {gated} around "
+            f"{_many(len(chain.skips), 'skip')}, {layers} with layers, {gated} around "
             "something that is not a block"
         )
     merging, replaced = reducible_share(chain, merging=True), reducible_share(chain)
     yield (
         f"of {chain.conv_macs / 1e6:,.1f} million multiply-accumulates, {replaced:.1%} lie in "
-        f"segments longer than one block, {merging:.1%} in such that merge into one convolution"
+        f"segments longer than one block, {merging:.1%} in segments that merge into one"
     )
     random = [f"{path} ({module})" for path, module in traced.named_modules() if _is_random(module)]
     if random:

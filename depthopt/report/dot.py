@@ -1,4 +1,4 @@
-"""A chain in Graphviz's DOT language (https://graphviz.org/doc/info/lang.html)."""
+"""Draw a chain in Graphviz's DOT language (https://graphviz.org/doc/info/lang.html)."""
 
 import re
 
@@ -17,7 +17,7 @@ _KIND_COLOURS = {
 
 
 def chain_dot(chain: Chain) -> str:
-    """The chain in the DOT language: a box a block, dashed skips, barriers in red."""
+    """The chain in the DOT language: a box per block, dashed skips, red barriers."""
     lines = ["rankdir=TB;", "node [fontname=Helvetica, shape=box, style=filled];"]
     barriers = {barrier.position: barrier for barrier in chain.barriers}
     for i, block in enumerate(chain.blocks):
@@ -37,7 +37,7 @@ def chain_dot(chain: Chain) -> str:
 
 
 def colour_of(block: Block) -> str:
-    """The colour of a block's box: by what kind of convolution it is."""
+    """The colour of a block's box, by its kind of convolution."""
     return _KIND_COLOURS[_kind(block)]
 
 
@@ -49,7 +49,7 @@ def _kind(block: Block) -> str:
 
 
 def block_label(i: int, block: Block) -> list[str]:
-    """Its number and name, what runs, what it yields, and its activation."""
+    """A block's number, name, operator, output size and activation."""
     size = "x".join(map(str, block.layout.output_size))
     return [
         f"{i} {block.name}",

@@ -1,4 +1,4 @@
-"""A chain as a picture: an SVG strip of boxes and arcs."""
+"""Draw a chain as an SVG strip of boxes and arcs."""
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure

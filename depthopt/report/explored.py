@@ -1,4 +1,4 @@
-"""What exploring found, as rows, sentences and a plot of text."""
+"""Show what exploring found: as rows, sentences and a plot of text."""
 
 from collections.abc import Sequence
 
@@ -8,11 +8,11 @@ from depthopt.pipeline.recommend import band_of
 from depthopt.report.accuracy import NOT_MEASURED
 
 _COLUMN, _ROWS = 9, 12
-"""Of the plot, in characters."""
+"""Width of a column and height of the plot, in characters."""
 
 
 def headings(explored: Explored) -> tuple[str, ...]:
-    """Of the rows that ``rows`` gives."""
+    """Column headings of ``rows``."""
     metric = explored.metric
     return (
         "asked", "measured", "predicted", "cost",
@@ -22,7 +22,7 @@ def headings(explored: Explored) -> tuple[str, ...]:
 
 
 def rows(explored: Explored) -> tuple[tuple[str, ...], ...]:
-    """The original, and what was found for each speed-up, under ``headings``."""
+    """The original and the result for each speed-up, under ``headings``."""
     metric, known = explored.metric, band_of(explored)
     original = metric.text(explored.original.metric, 1)
     found = [("original", "1.00x", "", "0", "", "", f"{original} now")]
@@ -56,18 +56,18 @@ def said(known: Band, found: Range | None) -> str:
 
 
 def expectation(explored: Explored) -> str:
-    """What the ranges mean."""
+    """A sentence on what the ranges mean."""
     shares = sorted({one.steps for each in explored.attempts for one in each.finetuned})
     lengths = ", ".join(str(steps) for steps in shares) or "no"
     return (
-        f"To expect after the whole finetune of {explored.steps} steps, nine times in ten, on "
+        f"Expected after the whole finetune of {explored.steps} steps, nine times in ten, on "
         f"{explored.test_images:,} test images: from finetunes of {lengths} steps, judged on "
         f"{explored.original.images:,} held-out images."
     )
 
 
 def recommendation(explored: Explored) -> str:
-    """Which speed-up to ask for, and why."""
+    """The recommended speed-up and the reason."""
     if explored.recommended is None:
         return f"Nothing is recommended: {explored.reason or 'exploring is not finished'}."
     return f"Recommended: {explored.recommended:g}x. It is {explored.reason}."
@@ -82,7 +82,7 @@ def _shortly(explored: Explored, attempt: Attempt) -> str:
 
 
 def plot(explored: Explored) -> str:
-    """Ranges over speed-ups in characters: ``=`` a range, ``o`` untrained, ``-`` the original."""
+    """Draw ranges over speed-ups: ``=`` a range, ``o`` untrained, ``-`` the original."""
     known, metric = band_of(explored), explored.metric
     columns: list[tuple[str, Range | None, Found | None]] = []
     for asked in explored.asked:

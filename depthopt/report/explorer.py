@@ -1,4 +1,4 @@
-"""What the budget slider moves over: the strip of blocks and every plan of the frontier."""
+"""Data of the report's budget slider: the strip of blocks and every plan of the frontier."""
 
 import math
 import re
@@ -65,7 +65,7 @@ class KindStyle:
 
 @dataclass(frozen=True, slots=True)
 class Replacement:
-    """A candidate that some plan takes in place of blocks.
+    """A candidate that replaces blocks in some plan.
 
     Attributes:
         start: the first block that goes.
@@ -146,7 +146,7 @@ class Explorer:
 
 
 def explorer(run: RunArtefacts) -> Explorer | None:
-    """The slider's data; None where the run is not so far yet.
+    """The slider's data. None if the run has not come that far.
 
     Raises:
         UsageError: a kind that the frontier uses is not known, or cannot be drawn.
@@ -202,7 +202,7 @@ def _measured(
 
 
 def budgets(frontier: Frontier) -> list[str]:
-    """For each plan the shortest number of milliseconds that picks it and no other."""
+    """For each plan, the shortest number of milliseconds that picks it and only it."""
     latencies = [point.latency_ms for point in frontier.points]
     return [
         _shortest(low, high)

@@ -1,4 +1,4 @@
-"""What a run found, as rows and sentences: the same on a page and on a terminal."""
+"""A run's results as rows and sentences, for pages and terminals."""
 
 import math
 from collections import Counter
@@ -21,7 +21,7 @@ from depthopt.tables.validation import Validation
 SEGMENT_HEADINGS = (
     "blocks", "names", "becomes", "convolution", "original, ms", "plan, ms", "cost alone",
 )  # fmt: skip
-"""Of the rows that ``segment_rows`` gives."""
+"""Column headings of ``segment_rows``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,8 @@ class Row:
 _PICKED = {
     "predicted": "as the latency table predicts",
     "measured": "the least costly that was measured as fast as asked",
-    "tried": "of a few measured as fast as asked the one of least held-out loss, once carried out",
+    "tried": "several measured as fast as asked were carried out; the one with the least held-out "
+    "loss was taken",
 }
 """How a plan is picked, in words."""
 
@@ -62,13 +63,13 @@ def result_rows(result: Result) -> tuple[Row, ...]:
 
 
 def caution_rows(result: Result) -> tuple[tuple[str, str], ...]:
-    """What the networks were given, and why the figures may not be what they seem."""
+    """The networks' inputs, and warnings about the figures."""
     inputs = (("networks were given", result.inputs),) if result.inputs else ()
     return (*inputs, *(("warning", warning) for warning in result.warnings))
 
 
 def method_rows(result: Result) -> tuple[tuple[str, str], ...]:
-    """Whose settings the run had, how its plan was picked, and how importances came about."""
+    """The run's method, how its plan was picked, and how importances were estimated."""
     rows = {
         "method": result.method,
         "plan picked": _PICKED.get(result.picked, ""),
@@ -78,7 +79,7 @@ def method_rows(result: Result) -> tuple[tuple[str, str], ...]:
 
 
 def segment_rows(found: Explorer, index: int) -> tuple[tuple[str, ...], ...]:
-    """What a plan of the frontier runs, segment by segment, under ``SEGMENT_HEADINGS``."""
+    """A plan's segments, and what runs in each, under ``SEGMENT_HEADINGS``."""
     point = found.points[index]
     chosen = {found.replacements[i].start: found.replacements[i] for i in point.replaced}
     rows, i = [], 0
@@ -106,7 +107,7 @@ def segment_rows(found: Explorer, index: int) -> tuple[tuple[str, ...], ...]:
 
 
 def trial_headings(run: RunArtefacts) -> tuple[str, ...]:
-    """Of the rows that ``trial_rows`` gives."""
+    """Column headings of ``trial_rows``."""
     metric = "" if run.trials is None else run.trials.metric.label
     return (
         "", "measured", "predicted", "cost", "replacements", "blocks", "held-out loss", metric,
@@ -133,7 +134,7 @@ def trial_rows(run: RunArtefacts) -> tuple[tuple[str, ...], ...]:
 
 
 def condition_rows(conditions: MeasurementConditions) -> tuple[tuple[str, str], ...]:
-    """What latencies were measured on and how."""
+    """The conditions of the latency measurements."""
     clock = "not readable" if conditions.clock_mhz is None else f"{conditions.clock_mhz:.0f} MHz"
     return (
         ("device", conditions.device),
@@ -159,7 +160,7 @@ def stage_rows(run: RunArtefacts) -> tuple[tuple[str, str, str], ...]:
 
 
 def headline(run: RunArtefacts) -> str:
-    """One sentence on what the run came to."""
+    """One sentence on the run's result."""
     if run.result is not None:
         result, metric = run.result, run.result.metric
         return (
@@ -174,7 +175,7 @@ def headline(run: RunArtefacts) -> str:
 
 
 def plan_sentence(plan: Plan, chain: Chain | None) -> str:
-    """What a plan does and what it is predicted to bring."""
+    """A sentence on what a plan replaces, with its predictions."""
     replaced = plan.replaced
     verbs = Counter(kind_of(choice).verb for choice in replaced)
     what = ", ".join(f"{count} {verb}" for verb, count in verbs.items()) or "none"
@@ -188,7 +189,7 @@ def plan_sentence(plan: Plan, chain: Chain | None) -> str:
 
 
 def frontier_sentence(frontier: Frontier, result: Result | None) -> str:
-    """What the plot of the frontier shows."""
+    """A sentence on what the plot of the frontier shows."""
     fastest, slowest = frontier.points[0], frontier.points[-1]
     text = (
         f"{counted(len(frontier.points), 'plan')}, from {fastest.latency_ms:.3f} ms "
@@ -206,7 +207,7 @@ def frontier_sentence(frontier: Frontier, result: Result | None) -> str:
 
 
 def expected_sentence(known: Band | None, plan: Plan) -> str:
-    """What to expect of a plan's network after a whole finetune."""
+    """A sentence on the metric to expect of a plan after a whole finetune."""
     if known is None:
         return "metric to expect: not measured; depthopt explore carries a few plans out"
     name, said = known.metric.name, known.metric.text(known.original.metric)
@@ -214,7 +215,7 @@ def expected_sentence(known: Band | None, plan: Plan) -> str:
         return f"{name}: the original's, {said}"
     found = known.at(plan.cost)
     text = (
-        "not measured: no plan of such a cost was tried"
+        "not measured: no plan of this cost was tried"
         if found is None
         else (f"{found.text(known.metric)} after a whole finetune")
     )
@@ -222,7 +223,7 @@ def expected_sentence(known: Band | None, plan: Plan) -> str:
 
 
 def accuracy_sentence(known: Band) -> str:
-    """What the band of the metric over the frontier was made from, and how far it reaches."""
+    """A sentence on how the band of the metric was made, and how far it reaches."""
     metric, plans = known.metric, len({point.cost for point in known.points})
     said = metric.text(known.original.metric)
     name, cost = f"{metric.name[0].upper()}{metric.name[1:]}", known.original_cost
@@ -237,7 +238,7 @@ def accuracy_sentence(known: Band) -> str:
 
 
 def importance_sentence(table: ImportanceTable) -> str:
-    """What the map of importances shows."""
+    """A sentence on what the map of importances shows."""
     costs = {key: entry.cost for key, entry in table.entries.items() if math.isfinite(entry.cost)}
     if not costs:
         return "No candidate was scored yet."
@@ -254,7 +255,7 @@ def _protocol(table: ImportanceTable) -> str:
 
 
 def training_sentence(training: TrainResult) -> str:
-    """What the curves of a training show."""
+    """A sentence on what the curves of a training show."""
     history = training.history
     if not history:
         return "The shallow network was not trained."
@@ -272,7 +273,7 @@ def training_sentence(training: TrainResult) -> str:
 
 
 def validation_sentence(validation: Validation) -> str:
-    """How far predictions can be trusted."""
+    """A sentence on how far predictions can be trusted."""
     return (
         f"{counted(len(validation.timings), 'random plan')} of {validation.network}: the median "
         f"absolute error of the predicted speed-up is {100 * validation.median_error:.1f} %."
@@ -280,7 +281,7 @@ def validation_sentence(validation: Validation) -> str:
 
 
 def validation_hint(run: RunArtefacts) -> str:
-    """How to check the predictions of a run on random plans."""
+    """A sentence on how to check a run's predictions on random plans."""
     if is_in_memory(run):
         return "No random plans were checked in this run."
     return (
@@ -290,7 +291,7 @@ def validation_hint(run: RunArtefacts) -> str:
 
 
 def prediction_sentence(result: Result) -> str:
-    """How the picked plan's prediction compares with its measurement."""
+    """A sentence that compares the picked plan's prediction with its measurement."""
     error = 100 * (result.predicted_speedup / result.speedup - 1)
     return (
         f"The picked plan was predicted at {result.predicted_speedup:.2f}x and measured at "

@@ -1,4 +1,4 @@
-"""Figures as files: the same bytes for the same data."""
+"""Write figures as files, with the same bytes for the same data."""
 
 import io
 from typing import Literal
@@ -8,17 +8,17 @@ from matplotlib.figure import Figure
 
 
 def svg(figure: Figure) -> bytes:
-    """The figure as SVG, its text as text."""
+    """The figure as SVG, with text kept as text."""
     return _saved(figure, "svg", {"Date": None})
 
 
 def png(figure: Figure) -> bytes:
-    """The figure as PNG, at 150 pixels an inch."""
+    """The figure as PNG, at 150 pixels per inch."""
     return _saved(figure, "png", {"Software": None})
 
 
 def literal(name: str) -> str:
-    """A name as text that matplotlib takes for no formula."""
+    """A name as text that matplotlib does not take for a formula."""
     return name.replace("$", r"\$")
 
 

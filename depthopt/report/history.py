@@ -1,4 +1,4 @@
-"""A network's latency over commits, as a picture."""
+"""Draw a network's latency over commits."""
 
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ _COLOURS = {"pass": "#2166ac", "regression": "#b2182b", "inconclusive": "#777777
 
 
 def history_svg(entries: "tuple[Entry, ...]", steps: "tuple[Step, ...]") -> bytes:
-    """Latency over the baseline's, check by check, with the steps in it, as SVG."""
+    """An SVG of latency divided by the baseline's, check by check, with the steps found."""
     figure = Figure(figsize=(max(6, len(entries) / 5), 4), layout="constrained")
     axes = figure.add_subplot(
         xlabel="commit", ylabel="latency over the baseline's", title="latency over commits"

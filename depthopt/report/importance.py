@@ -1,4 +1,4 @@
-"""What candidates cost over where they start and how long they are, as a picture."""
+"""Draw candidates' costs over where they start and how long they are."""
 
 import math
 
@@ -9,7 +9,7 @@ from depthopt.report.figures import literal, svg
 from depthopt.tables.importance import ImportanceTable
 
 _LEAST = 1e-4
-"""Costs below this are drawn like it: the scale is logarithmic."""
+"""Least cost that is drawn as itself, since the scale is logarithmic."""
 
 
 def importance_svg(table: ImportanceTable) -> bytes:

@@ -1,4 +1,4 @@
-"""What a run's plans were solved for, and what candidates alone cost by it."""
+"""The objective that a run's plans were solved for, and the candidates' costs by it."""
 
 from collections.abc import Mapping
 from typing import get_args
@@ -10,7 +10,7 @@ from depthopt.report.reading import RunArtefacts
 
 
 def objective_of(run: RunArtefacts) -> tuple[Objective, float]:
-    """The recipe's objective, and its alpha; of a recipe that says none the costs' sum."""
+    """The recipe's objective and its alpha. The sum of costs if the recipe names none."""
     said, alpha = run.setting("solver", "objective"), run.setting("solver", "alpha")
     found: Objective = "cost"
     for objective in get_args(Objective):
@@ -20,13 +20,13 @@ def objective_of(run: RunArtefacts) -> tuple[Objective, float]:
 
 
 def objective_text(run: RunArtefacts) -> str:
-    """The same in words, by which two runs' costs are told apart."""
+    """The objective in words, which tells two runs' costs apart."""
     objective, alpha = objective_of(run)
     return f"{objective}, alpha {alpha:g}" if alpha else objective
 
 
 def own_costs(run: RunArtefacts) -> Mapping[Candidate, float]:
-    """What each candidate that was scored costs by the run's objective, and each kept block.
+    """The cost of each scored candidate and kept block, by the run's objective.
 
     Empty where that cannot be told: a table without the changes that the objective is of.
     """
@@ -44,7 +44,7 @@ def own_costs(run: RunArtefacts) -> Mapping[Candidate, float]:
 
 
 def original_cost(run: RunArtefacts) -> float:
-    """What the original costs: above or below 0 only where kept blocks have entries."""
+    """The cost of the original. It is 0 unless kept blocks have entries."""
     if run.chain is None:
         return 0.0
     found = own_costs(run)

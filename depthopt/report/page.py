@@ -1,4 +1,4 @@
-"""A run, or several, as one HTML file that needs nothing else: no network, no server."""
+"""Write one or several runs as a single HTML file that needs neither network nor server."""
 
 import json
 import math
@@ -22,7 +22,7 @@ from depthopt.tables.importance import ImportanceTable
 
 
 def report_page(run: RunArtefacts) -> str:
-    """The page of one run, as far as it is done."""
+    """The page of one run, finished or not."""
     found = explorer(run)
     data = {
         "explorer": None if found is None else asdict(found),

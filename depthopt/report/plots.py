@@ -1,4 +1,4 @@
-"""A run's plots for papers and pull requests: the frontier, the plan, the training."""
+"""Draw a run's plots: the frontier, the plan, the training."""
 
 from collections.abc import Callable
 from typing import Any
@@ -26,7 +26,7 @@ _MEASURED, _UNTRAINED, _FINETUNED = "#b4470f", "#4c78c8", "#1a7f5a"
 
 
 def run_figures(run: RunArtefacts) -> dict[str, Callable[[], Figure]]:
-    """What can be drawn of a run so far, by name."""
+    """The figures that can be drawn of a run so far, by name."""
     found: dict[str, Callable[[], Figure]] = {}
     if (frontier := run.frontier) is not None:
         found["frontier"] = lambda: frontier_figure(
@@ -47,7 +47,7 @@ def run_figures(run: RunArtefacts) -> dict[str, Callable[[], Figure]]:
 def frontier_figure(
     frontier: Frontier, plan: Plan | None, result: Result | None, original_cost: float = 0.0
 ) -> Figure:
-    """The frontier over latency, and above it what was measured."""
+    """The frontier over latency, with the measured points above it."""
     figure = Figure(figsize=(6, 5.5 if result else 4), layout="constrained")
     rows = figure.subplots(2 if result else 1, 1, sharex=True, squeeze=False)[:, 0]
     below: Axes = rows[-1]
@@ -94,7 +94,7 @@ def _draw_metric(axes: Axes, result: Result) -> None:
 
 
 def plan_figure(data: Explorer, index: int) -> Figure:
-    """One plan: the original's blocks above, what runs instead below, on one scale."""
+    """One plan: the original's blocks above, what runs instead below."""
     point = data.points[index]
     chosen = sorted((data.replacements[i] for i in point.replaced), key=lambda one: one.start)
     figure = Figure(figsize=(10, 3.2), layout="constrained")
@@ -175,7 +175,7 @@ def _fixed(axes: Axes, x: float, y: float, width: float) -> None:
 
 
 def training_figure(training: TrainResult) -> Figure:
-    """Loss, and the metric where it was measured, by epoch."""
+    """The loss by epoch, and the metric where it was measured."""
     figure = Figure(figsize=(6, 3.5), layout="constrained")
     axes = figure.add_subplot(xlabel="epoch", ylabel="training loss")
     epochs = range(1, len(training.history) + 1)

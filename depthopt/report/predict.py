@@ -1,4 +1,4 @@
-"""The classes of images in files, by a saved network."""
+"""Classify images in files with a saved network."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -23,7 +23,7 @@ _BATCH = 32
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What a network sees in one image.
+    """The classes that a network gives one image.
 
     Attributes:
         image: path of the file.
@@ -72,7 +72,7 @@ def predict(
     if saved.class_names and len(saved.class_names) != logits.shape[1]:
         raise ArtefactError(
             f"{folder / 'model.json'} names {len(saved.class_names)} classes, the network has "
-            f"{logits.shape[1]} outputs; save the network anew"
+            f"{logits.shape[1]} outputs; save the network again"
         )
     names = saved.class_names or tuple(map(str, range(logits.shape[1])))
     found = logits.softmax(1).topk(min(top, len(names)))
@@ -128,7 +128,7 @@ def _preprocessing(saved: SavedModel, folder: Path) -> Preprocessing:
     if not len(saved.mean) == len(saved.std) == channels:
         raise ArtefactError(
             f"{folder / 'model.json'} has {len(saved.mean)} means and {len(saved.std)} deviations "
-            f"for {channels} channels; save the network anew"
+            f"for {channels} channels; save the network again"
         )
     return Preprocessing(
         image_size(saved.input_size), saved.mean, saved.std, saved.interpolation, saved.crop_pct

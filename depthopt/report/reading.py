@@ -1,4 +1,4 @@
-"""A run's folder, finished or not, as values."""
+"""Read a run's folder, finished or not."""
 
 import shlex
 from dataclasses import dataclass
@@ -40,7 +40,7 @@ WRITTEN_BY = {
 
 @dataclass(frozen=True, slots=True)
 class RunArtefacts:
-    """What a run has left so far; None where there is nothing yet.
+    """The artefacts of a run so far. None for those not yet made.
 
     Attributes:
         path: the run's folder.
@@ -86,12 +86,12 @@ class RunArtefacts:
 
     @property
     def arguments(self) -> str:
-        """What a shell command names the run by: its recipe and its folder."""
+        """The arguments that name the run in a shell command: its recipe and folder."""
         return f"{self._recipe} --run-dir {shlex.quote(str(self.path))}"
 
     @property
     def elsewhere(self) -> str:
-        """What a shell command names a new run by: this recipe, what it takes over, a folder.
+        """The arguments for a new run in a shell command: this recipe, --from and a folder.
 
         The folder's name has yet to be ended, and differs from this one's then.
         """
@@ -104,7 +104,7 @@ class RunArtefacts:
         return self.path if self.path.name not in {"", ".."} else self.path.resolve()
 
     def setting(self, section: str, key: str) -> Any:
-        """What the run's recipe says; None where it says nothing."""
+        """A setting of the run's recipe. None if it is not set."""
         if self.recipe is None:
             return None
         try:
@@ -130,14 +130,14 @@ def read_run(path: Path) -> RunArtefacts:
     """Read what is in a run's folder.
 
     Raises:
-        UsageError: it is no run's folder.
+        UsageError: it is not a run's folder.
         ArtefactError: a file is damaged, not as its stage left it, or of a newer depthopt.
     """
     folder = RunFolder(path)
     manifest = folder.manifest
     if not manifest.started:
         raise UsageError(
-            f"{path} is no folder of a run: no stage was begun in it; make one by "
+            f"{path} is not a run's folder: no stage was begun in it; make one by "
             f"`depthopt run RECIPE --run-dir {path}`"
         )
     for name in WRITTEN_BY:
@@ -148,7 +148,7 @@ def read_run(path: Path) -> RunArtefacts:
     frontier = _read(Frontier, path / "frontier.json")
     plan = _read(Plan, path / "plan.json")
     result = _read(Result, path / "result.json")
-    notes = [*_missing(path), *_begun_anew(manifest)]
+    notes = [*_missing(path), *_begun_again(manifest)]
     if frontier and chain and latency and _original_ms(chain, latency) != frontier.original_ms:
         notes.append(
             "frontier.json was solved from other latencies than latency.json holds, and is left "
@@ -208,7 +208,7 @@ def _text(path: Path) -> str | None:
     try:
         return read_text(path, limits.RECIPE_BYTES)
     except ValueError:
-        raise ArtefactError(f"{path} is no text; start the run again") from None
+        raise ArtefactError(f"{path} is not text; start the run again") from None
 
 
 def _missing(path: Path) -> list[str]:
@@ -222,9 +222,9 @@ def _missing(path: Path) -> list[str]:
     return notes
 
 
-def _begun_anew(manifest: Manifest) -> list[str]:
+def _begun_again(manifest: Manifest) -> list[str]:
     return [
-        f"{stage} was begun anew and is not finished; what it left before is shown"
+        f"{stage} was started again and is not finished; its earlier result is shown"
         for stage, record in manifest.stages.items()
         if manifest.started.get(stage, record.made_from) != record.made_from
     ]

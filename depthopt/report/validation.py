@@ -1,4 +1,4 @@
-"""Predicted against measured speed-ups, as a picture."""
+"""Draw predicted against measured speed-ups."""
 
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, ScalarFormatter

@@ -1,4 +1,4 @@
-"""A run's report as files."""
+"""Write a run's report to files."""
 
 import logging
 from pathlib import Path
@@ -13,14 +13,14 @@ logger = logging.getLogger(__name__)
 
 
 def write_page(run: RunArtefacts, folder: Path) -> Path:
-    """Write ``report.html``; its path."""
+    """Write ``report.html``, and return its path."""
     path = folder / "report.html"
     write_bytes(path, printable(report_page(run)).encode())
     return path
 
 
 def write_report(run: RunArtefacts, folder: Path) -> list[Path]:
-    """Write ``report.html`` and, where matplotlib is installed, the plots; the files' paths."""
+    """Write ``report.html``, and the plots if matplotlib is installed. Return the paths."""
     page, plots = write_page(run, folder), _plots(run)
     for name, content in plots.items():
         write_bytes(folder / name, content)

@@ -1,1 +1,1 @@
-"""The algebra of rewriting: folding, composing, regressing."""
+"""The mathematics of rewriting: folding, composing, regressing."""

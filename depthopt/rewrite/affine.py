@@ -1,4 +1,4 @@
-"""The algebra of merging: convolutions as affine operators that compose and add.
+"""The mathematics of merging: convolutions as affine operators that compose and add.
 
 For an operator A followed by B, with ``s`` A's stride::
 

@@ -1,4 +1,4 @@
-"""Kept convolutions regressed again, to make up for what was replaced before them.
+"""Regress kept convolutions again, to make up for replacements before them.
 
 A shallow network's tensors differ from the original's behind the first replacement, and
 the differences pile up. Every kept convolution behind it is therefore drawn to the weight
@@ -18,7 +18,7 @@ from depthopt.rewrite.side_by_side import Place, SideBySide
 
 
 def compensate(networks: SideBySide, chain: Chain, index: int) -> None:
-    """Regress the convolution of one kept block, in place, if held-out images gain by it.
+    """Regress one kept block's convolution in place, if that is better on held-out images.
 
     Args:
         networks: the shallow network, done up to this block, and the original.

@@ -24,15 +24,15 @@ from depthopt.rewrite.affine import Affine
 
 
 class Expanded(Protocol):
-    """A module whose trained form is not its final one."""
+    """A module that is trained in another form than its final one."""
 
     def fused(self) -> nn.Module:
-        """What computes the same in evaluation mode, to rounding, with nothing left to fuse."""
+        """The final form, which computes the same in evaluation mode, to rounding."""
         ...
 
 
 def is_expanded(module: object) -> TypeGuard[Expanded]:
-    """Whether a module's trained form is not its final one: its class has ``fused``."""
+    """Whether a module is trained in another form: its class has ``fused``."""
     return hasattr(type(module), "fused")
 
 
@@ -176,7 +176,7 @@ def _take(graph_module: fx.GraphModule, layers: Sequence[Layer], linear: str) ->
     if isinstance(layer, nn.BatchNorm2d):
         return _Layer(pool, None, layer)
     if not isinstance(layer, nn.Conv2d):
-        raise ModelError(f"{last.name} is no convolution; was the chain made for another model?")
+        raise ModelError(f"{last.name} is not a convolution; was the chain made for another model?")
     node = nodes_by_name(graph_module)[linear]
     norm = None if node.target == last.name else graph_module.get_submodule(str(node.target))
     return _Layer(pool, layer, norm if isinstance(norm, nn.BatchNorm2d) else None)

@@ -1,4 +1,4 @@
-"""Batch norms folded into their convolutions, in place in a traced network."""
+"""Fold batch norms into their convolutions, in place in a traced network."""
 
 from torch import fx, nn
 
@@ -15,7 +15,7 @@ from depthopt.rewrite.affine import folded
 
 
 def fold_norms(graph_module: fx.GraphModule, *, keep_nodes: bool = False) -> None:
-    """Fold every batch norm into the convolution that alone feeds it, if both are all their own.
+    """Fold every batch norm into the convolution before it, if nothing else uses either.
 
     Args:
         graph_module: changed in place.
@@ -49,7 +49,7 @@ def fold_norms(graph_module: fx.GraphModule, *, keep_nodes: bool = False) -> Non
 
 
 def norms_to_convolutions(graph_module: fx.GraphModule) -> None:
-    """Make every batch norm that no convolution could absorb a depthwise 1x1 convolution."""
+    """Turn every remaining batch norm into a depthwise 1x1 convolution."""
     shared = shared_weights(graph_module)
     for name, module in list(graph_module.named_modules()):
         if is_foldable_norm(module) and name not in shared:

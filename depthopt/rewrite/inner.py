@@ -1,4 +1,4 @@
-"""What else is regressed where a hidden tensor before a convolution loses channels.
+"""Regress what else changes when a hidden tensor before a convolution loses channels.
 
 A *gate* weighs the tensor: ``x * act2(conv2(act1(conv1(mean of x))))``. Its first convolution is
 linear in the means: for fewer of them it is regressed to give what it gave for all; the second one
@@ -27,29 +27,29 @@ _ONLY = "only"
 
 
 class Inner(Protocol):
-    """What lies between the tensor that it reads and the one that loses channels."""
+    """The part between a tensor that is read and the one that loses channels."""
 
     def add(self, x: Tensor) -> None:
-        """Accumulate a batch of what it reads (N, C, H, W)."""
+        """Accumulate a batch of the tensor that is read (N, C, H, W)."""
         ...
 
     def hold_out(self, x: Tensor) -> None:
-        """Keep a batch of that to choose the ridge by."""
+        """Keep a batch of that tensor, to choose the ridge."""
         ...
 
     def through(self, x: Tensor) -> Tensor:
-        """What the original makes of it, up to the tensor that loses channels."""
+        """The original's output for it: the tensor that loses channels."""
         ...
 
     def narrowed(self, channels: Tensor) -> Weights:
-        """The weights where only some channels of that tensor stay; 0 for what goes."""
+        """The weights when only some channels of that tensor stay. 0 for those that go."""
         ...
 
 
 def inner_of(
     chain: Chain, start: int, end: int, weights: Weights, device: torch.device | None = None
 ) -> tuple[str, Inner]:
-    """What lies inside a branch, and the fx node of what it reads.
+    """The inner part of a branch, and the fx node that it reads.
 
     Args:
         chain: the network.
@@ -101,7 +101,7 @@ class _Linear:
 
 
 class Gate:
-    """A squeeze-excite on the tensor that loses channels; it reads that tensor itself."""
+    """A squeeze-excite on the tensor that loses channels, which it also reads."""
 
     def __init__(
         self, blocks: Sequence[Block], weights: Weights, device: torch.device | None = None
@@ -115,7 +115,7 @@ class Gate:
         self._squeeze.add(_means(x))
 
     def hold_out(self, x: Tensor) -> None:
-        """Keep a batch to choose the ridge by."""
+        """Keep a batch, to choose the ridge."""
         self._squeeze.hold_out(_means(x))
 
     def through(self, x: Tensor) -> Tensor:
@@ -123,7 +123,7 @@ class Gate:
         return weighed(x, self._weights, self._blocks)
 
     def narrowed(self, channels: Tensor) -> Weights:
-        """The weights of both convolutions; the second one's are as they were."""
+        """The weights of both convolutions. The second one's do not change."""
         everything = torch.arange(self._squeeze.spec.out_channels, device=channels.device)
         return (self._squeeze.fewer(channels, everything), self._weights[1])
 
@@ -141,7 +141,7 @@ class Middle:
         self._linear.add(x)
 
     def hold_out(self, x: Tensor) -> None:
-        """Keep a batch to choose the ridge by."""
+        """Keep a batch, to choose the ridge."""
         self._linear.hold_out(x)
 
     def through(self, x: Tensor) -> Tensor:

@@ -50,13 +50,13 @@ def start_as_identity(network: nn.Module) -> None:
 
 
 def come_into_their_own(network: nn.Module, share: float) -> None:
-    """Let every inserted activation be at least so far on its way from 0, the identity, to 1."""
+    """Move every inserted activation at least this far from 0, the identity, to 1."""
     for module in inserted_in(network).values():
         module.share.clamp_(min=share)
 
 
 def settle(network: nn.Module) -> None:
-    """Put plain activations in the place of those that have come into their own.
+    """Replace fully grown inserted activations by plain ones.
 
     Raises:
         ModelError: one has not.

@@ -1,4 +1,4 @@
-"""Convolutions in a row made one, in place in a traced network."""
+"""Join consecutive convolutions into one, in place in a traced network."""
 
 from collections.abc import Sequence
 from functools import reduce
@@ -12,7 +12,7 @@ from depthopt.rewrite.affine import Affine
 
 
 def join(graph_module: fx.GraphModule, names: Sequence[str], operator: Convolution) -> None:
-    """Make convolutions in a row one.
+    """Join consecutive convolutions into one.
 
     Args:
         graph_module: changed in place; nothing else reads what lies between them, and their norms

@@ -1,4 +1,4 @@
-"""Layers of a traced network with fewer channels: the same weights for those that stay."""
+"""Make layers with fewer channels. The channels that stay keep their weights."""
 
 import math
 from itertools import chain
@@ -19,7 +19,7 @@ def layers_of(network: fx.GraphModule, block: Block) -> dict[str, nn.Module]:
 
 
 def narrower(layer: nn.Module, operator: Convolution, *, biased: bool = False) -> nn.Module:
-    """A layer like another, for fewer channels; the layer itself if it has no more than these.
+    """A layer like another, for fewer channels. The layer itself if it has as few.
 
     Args:
         layer: a convolution, or the norm behind it.

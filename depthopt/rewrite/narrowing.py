@@ -1,4 +1,4 @@
-"""Which channels of a convolution's input stay, where fewer have to do, and its weight for them.
+"""Choose which input channels of a convolution stay, and regress its weight for them.
 
 With X the windows of all channels and Y what the convolution should give, a set S of channels is as
 good as ``min_W |X_S W - Y|^2`` is small. The best set is hard to find. Going back from all
@@ -53,7 +53,7 @@ def narrowed(
     together: int = 1,
     inner: Callable[[Tensor], tuple[tuple[Tensor, Tensor], ...]] | None = None,
 ) -> dict[int, Fitted]:
-    """The convolution for fewer input channels, the best ones, for several counts of these.
+    """The convolution for fewer input channels, the best ones, for several numbers of them.
 
     Args:
         regression: has seen all channels.
@@ -84,7 +84,7 @@ def narrowed(
 
 
 def channels_of(weight: Tensor, count: int, together: int = 1) -> Tensor:
-    """The input channels that stay, rising, of a weight with zeros for those that go.
+    """The input channels that stay, rising. The weight is zero for those that go.
 
     Args:
         weight: (out_channels, in_channels, kH, kW), as ``narrowed`` gives it.
@@ -104,7 +104,7 @@ def staying(
     target: str,
     together: int = 1,
 ) -> dict[int, Tensor]:
-    """The indices of the channels that stay, rising, for several counts of these.
+    """The indices of the channels that stay, rising, for several numbers of them.
 
     Args:
         regression: has seen all channels.
@@ -132,7 +132,7 @@ def staying(
 
 
 def narrowing_workload(spec: Convolution, counts: Collection[int]) -> Workload:
-    """What ``narrowed`` takes: an inverse and the way back, and a solution for each ridge."""
+    """The work of ``narrowed``: an inverse, the elimination, and a solution for each ridge."""
     features, macs = features_of(spec), 0
     for count in counts:
         left = features * count // spec.in_channels

@@ -1,4 +1,4 @@
-"""The L1 norms of a network's convolutions, by which merges of some of them are chosen."""
+"""The L1 norms of a network's convolutions, for choosing which ones to merge."""
 
 from torch import nn
 

@@ -1,18 +1,18 @@
-"""How a plan may be carried out."""
+"""Options for carrying out a plan."""
 
 from typing import Literal, get_args
 
 from depthopt.errors import UsageError
 
 Form = Literal["fused", "expanded"]
-"""Whether what a ``merge`` composes is trained as one convolution, or as those it is made of."""
+"""Form in which a ``merge`` is trained: as one convolution, or as its parts."""
 
 Start = Literal["annealed", "at_once"]
-"""Whether inserted activations begin as the identity and come into their own, or are there."""
+"""Start of inserted activations: they grow from the identity, or are there at once."""
 
 
 def check_form(form: str) -> None:
-    """Refuse a form that there is not.
+    """Refuse an unknown form.
 
     Raises:
         UsageError: it is unknown; those that there are are named.

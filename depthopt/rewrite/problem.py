@@ -1,4 +1,4 @@
-"""What is to be regressed on data in a segment's place: a value that a kind declares."""
+"""The regression problem of a replacement, as a kind declares it."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Strengths of regularisation that regressions try on held-out images."""
+"""Strengths of regularisation to try on held-out images."""
 
 from collections.abc import Iterable
 
@@ -6,17 +6,17 @@ from depthopt.core.numbers import Positive, require
 from depthopt.errors import UsageError
 
 FIT_RIDGES = (1e-4, 1e-3, 1e-2, 1e-1)
-"""Of a new convolution, drawn to 0; relative to the mean variance of its inputs."""
+"""Strengths for a new convolution, pulled to 0, relative to its inputs' mean variance."""
 
 COMPENSATION_RIDGES = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
-"""Of a kept convolution, held to what it was; relative to the mean variance of its inputs."""
+"""Strengths for a kept convolution, pulled to its weights, relative to its inputs' variance."""
 
 
 def checked_ridges(ridges: Iterable[float]) -> tuple[float, ...]:
-    """Strengths to try.
+    """Check strengths, and return them.
 
     Raises:
-        UsageError: there is none, or one is no positive number.
+        UsageError: there is none, or one is not a positive number.
     """
     found = tuple(require(Positive, "a ridge", ridge) for ridge in ridges)
     if not found:

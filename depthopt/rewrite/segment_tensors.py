@@ -10,7 +10,7 @@ from depthopt.core.chain import Chain
 
 @dataclass(frozen=True, slots=True)
 class SegmentTensors:
-    """Nodes of a traced network around one segment.
+    """The nodes of a traced network around one segment.
 
     Attributes:
         input: of the tensor at its start.
@@ -24,17 +24,17 @@ class SegmentTensors:
 
     @classmethod
     def of(cls, chain: Chain, start: int, end: int) -> "SegmentTensors":
-        """Those of the original network."""
+        """The nodes in the original network."""
         added = tuple(skip.operand for skip in chain.open_skips(start, end))
         return cls(chain.blocks[start].input, added, chain.ending(start, end).preactivation)
 
     @property
     def names(self) -> frozenset[str]:
-        """All of them."""
+        """The names of all nodes."""
         return frozenset({self.input, self.target, *self.added})
 
     def wanted(self, target: Tensor, values: Mapping[str, Tensor]) -> Tensor:
-        """What a convolution in the segment's place should give, for ``target`` to come out.
+        """The output that a convolution in the segment's place needs, so that ``target`` results.
 
         Args:
             target: the tensor to reach behind the adds.

@@ -1,4 +1,4 @@
-"""A convolution and the norm behind it, set to compute given weights together.
+"""Set a convolution and the norm behind it so that they compute with given weights.
 
 The norm keeps its part: its statistics become those of the new outputs, so that training, which
 normalises by the batch's, and evaluation agree. It also leaves the length of each output channel's
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 
 class Moments(Protocol):
-    """What has seen a convolution's inputs."""
+    """Statistics of a convolution's inputs."""
 
     def output_moments(self, weight: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and variance (out_channels,) of what a weight gives without a bias."""
@@ -75,7 +75,7 @@ def set_weights(
 def set_with_norm_as_is(
     layer: nn.Conv2d, norm: nn.BatchNorm2d | None, weight: Tensor, bias: Tensor
 ) -> None:
-    """Likewise where outputs stay about what they were: statistics and gain of the norm stay, too.
+    """The same for outputs that hardly change: the norm keeps its statistics and gain.
 
     Args:
         layer: the convolution; changed in place. It has a bias where there is no norm.
@@ -108,7 +108,7 @@ def own_lengths(layer: nn.Conv2d) -> Tensor:
 
 
 def fresh_lengths(layer: nn.Conv2d) -> Tensor:
-    """The lengths that weights begin a training with, (out_channels,).
+    """The lengths that new weights have before a training, (out_channels,).
 
     Kaiming's initialisation by outputs, as timm's convolutional networks use it: a variance of
     2 / (kH kW out_channels / groups). Most layers of trained networks lie within a factor of

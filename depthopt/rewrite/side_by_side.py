@@ -1,4 +1,4 @@
-"""A shallow network beside its original: what a convolution sees, and what it should give."""
+"""Run a shallow network beside its original, to regress convolutions on what they see."""
 
 import math
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -70,7 +70,7 @@ class Observed:
     inner: Inner | None = None
 
     def best(self, ridges: Iterable[float], prior: Tensor | None = None) -> Fitted:
-        """The solution whose ridge serves the batches held out best.
+        """The solution whose ridge is best on the batches held out.
 
         Args:
             ridges: strengths to try.
@@ -104,7 +104,7 @@ class Observed:
         )[count]  # fmt: skip
 
     def error(self, weight: Tensor, bias: Tensor) -> float:
-        """That of some weights on the batches held out, as ``Fitted.error``."""
+        """The error of some weights on the batches held out, as ``Fitted.error``."""
         weight, bias = weight.to(self.inputs), bias.to(self.inputs)
         return error_of(self.inputs, weight, bias, self.convolution, self.wanted)
 
@@ -147,7 +147,7 @@ class SideBySide:
 
     @torch.no_grad()
     def observe(self, place: Place) -> Observed:
-        """Go through all images once, up to a convolution before which nothing changes any more.
+        """Run all images once up to a convolution, before which nothing changes any more.
 
         Wanted is what brings the *shallow* network's tensor at the end of the segment, its
         residual adds included, closest to the original's.
@@ -197,7 +197,7 @@ class SideBySide:
 
 
 def observing_workload(chain: Chain, images: int, solves: int) -> Workload:
-    """What it takes to observe every block's convolution, from left to right, and to try solutions.
+    """The work of observing every block's convolution, from left to right, and of solving.
 
     Of two networks like the original, the shallow one runs up to the block and the other through
     it, both from the last place whose tensors fit into memory for all images. A solution, and the

@@ -1,1 +1,1 @@
-"""The libraries that run networks, each behind the same small interface."""
+"""The libraries that run networks, behind one small interface."""

@@ -1,4 +1,4 @@
-"""What a runtime is to the rest of depthopt: it compiles ONNX models and runs them."""
+"""The interface of a runtime: it compiles ONNX models and runs them."""
 
 import math
 import platform
@@ -41,7 +41,7 @@ class Session(Protocol):
 
     @property
     def input_shapes(self) -> Mapping[str, tuple[int | None, ...]]:
-        """Shape of every input by name; None where a dimension is free."""
+        """Shape of every input by name. A free dimension is None."""
         ...
 
     @property
@@ -65,7 +65,7 @@ class Runtime(Protocol):
 
     @property
     def name(self) -> str:
-        """The name it goes by in recipes and tables."""
+        """The runtime's name in recipes and tables."""
         ...
 
     @property
@@ -84,7 +84,7 @@ class Runtime(Protocol):
         ...
 
     def conditions(self, batch: int) -> MeasurementConditions:
-        """What measurements made here at ``batch`` images per inference stand for."""
+        """The conditions of measurements made here at ``batch`` images per inference."""
         ...
 
     def compile(self, onnx_model: bytes | Path) -> Session:
@@ -110,7 +110,7 @@ class Runtime(Protocol):
 
 
 def processor_name() -> str:
-    """The processor's model name, or the machine's architecture where none is told."""
+    """The processor's model name, or the machine's architecture if that is unknown."""
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
         for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
@@ -150,14 +150,14 @@ def random_inputs(session: Session, batch: int, seed: int = 0) -> dict[str, Arra
         size = [batch if i == 0 and n is None else n or 1 for i, n in enumerate(shape)]
         if min(size, default=1) < 1 or math.prod(size) > limits.BATCH_ELEMENTS:
             raise ModelError(
-                f"input {clipped(name)} is of {'x'.join(map(str, size))}; expected sizes above 0, "
+                f"input {clipped(name)} is {'x'.join(map(str, size))}; expected sizes above 0, "
                 f"and at most {limits.BATCH_ELEMENTS:,} numbers"
             )
         try:
             dtype = np.dtype(session.input_dtypes[name])
         except TypeError:
             kind = clipped(session.input_dtypes[name])
-            raise ModelError(f"input {clipped(name)} holds {kind}, no numbers") from None
+            raise ModelError(f"input {clipped(name)} holds {kind}, not numbers") from None
         if dtype.kind == "f":
             inputs[name] = generator.standard_normal(size, dtype=np.float32).astype(dtype)
         else:
@@ -166,12 +166,12 @@ def random_inputs(session: Session, batch: int, seed: int = 0) -> dict[str, Arra
 
 
 def named(onnx_model: bytes | Path) -> str:
-    """A model in a message: its file, if it has one."""
+    """A model's name in messages: its file, if it has one."""
     return "the model" if isinstance(onnx_model, bytes) else str(onnx_model)
 
 
 def check_inputs(session: Session, inputs: Mapping[str, Array]) -> str | None:
-    """What is wrong with the inputs' names or shapes, for a message; None if nothing is."""
+    """What is wrong with the inputs' names or shapes, as a message. None if nothing is."""
     wanted = session.input_shapes
     if set(wanted) != set(inputs):
         return f"inputs {sorted(inputs)}, expected {sorted(wanted)}"

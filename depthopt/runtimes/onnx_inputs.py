@@ -4,7 +4,7 @@ import onnx
 
 
 def input_shapes(graph: onnx.GraphProto) -> dict[str, tuple[int | None, ...]]:
-    """Shape of every input by name, in order; None where a dimension is free."""
+    """Shape of every input by name, in order. A free dimension is None."""
     constants = {tensor.name for tensor in graph.initializer}
     return {
         entry.name: tuple(

@@ -1,4 +1,4 @@
-"""Which nodes of a user's ONNX file the layers of ONNX Runtime are.
+"""Match the layers of ONNX Runtime with the nodes of the user's ONNX file.
 
 ONNX Runtime fuses nodes, lays tensors out again and gives what comes of it names of its own:
 ``r0_nchwc``, ``fused fc``, ``ReorderOutput_token_12``. The model as it runs (its
@@ -17,7 +17,7 @@ from onnx import GraphProto, ModelProto, NodeProto
 from depthopt.runtimes.base import LayerTime
 
 OWN = "runtime's own (reorders)"
-"""Name of all layers together that no node of the user's file stands for."""
+"""Name for all layers together that match none of the user's nodes."""
 
 _FUSED_BEHIND = {
     "Add", "BatchNormalization", "Clip", "Elu", "Gelu", "HardSigmoid", "HardSwish", "Identity",
@@ -49,7 +49,7 @@ class Ran:
 def by_user_names(
     given: ModelProto, optimised: ModelProto, times_ms: Iterable[tuple[Ran, float]]
 ) -> tuple[LayerTime, ...]:
-    """Layers by the names of the user's nodes, in order; the runtime's own are one, the last.
+    """Layers by the names of the user's nodes, in order. The runtime's own come last, as one.
 
     Args:
         given: the user's model.

@@ -1,4 +1,4 @@
-"""ONNX models as torch modules: the operators that convolutional networks are made of.
+"""Convert ONNX models of convolutional networks to torch modules.
 
 https://onnx.ai/onnx/operators/ ; opsets 13 and newer, float32, static shapes.
 """
@@ -26,12 +26,12 @@ Call = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
 
 
 def onnx_to_torch(onnx_model: bytes | Path) -> fx.GraphModule:
-    """An ONNX model as a module that calls one torch function per ONNX node.
+    """Convert an ONNX model to a module that calls one torch function per ONNX node.
 
     Its inputs are the model's, in order; its output is the tuple of the model's outputs.
 
     Raises:
-        ModelError: it is no ONNX model, or holds an operator or an option that is not
+        ModelError: it is not an ONNX model, or holds an operator or an option that is not
             known here; the message names it.
     """
     proto = _read(onnx_model)
@@ -80,7 +80,7 @@ def _read(onnx_model: bytes | Path) -> Any:
             else onnx.load(onnx_model)
         )
     except Exception as error:  # protobuf's exceptions share no base but this one
-        raise ModelError(f"it is no ONNX model: {' '.join(str(error).split())}") from error
+        raise ModelError(f"it is not an ONNX model: {' '.join(str(error).split())}") from error
     opset = next((o.version for o in proto.opset_import if o.domain in {"", "ai.onnx"}), 0)
     if opset < _MIN_OPSET:
         raise ModelError(f"its opset is {opset}, expected {_MIN_OPSET} or newer")
@@ -117,7 +117,7 @@ class _Node:
             return None
         name = self.proto.input[index]
         if name not in self.constants:
-            raise ModelError(f"input {index} of {self.proto.op_type} is no constant")
+            raise ModelError(f"input {index} of {self.proto.op_type} is not a constant")
         return self.constants[name].tolist()
 
     def attribute(self, name: str, default: Any = None) -> Any:

@@ -67,7 +67,7 @@ class OnnxRuntime:
         return self.device != "cpu"
 
     def conditions(self, batch: int) -> MeasurementConditions:
-        """What measurements made here at ``batch`` images per inference stand for."""
+        """The conditions of measurements made here at ``batch`` images per inference."""
         found = processor_conditions(self, threads=self.threads, dtype=self._dtype, batch=batch)
         if self.device == "cpu":
             return found
@@ -208,7 +208,7 @@ class OnnxRuntimeSession:
             raise ModelError(f"onnxruntime cannot run the model: {one_line(error)}") from error
 
     def end_profiling(self) -> str:
-        """The file in which the profile lies."""
+        """The profile's file."""
         return str(self._session.end_profiling())
 
     def _bind(self, inputs: Mapping[str, Array]) -> None:

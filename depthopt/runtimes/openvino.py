@@ -53,7 +53,7 @@ class OpenVino:
         return str(ov.__version__).partition("-")[0]
 
     def conditions(self, batch: int) -> MeasurementConditions:
-        """What measurements made here at ``batch`` images per inference stand for."""
+        """The conditions of measurements made here at ``batch`` images per inference."""
         return processor_conditions(self, threads=self.threads, dtype=self.dtype, batch=batch)
 
     def compile(self, onnx_model: bytes | Path) -> "OpenVinoSession":
@@ -145,7 +145,7 @@ class OpenVinoSession:
         return [found[i] for i in range(self._count)]
 
     def layers(self) -> list[Any]:
-        """What the performance counters say of the layers that the last run executed."""
+        """The layers of the last run, as the performance counters timed them."""
         executed = ov.ProfilingInfo.Status.EXECUTED
         return [
             layer

@@ -87,6 +87,6 @@ def get_runtime(
     if entry.library is not None:
         settings = {"build": build or BuildOptions(), "library": entry.library}
     elif build not in {None, BuildOptions()}:
-        raise UsageError(f"runtime {name!r} builds no engines; leave latency.build out")
+        raise UsageError(f"runtime {name!r} does not build engines; leave latency.build out")
     runtime: Runtime = implementation(threads=threads, device=device, dtype=dtype, **settings)
     return runtime

@@ -1,4 +1,4 @@
-"""A runtime's session as a torch module."""
+"""Wrap a runtime's session as a torch module."""
 
 import numpy as np
 import torch
@@ -8,7 +8,7 @@ from depthopt.runtimes.base import Session
 
 
 class SessionModule(nn.Module):
-    """A session, from images (N, C, H, W), or named inputs, to its first output.
+    """A session as a module: it maps images (N, C, H, W) or named inputs to the first output.
 
     They are run in the batches that the session takes; the last ones are repeated to fill one.
     """

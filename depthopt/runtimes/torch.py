@@ -28,7 +28,7 @@ from depthopt.tables.latency import MeasurementConditions
 
 
 class EagerTorch:
-    """torch as it comes: one call per operator.
+    """Eager torch, with one call per operator.
 
     Attributes:
         threads: intra-operator threads while a model runs; the setting outside is kept.
@@ -61,7 +61,7 @@ class EagerTorch:
         return self.device != "cpu"
 
     def conditions(self, batch: int) -> MeasurementConditions:
-        """What measurements made here at ``batch`` images per inference stand for."""
+        """The conditions of measurements made here at ``batch`` images per inference."""
         found = processor_conditions(self, threads=self.threads, dtype=self._dtype, batch=batch)
         if self.device == "cpu":
             return found
@@ -121,7 +121,7 @@ class EagerTorch:
 
 
 class CompiledTorch(EagerTorch):
-    """``torch.compile`` with its default backend; the first run compiles, for seconds."""
+    """``torch.compile`` with its default backend. The first run compiles, for seconds."""
 
     name = "torch_compiled"
 
@@ -143,7 +143,7 @@ class CompiledTorch(EagerTorch):
         *,
         runs: int = 20,  # noqa: ARG002
     ) -> tuple[LayerTime, ...]:
-        """Nothing: its kernels carry no names of layers."""
+        """Empty, since compiled kernels have no names of layers."""
         return ()
 
 

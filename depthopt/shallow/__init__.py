@@ -1,1 +1,1 @@
-"""A plan carried out: built, regressed, fused."""
+"""Carry out a plan: build, regress, fuse."""

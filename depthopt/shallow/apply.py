@@ -1,4 +1,4 @@
-"""A plan carried out: new convolutions fitted and kept ones compensated, left to right."""
+"""Carry out a plan: fit new convolutions and compensate kept ones, from left to right."""
 
 import math
 from collections.abc import Collection, Iterable
@@ -48,7 +48,7 @@ def apply(
     start: Start = "annealed",
     progress: Progress = silent,
 ) -> TracedNetwork:
-    """Carry out a plan: a trainable network with every replacement in place.
+    """Carry out a plan, and return a trainable network with every replacement in place.
 
     New convolutions are regressed left to right, each on the *compressed* network's own
     input against the original's pre-activation tensor at the segment's end, so that
@@ -110,7 +110,7 @@ def apply(
 def apply_workload(
     chain: Chain, images: int, *, ridges: Collection[float], compensated: bool
 ) -> Workload:
-    """What ``apply`` takes at most, for so many images.
+    """The most work that ``apply`` takes for this many images.
 
     Every layer is regressed, and as large as the original's.
     """

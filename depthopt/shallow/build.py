@@ -1,4 +1,4 @@
-"""The structure of a shallow network: a traced model with a plan's replacements in place."""
+"""Build a shallow network: a traced model with a plan's replacements in place."""
 
 import operator
 
@@ -137,15 +137,15 @@ class _Builder:
         return new
 
     def at(self, position: int) -> fx.Node:
-        """The node of the tensor at a position, as things stand now."""
+        """The current node of the tensor at a position."""
         node: fx.Node = self._calls[self.chain.blocks[position].name].all_input_nodes[0]
         return node
 
     def operand(self, skip: Skip) -> fx.Node:
-        """The node that a skip adds, as things stand now."""
+        """The current node that a skip adds."""
         return self._nodes[skip.operand] if skip.branch else self.at(skip.source)
 
     def call(self, name: str, module: nn.Module, node: fx.Node) -> fx.Node:
-        """Put a module in under a name, and call it with a node's value."""
+        """Add a module under a name, and call it with a node's value."""
         self.network.add_submodule(name, module)
         return self.network.graph.call_module(name, (node,))

@@ -1,4 +1,4 @@
-"""The last step of rewriting: norms folded and expanded segments composed, exactly."""
+"""Fuse a network: fold its norms and compose its expanded segments, exactly."""
 
 from depthopt.graph.network import TracedNetwork
 from depthopt.graph.original import deepcopied
@@ -10,7 +10,7 @@ from depthopt.rewrite.join import join
 
 
 def fuse(network: TracedNetwork) -> TracedNetwork:
-    """A copy of a trained shallow network with nothing left to fuse.
+    """A fused copy of a trained shallow network.
 
     Every batch norm is folded into its convolution, one that has none becomes a depthwise
     1x1 convolution, and every expanded segment and all fits in a row that one convolution can

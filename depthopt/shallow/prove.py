@@ -1,4 +1,4 @@
-"""The whole proof that what depthopt makes of a network is that network."""
+"""Prove that what depthopt makes of a network computes the same."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -40,7 +40,7 @@ class Finding:
 def prove(
     model: nn.Module, input_size: InputSize, *, images: Inputs | None = None
 ) -> tuple[Finding, ...]:
-    """Compare a network with what is traced of it, and that fused, in every way that is cheap.
+    """Compare a network with its traced and its fused form, in every quick way.
 
     Args:
         model: the original network; it is not changed.
@@ -82,7 +82,7 @@ def _calls(original: nn.Module, network: nn.Module, input_size: InputSize) -> Fi
     again = deepcopied(original)
     outputs = [run(each, inputs) for each in (again, network) for _ in range(CALLS)]
     same = all(alike(outputs[0], other) for other in outputs[1:])
-    detail = "the same each time" if same else "the original gives something else when called again"
+    detail = "the same each time" if same else "the original's output differs when called again"
     return Finding(f"{CALLS} calls in a row", same, detail)
 
 

@@ -1,4 +1,4 @@
-"""Where a shallow network's tensors stand for the original's: the ends of replaced segments."""
+"""Find where a shallow network's tensors match the original's: the ends of segments."""
 
 from itertools import pairwise
 

@@ -1,1 +1,1 @@
-"""The exact two-stage dynamic programme, on arrays."""
+"""The exact two-stage dynamic programme on arrays."""

@@ -1,8 +1,8 @@
-"""The frontier under caps on further sums: labels with one more dimension for each.
+"""Solve for the frontier under caps on further sums. Labels have a dimension for each.
 
-A label is dominated by one that is no worse in latency, cost and every resource. What
-a label uses of a resource counts only as far as it can still matter: below the cap
-less the most that any way to the end uses, all amounts are alike.
+A label is dominated by one that is at least as good in latency, cost and every resource.
+What a label uses of a resource counts only while it can still matter: if even the most
+that any way to the end uses stays below the cap, all amounts are alike.
 """
 
 import numpy as np
@@ -76,7 +76,7 @@ def solve_capped(
     for r in range(most.size):
         if least[0, r] > most[r]:
             raise InfeasibleBudget(
-                f"no plan keeps within cap {r + 1} of {most.size}: the least possible is "
+                f"no plan stays within cap {r + 1} of {most.size}: the least possible is "
                 f"{least[0, r]:.6g}, the cap {most[r]:.6g}; raise the cap or add candidate kinds"
             )
     offset, how = _capped_sweep(ways, used, most, least, greatest, max_labels)
@@ -85,7 +85,7 @@ def solve_capped(
     last = np.arange(offset[-2], offset[-1])
     if last.size == 0:
         raise InfeasibleBudget(
-            "no plan keeps within all caps at once; raise one of them or add candidate kinds"
+            "no plan stays within all caps at once; raise one of them or add candidate kinds"
         )
     offsets, choices = trace(how, last)
     return measured(latency, cost, fixed, offsets, order[choices])

@@ -1,4 +1,4 @@
-"""Numba's compiler with its cache, typed."""
+"""A typed wrapper of Numba's compiler with its cache."""
 
 from collections.abc import Callable
 from typing import TypeVar, cast
@@ -9,7 +9,7 @@ F = TypeVar("F", bound=Callable[..., object])
 
 
 def jit(function: F) -> F:
-    """Compile ``function`` at its first call; later processes load it from the cache.
+    """Compile ``function`` at its first call. Later processes load it from the cache.
 
     Other threads go on while it runs: one of them hears of Ctrl-C.
     """

@@ -1,4 +1,4 @@
-"""Compiled label kernels: arrays in, arrays out, nothing checked.
+"""Compiled kernels on labels. They take and return arrays, and do not check them.
 
 A label is one way to get from node 0 to a node. Labels lie in two arrays:
 ``value: (labels, 2)`` float64 holds latency and cost, ``how: (labels, 3)`` int64
@@ -47,7 +47,7 @@ class Ways(NamedTuple):
 
 
 class Limits(NamedTuple):
-    """What a label must keep to, per node.
+    """The limits of a label, per node.
 
     Attributes:
         alive: (options,) whether the option may be used at all.

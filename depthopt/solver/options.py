@@ -1,4 +1,4 @@
-"""What the solver chooses from, as arrays, and the grid on which it adds exactly."""
+"""The solver's options as arrays, and the grid on which sums are exact."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from depthopt.solver.kernels import Floats, Ints, Ways, least_from_start, least_
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Options:
-    """Ways to get from one node to a later one; a plan is a run of them from 0 to the last.
+    """Ways from one node to a later one. A plan is a run of them from 0 to the last node.
 
     A node is a position of a chain, or a position under one end condition: whatever
     decides which options may follow.
@@ -43,7 +43,7 @@ class Options:
         cost: npt.ArrayLike,
         touched: npt.ArrayLike | None = None,
     ) -> "Options":
-        """Check and convert.
+        """Check the arrays, and convert them.
 
         Raises:
             TableError: NaN, an infinite entry, or a negative latency.
@@ -102,7 +102,7 @@ class Solution:
 
 
 def exact_step(*arrays: Floats) -> float:
-    """A power of two: sums of any entries, rounded to its multiples, are exact.
+    """A power of two for rounding, such that sums of its multiples are exact.
 
     It is at most 2**-50 of the sum of all absolute values.
     """
@@ -128,7 +128,7 @@ def _check(options: Options) -> None:
             expected = "a finite number, 0 or more" if name == "latency" else "a finite number"
             raise TableError(
                 f"{name} of option {k} from {options.start[k]} to {options.end[k]} is {array[k]}, "
-                f"expected {expected}; measure it anew"
+                f"expected {expected}; measure it again"
             )
     wrong = (options.start < 0) | (options.end <= options.start) | (options.end >= options.nodes)
     if wrong.any():
@@ -157,7 +157,7 @@ def _check_reachable(options: Options) -> None:
         )
     leaving = np.isfinite(least_to_end(ways, nothing))
     raise UsageError(
-        f"no plan exists: from the start candidates lead up to position "
-        f"{int(np.flatnonzero(reached)[-1])}, to the end only from position "
+        f"no plan exists: candidates lead from the start to position "
+        f"{int(np.flatnonzero(reached)[-1])}, but to the end only from position "
         f"{int(np.flatnonzero(leaving)[0])}; add `keep` candidates or loosen the constraints"
     )

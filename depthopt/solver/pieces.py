@@ -1,4 +1,4 @@
-"""Stage 1, inner boundaries: one segment as several convolutions with nothing between.
+"""Stage 1, inner boundaries: a segment as several convolutions without activations between.
 
 Where a run of merged convolutions computes what one convolution over the whole segment
 does, importance belongs to the segment and only latency decides between them. Merging
@@ -20,7 +20,7 @@ from depthopt.solver.kernels import Floats, Ints
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pieces:
-    """Linear operators that may stand side by side.
+    """Linear operators that may follow one another.
 
     Attributes:
         start: (pieces,) node before.

@@ -1,4 +1,4 @@
-"""Both stages on arrays: from options to the frontier, exact or within a stated bound."""
+"""Solve both stages on arrays: from options to the frontier, exact or within a bound."""
 
 import math
 from dataclasses import dataclass
@@ -11,10 +11,10 @@ from depthopt.solver.options import Options, Solution, exact_step
 from depthopt.solver.two_phase import two_phase
 
 DIRECT_LABELS = 20_000
-"""Up to here one plain sweep is faster than two phases."""
+"""Number of labels up to which one plain sweep is faster than two phases."""
 
 MAX_LABELS = 10_000_000
-"""40 bytes each, and as much again up to twice while an array grows: about 1.2 GB."""
+"""Maximum number of labels. Each takes 40 bytes, up to three times that while arrays grow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Bucketed:
 
 @dataclass(frozen=True, slots=True)
 class Epsilon:
-    """At any budget the cost is within ``e`` of the cost's range above the optimum.
+    """At any budget, the cost is above the best by at most ``e`` of the cost's range.
 
     The range is the cost of the fastest plan less that of the cheapest; both of these
     are in the frontier. The proof is in ``two_phase``.
@@ -118,7 +118,7 @@ def _stage_one(options: Options, latency: Floats, cost: Floats) -> Ints:
 
 
 def too_many_labels(max_labels: int) -> UsageError:
-    """The error where a solve outgrows its memory."""
+    """The error for a solve that needs too many labels."""
     return UsageError(
         f"solving needs more than {max_labels} labels at once; use Bucketed(resolution_ms), "
         "Epsilon(e) with a larger e, fewer candidates, or raise max_labels"

@@ -1,4 +1,4 @@
-"""The exact frontier in two phases: its convex hull, then what lies behind the hull.
+"""Solve for the exact frontier in two phases: its convex hull, then the rest.
 
 Phase 1 sweeps with only the hull's vertices kept at every node; that is exact for
 the vertices, since a vertex of a sum is a sum of vertices. Phase 2 closes the

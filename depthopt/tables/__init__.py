@@ -1,1 +1,1 @@
-"""Measured latencies and importances: values and files."""
+"""Tables of latencies and importances, as values and files."""

@@ -1,4 +1,4 @@
-"""What every candidate costs in accuracy, keyed by candidate."""
+"""The importance table: what each candidate costs in accuracy."""
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -52,7 +52,7 @@ class ImportanceTable:
         estimator: ``regression``, ``magnitude``, ``finetune``.
         images: held-out images that the scores were measured on; 0 if none.
         entries: importances by candidate, or by its key. A ``keep`` may have one: what the
-            estimator found where its layer was initialised anew. It costs nothing without.
+            estimator found where its layer was initialised again. It costs nothing without.
         protocol: how the scores came about, in words that say the same wherever it was the same:
             of ``finetune`` the short training and what it was scored on, with the word
             ``reduced`` where that is less than the papers'. Empty where nothing said it.
@@ -76,7 +76,7 @@ class ImportanceTable:
     beaten: tuple[Candidate, ...] = ()
 
     def __post_init__(self) -> None:
-        """Make candidates of keys."""
+        """Convert keys to candidates."""
         entries = {
             Candidate.parse(key) if isinstance(key, str) else key: importance
             for key, importance in self.entries.items()
@@ -90,7 +90,7 @@ class ImportanceTable:
         return f"ImportanceTable of {self.model}: {entries} by {self.estimator}{on}{how}"
 
     def change(self, candidate: Candidate) -> float | None:
-        """By how much the metric gets better with one candidate, as a fraction: 0.01 is a point.
+        """The improvement of the metric with one candidate, as a fraction: 0.01 is a point.
 
         Returns:
             0 of a ``keep`` without an entry; None of an entry without a change.
@@ -104,7 +104,7 @@ class ImportanceTable:
         return change if change is None or self.unit == "fraction" else change / 100
 
     def unlike(self, other: "ImportanceTable") -> str | None:
-        """What this table is and the other is not, so that their entries do not mix.
+        """How this table differs from another, so that their entries do not mix.
 
         What an older file does not say of its protocol, unit and form is like any.
 

@@ -1,4 +1,4 @@
-"""Measured latencies, keyed by what runs."""
+"""The latency table: measured latencies, keyed by what runs."""
 
 import re
 import statistics
@@ -20,7 +20,7 @@ from depthopt.errors import TableError
 
 @dataclass(frozen=True, slots=True, repr=False)
 class LatencyKey:
-    """What runs, apart from where: the key of a latency entry.
+    """The key of a latency entry: what runs, independent of where.
 
     Attributes:
         operator: the convolution or pooling, or the identity where only what follows runs.
@@ -49,14 +49,14 @@ class LatencyKey:
 
     @classmethod
     def parse(cls, text: str) -> "LatencyKey":
-        """The key whose ``str`` is ``text``.
+        """The key that ``text`` describes.
 
         Raises:
             ValueError: it is none's.
         """
         found = _KEY.fullmatch(text)
         if found is None:
-            raise ValueError(f"{text!r} is no entry, such as 'conv 8-8 k1x1 @7x7 +add relu'")
+            raise ValueError(f"{text!r} is not an entry, such as 'conv 8-8 k1x1 @7x7 +add relu'")
         part = found.groupdict()
         height, width = part["size"].split("x")
         activation = part["activation"]
@@ -104,7 +104,7 @@ class NetworkKey:
 
     @classmethod
     def parse(cls, text: str) -> "NetworkKey":
-        """The key whose ``str`` is ``text``.
+        """The key that ``text`` describes.
 
         Raises:
             ValueError: it is none's.
@@ -115,7 +115,7 @@ class NetworkKey:
                 return cls(model, parse_size(size))
         except ValueError:
             pass
-        raise ValueError(f"{text!r} is no network, such as 'resnet18 @3x224x224'")
+        raise ValueError(f"{text!r} is not a network, such as 'resnet18 @3x224x224'")
 
     @classmethod
     def __get_pydantic_core_schema__(cls, *_: Any) -> CoreSchema:
@@ -159,7 +159,7 @@ class LatencySummary:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class MeasurementConditions:
-    """What a latency was measured on and how. Unlike conditions never mix.
+    """The conditions of a latency measurement. Unlike conditions never mix.
 
     Attributes:
         device: the processor's or accelerator's name.
@@ -186,13 +186,13 @@ class MeasurementConditions:
 
     @property
     def text(self) -> str:
-        """All that is compared, in one line, such as ``..., float32, batch 1, 1 thread``."""
+        """The compared conditions in one line, such as ``..., float32, batch 1, 1 thread``."""
         threads = "" if not self.threads else f", {counted(self.threads, 'thread')}"
         runtime = f"{self.runtime} {self.runtime_version}"
         return f"{self.device}, {runtime}, {self.dtype}, batch {self.batch}{threads}"
 
     def unlike(self, other: "MeasurementConditions") -> str | None:
-        """The differences that forbid a comparison, for a message; None if alike."""
+        """The differences that forbid a comparison, as a message. None if there are none."""
         mine, theirs = (asdict(each) | {"threads": each.threads or 0} for each in (self, other))
         differences = [
             f"{name} {mine[name]!r} against {theirs[name]!r}"
@@ -204,7 +204,7 @@ class MeasurementConditions:
 
 @dataclass(frozen=True, slots=True)
 class NetworkLatency:
-    """An original network as a whole.
+    """The latency of a whole original network.
 
     Attributes:
         total: its end-to-end latency.
@@ -252,11 +252,11 @@ class LatencyTable:
         return tuple(dict.fromkeys(key for key in keys if key not in self.entries))
 
     def with_entries(self, entries: Mapping[LatencyKey, LatencySummary]) -> "LatencyTable":
-        """This table with ``entries`` added; on equal keys the new ones hold."""
+        """This table with ``entries`` added. New entries replace old ones with equal keys."""
         return replace(self, entries={**self.entries, **entries})
 
     def combined(self, other: "LatencyTable") -> "LatencyTable":
-        """Both tables' entries; on equal keys ``other``'s hold.
+        """Both tables' entries. ``other``'s replace those with equal keys.
 
         Raises:
             TableError: the two were measured under unlike conditions.
@@ -273,7 +273,7 @@ class LatencyTable:
         )
 
     def extended(self, other: "LatencyTable") -> "LatencyTable":
-        """This table with what ``other`` holds beyond it, brought to this one's scale.
+        """This table with the further entries of ``other``, brought to this one's scale.
 
         The scale is the median ratio of the entries that both hold: two processes on one
         machine differ by how busy it was.
@@ -301,7 +301,7 @@ class LatencyTable:
         return self.combined(LatencyTable(other.conditions, entries, networks))
 
     def covering(self, network: NetworkKey, candidates: str) -> "LatencyTable":
-        """This table, saying that it has all entries of these candidates of a network.
+        """This table, marked as holding all entries of these candidates of a network.
 
         Args:
             network: one that the table holds.
@@ -312,7 +312,7 @@ class LatencyTable:
         return replace(self, networks=self.networks | {network: replace(held, covers=covers)})
 
     def sum_ms(self, keys: Iterable[LatencyKey]) -> float:
-        """Milliseconds that all of ``keys`` take together; each of them has an entry."""
+        """Milliseconds that all of ``keys`` take together. All must have entries."""
         return sum(self.entries[key].median_ms for key in keys)
 
     def network(self, chain: Chain) -> NetworkLatency:

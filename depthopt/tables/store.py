@@ -1,4 +1,4 @@
-"""Latency tables as files: where they lie, and how several processes share one."""
+"""Read and write latency tables as files, which several processes may share."""
 
 import re
 from dataclasses import replace
@@ -28,7 +28,7 @@ def table_path(root: Path, conditions: MeasurementConditions) -> Path:
 
 
 def stored(path: Path, conditions: MeasurementConditions) -> LatencyTable:
-    """The table in a file, or an empty one where there is none yet.
+    """Read a table. Return an empty one if there is no file yet.
 
     Raises:
         ArtefactError: the file is cut short, no table, or of a newer schema.
@@ -40,14 +40,14 @@ def stored(path: Path, conditions: MeasurementConditions) -> LatencyTable:
     table = load_json(LatencyTable, path)
     if difference := table.conditions.unlike(conditions):
         raise TableError(
-            f"{path} was measured under other conditions than those at hand: {difference}; "
+            f"{path} was measured under other conditions than these: {difference}; "
             "choose another file"
         )
     return table
 
 
 def store(path: Path, table: LatencyTable) -> LatencyTable:
-    """Add to a file what it lacks of ``table``, and give what it then holds.
+    """Add the entries of ``table`` that a file lacks, and return what the file then holds.
 
     Of several processes that measure at once, each waits for the other's write; what was
     stored first holds, and the rest is brought to its scale. A process killed while it

@@ -1,4 +1,4 @@
-"""How well a latency table predicts plans that were timed."""
+"""Validation of a latency table's predictions by timed plans."""
 
 import statistics
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from depthopt.tables.latency import MeasurementConditions, NetworkKey
 
 @dataclass(frozen=True, slots=True)
 class PlanTiming:
-    """One plan, as a table predicts it and as its real fused network was timed.
+    """One plan's predicted and measured speed-up.
 
     Speed-ups are over the original, which was timed in turn with the plan's network:
     absolute times drift from process to process.
@@ -30,7 +30,7 @@ class PlanTiming:
 
     @property
     def error(self) -> float:
-        """By what fraction the predicted speed-up is above the measured one."""
+        """The fraction by which the predicted speed-up is above the measured one."""
         return self.predicted_speedup / self.measured_speedup - 1
 
 

@@ -1,1 +1,1 @@
-"""What a network is for: how far its answers are from the original's, and from the right ones."""
+"""Tasks of networks: how to compare answers with the original's and with the right ones."""

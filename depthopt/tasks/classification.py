@@ -1,4 +1,4 @@
-"""``classification``: one logit for each class; the largest is the answer."""
+"""The task ``classification``: one logit per class. The largest is the answer."""
 
 from timm.data.mixup import Mixup
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""The classifier regressed on labels, for the features that a shallow network has.
+"""Regress the classifier on labels, for the features of a shallow network.
 
 ``min mean cross entropy(y, W x + b) + ridge s |W - W0|^2`` over training images, with y their
 smoothed labels, x the features as they are now, s the features' mean square, and W0 the weight
@@ -42,7 +42,7 @@ def regress_classifier(
     label_smoothing: float = 0.1,
     ridges: Iterable[float] = RIDGES,
 ) -> float | None:
-    """Regress the classifier of a network on labels, in place, if held-out images gain by it.
+    """Regress a network's classifier on labels in place, if that is better on held-out images.
 
     Nothing but this one layer changes, and no step of a training is done.
 
@@ -72,7 +72,9 @@ def regress_classifier(
     features, labels = _features(network, layer, fitting)
     seen, wanted = _features(network, layer, held_out)
     if not len(labels) or not len(wanted):
-        raise DataError("the classifier is regressed on no images; give fitting and held_out some")
+        raise DataError(
+            "there are no images to regress the classifier on; give fitting and held_out some"
+        )
     if not bool(torch.isfinite(features).all()):
         return None
     biased = layer.bias is not None
@@ -91,7 +93,7 @@ def regress_classifier(
 
 
 def classifier_workload(fitting: int, held_out: int) -> Workload:
-    """What it takes to read the features of so many images; what is solved on them is not in it."""
+    """The work of reading the features of this many images, without solving."""
     return Workload(forward_images=fitting + held_out)
 
 

@@ -1,4 +1,4 @@
-"""How well a network does on examples with targets."""
+"""Evaluate a network on examples with targets."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from depthopt.tasks.task import Task
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """How well a network does.
+    """The result of an evaluation.
 
     Attributes:
         metric: the task's, such as the accuracy in points of 100: the share of images whose largest
@@ -40,7 +40,7 @@ def evaluate(
     task: Task | str = DEFAULT,
     each: bool = False,
 ) -> Evaluation:
-    """Measure ``model`` in eval mode, on the device that it is on; its mode is restored.
+    """Measure ``model`` in eval mode, on its device. Its mode is restored afterwards.
 
     Args:
         model: from images ``(n, channels, height, width)``, or named inputs, to outputs
@@ -61,7 +61,7 @@ def evaluate(
     try:
         for inputs, answers in batches:
             if answers is None:
-                raise DataError("there is nothing to evaluate by: examples have no targets")
+                raise DataError("cannot evaluate: the examples have no targets")
             outputs = one_tensor(model, called(model, moved(inputs, like))).float()
             targets = answers.to(like.device)
             task.check_targets(outputs, targets)

@@ -8,14 +8,14 @@ if TYPE_CHECKING:  # torch takes seconds to import, and names of tasks need none
     from depthopt.tasks.task import Task
 
 DEFAULT = "classification"
-"""The task where none is named."""
+"""The default task."""
 
 TASKS = Plugins("depthopt.tasks", "task", {DEFAULT: "depthopt.tasks.classification:TASK"})
-"""What networks are for: depthopt's own tasks, and those of other packages."""
+"""Tasks of networks: depthopt's own, and those of other packages."""
 
 
 def task_of(task: "Task | str") -> "Task":
-    """A task, given it or its name.
+    """A task by its name. A task itself is returned unchanged.
 
     Raises:
         UsageError: there is no task of that name.

@@ -1,4 +1,4 @@
-"""What a task is: one value that tells every stage how well a network does what it is for."""
+"""The definition of a task: one value that tells every stage how good a network is."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -10,11 +10,11 @@ from depthopt.core.metric import Metric
 from depthopt.data.dataset import Batch, Dataset
 
 Mixer = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
-"""Images and targets of a training batch, to mixed ones."""
+"""A callable that mixes the images and targets of a training batch."""
 
 
 class Settings(Protocol):
-    """What of a training's configuration a task may ask for; see ``depthopt.TrainConfig``."""
+    """The part of a training's configuration that tasks use. See ``depthopt.TrainConfig``."""
 
     @property
     def distillation(self) -> float:
@@ -23,7 +23,7 @@ class Settings(Protocol):
 
     @property
     def temperature(self) -> float:
-        """By which a classifier's outputs are divided for the teacher's answer."""
+        """Divisor of a classifier's outputs when compared with the teacher's."""
         ...
 
     @property
@@ -52,7 +52,7 @@ RegressHead = Callable[[fx.GraphModule, Iterable[Batch], Iterable[Batch], Settin
 
 @dataclass(frozen=True, slots=True)
 class Chance:
-    """What a network is worth that does not look at its inputs.
+    """The metric of the best answer that does not depend on the inputs.
 
     Attributes:
         metric: of the best such one.
@@ -65,7 +65,7 @@ class Chance:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """What a network is for, and how its outputs are judged.
+    """A network's task, and how its outputs are judged.
 
     Only ``name``, ``metric``, ``divergence``, ``loss`` and ``measure`` must be given. Outputs are
     the tensor that the network gives, (N, ...); targets are what the data has for them, (N, ...).
@@ -118,7 +118,7 @@ class Task:
         teacher: Tensor | None,
         settings: Settings,
     ) -> Tensor:
-        """What a step of a training lowers, a mean over the examples.
+        """The loss of a training step, a mean over the examples.
 
         Args:
             outputs: (N, ...).

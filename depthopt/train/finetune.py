@@ -1,4 +1,4 @@
-"""One training loop: a teacher from scratch, or a shallow network from its teacher."""
+"""The training loop, for a teacher from scratch or a shallow network with its teacher."""
 
 import copy
 import logging
@@ -127,14 +127,14 @@ def finetune(
 
 
 def steps_of(config: TrainConfig, images: int) -> int:
-    """Steps of a training on a split of so many images."""
+    """The number of steps of a training on a split of this many images."""
     return config.steps or config.epochs * training_steps(images, config.batch_size)
 
 
 def training_workload(
     config: TrainConfig, *, images: int, parameters: int, distilled: bool
 ) -> Workload:
-    """What ``finetune`` takes, on a split of so many images; a teacher is as large as the network.
+    """The work of ``finetune`` on a split of this many images, with a teacher of equal size.
 
     The weights are held with their gradient, moments and average, and the teacher's.
     """

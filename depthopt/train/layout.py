@@ -1,4 +1,4 @@
-"""Where channels may lie innermost: oneDNN writes past its memory in one kind of convolution.
+"""Choose the memory layout: with channels innermost, oneDNN fails in one kind of convolution.
 
 If channels lie innermost, the gradient of the weights of a strided 1x1 convolution is worked out in
 memory that is too small, where there are fewer channels than a vector holds numbers: it comes out
@@ -17,7 +17,7 @@ _WIDEST = 16
 
 
 def trained_layout(network: nn.Module, device: torch.device) -> torch.memory_format:
-    """Channels innermost, where a network's gradients come out right so; else outermost.
+    """Channels innermost if a network's gradients are right with it, else outermost.
 
     Args:
         network: to be trained.

@@ -1,4 +1,4 @@
-"""Reading what goes into a network's modules while it runs."""
+"""Read the inputs of a network's modules while it runs."""
 
 from collections.abc import Callable, Sequence
 
@@ -8,7 +8,7 @@ from depthopt.errors import UsageError
 
 
 class Taps:
-    """The inputs of some of a network's modules, as its last forward pass left them."""
+    """The inputs of some of a network's modules in its last forward pass."""
 
     def __init__(self, network: nn.Module, names: Sequence[str]) -> None:
         """Begin to read.
@@ -34,7 +34,7 @@ class Taps:
 
     @property
     def values(self) -> list[Tensor]:
-        """One input for each name; they are let go of.
+        """One input for each name. They are not kept.
 
         Raises:
             UsageError: a module took no part in the forward pass.

@@ -1,6 +1,6 @@
-"""What a training consists of between two steps, and its file.
+"""The state of a training between two steps, and its file.
 
-There is no random state in it: every epoch and step seeds its own generators.
+It holds no random state, because every epoch and step seeds its own generators.
 """
 
 import hashlib
@@ -26,14 +26,14 @@ from depthopt.errors import ArtefactError
 from depthopt.train.config import TrainConfig
 
 _HEAD = "depthopt_checkpoint"
-"""The key of all that is no tensor, in a checkpoint's metadata."""
+"""Key in a checkpoint's metadata of everything that is not a tensor."""
 
 _INSTEAD = "delete it to begin the training again"
 
 
 @dataclass(slots=True)
 class TrainState:
-    """Everything that changes while training.
+    """Everything that changes during a training.
 
     Attributes:
         model: the network in training.
@@ -64,7 +64,7 @@ class TrainState:
 
 
 def identity(model: nn.Module, data: Dataset, config: TrainConfig, *, distilled: bool) -> str:
-    """A digest of what a checkpoint must share with the training that goes on from it."""
+    """A digest of what a checkpoint must share with the training that continues from it."""
     settings = asdict(config)
     for name in ("checkpoint_every_s", "trackers"):  # which weights do not depend on
         del settings[name]
@@ -76,7 +76,7 @@ def identity(model: nn.Module, data: Dataset, config: TrainConfig, *, distilled:
 
 
 def save_state(state: TrainState, path: Path, digest: str, made_from: str = "") -> None:
-    """Write a checkpoint; if that fails, ``path`` keeps what it held.
+    """Write a checkpoint. If that fails, ``path`` keeps its old content.
 
     Args:
         state: of a training between two steps.
@@ -101,7 +101,7 @@ def save_state(state: TrainState, path: Path, digest: str, made_from: str = "") 
 
 
 def check_state(path: Path, made_from: str) -> None:
-    """Refuse a checkpoint that a run cannot go on from; one of an earlier version is not asked.
+    """Refuse a checkpoint that a run cannot continue from. Earlier versions' are accepted.
 
     Args:
         path: what ``save_state`` wrote.
@@ -134,7 +134,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 
 def load_state(state: TrainState, path: Path, digest: str) -> None:
-    """Put a training back to where ``save_state`` left it, in place.
+    """Restore a training that ``save_state`` wrote, in place.
 
     Raises:
         ArtefactError: the file is damaged, or belongs to another model, data set or

@@ -1,4 +1,4 @@
-"""Single steps of a training, on whatever devices and processes accelerate was launched with."""
+"""Single steps of a training, on the devices and processes that accelerate launched."""
 
 import atexit
 import contextlib
@@ -36,12 +36,12 @@ from depthopt.train.module_inputs import Taps
 from depthopt.train.state import TrainState
 
 Matched = Sequence[tuple[str, str]]
-"""Modules whose inputs shall agree, each by its path in the network and in its teacher."""
+"""Modules whose inputs are matched, by their paths in the network and in its teacher."""
 
 
 @dataclass(frozen=True, slots=True)
 class Teacher:
-    """What is imitated.
+    """The network that is imitated.
 
     Attributes:
         network: a copy of the caller's, traced and its norms folded where it can be.
@@ -56,7 +56,7 @@ class Teacher:
 
 @dataclass(frozen=True, slots=True)
 class Trainer:
-    """Does single steps.
+    """Runs single steps of a training.
 
     Attributes:
         accelerator: places, scales and, where there are several processes, averages.
@@ -88,7 +88,7 @@ class Trainer:
         return self.accelerator.process_index, self.accelerator.num_processes
 
     def step(self, inputs: Inputs, targets: Tensor | None) -> float:
-        """Train on this process's share of one batch; returns its loss."""
+        """Train on this process's share of one batch, and return its loss."""
         state, config = self.state, self.config
         rank, _ = self.part
         seed = seed_of(config.seed, "step", state.step, *([rank] if rank else []))
@@ -112,14 +112,14 @@ class Trainer:
         return loss
 
     def agreed(self, value: Callable[[], float]) -> float:
-        """What ``value`` gives in the main process, in every process."""
+        """The result of ``value`` in the main process, sent to every process."""
         values = [value() if self.accelerator.is_main_process else math.nan]
         if self.accelerator.num_processes > 1:
             broadcast_object_list(values)
         return values[0]
 
     def log(self, **values: float) -> None:
-        """Tell the trackers, if there are any."""
+        """Log to the trackers, if there are any."""
         if self.accelerator.trackers:
             self.accelerator.log(values, step=self.state.step)
 
@@ -179,7 +179,7 @@ def make_trainer(
     matched: Matched = (),
     log_dir: Path | None = None,
 ) -> Trainer:
-    """Place ``model``, in train mode, where accelerate says, with all that its steps need.
+    """Make a trainer: place ``model``, in train mode, where accelerate wants it.
 
     Raises:
         UsageError: the machine cannot do what a setting asks for.
@@ -310,7 +310,7 @@ def _folded(teacher: nn.Module, input_size: InputSize) -> nn.Module:
 
 
 def require_trainable(config: TrainConfig, number: int, *, images: int | None = None) -> None:
-    """Refuse what the processes or the machine cannot do.
+    """Refuse settings that the processes or the machine cannot carry out.
 
     Args:
         config: of the training.

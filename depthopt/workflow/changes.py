@@ -1,4 +1,4 @@
-"""Changes to a recipe that is yet to be made, validated without torch."""
+"""Validate changes to a recipe that is not made yet, without torch."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,17 +7,17 @@ from depthopt.pipeline.overrides import changes_of
 from depthopt.pipeline.recipe import Recipe, make_recipe
 
 WHERE = "the recipe for this command"
-"""What a message calls the recipe."""
+"""The recipe's name in messages."""
 
 
 def names_other_budget(overrides: Sequence[str]) -> bool:
-    """Whether they say how fast the network shall be by another key than a speed-up."""
+    """Whether the changes set a budget other than a speed-up."""
     budget = changes_of(overrides).get("budget")
     return isinstance(budget, dict) and not budget.keys().isdisjoint({"ms", "cost"})
 
 
 def overridden(model: str, overrides: Sequence[str]) -> Recipe:
-    """A recipe that says the least, with a user's changes.
+    """A minimal recipe with a user's changes.
 
     Args:
         model: name of the network.

@@ -1,4 +1,4 @@
-"""A recipe as a file that teaches: every key of it with a comment."""
+"""Write a recipe with a comment on every key."""
 
 import inspect
 import re
@@ -13,11 +13,11 @@ from depthopt.pipeline.recipe import Recipe
 from depthopt.train.config import TrainConfig
 
 WIDTH = 100
-"""Columns that a comment of its own line takes at most."""
+"""Longest line of a comment, in columns."""
 
 
 def commented(recipe: Recipe, *, command: str) -> str:
-    """The recipe as YAML, defaults included, with what each key means.
+    """The recipe as YAML, with defaults, and with what each key means.
 
     Args:
         recipe: to write.

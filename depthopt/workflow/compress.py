@@ -1,4 +1,4 @@
-"""From a network and data to a faster network, in one call."""
+"""Make a network faster in one call, from a network and data."""
 
 import contextlib
 import html
@@ -54,7 +54,7 @@ class Compressed:
 
     @cached_property
     def plan(self) -> Plan:
-        """What was replaced."""
+        """The plan: what was replaced."""
         return load_json(Plan, self.folder / "plan.json")
 
     @property
@@ -64,21 +64,21 @@ class Compressed:
 
     @property
     def original_accuracy(self) -> float:
-        """The same of the original."""
+        """The task's metric of the original on test examples."""
         return self.result.original.metric
 
     @property
     def speedup(self) -> float:
-        """Measured, over the original."""
+        """The measured speed-up over the original."""
         return self.result.speedup
 
     @property
     def onnx(self) -> Path:
-        """The exported network."""
+        """The file of the exported network."""
         return Path(self.result.onnx)
 
     def report(self) -> Path:
-        """Write the page of the run's report; its path. `depthopt report` draws plots too."""
+        """Write the run's report page, and return its path. `depthopt report` adds plots."""
         return write_page(read_run(self.folder), self.folder / "report")
 
     def __repr__(self) -> str:
@@ -177,7 +177,7 @@ def with_budget(
     reporter: Reporter | None = None,
     say: Callable[[str], None] | None = None,
 ) -> Setup:
-    """The recipe with a budget: the one that is asked for, or the one that exploring recommends.
+    """The recipe with a budget: the one asked for, or the one that exploring recommends.
 
     Args:
         wish: what was asked for.
@@ -202,7 +202,7 @@ def with_budget(
             data=wish.given_data,
         )
     if found.recommended is None:
-        raise UsageError(f"no speed-up is recommended: {found.reason}; name one to have it anyway")
+        raise UsageError(f"no speed-up is recommended: {found.reason}; name one to get it anyway")
     if say is not None:
         say(f"{found.recommended:g} times as fast is recommended: {found.reason}")
     budget = BudgetSection(speedup=found.recommended)
@@ -212,7 +212,7 @@ def with_budget(
 def carry_out(
     wish: Wish, setup: Setup, folder: Path, *, reporter: Reporter | None = None
 ) -> Compressed:
-    """Carry out what a user asked for, and write the page of its report.
+    """Carry out what a user asked for, and write its report page.
 
     Args:
         wish: what was asked for.

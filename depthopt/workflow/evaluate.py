@@ -1,4 +1,4 @@
-"""How well a network does on data as a user has them."""
+"""Evaluate a network on a user's data."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -29,7 +29,7 @@ def evaluate(
     mean: tuple[float, ...] | None = None,
     std: tuple[float, ...] | None = None,
 ) -> Evaluation:
-    """Measure ``model`` in eval mode, on the device that it is on; its mode is restored.
+    """Measure ``model`` in eval mode, on its device. Its mode is restored afterwards.
 
     Args:
         model: from images ``(n, channels, height, width)``, or named inputs, to outputs
@@ -62,7 +62,9 @@ def evaluate(
     if not isinstance(data, str | Path):
         return evaluated(model, data, task=task)
     if input_size is None:
-        raise UsageError(f"say what {data} is resized to: input_size=(channels, height, width)")
+        raise UsageError(
+            f"say which size {data} is resized to: input_size=(channels, height, width)"
+        )
     found = load_dataset(
         source_of_path(str(data)),
         input_size=input_size,

@@ -1,4 +1,4 @@
-"""``depthopt.explore``: is it worth it, for a network and data as a user has them?"""
+"""``depthopt.explore``: what compressing a user's network is worth."""
 
 from collections.abc import Sequence
 from pathlib import Path

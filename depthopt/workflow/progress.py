@@ -1,4 +1,4 @@
-"""A run's progress: one line a stage, and a bar on a terminal, or a line each ten seconds."""
+"""Show a run's progress: a line per stage, with a bar on terminals, else regular lines."""
 
 import threading
 import time
@@ -16,15 +16,15 @@ from rich.progress import (
 )
 
 LINE_S = 10.0
-"""Seconds between lines where there is no terminal for a bar."""
+"""Seconds between lines if there is no terminal for a bar."""
 
 
 class ConsoleReporter:
-    """Shows stages and how far they are on a console.
+    """Shows stages and their progress on a console.
 
     Args:
         console: to print on.
-        line_s: seconds between lines where it is no terminal.
+        line_s: seconds between lines if it is not a terminal.
     """
 
     def __init__(self, console: Console, line_s: float = LINE_S) -> None:

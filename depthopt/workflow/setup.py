@@ -1,4 +1,4 @@
-"""A whole recipe for a network and data, as a user names them.
+"""Make a whole recipe for a network and data, as a user names them.
 
 What is not asked for is taken from the checkpoint, the data and the network's own configuration,
 and each such choice is said in a remark.
@@ -35,27 +35,27 @@ from depthopt.workflow.changes import WHERE, names_other_budget, overridden
 from depthopt.workflow.wish import Wish
 
 SPEEDUP = 2.0
-"""Times as fast, where nothing else is asked for."""
+"""Default speed-up."""
 
 GRID = 32
-"""What a chosen side is a multiple of: networks halve their images five times."""
+"""A chosen side is a multiple of this, because networks halve their images five times."""
 
 LARGEST = 224
-"""Longest side of images for networks whose source names none."""
+"""Longest side of images for networks whose source does not name a size."""
 
 STEPS = 600
-"""Of a finetune at least, in as many epochs as that takes."""
+"""Fewest steps of a finetune, in as many epochs as that takes."""
 
 EPOCHS = 6, 30
 """Fewest and most epochs of a finetune."""
 
 SMALL = 4_000
-"""Training images below which a step takes 32 of them, and not 64."""
+"""Number of training images below which a step takes 32 of them, and not 64."""
 
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """A recipe, and what was chosen for it.
+    """A recipe with the choices made for it.
 
     Attributes:
         recipe: complete.
@@ -133,7 +133,7 @@ def _require_all_labels(data: Dataset) -> None:
     """Refuse labels with gaps, of which nobody can tell whether a class or a number is missing.
 
     Raises:
-        DataError: a number from 0 on is no example's label.
+        DataError: a number from 0 on is not an example's label.
     """
     targets = data.train.targets
     seen = {0} if targets is None else set(targets.tolist())

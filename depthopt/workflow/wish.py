@@ -1,4 +1,4 @@
-"""What a user asks for: a network, data, and how fast."""
+"""A user's wish: a network, data, and how fast."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,7 +20,7 @@ from depthopt.models.source import Argument
 from depthopt.pipeline.overrides import changes_of
 
 TorchData = TorchDataset[Any] | DataLoader[Any] | tuple[Any, Any]
-"""Torch's data set or loader of (image, label), or a pair of them, to train and to test on."""
+"""A torch data set or loader of (image, label), or a pair of them: to train and to test on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,19 +60,19 @@ class Wish:
 
     @property
     def has_weights(self) -> bool:
-        """Whether some trained weights are named, or there."""
+        """Whether trained weights are named or given."""
         return self.given is not None or self.checkpoint is not None or self.pretrained
 
     @property
     def names_budget(self) -> bool:
-        """Whether it says how fast the network shall be."""
+        """Whether it sets a budget."""
         return self.speedup is not None or "budget" in changes_of(self.overrides)
 
 
 def wish_of(
     model: nn.Module | str, data: TorchData | str | Path, test: TorchData | None, **options: Any
 ) -> Wish:
-    """What a caller in Python asks for, whose network and data may be in memory.
+    """The wish of a caller in Python, whose network and data may be in memory.
 
     Args:
         model: a trained network, or a name, whose code may run.
@@ -86,13 +86,15 @@ def wish_of(
     given = None if isinstance(model, str) else model
     if given is not None and (options.get("checkpoint") or options.get("pretrained")):
         raise UsageError(
-            "checkpoint and pretrained are of a network's name; load weights into a network in "
+            "checkpoint and pretrained go with a network's name; load weights into a network in "
             "memory before it is given"
         )
     if test is not None and isinstance(data, str | Path):
-        raise UsageError(f"test is of torch's data; {data} says itself what is tested on")
+        raise UsageError(f"test goes with torch's data; {data} has its own test split")
     if isinstance(overrides := options.get("overrides", ()), str):
-        raise UsageError(f"overrides is {clipped(overrides)}, expected a list of such texts")
+        raise UsageError(
+            f"overrides is {clipped(overrides)}, expected a list of texts such as budget.speedup=2"
+        )
     _check(options)
     examples = None
     if not isinstance(data, str | Path):

@@ -41,7 +41,7 @@ REFUSED = [
     ("extract resnet18 --checkpoint none.pth", "--checkpoint none.pth does not exist"),
     ("doctor none.py:build", "none.py does not exist; build was to make"),
     ("predict none x.png", "none/model.json does not exist"),
-    ("report none", "none is no folder of a run"),
+    ("report none", "none is not a run's folder"),
     ("frontier a.json b.json --speedup 2", "a.json does not exist"),
     ("tables import resnet18 --latency none.csv", "none.csv"),
     ("recipes nosuch", "recipe 'nosuch' is neither a file nor a recipe"),

@@ -117,10 +117,10 @@ def test_a_finished_runs_file_is_made_again_or_refused(
             outcomes[f"{way}: refused"] += 1
             continue
         if name == "manifest.json":  # it is another run's, or the name of its digest was hit
-            told = "carries no sha256", "is not as the stage"
+            told = "carries no sha256", "was changed after the stage"
             assert any(each in caplog.text for each in told)
         elif name != "recipe.yaml":
-            assert f"{name} is not as the stage" in caplog.text
+            assert f"{name} was changed after the stage" in caplog.text
         assert difference(undisturbed, folder) == [], f"{way}: used"
         outcomes[f"{way}: made again"] += 1
     assert outcomes.total() == 5
@@ -209,7 +209,7 @@ def test_what_a_stage_kept_is_worked_out_again(
             done = {n: c for n, c in after.items() if n.endswith(("json", "tensors", "onnx"))}
             for n in done.keys() - {"manifest.json", "finetuned/history.json", "exports.json"}:
                 assert done[n] == before[n], f"{way}: {n}"
-        again = any(m.endswith("worked out again") for m in said)
+        again = any(m.endswith("is computed again") for m in said)
         outcomes[f"{way}: {'made again' if again else 'of the same value'}"] += 1
     record_property("summary", f"{name}, partial: {dict(outcomes)}")
 

@@ -176,7 +176,7 @@ def test_fast_on_two_devices() -> None:
     # There the 1x1 takes 10 ms, the 3x3 takes 2 ms, the fixed part 3 ms.
     assert figures(solve(*problem, caps=[LatencyCap(other, 14.9)])) == [(5.0, 1.0), (23.0, 0.0)]
     assert figures(solve(*problem, caps=[LatencyCap(other, 12.9)])) == [(23.0, 0.0)]
-    with pytest.raises(InfeasibleBudget, match="no plan keeps within cap 1 of 1"):
+    with pytest.raises(InfeasibleBudget, match="no plan stays within cap 1 of 1"):
         solve(*problem, caps=[LatencyCap(other, 6.0)])
     with pytest.raises(InfeasibleBudget, match="fixed part, 3 ms"):
         solve(*problem, caps=[LatencyCap(other, 2.0)])

@@ -169,7 +169,7 @@ def test_a_network_that_knows_nothing_is_warned_of(
     assert found.original is not None
     assert found.original.near_chance
     (warning,) = found.warnings
-    assert warning.startswith("the original is no better than chance: ")
+    assert warning.startswith("the original is not better than chance: ")
     assert found.problems == ()
 
 

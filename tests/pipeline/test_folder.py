@@ -42,7 +42,7 @@ def test_what_is_not_as_its_stage_left_it_is_deleted(
     assert folder.why_changed("out") is None
     folder.discard_changed("stage", ["out"])
     (tmp_path / "out").write_text("b")
-    assert folder.why_changed("out") == f"{tmp_path}/out is not as the stage stage left it"
+    assert folder.why_changed("out") == f"{tmp_path}/out was changed after the stage stage wrote it"
     folder.discard_changed("stage", ["out"])
     assert not (tmp_path / "out").exists()
     (said,) = caplog.messages
@@ -88,5 +88,5 @@ def test_what_a_stage_kept_is_read_if_it_is_its_own(
     assert read_kept(Plan, path, ("x",)) is None
     path.write_text("{")
     assert read_kept(Plan, path, ("x",)) is None
-    ends = [message.endswith("is left out, and worked out again") for message in caplog.messages]
+    ends = [message.endswith("is not used, and is computed again") for message in caplog.messages]
     assert ends == [True] * 3

@@ -34,7 +34,7 @@ def test_a_run_goes_on_with_the_same_data_alone(tmp_path: Path) -> None:
     )
     run(recipe, folder, until="teacher", data=data)
     for other, message in (
-        (None, "were given in memory, and no file leads to them"),
+        (None, "were given in memory, so no file holds them"),
         (given_dataset(*loaders(0.1)), "the data given are 'memory:"),
     ):
         with pytest.raises(UsageError, match=message):

@@ -70,8 +70,8 @@ def test_overrides_are_yaml_values() -> None:
         ("finetune.epochs=0", r"finetune.epochs: .*greater than 0"),
         ("model.input_size=[1, 32]", r"model.input_size"),
         ("finetune", "not of the form key.path=value"),
-        ("model.name.first=x", "name is no section"),
-        ("budget.speedup=[1", "is no YAML value"),
+        ("model.name.first=x", "name is not a section"),
+        ("budget.speedup=[1", "is not a YAML value"),
     ],
 )
 def test_mistakes_are_told_in_one_line(override: str, message: str) -> None:

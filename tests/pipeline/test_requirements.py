@@ -63,7 +63,7 @@ REFUSED: dict[str, tuple[dict[str, dict[str, object]], Callable[[], Dataset], st
         "estimate",
         "importance.images is 4; regressing needs 5",
     ),
-    "one target": ({}, lambda: digits_like(classes=1), "teacher", "has one target alone, 0, on"),
+    "one target": ({}, lambda: digits_like(classes=1), "teacher", "has only one target, 0, on"),
     "targets beyond the network's": (
         {},
         lambda: digits_like(held_out=12, classes=12),

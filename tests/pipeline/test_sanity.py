@@ -61,7 +61,7 @@ def test_a_network_is_held_against_the_commonest_answer(
     said = found.warning(ACCURACY, "test images")
     assert (said is not None) == near
     if said is not None:
-        assert said.startswith(f"the original is no better than chance: {accuracy:.2f} % on ")
+        assert said.startswith(f"the original is not better than chance: {accuracy:.2f} % on ")
     assert found.text(ACCURACY).endswith(", near chance") == near
 
 
@@ -142,7 +142,7 @@ def test_a_speedup_must_be_more_than_the_noise() -> None:
     assert said is not None
     assert said.startswith("the speed-up of 1.10x is within the noise")
     assert within_noise(FAST, SLOW) == (
-        "the compressed network is no faster than the original: 0.50x"
+        "the compressed network is not faster than the original: 0.50x"
     )
 
 
@@ -150,7 +150,7 @@ def test_all_of_it_is_kept_with_the_result() -> None:
     harmed = TrainResult((), 5, ACCURACY, Standing(60.0, 1.0), Standing(50.0, 2.0), undone=True)
     poor = Judged(11.0, 10.0, near_chance=True, images=400)
     first, second, third = warnings_of(poor, ACCURACY, harmed, FAST, FAST)
-    assert "no better than chance: 11.00 % on 400 test images" in first
+    assert "not better than chance: 11.00 % on 400 test images" in first
     assert second.startswith(
         "finetuning made the network worse on held-out images, 60.00 % to 50.00 %; the network "
         "before it is kept"

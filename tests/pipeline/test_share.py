@@ -55,7 +55,7 @@ def test_what_does_not_hold_is_left_and_said(
     recipe: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert shared(recipe, tmp_path / "a", "teacher.steps=11") == ()
-    assert "the stage teacher is of other settings" in caplog.messages[-1]
+    assert "the stage teacher has other settings" in caplog.messages[-1]
     assert shared(recipe, tmp_path / "b", "candidates.max_length=3") == ("teacher",)
     assert RunFolder(tmp_path / "b").begun("profile"), "latencies are a table to go on from"
     assert (tmp_path / "b" / "latency.json").exists()

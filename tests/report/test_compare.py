@@ -52,7 +52,7 @@ def test_other_networks_are_named(two: tuple[Path, Path], tmp_path: Path) -> Non
     (warning,) = found.warnings
     assert warning == (
         "networks of one and other differ (net @4x16x16, 6 blocks, 12,345 parameters; other net "
-        "@4x16x16, 6 blocks, 12,345 parameters): compare neither costs nor metrics of theirs"
+        "@4x16x16, 6 blocks, 12,345 parameters): do not compare their costs or metrics"
     )
     wide = replace(load_json(Chain, two[1] / "chain.json"), input_size=(4, 32, 32))
     save_json(wide, two[1] / "chain.json")

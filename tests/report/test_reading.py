@@ -92,7 +92,7 @@ def test_a_stage_begun_anew_is_named(tmp_path: Path) -> None:
     record = {"finetune": StageRecord("old", {})}
     save_json(Manifest(record, {"finetune": "new"}), tmp_path / "manifest.json")
     assert read_run(tmp_path).notes == (
-        "finetune was begun anew and is not finished; what it left before is shown",
+        "finetune was started again and is not finished; its earlier result is shown",
     )
 
 
@@ -106,5 +106,5 @@ def test_a_newer_schema_is_refused(name: str, tmp_path: Path) -> None:
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="is no folder of a run"):
+    with pytest.raises(UsageError, match="is not a run's folder"):
         read_run(tmp_path)

@@ -76,7 +76,7 @@ def test_targets_are_those_that_the_library_has() -> None:
 @pytest.mark.parametrize(
     ("targets", "message"),
     [
-        (["sm90"], r"builds for no target 'sm90'; known: sm75, .*, sm121, or portable alone"),
+        (["sm90"], r"cannot build for target 'sm90'; known: sm75, .*, sm121, or portable alone"),
         (["sm89", "SM89"], "target sm89 is given twice"),
         (["portable", "sm89"], "expected targets, or portable alone"),
         ([], "expected targets, or portable alone"),
@@ -131,7 +131,7 @@ def test_an_older_library_is_told_to_be_too_old_for_a_target(
     older = {n: v for n, v in rtx.ComputeCapability.__members__.items() if n != "SM121"}
     monkeypatch.setattr(rtx, "ComputeCapability", SimpleNamespace(**older))
     with pytest.raises(
-        RuntimeUnavailable, match=r"builds for no sm121; run: pip install --upgrade"
+        RuntimeUnavailable, match=r"cannot build for sm121; run: pip install --upgrade"
     ):
         build_ahead(MODEL, targets=["sm121"])
 

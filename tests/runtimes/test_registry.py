@@ -63,7 +63,7 @@ def test_a_cuda_device_that_is_not_there_is_refused(name):
 
 
 def test_only_tensorrt_builds_engines():
-    with pytest.raises(UsageError, match="'onnxruntime' builds no engines"):
+    with pytest.raises(UsageError, match="'onnxruntime' does not build engines"):
         get_runtime("onnxruntime", build=BuildOptions(optimization_level=5))
     with pytest.raises(RuntimeUnavailable, match="'tensorrt' has no device 'cpu'; it has: cuda"):
         get_runtime("tensorrt")

@@ -205,7 +205,9 @@ def test_engines_are_loaded_and_inspected_or_refused(load):
 def test_no_engine_is_loaded_without_a_driver_where_that_ends_the_process(trt, monkeypatch):
     monkeypatch.setattr(engine, "missing_driver", lambda: "no driver; load it elsewhere")
     monkeypatch.setattr(trt, "Runtime", lambda _: pytest.fail("the library was asked"))
-    with pytest.raises(RuntimeUnavailable, match="TensorRT loads no engine here: no driver; load"):
+    with pytest.raises(
+        RuntimeUnavailable, match="TensorRT cannot load engines here: no driver; load"
+    ):
         engine.load_plan(TENSORRT, b"plan", here=HERE)
 
 

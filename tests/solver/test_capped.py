@@ -39,7 +39,7 @@ def test_frontier_equals_brute_force(seed: int, resources: int) -> None:
         if expected:
             assert figures(solve_capped(options, used, most)) == expected
         else:
-            with pytest.raises(InfeasibleBudget, match="no plan keeps within"):
+            with pytest.raises(InfeasibleBudget, match="no plan stays within"):
                 solve_capped(options, used, most)
 
 

@@ -226,7 +226,7 @@ def test_changes_count_while_the_network_is_made(
         ("mine.py:build --data none", "'none' is neither a data set nor a folder or tar"),
         ("mine.py:build --data three", "has one class, a, with 3 images"),
         ("mine.py:build --data ones", "has one class, 'a'; two or more"),
-        ("mine.py:build --data deep", "holds images 3 folders deep alone"),
+        ("mine.py:build --data deep", "holds images only 3 folders deep"),
         ("mine.py:build --data digits --checkpoint none.pth", "--checkpoint none.pth does not"),
         ("mine.py:build --data digits --checkpoint whole.pth", "pickle that holds a Python object"),
         ("mine.py:build --data digits --checkpoint other.pth", "0 of its 122 tensors fit, of 30"),

@@ -1,4 +1,4 @@
-"""Engines built for named GPUs, on a machine that may have none.
+"""Build engines for named GPUs, on a machine that may have none.
 
 TensorRT for RTX compiles for a GPU without one: kernels are made where the engine is loaded.
 https://docs.nvidia.com/deeplearning/tensorrt-rtx/latest/inference-library/cpu-engines.html
@@ -60,7 +60,7 @@ def build_ahead(
 def made_ahead(
     targets: Sequence[str], *, checked: bool | None = None, library: Library = TENSORRT_RTX
 ) -> Origin:
-    """What is noted beside an engine that was built ahead of time.
+    """The note beside an engine that was built ahead of time.
 
     Args:
         targets: what it was built for.
@@ -88,7 +88,7 @@ def _fixed(onnx_model: bytes | Path, dtype: str) -> bytes:
     free = [name for name, shape in network.input_shapes.items() if None in shape]
     if free:
         raise ModelError(
-            f"input {free[0]} has a free dimension, and an engine is for one shape; export the "
+            f"input {free[0]} has a free dimension, and an engine needs one shape; export the "
             "model with a batch"
         )
     return network.content

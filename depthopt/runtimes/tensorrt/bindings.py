@@ -1,4 +1,4 @@
-"""All that is used of a TensorRT library's Python module.
+"""The parts of a TensorRT library's Python module that are used.
 
 No module here imports a library: its module is a value, so that both may be used in one process.
 https://docs.nvidia.com/deeplearning/tensorrt/latest/_static/python-api/index.html
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Bindings(Protocol):
-    """What both libraries have."""
+    """The parts that both libraries have."""
 
     __version__: str
     Builder: "type[tensorrt.Builder]"
@@ -32,7 +32,7 @@ class Bindings(Protocol):
 
 
 class RtxBindings(Protocol):
-    """What TensorRT for RTX has besides."""
+    """The further parts of TensorRT for RTX."""
 
     BuilderFlag: "type[tensorrt_rtx.BuilderFlag]"
     ComputeCapability: "type[tensorrt_rtx.ComputeCapability]"

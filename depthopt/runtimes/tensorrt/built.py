@@ -1,4 +1,4 @@
-"""What a build gives: the engine, and the layers that the library made of the network."""
+"""The result of a build: the engine, and the layers that the library made of the network."""
 
 import json
 import re
@@ -46,12 +46,12 @@ class Built:
 
     @property
     def information(self) -> dict[str, Any]:
-        """The layers as the inspector of an engine that was loaded tells them, in its fields."""
+        """The layers in the fields of the inspector of a loaded engine."""
         return {"Layers": [_fields(found) for found in _LAYER.finditer(self.told)]}
 
 
 def built(plan: bytes, told: str) -> Built:
-    """An engine with what the builder said of its layers.
+    """An engine with its layers, as the builder's log describes them.
 
     Args:
         plan: the engine.
@@ -68,7 +68,7 @@ def nodes_of(metadata: str) -> tuple[str, ...]:
 
 
 def as_json(information: dict[str, Any]) -> bytes:
-    """What is known of an engine's layers, as the file beside it holds it."""
+    """An engine's layers as JSON, for the file beside it."""
     return json.dumps(information, indent=1).encode()
 
 

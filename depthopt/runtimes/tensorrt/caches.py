@@ -1,4 +1,4 @@
-"""What a library keeps from process to process: a file, with its origin and digest beside it.
+"""Caches that a library keeps between processes: a file, with origin and digest beside it.
 
 No library sees a file that is another than was written: a damaged one would be written over.
 """
@@ -15,7 +15,7 @@ from depthopt.runtimes.tensorrt.origin import Origin
 
 
 def read(path: Path, here: Origin, *, what: str, instead: str) -> bytes:
-    """What a cache holds; empty where there is none.
+    """The content of a cache. Empty if there is none.
 
     Args:
         path: the file.
@@ -32,7 +32,7 @@ def read(path: Path, here: Origin, *, what: str, instead: str) -> bytes:
 
 
 def keep(path: Path, content: bytes, here: Origin) -> None:
-    """Write a cache and its note, if it is another than before.
+    """Write a cache and its note, if it has changed.
 
     The note comes first, and tells both what was there and what is to come: whatever a process that
     is killed between the two leaves, it fits.

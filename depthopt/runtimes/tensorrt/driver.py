@@ -1,4 +1,4 @@
-"""Whether there is an NVIDIA driver: some libraries end the process where there is none."""
+"""Check for an NVIDIA driver, because some libraries end the process without one."""
 
 import ctypes
 import sys
@@ -7,7 +7,7 @@ _LIBRARY = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
 
 
 def missing_driver() -> str | None:
-    """Why no engine can be loaded here; None if a driver is there and sees a GPU."""
+    """Why engines cannot be loaded here. None if a driver is there and sees a GPU."""
     try:
         driver = ctypes.CDLL(_LIBRARY)
     except OSError:

@@ -1,4 +1,4 @@
-"""From an ONNX network to an engine, and from the engine to what it consists of.
+"""Build an engine of an ONNX network, and inspect it.
 
 All networks are strongly typed: version 11 knows no others. Precision is in the network, but for
 TF32, which is a flag.
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import tensorrt_rtx
 
 HERE = "current"
-"""In place of targets: the GPU that is here."""
+"""Stands for the GPU of this machine in place of targets."""
 
 
 def build_engine(
@@ -85,7 +85,7 @@ def build_engine(
 
 
 def load_plan(library: Library, plan: bytes, *, here: Origin) -> "tensorrt.ICudaEngine":
-    """A serialised engine, ready to make contexts of.
+    """Load a serialised engine, ready for contexts.
 
     Raises:
         RuntimeUnavailable: the library is not installed, or there is no driver, without which it
@@ -93,7 +93,7 @@ def load_plan(library: Library, plan: bytes, *, here: Origin) -> "tensorrt.ICuda
         ArtefactError: it is none, or of another device or version.
     """
     if not library.loads_without_driver and (reason := missing_driver()):
-        raise RuntimeUnavailable(f"{library.title} loads no engine here: {reason}")
+        raise RuntimeUnavailable(f"{library.title} cannot load engines here: {reason}")
     trt = library.load()
     told, log = listened(trt)
     runtime = trt.Runtime(log)
@@ -106,7 +106,7 @@ def load_plan(library: Library, plan: bytes, *, here: Origin) -> "tensorrt.ICuda
 
 
 def information(trt: Bindings, engine: "tensorrt.ICudaEngine") -> dict[str, Any]:
-    """What the engine's inspector tells of its layers."""
+    """An engine's layers, as its inspector describes them."""
     inspector = engine.create_engine_inspector()
     told = inspector.get_engine_information(trt.LayerInformationFormat.JSON)
     found: dict[str, Any] = json.loads(told)
@@ -164,7 +164,7 @@ def _aim(
         capability = getattr(trt.ComputeCapability, target.upper(), None)
         if capability is None:
             raise RuntimeUnavailable(
-                f"{library.title} {library.load().__version__} builds for no {target}; run: "
+                f"{library.title} {library.load().__version__} cannot build for {target}; run: "
                 f"pip install --upgrade '{library.package}'"
             )
         config.set_compute_capability(capability, index)

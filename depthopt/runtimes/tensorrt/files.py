@@ -1,4 +1,4 @@
-"""An engine's files: the engine, what it was built for, and what its layers are."""
+"""An engine's files: the engine, a note of what it was built for, and its layers."""
 
 import logging
 import os
@@ -42,7 +42,7 @@ def save(path: Path, plan: bytes, layers: dict[str, Any], made: Origin) -> None:
 
 
 def check(path: Path, here: Origin) -> None:
-    """Refuse an engine that cannot be loaded here, and say of one that nobody has checked so.
+    """Refuse an engine that cannot be loaded here, and warn of one that was not checked.
 
     Raises:
         ArtefactError: there is none, it is for other GPUs or of another library or version, or it
@@ -61,5 +61,5 @@ def check(path: Path, here: Origin) -> None:
 
 
 def layers_of(path: Path) -> Path:
-    """Where the layers of an engine are told."""
+    """The file that lists an engine's layers."""
     return path.with_name(f"{path.name}.layers.json")

@@ -1,4 +1,4 @@
-"""What TensorRT's profiler and inspector say, as timed layers."""
+"""Timed layers, from TensorRT's profiler and inspector."""
 
 import re
 from collections import defaultdict

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Library:
-    """A TensorRT: one code builds with each of them, and both may be used in one process.
+    """A TensorRT library. Both may be used in one process.
 
     Attributes:
         name: of the runtime, in recipes and tables.
@@ -59,7 +59,7 @@ class Library:
         return bindings
 
     def require(self, build: BuildOptions) -> None:
-        """Refuse what the library would pass over or fail at.
+        """Refuse settings that the library would ignore or fail at.
 
         Raises:
             UsageError: a setting that it does not have.
@@ -70,7 +70,7 @@ class Library:
             value = getattr(build, name)
             if value != getattr(BuildOptions(), name):
                 raise UsageError(
-                    f"latency.build.{name} is {value}, and {self.title} has no such setting; "
+                    f"latency.build.{name} is {value}, but {self.title} has no such setting; "
                     "leave it out"
                 )
 
@@ -98,12 +98,12 @@ TENSORRT_RTX = Library(
 )
 
 LIBRARIES = {library.name: library for library in (TENSORRT, TENSORRT_RTX)}
-"""By name."""
+"""Libraries by name."""
 
 
 def builds_no_engines(runtime: str) -> str:
-    """What is said where an engine is asked of a runtime that has no such library."""
+    """The message when a runtime without such a library is asked for an engine."""
     return (
-        f"runtime {runtime!r} builds no engines; set latency.runtime=tensorrt, or name the GPUs to "
-        "build for: --target sm89"
+        f"runtime {runtime!r} does not build engines; set latency.runtime=tensorrt, or name the "
+        "GPUs to build for: --target sm89"
     )

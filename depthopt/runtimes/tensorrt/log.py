@@ -1,4 +1,4 @@
-"""TensorRT's log: into Python's at debug level, with what messages are made of kept."""
+"""Pass TensorRT's log on to Python's at debug level, and keep what messages need."""
 
 import logging
 from collections import deque
@@ -19,7 +19,7 @@ _MOST = 100
 
 
 class Told:
-    """What a library said since the last ``clear``.
+    """A library's messages since the last ``clear``.
 
     Attributes:
         layers: the message that names the layers of the engine built last; empty if none came.
@@ -31,7 +31,7 @@ class Told:
         self.layers = ""
 
     def clear(self) -> None:
-        """Forget what was said."""
+        """Forget all messages."""
         self._errors.clear()
         self._warnings.clear()
         self.layers = ""
@@ -57,7 +57,7 @@ _LISTENERS: "dict[type[tensorrt.ILogger], tuple[Told, tensorrt.ILogger]]" = {}
 
 
 def listened(trt: Bindings) -> "tuple[Told, tensorrt.ILogger]":
-    """What a library says from now on, and its logger: one in a process, which lives on.
+    """The library's messages from now on, and its logger, of which a process has one.
 
     A logger must outlive all that was made with it, engines among them.
     https://docs.nvidia.com/deeplearning/tensorrt/latest/_static/c-api/classnvinfer1_1_1_i_logger.html
@@ -71,7 +71,7 @@ def listened(trt: Bindings) -> "tuple[Told, tensorrt.ILogger]":
 
 
 def listener(trt: Bindings, told: Told) -> "tensorrt.ILogger":
-    """A logger of the library that passes all that it is told on to ``told``."""
+    """A logger of the library that passes all messages on to ``told``."""
     if TYPE_CHECKING:
         from tensorrt import ILogger  # noqa: PLC0415 - of the library that is given
     else:

@@ -1,4 +1,4 @@
-"""What a library's log says of a failure, in one line that says what to do."""
+"""Explain a failure from a library's log, in one line that says what to do."""
 
 import re
 from collections.abc import Sequence
@@ -34,7 +34,7 @@ _NO_DRIVER = re.compile(r"CUDA driver version is insufficient|cudaError 35|CUDA_
 
 
 def failed_build(log: Sequence[str], build: BuildOptions, *, of: Library) -> str:
-    """Why no engine was built.
+    """Why building an engine failed.
 
     Args:
         log: what the library complained of, the cause first.
@@ -59,7 +59,7 @@ def failed_build(log: Sequence[str], build: BuildOptions, *, of: Library) -> str
 
 
 def failed_load(log: Sequence[str], here: Origin) -> str:
-    """Why an engine was not loaded.
+    """Why loading an engine failed.
 
     Args:
         log: what the library complained of, the cause first.

@@ -1,4 +1,4 @@
-"""The ONNX network that TensorRT is given: every node named, shapes fixed, precision chosen."""
+"""Prepare an ONNX network for TensorRT: name every node, fix shapes, choose the precision."""
 
 import hashlib
 from collections.abc import Mapping
@@ -48,7 +48,7 @@ def read(onnx_model: bytes | Path, dtype: str) -> Network:
     """Read a model, name its nodes, and convert it to ``dtype``.
 
     Raises:
-        Exception: whatever onnx raises on what is no model.
+        Exception: whatever onnx raises if it is not a model.
     """
     proto = (
         onnx.load_from_string(onnx_model)
@@ -63,7 +63,7 @@ def read(onnx_model: bytes | Path, dtype: str) -> Network:
 
 
 def half(onnx_model: onnx.ModelProto) -> onnx.ModelProto:
-    """The model in float16, but for its inputs and outputs, by ONNX Runtime's tool.
+    """The model in float16, except its inputs and outputs, by ONNX Runtime's tool.
 
     https://onnxruntime.ai/docs/performance/model-optimizations/float16.html
     """
@@ -76,7 +76,7 @@ def half(onnx_model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def key(content: bytes, dtype: str, build: BuildOptions) -> str:
-    """Under which the engine of this network is found again, on one device and version."""
+    """The key under which this network's engine is kept, on one device and version."""
     return hashlib.sha256(f"{dtype} {labelled('', build)} ".encode() + content).hexdigest()
 
 

@@ -1,4 +1,4 @@
-"""How engines are built: what a recipe may say of it, and how a measurement tells it."""
+"""Options for building engines, in recipes and in measurements' conditions."""
 
 import difflib
 from collections.abc import Sequence
@@ -69,7 +69,7 @@ def parse(settings: Sequence[str]) -> BuildOptions:
 
 
 def labelled(version: str, build: BuildOptions) -> str:
-    """The version, with those settings that make other engines of it: they never mix."""
+    """The version with the settings that change engines. Different ones never mix."""
     parts = [version]
     if build.optimization_level != BuildOptions().optimization_level:
         parts.append(f"level{build.optimization_level}")

@@ -1,4 +1,4 @@
-"""What an engine or a cache was made with, and for which GPUs: noted beside the file, checked."""
+"""The origin of an engine or a cache, noted beside its file: the library, and the GPUs."""
 
 import re
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from depthopt.runtimes.tensorrt.targets import cover
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """A library, and the GPU or the GPUs that it made something for.
+    """A library, and the GPUs that it made something for.
 
     Attributes:
         device: the GPU's name; None where it was built ahead of time, for ``targets``.
@@ -49,7 +49,7 @@ class Origin:
         return f"{library.title if library else self.library} {self.tensorrt}"
 
     def serves(self, here: "Origin") -> bool:
-        """Whether what was made on this, or for it, can be used on ``here``."""
+        """Whether a file of this origin can be used on ``here``."""
         made, used = numbers(self.tensorrt), numbers(here.tensorrt)
         version = self.tensorrt == here.tensorrt or (
             self.version_compatible and made[:1] == used[:1] and made <= used
@@ -63,18 +63,18 @@ class Origin:
 
     @property
     def slug(self) -> str:
-        """For a file's name."""
+        """The origin as a part of file names."""
         device = re.sub(r"[^a-z0-9]+", "-", (self.device or "").lower()).strip("-")
         return f"{device}-{self.tensorrt}"
 
 
 def note(path: Path, origin: Origin) -> None:
-    """Write down beside ``path`` what it was made on."""
+    """Write the origin of ``path`` beside it."""
     save_json(origin, beside(path))
 
 
 def noted(path: Path) -> Origin | None:
-    """What is written beside a file; None if nothing is.
+    """The origin written beside a file. None if there is none.
 
     Raises:
         ArtefactError: the note is damaged.
@@ -83,7 +83,7 @@ def noted(path: Path) -> Origin | None:
 
 
 def check(path: Path, here: Origin, *, what: str, instead: str) -> Origin | None:
-    """Refuse a file that was made elsewhere; one that says nothing of it is let through.
+    """Refuse a file that was made elsewhere. A file without a note is accepted.
 
     Args:
         path: the file.
@@ -107,11 +107,11 @@ def check(path: Path, here: Origin, *, what: str, instead: str) -> Origin | None
     if origin.files and path.exists() and digests.of_file(path) not in origin.files:
         raise ArtefactError(
             f"{what} {path} is not the file that was noted in {beside(path).name}: it is damaged, "
-            f"or was exchanged; {instead}"
+            f"or was replaced; {instead}"
         )
     return origin
 
 
 def beside(path: Path) -> Path:
-    """Where a file's note is."""
+    """The path of a file's note."""
     return path.with_name(path.name + ".json")

@@ -1,13 +1,13 @@
-"""Serialised engines in memory: entries are measured in sweeps, and built only once."""
+"""Keep serialised engines in memory, since entries are measured in several sweeps."""
 
 from collections import OrderedDict
 
 LIMIT_BYTES = 4 << 30
-"""A sweep over a hundred entries' graphs takes one to two gigabytes."""
+"""Maximum bytes of kept engines. A sweep over a hundred entries takes one to two gigabytes."""
 
 
 class Plans:
-    """Engines by key; those used longest ago go when there are too many bytes."""
+    """Engines by key. The least recently used go when there are too many bytes."""
 
     def __init__(self, limit_bytes: int = LIMIT_BYTES) -> None:
         self._limit_bytes = limit_bytes
@@ -15,7 +15,7 @@ class Plans:
         self._bytes = 0
 
     def get(self, key: str) -> bytes | None:
-        """The engine, if it is still there."""
+        """The engine, if it is still kept."""
         if key in self._plans:
             self._plans.move_to_end(key)
         return self._plans.get(key)

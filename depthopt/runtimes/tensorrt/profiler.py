@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 class Reports:
-    """Layers' names and milliseconds, as they come in."""
+    """Names and milliseconds of layers, in the order in which they are reported."""
 
     def __init__(self) -> None:
         self._run: list[tuple[str, float]] = []
@@ -19,13 +19,13 @@ class Reports:
         self._run.append((layer_name, ms))
 
     def take(self) -> list[tuple[str, float]]:
-        """What was reported since the last call."""
+        """All that was reported since the last call."""
         taken, self._run = self._run, []
         return taken
 
 
 def profiler(trt: Bindings, reports: Reports) -> "tensorrt.IProfiler":
-    """A profiler of the library that passes all that it is told on to ``reports``."""
+    """A profiler of the library that passes everything on to ``reports``."""
     if TYPE_CHECKING:
         from tensorrt import IProfiler  # noqa: PLC0415 - of the library that is given
     else:

@@ -26,7 +26,7 @@ from depthopt.tables.latency import MeasurementConditions
 
 
 class TensorRt:
-    """A TensorRT library on the GPU that is here: one engine per network and shape.
+    """A TensorRT library on this machine's GPU, with one engine per network and shape.
 
     Engines are built from ONNX in memory, once each; what the library keeps from process to process
     is one file per device and version, which all tables share.
@@ -83,7 +83,7 @@ class TensorRt:
         return RuntimeCache(cache_folder() / f"{self.here.slug}.runtime", self.here)
 
     def conditions(self, batch: int) -> MeasurementConditions:
-        """What measurements made here at ``batch`` images per inference stand for."""
+        """The conditions of measurements made here at ``batch`` images per inference."""
         found = processor_conditions(self, threads=None, dtype=self.dtype, batch=batch)
         return replace(found, device=self.here.device or "", clock_mhz=None)
 
@@ -113,7 +113,7 @@ class TensorRt:
         return layer_times(reports, self._information(network.fixed(shapes)), network.operators)
 
     def information(self, onnx_model: bytes | Path) -> dict[str, Any]:
-        """What TensorRT's inspector tells of the engine of a model of fixed shapes, from its JSON.
+        """The inspector's JSON on the engine of a model with fixed shapes.
 
         Version 11 names some fields otherwise than 10.
         https://docs.nvidia.com/deeplearning/tensorrt/11.3.0/api/migration/tensorrt-10x-to-11x-IEngineInspector.html
@@ -126,7 +126,7 @@ class TensorRt:
     def save_engine(
         self, onnx_model: bytes | Path, path: Path, *, checked: bool | None = None
     ) -> None:
-        """Write the engine of a model of fixed shapes, and two files beside it.
+        """Write the engine of a model with fixed shapes, and two files beside it.
 
         They hold what it is built for (``.json``) and what the inspector tells of it
         (``.layers.json``). Where one cannot be written, none is.
@@ -147,7 +147,7 @@ class TensorRt:
         files.save(path, plan, layers, made)
 
     def load_engine(self, path: Path) -> TensorRtSession:
-        """An engine from a file, built here, elsewhere on the same kind of GPU, or for this one.
+        """Load an engine from a file that was built on or for this kind of GPU.
 
         Raises:
             ArtefactError: the file is missing or damaged, or for another GPU or version.
@@ -209,7 +209,7 @@ class TensorRt:
 
 
 def cache_folder() -> Path:
-    """Where timing caches lie that no recipe names: ``$XDG_CACHE_HOME/depthopt/tensorrt``."""
+    """The default folder of timing caches: ``$XDG_CACHE_HOME/depthopt/tensorrt``."""
     given = os.environ.get("XDG_CACHE_HOME")
     return (Path(given) if given else Path.home() / ".cache") / "depthopt" / "tensorrt"
 
@@ -230,7 +230,7 @@ def _here(library: Library) -> Origin:
     capability, device = f"{major}.{minor}", torch.cuda.get_device_name()
     if library.targets and capability not in map(capability_of, library.targets):
         raise RuntimeUnavailable(
-            f"{library.title} knows no GPU of compute capability {capability}, as this {device}; "
+            f"{library.title} does not know compute capability {capability} of this {device}; "
             "use the runtime tensorrt"
         )
     return Origin(device, capability, version, library=library.name)

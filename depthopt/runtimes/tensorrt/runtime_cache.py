@@ -1,4 +1,4 @@
-"""Kernels that TensorRT for RTX compiled for a GPU, kept from process to process.
+"""Keep the kernels that TensorRT for RTX compiles for a GPU between processes.
 
 Its engines hold no machine code: that is made where one is loaded, and takes seconds.
 https://docs.nvidia.com/deeplearning/tensorrt-rtx/latest/inference-library/work-with-runtime-cache.html
@@ -32,7 +32,7 @@ class RuntimeCache:
     def context(
         self, trt: RtxBindings, engine: "tensorrt_rtx.ICudaEngine"
     ) -> "tensorrt_rtx.IExecutionContext":
-        """What runs an engine, in memory of the caller; new kernels are added to the file.
+        """An execution context in the caller's memory. New kernels are added to the file.
 
         Raises:
             ArtefactError: the file is of another GPU or version, or damaged.

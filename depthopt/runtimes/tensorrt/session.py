@@ -1,4 +1,4 @@
-"""Engines run: buffers on the device, CUDA graphs, and the clocks of both sides.
+"""Run engines: buffers on the device, CUDA graphs, and the clocks of both sides.
 
 Device memory is torch's. All engines of a runtime share one scratch buffer, for they run in turn:
 a dozen entries at batch 128 would not fit otherwise.
@@ -29,13 +29,13 @@ logger = logging.getLogger(__name__)
 
 
 class Scratch:
-    """Device memory that engines use one after another, and that goes with the last of them."""
+    """Device memory that engines use one after another. It is freed with the last one."""
 
     def __init__(self) -> None:
         self._newest: weakref.ref[Tensor] | None = None
 
     def of(self, size_bytes: int) -> Tensor:
-        """A buffer of at least so many bytes; whoever captured an earlier one holds it still."""
+        """A buffer of at least this many bytes. Earlier ones stay with those who captured them."""
         buffer = self._newest() if self._newest else None
         if buffer is None or buffer.nbytes < size_bytes:
             buffer = torch.empty(max(1, size_bytes), dtype=torch.uint8, device="cuda")
@@ -94,7 +94,7 @@ class Execution:
         self._host = [torch.empty_like(t, device="cpu").pin_memory() for t in self.outputs.values()]
 
     def run(self) -> list[Array]:
-        """Run on what ``inputs`` hold; the outputs' copies on the host, valid until the next."""
+        """Run on ``inputs``, and return copies of the outputs on the host, valid until the next."""
         launch = self._launch()
         with torch.cuda.stream(self._stream):
             launch()
@@ -146,8 +146,8 @@ class Execution:
                 self._enqueue()
         except (ModelError, RuntimeError) as error:  # CUDA's
             logger.warning(
-                "no CUDA graph could be made of the engine (%s); its kernels are launched one by "
-                "one, and the time that this takes is part of what is measured",
+                "the engine cannot run as a CUDA graph (%s); its kernels are launched one by "
+                "one, and the time of the launches is part of what is measured",
                 one_line(error),
             )
             return None

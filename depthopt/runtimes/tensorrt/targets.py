@@ -9,7 +9,7 @@ from depthopt.runtimes.tensorrt.library import Library
 from depthopt.runtimes.tensorrt.options import numbers
 
 PORTABLE = "portable"
-"""In place of targets: an engine for every GPU of compute capability 8.0 and above that the library
+"""Name that stands for all targets: every GPU of compute capability 8.0 and above that the library
 knows. https://docs.nvidia.com/deeplearning/tensorrt-rtx/latest/inference-library/cpu-engines.html"""
 
 _PORTABLE_FROM = (8, 0)
@@ -17,7 +17,7 @@ _PORTABLE_FROM = (8, 0)
 
 
 def parsed(given: Sequence[str], library: Library) -> tuple[str, ...]:
-    """Targets in the library's own order, or ``portable`` alone.
+    """Check targets, and return them in the library's order, or only ``portable``.
 
     Args:
         given: such as ``["sm89", "sm120"]``; in capitals too.
@@ -31,7 +31,7 @@ def parsed(given: Sequence[str], library: Library) -> tuple[str, ...]:
     names = [target.lower() for target in given]
     for name in names:
         if name not in {*library.targets, PORTABLE}:
-            raise UsageError(f"{library.title} builds for no target {clipped(name)}; {known}")
+            raise UsageError(f"{library.title} cannot build for target {clipped(name)}; {known}")
         if names.count(name) > 1:
             raise UsageError(f"target {name} is given twice; give each once")
     if not names or (PORTABLE in names and len(names) > 1):
@@ -47,6 +47,6 @@ def cover(targets: Sequence[str], capability: str | None) -> bool:
 
 
 def capability_of(target: str) -> str:
-    """A target as a GPU tells its compute capability: ``sm89`` as 8.9."""
+    """A target's compute capability: 8.9 for ``sm89``."""
     found = re.fullmatch(r"sm(\d+)(\d)", target)
     return f"{found[1]}.{found[2]}" if found else ""
