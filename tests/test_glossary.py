@@ -13,7 +13,8 @@ GLOSSARY = Path(__file__).parents[1] / "docs" / "glossary.md"
 
 
 def test_the_glossary_has_every_stage_kind_form_and_estimator_once() -> None:
-    words = re.findall(r"^\| ([^|]+) \| [^|]+\. \|$|$", GLOSSARY.read_text(), re.MULTILINE)
+    page = GLOSSARY.read_text().replace("| word | what it is |\n", "")
+    words = re.findall(r"^\| ([^|]+) \| [^|]+\. \|$|$", page, re.MULTILINE)
     words = [word for word in words if word]
-    assert len(words) == len(set(words)) == GLOSSARY.read_text().count("\n| ") - 1
+    assert len(words) == len(set(words)) == page.count("\n| ")
     assert set(words) >= {*STAGE_NAMES, *KINDS.own, *get_args(Form), *get_args(Estimator)}

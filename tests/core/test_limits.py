@@ -6,7 +6,7 @@ from pathlib import Path
 from depthopt.core import limits
 
 SOURCE = Path(limits.__file__).read_text()
-PAGE = (Path(__file__).parents[2] / "docs" / "limits-and-exits.md").read_text()
+PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "errors.md").read_text()
 UNITS = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "EiB": 1 << 60}
 
 
