@@ -1,9 +1,9 @@
-"""The package of docs/extending.md, installed into a folder as printed."""
+"""The package of docs/guides/extending.md, installed into a folder as printed."""
 
 import re
 from pathlib import Path
 
-PAGE = Path(__file__).parents[2] / "docs" / "extending.md"
+PAGE = Path(__file__).parents[2] / "docs" / "guides" / "extending.md"
 
 
 def install(folder: Path) -> Path:

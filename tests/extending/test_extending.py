@@ -1,4 +1,4 @@
-"""What another package brings goes through every stage, as docs/extending.md says."""
+"""What another package brings goes through every stage, as docs/guides/extending.md says."""
 
 import json
 import os
