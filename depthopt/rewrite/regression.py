@@ -178,6 +178,7 @@ class Regression:
             moments += strength[:, :, None] * self._joined(prior)
         factor = torch.linalg.cholesky(gram, out=gram)
         solution = torch.cholesky_solve(moments, factor)
+        del gram, moments, factor  # before the weights, which take as much
         mean = self._sums[:, self._taps(spec)] / self.count
         bias = self._target_sums / self.count - torch.einsum("gf,gfo->go", mean, solution)
         return self._split(solution, bias, (inner, *spec.kernel_size), groups)
@@ -198,7 +199,11 @@ class Regression:
         whole = spec.kernel_size == self.spec.kernel_size
         gram = self._gram.clone() if whole else self._gram[:, taps[:, None], taps]
         gram.baddbmm_(mean[:, :, None], mean[:, None], alpha=-self.count)  # the only copy
-        moments = self._moments[:, taps] - self.count * mean[:, :, None] * target_mean[:, None]
+        moments, begin = self._moments[:, taps], 0
+        for channels in self.targets.values():  # one at a time: together they are as large again
+            part = slice(begin, begin + channels // self._groups)
+            moments[..., part] -= self.count * mean[:, :, None] * target_mean[:, None, part]
+            begin = part.stop
         if not bool(torch.isfinite(moments).all()):
             raise DataError("the calibration tensors hold NaN or infinite values")
         diagonal = gram.diagonal(dim1=1, dim2=2)
