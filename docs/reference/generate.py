@@ -165,7 +165,8 @@ def _range(value: Mapping[str, Any]) -> str:
     if over == 0 and value.get("type") == "integer":
         low, over = 1, None
     said = {"≥": low, ">": over, "≤": high, "<": below}
-    return "".join(f" {sign} {bound:g}" for sign, bound in said.items() if bound is not None)
+    found = [f"{sign} {bound:g}" for sign, bound in said.items() if bound is not None]
+    return f" {', '.join(found)}" if found else ""
 
 
 def _default(value: Mapping[str, Any]) -> str:

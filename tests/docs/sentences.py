@@ -51,7 +51,7 @@ def sentences(page: Path) -> list[Sentence]:
     return found
 
 
-def _paragraphs(lines: list[str]) -> list[tuple[int, str]]:
+def _paragraphs(lines: list[str]) -> list[tuple[int, str]]:  # noqa: C901 - one pass over lines
     """Prose alone, a paragraph or an item of a list each, with the line it begins at."""
     found: list[tuple[int, str]] = []
     now: list[str] = []

@@ -1,0 +1,121 @@
+"""What stands in for the heavy parts of the docs' examples, so that all of them run in seconds.
+
+The one list of what a test runs other than it is printed. Everything else runs as printed, and
+under ``-m slow`` so does this, with nothing but the files of ``stand_ins.py``. A substitution is a
+regular expression, what is put instead, and why. All that match are applied, in order.
+"""
+
+import re
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Substitution:
+    """What is run instead.
+
+    Attributes:
+        printed: a regular expression of what a page says.
+        instead: what is run, with the expression's groups.
+        why: in a few words.
+    """
+
+    printed: str
+    instead: str
+    why: str
+
+
+TINY = (
+    "candidates.kernel_sizes=[1] candidates.max_length=2 data.workers=0 importance.images=32 "
+    "apply.images=32 finetune.steps=2 finetune.checkpoint_every_s=0"
+)
+"""A recipe's keys that make a run tiny: few candidates, few images, two steps of training."""
+
+QUICKSTART = f"model.name=small:residual teacher.steps=2 {TINY} data.calibration_images=64"
+"""The quickstart with a network of nine convolutions, ``tests/packages/small_networks.py``."""
+
+_RECIPE_COMMANDS = "run|extract|profile|estimate|solve|apply|finetune|fuse|export|doctor|predict"
+
+BASH = (
+    Substitution(
+        r"^accelerate launch .*?-m depthopt",
+        "depthopt",
+        "one process instead of several: each would import torch",
+    ),
+    Substitution(
+        r"^depthopt (compress|init|explore) (?:torchvision:)?(?:mobilenet_v2|resnet18|resnet50)\b"
+        r"(.* --checkpoint mine\.pth)",
+        r"depthopt \1 my_model.py:build\2",
+        "the tiny network instead of a large one; the weights are the tiny network's",
+    ),
+    Substitution(
+        r"^(depthopt (?:compress|init) .*)$",
+        rf"\1 {TINY}",
+        "a tiny run",
+    ),
+    Substitution(
+        r"^(depthopt explore (?!quickstart).*?)(?: --minutes \S+)?$",
+        rf"\1 --minutes 0.02 {TINY}",
+        "a tiny run, explored for a moment",
+    ),
+    Substitution(
+        r"^(depthopt explore quickstart.*?)(?: --minutes \S+)?$",
+        rf"\1 --minutes 0.02 {QUICKSTART}",
+        "as above, of the quickstart",
+    ),
+    Substitution(
+        rf"^(depthopt (?:{_RECIPE_COMMANDS}) (?:quickstart|recipes/quickstart\.yaml)\b.*)$",
+        rf"\1 {QUICKSTART}",
+        "the tiny quickstart",
+    ),
+    Substitution(
+        r"^(depthopt (?:extract|doctor) (?:mobilenetv2_100|resnet18|resnet50)\b"
+        r"(?!.*--input-size).*)$",
+        r"\1 --input-size 3,64,64",
+        "smaller images",
+    ),
+    Substitution(
+        r"^(depthopt check .*?)(?: --seconds \S+)?$",
+        r"\1 --seconds 0.2",
+        "timed for a moment",
+    ),
+)
+"""Of commands, each without what the shell does: comments, pipes and files for its output."""
+
+PYTHON = (
+    Substitution(
+        r"""run_dir=(["']runs/[\w-]+["'])(?![^)]*overrides)""",
+        rf"run_dir=\1, overrides={TINY.split()!r}",
+        "a tiny run",
+    ),
+    Substitution(
+        r"depthopt\.finetune\((\w+), (\w+)\)",
+        r"depthopt.finetune(\1, \2, depthopt.TrainConfig(steps=2))",
+        "two steps of training",
+    ),
+    Substitution(
+        r"TrainConfig\((?:epochs|steps)=\d+",
+        "TrainConfig(steps=2",
+        "two steps of training",
+    ),
+)
+"""Of Python's blocks."""
+
+LOOKED_AT = {
+    r"pytest\b": "this is pytest already; its paths and markers are looked up",
+    r"(ruff|mypy|lint-imports|mkdocs)\b": "what .ci/run runs",
+    r"\.ci/run\b": "that is what runs this",
+    r"python (tests|docs)/": "scripts of the repository; the file is looked up",
+    r"git\b": "of the reader's own clone",
+}
+"""Commands, as regular expressions, that are read and not run, under ``-m slow`` too, and why."""
+
+STATUSES = {"check": (0, 1, 3)}
+"""Exit statuses that a command may end with; 0 alone for others. A check of networks that are
+timed for a moment may call them slower, or leave it open: both are answers."""
+
+
+def substituted(text: str, table: tuple[Substitution, ...]) -> str:
+    """The text with all that match put in place."""
+    for each in table:
+        text = re.sub(each.printed, each.instead, text, flags=re.MULTILINE)
+    return text
