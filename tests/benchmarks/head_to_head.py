@@ -1,6 +1,6 @@
 """Head to head: this project against what one would otherwise do, at equal measured latency.
 
-For each network, runtime and speed-up: each method's mildest network that is as fast as asked
+For each network, runtime and speed-up: each method's least costly network that is as fast as asked
 *when measured*, or what a run of it picks where it carries plans out before one is picked; its
 accuracy with no training, and after the same minutes of finetuning (turned into steps by its own
 speed). ONNX Runtime or OpenVINO, one thread, batch 1. Methods that solve for a plan are settings
@@ -49,7 +49,7 @@ SLOW = "slower than asked"
 TOLERANCE = 0.03
 """What a network may lack of the asked speed-up, as a share, where all are timed in turn."""
 TRIES = 2
-"""How often networks that turn out slow when all are timed in turn are picked anew."""
+"""How often networks that turn out slow when all are timed in turn are picked again."""
 TIMINGS, PAUSE = 2, 60.0
 """How often all are timed in turn, seconds apart; caches shared with others have bad minutes."""
 
@@ -67,7 +67,7 @@ def methods_of(options: argparse.Namespace, recipes: RecipeOf) -> Methods:
     found |= {name: partial(narrower, criterion=by) for name, by in CHANNELS.items()}
     unknown = [name for name in options.methods if name not in found]
     if unknown:
-        raise UsageError(f"--methods {unknown[0]!r} is none of {', '.join(map(repr, found))}")
+        raise UsageError(f"--methods {unknown[0]!r} is not one of {', '.join(map(repr, found))}")
     own = [DEFAULT.name, *(m.name for m in ABLATIONS)]
     usual = own if options.ablations else [name for name in found if name not in own[1:]]
     return {name: make for name, make in found.items() if name in (options.methods or usual)}

@@ -24,7 +24,7 @@ from depthopt.core.artefacts import load_json, save_json
 from depthopt.core.plan import Plan
 from depthopt.errors import InfeasibleBudget
 from depthopt.frontier.solve import solve
-from depthopt.latency.pick import EFFORT, mildest
+from depthopt.latency.pick import EFFORT, least_costly
 from depthopt.latency.timing import plan_timer
 from depthopt.pipeline.context import BATCH, Context
 from depthopt.pipeline.run import run
@@ -118,7 +118,7 @@ def plans_of(context: Context, speedups: list[float]) -> All:
                 frontier = solve(context.chain, context.worthwhile, latency, table)
                 for asked in speedups:
                     try:
-                        pick = mildest(frontier, asked, timed)
+                        pick = least_costly(frontier, asked, timed)
                     except InfeasibleBudget:
                         continue
                     key = (asked, pick.plan.replaced)

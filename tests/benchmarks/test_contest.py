@@ -226,7 +226,7 @@ def test_methods_are_chosen_by_name_and_a_wrong_one_is_told_the_right_ones() -> 
 
     assert len(chosen([])) == 8
     assert chosen(["uniform depth", "depthopt"]) == ["depthopt", "uniform depth"]
-    with pytest.raises(UsageError, match=r"'layermerge' is none of 'depthopt', 'LayerMerge'"):
+    with pytest.raises(UsageError, match=r"'layermerge' is not one of 'depthopt', 'LayerMerge'"):
         chosen(["layermerge"])
 
 

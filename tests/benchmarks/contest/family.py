@@ -1,6 +1,6 @@
-"""What a method offers: networks from the mildest to the fastest, one of which is picked.
+"""What a method offers: networks from the least costly to the fastest. One of them is picked.
 
-The pick is the mildest network that is as fast as asked *when measured* (as in
+The pick is the least costly network that is as fast as asked *when measured* (as in
 ``depthopt.latency.search``): predictions of the methods differ in kind, and would make unlike
 things look alike.
 """
@@ -27,14 +27,14 @@ ORIGINAL = "original"
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """Networks, each milder than the next.
+    """Networks, each less costly than the next.
 
     Attributes:
         predicted: speed-ups over the original, rising, where the search begins.
         structure: a network with any weights, for timing and for loading weights into.
         started: the network as its finetuning starts.
         choose: gives the index of the network that the method itself picks for a speed-up, which
-            need not be the mildest; None where it has no way of its own.
+            need not be the least costly. None if the method does not pick one itself.
     """
 
     predicted: tuple[float, ...]

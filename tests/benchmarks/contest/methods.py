@@ -65,7 +65,7 @@ _PAIRS = "candidates.fits=[dense, depthwise, separable, low_rank]"
 _MERGES = "candidates.kinds=[drop, merge]"
 
 ABLATIONS = (
-    Method("the mildest, none tried", ("pick=measured",)),
+    Method("least costly, none tried", ("pick=measured",)),
     Method("narrow too", (_NARROW,)),
     Method("fits of two too", (_PAIRS,)),
     Method("narrow and fits of two", (_NARROW, _PAIRS)),
@@ -155,13 +155,13 @@ def _folder(base: Context, name: str) -> Path:
 
 
 def plans_of(frontier: Frontier) -> tuple[Plan, ...]:
-    """The frontier's plans that change something, mildest first."""
+    """The frontier's plans that change something, least costly first."""
     plans = (frontier.plan(i) for i in reversed(range(len(frontier.points))))
     return tuple(plan for plan in plans if plan.replaced)
 
 
 def planned(plans: Sequence[Plan], context: Context) -> Family:
-    """Plans, mildest first, as a family whose networks start as the context's recipe says."""
+    """Plans, least costly first, as a family whose networks start as the context's recipe says."""
 
     def structure(index: int) -> nn.Module:
         return build(context.teacher, context.chain, plans[index], context.recipe.apply.form)[0]

@@ -244,7 +244,7 @@ def _paced(
     known: Accuracies,
     pace: Pace,
 ) -> Accuracies:
-    """With the seconds a step of each; all are measured anew, in turn, if one is not known."""
+    """With the seconds a step of each. All are measured again, in turn, if one is not known."""
     keys = [_pace_key(contestant) for contestant in contestants]
     if all(key in known.of for key in keys):
         return known

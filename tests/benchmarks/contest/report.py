@@ -101,7 +101,7 @@ def _beside(results: Results) -> list[str]:
 def paired(row: Row, base: Row, *, draws: int = 10_000) -> tuple[float, float, float]:
     """Points by which one is more accurate than another, and the 95 % interval of that.
 
-    Both answer the same test images, which are drawn anew, both with the means over their seeds
+    Both answer the same test images, which are resampled, both with the means over their seeds
     (the percentile bootstrap).
     """
     means = [np.array([list(map(int, right)) for right in r.right]).mean(0) for r in (row, base)]
