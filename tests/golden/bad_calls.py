@@ -166,7 +166,7 @@ def calls() -> dict[str, Attempt]:
         "pick too cheap": lambda: _frontier().pick(cost=-0.0) and _frontier().pick(cost=-1.0),
         "ask for nothing": lambda: asked_speedup(_frontier(), speedup=None, budget_ms=None),
         "a bucket of nought": lambda: Bucketed(0),
-        "an epsilon that is no number": lambda: Epsilon(math.nan),
+        "an epsilon that is not a number": lambda: Epsilon(math.nan),
         "a cap of nought": lambda: LatencyCap(_latency(), 0),
         "a cap on no parameters": lambda: ParameterCap(0),
         "a cap on no memory": lambda: MemoryCap(-1),

@@ -1,7 +1,7 @@
 """What is said to inputs with faults of every kind.
 
-``python -m tests.golden.messages`` writes it to ``messages.json``, as the package said it on commit
-cbb3113; ``test_messages.py`` compares. Messages that say which schema is read hold ``reads up to``.
+``python -m tests.golden.messages`` writes it to ``messages.json``; ``test_messages.py`` compares.
+Write it again after you change a message: the file's diff then shows every change.
 The artefacts that are broken are those of ``version_1``.
 """
 

@@ -1,6 +1,6 @@
 """Write small artefacts of every kind at schema version 1.
 
-``python -m tests.golden.write_version_1`` writes them anew, but for the run, whose figures would
+``python -m tests.golden.write_version_1`` writes them again, but for the run, whose figures would
 be others each time: that only where it is gone.
 
 Later versions read them (``test_version_1.py``). They were written by this script on commit
