@@ -1,7 +1,7 @@
 """Notes of the files exported into a folder, to tell whether a file is still the same.
 
 The note is a file of its own, and not a part of ``model.json``: a run is done again from the
-network on where that changes. It is none of an ONNX file either, where a program that rewrites
+network on where that changes. An ONNX file does not keep it either, where a program that rewrites
 the file would leave it, and it would fit no more.
 """
 

@@ -153,7 +153,7 @@ def test_a_run_is_exported_for_any_batch_openvino_and_in_8_bits(
     assert all((folder / name).is_file() for name in (*names, "fused/model.bin"))
     log = Log()
     run(load_recipe(recipe), folder, reporter=log)
-    assert log.done == [], "what else lies in the folder is no reason to do a stage again"
+    assert log.done == [], "what else lies in the folder does not make a stage run again"
     told = {e.key: e.value for e in onnx.load(folder / "fused/model.onnx").metadata_props}
     assert told["depthopt.model"] == NAME
     assert (folder / "fused/model.int8.onnx").stat().st_size < (

@@ -6,7 +6,7 @@ from tests.report.run_folder import ACCURACY
 
 
 def explored_of(frontier: Frontier) -> Explored:
-    """Three plans of the frontier, all but the dearest; the mildest is wholly finetuned."""
+    """Three plans of the frontier, all but the dearest. The least costly is wholly finetuned."""
     plans = [frontier.plan(i) for i in (len(frontier.points) - 2, len(frontier.points) // 2, 1)]
     attempts = []
     for i, plan in enumerate(plans):
@@ -28,5 +28,5 @@ def explored_of(frontier: Frontier) -> Explored:
         asked=asked,
         fastest=2.5,
         recommended=1.25,
-        reason="the mildest",
+        reason="the least costly",
     )

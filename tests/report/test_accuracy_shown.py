@@ -46,7 +46,7 @@ def test_the_page_says_and_draws_it(folder: Path) -> None:
     page = report_page(read_run(folder))
     assert "accuracy once finetuned" in shown(page)
     assert "Plans that were explored" in shown(page)
-    assert "Recommended: 1.25x. It is the mildest." in shown(page)
+    assert "Recommended: 1.25x. It is the least costly." in shown(page)
     assert "nothing was measured" in shown(page)
     drawn = data(page)["explorer"]
     assert drawn["accuracy"]["original"]["metric"] == 98.0
@@ -133,17 +133,17 @@ def test_what_was_explored_of_another_original_is_left_out(folder: Path) -> None
 
 def test_its_rows_and_sentences_are_of_what_was_found(folder: Path) -> None:
     found = load_json(Explored, folder / "explored.json")
-    first, mildest, *_, beyond = rows(found)
-    assert len(first) == len(mildest) == len(beyond) == len(headings(found))
+    first, cheapest, *_, beyond = rows(found)
+    assert len(first) == len(cheapest) == len(beyond) == len(headings(found))
     assert first[0] == "original"
     assert first[-1] == "98.0 % now"
-    assert mildest[0] == "1.25x"
-    assert mildest[4] == "90.0"
-    assert mildest[5] == "97.0 (16), 97.5 (128)"
-    assert mildest[6].endswith(" %")
+    assert cheapest[0] == "1.25x"
+    assert cheapest[4] == "90.0"
+    assert cheapest[5] == "97.0 (16), 97.5 (128)"
+    assert cheapest[6].endswith(" %")
     assert beyond[:3] == ("4x", "no plan is as fast", "2.50x at most")
     assert "16, 128 steps" in expectation(found)
-    assert recommendation(found) == "Recommended: 1.25x. It is the mildest."
+    assert recommendation(found) == "Recommended: 1.25x. It is the least costly."
     assert "not finished" in recommendation(replace(found, recommended=None, reason=""))
 
 

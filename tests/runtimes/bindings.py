@@ -144,7 +144,7 @@ def _method(name: str, doc: str, known: set[str], indent: str) -> list[str]:
 
 
 def _signature(text: str, known: set[str]) -> str:
-    """A signature as pybind11 writes it, with what is no Python made Any."""
+    """A signature as pybind11 writes it, with Any for what is not Python."""
     name, _, rest = text.partition("(")
     arguments, _, returned = rest.rpartition(")")
     if " -> " in rest:

@@ -75,12 +75,12 @@ def test_what_another_gpu_or_version_made_is_refused_with_both_named(tmp_path):
     path.write_bytes(b"plan")
 
     def check(here):
-        origin.check(path, here, what="the engine", instead="build it anew")
+        origin.check(path, here, what="the engine", instead="build it again")
 
     check(H100)  # nothing is known of it
     origin.note(path, H100)
     check(H100)
-    with pytest.raises(ArtefactError, match=r"the engine .*H100.*9\.0.*A100.*8\.0.*build it anew"):
+    with pytest.raises(ArtefactError, match=r"the engine .*H100.*9\.0.*A100.*8\.0.*build it again"):
         check(A100)
     newer = Origin(H100.device, H100.capability, "10.17.0.1")
     with pytest.raises(ArtefactError, match=r"TensorRT 10\.16\.1\.11, and this is .*10\.17\.0\.1"):

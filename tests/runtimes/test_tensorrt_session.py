@@ -44,9 +44,7 @@ def test_a_runtime_says_what_it_measures_on(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_a_gpu_that_the_library_does_not_know_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     on(monkeypatch, "NVIDIA H100 80GB HBM3", (9, 0))
-    with pytest.raises(
-        RuntimeUnavailable, match=r"compute capability 9\.0 of this NVID"
-    ):
+    with pytest.raises(RuntimeUnavailable, match=r"compute capability 9\.0 of this NVID"):
         get_runtime("tensorrt_rtx", device="cuda")
 
 

@@ -126,8 +126,8 @@ def test_passes_that_go_on_from_earlier_ones_change_no_bit(monkeypatch) -> None:
     plan = plan_of(CHAIN, pick("fit", 1, 3, kernel_size=(1, 1)), pick("drop", 5, 8))
     kept = apply(MODEL, CHAIN, plan, fitting=batches)
     monkeypatch.setattr(side_by_side, "Replay", partial(Replay, most_bytes=-1))
-    anew = apply(MODEL, CHAIN, plan, fitting=batches).state_dict()
-    assert all(torch.equal(value, anew[name]) for name, value in kept.state_dict().items())
+    fresh = apply(MODEL, CHAIN, plan, fitting=batches).state_dict()
+    assert all(torch.equal(value, fresh[name]) for name, value in kept.state_dict().items())
 
 
 @torch.no_grad()

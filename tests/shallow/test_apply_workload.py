@@ -57,10 +57,10 @@ def test_passes_from_memory_are_fewer_and_need_it(monkeypatch: pytest.MonkeyPatc
     settings = {"ridges": (1e-2,), "compensated": False}
     kept = apply_workload(chain, IMAGES, **settings)
     monkeypatch.setattr(side_by_side, "MOST_BYTES", 0)
-    anew = apply_workload(chain, IMAGES, **settings)
-    assert kept.forward_images < 0.5 * anew.forward_images
-    assert kept.macs64 == anew.macs64
-    assert kept.memory_bytes - anew.memory_bytes == 4 * 4 * IMAGES * 6 * 8 * 8
+    fresh = apply_workload(chain, IMAGES, **settings)
+    assert kept.forward_images < 0.5 * fresh.forward_images
+    assert kept.macs64 == fresh.macs64
+    assert kept.memory_bytes - fresh.memory_bytes == 4 * 4 * IMAGES * 6 * 8 * 8
 
 
 def test_more_ridges_are_more_to_solve() -> None:
