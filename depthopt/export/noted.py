@@ -1,8 +1,8 @@
 """Notes of the files exported into a folder, to tell whether a file is still the same.
 
-The note is a file of its own, and not a part of ``model.json``: a run is done again from the
-network on where that changes. An ONNX file does not keep it either, where a program that rewrites
-the file would leave it, and it would fit no more.
+The note is a separate file, not a part of ``model.json``: a change of that would make a run repeat
+later stages. It is not stored in the ONNX file either: a program that rewrites the file would keep
+the note, which would no longer fit.
 """
 
 from dataclasses import dataclass, field

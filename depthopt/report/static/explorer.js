@@ -97,9 +97,9 @@ function blocks(run) {
 function describe(point, runs) {
   const gone = byKind(runs)
     .map(([verb, found]) => `Blocks ${verb}: ${found.map(blocks).join(", ")}.`);
-  byId("strip-text").textContent = "Width is latency, a step down a smaller tensor; the upper row "
-    + "is the original with what happens to its blocks, the lower what the plan runs. "
-    + (gone.length ? gone.join(" ") : "No block goes.");
+  byId("strip-text").textContent = "A block's width is its latency. A step down is a smaller "
+    + "tensor. The upper row is the original and what happens to its blocks. The lower row is what "
+    + "the plan runs. " + (gone.length ? gone.join(" ") : "No block is replaced.");
   const rows = runs.map((run) => row([
     blocks(run), names(EXPLORER, run.start, run.end), EXPLORER.kinds[run.kind].verb,
     [run.spec, run.activation].filter(Boolean).join(" ") || "nothing",
@@ -150,7 +150,7 @@ async function copy() {
     button.textContent = "Copied";
   } catch {
     getSelection().selectAllChildren(byId("command"));
-    button.textContent = "Selected: copy it by the keyboard";
+    button.textContent = "Selected: copy it with the keyboard";
   }
   setTimeout(() => { button.textContent = `Copy the ${what}`; }, 2000);
 }
