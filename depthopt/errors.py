@@ -1,7 +1,7 @@
 """The errors that depthopt raises on purpose.
 
     DepthoptError
-    ├── UsageError             the user can mend it: exit code 2
+    ├── UsageError             the user can correct it: exit code 2
     │   ├── ModelError         an unknown or unusable model
     │   ├── DataError          a missing, empty or damaged data set
     │   ├── RecipeError        a recipe that does not follow its schema

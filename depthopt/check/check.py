@@ -91,7 +91,7 @@ def check(
         tolerances: largest accepted changes.
         seconds: cap on one measurement of latency, less the time of compiling.
         judge: gives a side's metric; None without a data set.
-        progress: is told of the steps.
+        progress: receives the steps.
 
     Raises:
         UsageError: a side is missing, of an unknown kind, or their inputs differ.

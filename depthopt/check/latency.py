@@ -91,7 +91,7 @@ def compare_latency(
         seconds: cap on one measurement, less the time of compiling.
         clocks: by default, those that suit the runtime.
         seed: of the order of runs and of the bootstrap.
-        progress: is told of the measurements.
+        progress: receives the measurements.
 
     Returns:
         The verdict, and what it rests on; None where a clock failed.

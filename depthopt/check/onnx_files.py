@@ -23,7 +23,7 @@ def read_onnx(path: Path) -> ModelProto:
     """Read an ONNX model, without the weights in other files.
 
     Raises:
-        ModelError: it is none, or it claims what no network has.
+        ModelError: it is not an ONNX model, or it makes impossible claims.
     """
     if (size := path.stat().st_size) > limits.ONNX_BYTES:
         raise ModelError(f"{path} has {size:,} bytes; at most {limits.ONNX_BYTES:,} are read")

@@ -2,7 +2,7 @@
 
 A model holds numbers in initialisers and in ``Constant`` nodes, of the graph, of the branches
 and bodies of control flow, and of functions, densely or sparsely, in the file or beside it.
-What they are is told by who reads them:
+Their readers tell what they are:
 
 - Floating-point numbers of any width are parameters, and integers of 8 bits and fewer;
   wider ones are if they are dequantised, as biases of quantised networks are.

@@ -90,7 +90,7 @@ def check_against(
         tolerances: largest accepted changes.
         seconds: cap on one measurement.
         judge: gives a side's metric; None without a data set.
-        progress: is told of the measurements.
+        progress: receives the measurements.
 
     Raises:
         ArtefactError: the file is neither, damaged, or of a newer schema.

@@ -118,7 +118,7 @@ def compare_by(
         batch: images per inference.
         tolerance: largest accepted change, as a fraction.
         seconds: cap on one measurement, less the time of compiling.
-        progress: is told of the measurements.
+        progress: receives the measurements.
 
     Returns:
         The verdict, and what it rests on; None where a clock failed.

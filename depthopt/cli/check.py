@@ -127,7 +127,7 @@ def check(
     """Check whether a network became slower, larger or less accurate than a baseline.
 
     Both are measured in turn in this process, with the baseline against itself as a control.
-    Exit codes: 0 pass, 1 regression, 2 input to be mended, 3 inconclusive, with what would
+    Exit codes: 0 pass, 1 regression, 2 input to correct, 3 inconclusive, with what would
     settle it.
     """
     if history_plot is not None and history is None:

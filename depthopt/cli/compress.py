@@ -59,10 +59,10 @@ def compress(
 ) -> None:
     """Make a network faster on this machine, and say how fast and how accurate it is.
 
-    What is not asked for is chosen by the network, its checkpoint and the data, and printed.
-    Without --checkpoint and --pretrained the original is trained first. Without --speedup some
-    minutes are spent on finding out which is worth it, as `depthopt explore` does. The run folder
-    holds the faster network as fused.onnx, a report, and the whole recipe.
+    What you do not ask for is chosen from the network, its checkpoint and the data, and printed.
+    Without --checkpoint and --pretrained the original is trained first. Without --speedup,
+    depthopt first explores for some minutes which one is worth it, as `depthopt explore` does. The
+    run folder holds the faster network as fused.onnx, a report, and the whole recipe.
 
     For example: depthopt compress torchvision:mobilenet_v2 --checkpoint mine.pth --data photos
     --speedup 1.5

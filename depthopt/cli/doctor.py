@@ -39,11 +39,10 @@ def doctor(
 ) -> None:
     """Show what depthopt understands of a network, what it leaves out, and what is proven.
 
-    The network is compared with what depthopt traces of it: bit for bit, in float64, in training
-    mode, on several batches. Attach the page to a report of a fault. The network is taken with its
-    checkpoint, if one is named, and with random weights if not; of a recipe it is compared on
-    images of its data too. The exit code is 1 if the network is refused or something compared
-    differs.
+    The network is compared with its traced form: bit for bit, in float64, in training mode, on
+    several batches. With a recipe it is also compared on images of the recipe's data. Without a
+    checkpoint the weights are random. The exit code is 1 if the network is refused or a comparison
+    differs. Attach the output when you report a fault.
     """
     if is_recipe(model):
         require_no_checkpoint(checkpoint)

@@ -1,9 +1,9 @@
 """How a command ends: its exit status, and the one line that says why.
 
-Statuses are 0 done, 1 a failure while running, 2 input to be mended, 70 a defect of depthopt
+Statuses are 0 done, 1 a failure while running, 2 input to correct, 70 a defect of depthopt
 (``EX_SOFTWARE`` of sysexits.h), 130 stopped by the user, 141 nobody reads the output (as of a
-process that SIGPIPE ended). Of ``check`` 1 is a regression and nothing else, 3 means that it cannot
-be told, and all else that goes wrong is 2.
+process that SIGPIPE ended). ``check`` ends with 1 only for a regression, with 3 if it cannot
+decide, and with 2 for all other failures.
 """
 
 import codecs
@@ -40,9 +40,9 @@ def is_closed(error: BaseException) -> bool:
 def open_streams() -> None:
     """Make the standard streams usable, however the process was started.
 
-    Those that are closed lead nowhere: else the next file that is opened takes their place, and
-    what a library prints is written into it. What cannot be written in a stream's encoding is
-    written as the bytes that a file's name has, or as an escape.
+    Closed streams lead nowhere. Otherwise the next file that is opened would take their place, and
+    what a library prints would be written into it. What a stream's encoding cannot write becomes
+    the bytes of the file's name, or an escape.
     """
     for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
         if getattr(sys, name) is None:

@@ -41,14 +41,13 @@ def estimate(
 ) -> None:
     """Estimate what each candidate costs in accuracy.
 
-    importance.estimator says how: regression solves for its weights and runs the network behind
-    it; finetune, the papers', trains the network briefly with it in place; magnitude adds up the
-    weights that go. Of finetune the table says its protocol in words, with "reduced" where fewer
-    images are trained or scored than in the papers.
+    importance.estimator says how. regression solves for the candidate's weights and runs the
+    network behind it. finetune, the papers' way, trains the network briefly with the candidate in
+    place. magnitude adds up the weights that are removed. With finetune the table holds its
+    protocol in words, with "reduced" if it trains or scores on fewer images than the papers.
 
-    The stages before it are carried out first, as far as they are not done. The table is the
-    same for any number of workers; started again, the command goes on from the entries that
-    it has.
+    Earlier stages that are not done are carried out first. The table is the same for any number of
+    workers. When you start the command again, it goes on from the entries that it has.
     """
     if plot is not None:
         require_extra("matplotlib", "--plot")

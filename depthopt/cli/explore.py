@@ -106,9 +106,9 @@ def explore(
 ) -> None:
     """Find out in minutes how fast a network can get, and what that costs in accuracy.
 
-    For each of several speed-ups a plan is timed, carried out and finetuned a little; how accurate
-    whole finetunes would make them is told as a range. What is learned stays in the run's folder,
-    and the run goes on from it. Stopped and started again, exploring goes on.
+    For each of several speed-ups, a plan is timed, carried out and finetuned a little. A range says
+    how accurate a whole finetune would make it. What is found stays in the run's folder, and the
+    run uses it. Exploring that was stopped goes on when you start it again.
     """
     wished = _speedups(speedups)
     if is_recipe(model):

@@ -64,17 +64,17 @@ def export(
 ) -> None:
     """Write the fused network as ONNX, and check its logits on ONNX Runtime.
 
-    One file is of the recipe's batch, the one that is timed; the other, in fused/, is of any.
-    The stages before it are carried out first, as far as they are not done.
+    One file has the recipe's batch, and is the one that is timed. The other, in fused/, takes any
+    batch. Earlier stages that are not done are carried out first.
 
-    With --int8 the ranges of activations are taken from training images; what it costs in
-    accuracy is not measured here. With --for tensorrt they are symmetric, and biases stay float:
-    TensorRT reads no other form, and ONNX Runtime computes most of this one in float32.
+    With --int8 the ranges of activations are taken from training images. The cost in accuracy is
+    not measured here. With --for tensorrt the ranges are symmetric, and biases stay float. TensorRT
+    reads only this form, and ONNX Runtime computes most of it in float32.
 
-    --engine alone is for recipes whose latency.runtime is tensorrt, and builds for this GPU. With
-    --target the engine is built ahead of time, whatever the recipe measured on and whether or not
-    there is a GPU, by TensorRT for RTX (pip install "depthopt[tensorrt-rtx]"). An engine is of the
-    recipe's batch and latency.build.
+    --engine without --target builds for this GPU, and needs a recipe with latency.runtime=tensorrt.
+    With --target the engine is built ahead of time by TensorRT for RTX (pip install
+    "depthopt[tensorrt-rtx]"), for any recipe and without a GPU. An engine has the recipe's batch
+    and latency.build.
     """
     if int8_for != "onnxruntime" and not int8:
         raise UsageError(f"--for {int8_for} goes with --int8; give --int8 too")

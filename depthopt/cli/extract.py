@@ -45,8 +45,8 @@ def extract(
 ) -> None:
     """Show a network as a chain: its blocks, skips and barriers, and what is not used.
 
-    A segment, a run of consecutive blocks, can be replaced if it crosses no barrier and no
-    skip in part. With a recipe, the stages up to this one are carried out in its run folder.
+    A segment is a run of consecutive blocks. It can be replaced if it does not cross a barrier, or
+    a part of a skip. With a recipe, the stages up to this one are carried out in its run folder.
     """
     if svg is not None:
         require_extra("matplotlib", "--svg")

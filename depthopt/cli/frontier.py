@@ -74,7 +74,7 @@ def frontier(
 ) -> None:
     """Find every good trade of latency against importance from table files.
 
-    For instance of imported ones:
+    For example, from imported tables:
 
         depthopt frontier latency.json importance.json --chain chain.json --speedup 2
     """

@@ -33,7 +33,7 @@ def predict(
 ) -> None:
     """Print the likeliest classes of images.
 
-    Images are resized, cropped and normalised as those were that the network was trained on.
+    Images are resized, cropped and normalised like those that the network was trained on.
     """
     for path in (folder / "model.json", *images):
         if not path.exists():

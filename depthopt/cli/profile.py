@@ -126,8 +126,8 @@ def profile(
     and batch in --tables. With a recipe, the table lies in its run folder, and the stages
     before this one are carried out first. Measure on an idle machine.
 
-    --validate checks the claim that a plan takes as long as its entries together: random
-    plans are built, fused, and timed in turn with the original.
+    --validate checks that a plan takes as long as its entries together: random plans are built,
+    fused, and timed in turn with the original.
     """
     if plot is not None and not validate:
         raise UsageError("--plot draws the plans that --validate N measures; give both")

@@ -20,8 +20,8 @@ def show_recipes(
 ) -> None:
     """List the recipes that come with depthopt, or print one.
 
-    Wherever a command takes a recipe, such a name will do: depthopt run quickstart. To change more
-    than overrides say well, print one into a file of your own: depthopt recipes NAME > mine.yaml
+    You can give such a name wherever a command takes a recipe: depthopt run quickstart. To change
+    more than a few keys, print a recipe into a file and edit it: depthopt recipes NAME > mine.yaml
     """
     if name is not None:
         print(read_text(recipe_file(Path(name)), limits.RECIPE_BYTES), end="")

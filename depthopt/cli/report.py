@@ -30,9 +30,9 @@ def report(
 ) -> None:
     """Show what a run found, and what another budget would give.
 
-    Written are report.html, one file that opens from disk without a network, and, where
-    matplotlib is installed, plots as PNG and SVG. The figures are printed too. Of a run that
-    is not finished, what there is is shown.
+    It writes report.html, a single file that opens from disk without a network. If matplotlib is
+    installed, it also writes plots as PNG and SVG. The figures are printed too. For a run that is
+    not finished, it shows what there is.
     """
     from depthopt.report.reading import read_run  # noqa: PLC0415 - see above
 
@@ -52,7 +52,7 @@ def compare(
 ) -> None:
     """Lay several runs side by side on one plot and in one table.
 
-    The runs may differ in method, device or budget; what must not be compared is named.
+    The runs may differ in method, device or budget. The page names what must not be compared.
     """
     from depthopt.report.compare import compare as compared  # noqa: PLC0415 - see above
     from depthopt.report.page import comparison_page  # noqa: PLC0415 - see above

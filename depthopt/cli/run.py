@@ -45,13 +45,13 @@ def run(
 ) -> None:
     """Carry out a whole recipe: from a network and data to a faster network.
 
-    Every stage's artefact is kept in the run folder. Started again, a run goes on from
-    the last finished stage; with a changed recipe only the stages that the change
-    affects are done again. With several GPUs or machines:
+    The run folder keeps the artefact of every stage. When you start a run again, it goes on from
+    the last finished stage. If the recipe changed, only the stages that the change affects are
+    done again. With several GPUs or machines:
     accelerate launch -m depthopt run RECIPE.
 
-    With --dry-run nothing is written; problems that would stop the run are listed, and make
-    the exit code 1.
+    With --dry-run nothing is written. Problems that would stop the run are listed, and the exit
+    code is then 1.
     """
     overrides = with_method(overrides, method)
     if dry_run:

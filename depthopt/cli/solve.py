@@ -35,9 +35,9 @@ def solve(
 ) -> None:
     """Find every good trade of latency against importance, and pick one.
 
-    The stages before it are carried out first, as far as they are not done. The run's plan is
-    picked by the recipe's budget; --budget-ms and --speedup show what another would give, without
-    changing the run. Table files are solved by `depthopt frontier`.
+    Earlier stages that are not done are carried out first. The recipe's budget picks the run's
+    plan. --budget-ms and --speedup show what another budget would give, without changing the run.
+    For table files use `depthopt frontier`.
     """
     context = walk(recipe, overrides, run_dir, "solve", allow_code=allow_code)
     plan, found = context.plan, context.frontier

@@ -14,7 +14,7 @@ def apply(
 ) -> None:
     """Build the planned shallow network, and fit its new convolutions on data.
 
-    The stages before it are carried out first, as far as they are not done.
+    Earlier stages that are not done are carried out first.
     """
     _up_to("apply", "applied", recipe, overrides, run_dir, allow_code=allow_code, as_json=as_json)
 
@@ -28,7 +28,7 @@ def finetune(
 ) -> None:
     """Train the shallow network, with the original as its teacher.
 
-    The stages before it are carried out first, as far as they are not done.
+    Earlier stages that are not done are carried out first.
     """
     _up_to(
         "finetune", "finetuned", recipe, overrides, run_dir, allow_code=allow_code, as_json=as_json
@@ -44,7 +44,7 @@ def fuse(
 ) -> None:
     """Fold norms, compose expanded convolutions, and check that the logits stay the same.
 
-    The stages before it are carried out first, as far as they are not done.
+    Earlier stages that are not done are carried out first.
     """
     _up_to("fuse", "fused", recipe, overrides, run_dir, allow_code=allow_code, as_json=as_json)
 

@@ -25,8 +25,8 @@ app = typer.Typer(help="Latency and importance tables as files.", no_args_is_hel
 def list_() -> None:
     """List the latency tables that come with depthopt.
 
-    Such a name will do wherever a table is read: latency.table=amd-epyc in a recipe, which takes
-    the one of the conditions at hand, or depthopt check --against NAME MODEL.
+    You can give such a name wherever a table is read: latency.table=amd-epyc in a recipe, which
+    takes the table of the recipe's conditions, or depthopt check --against NAME MODEL.
     """
     for name in shipped.tables():
         print(name)
@@ -91,9 +91,9 @@ def import_(
 ) -> None:
     """Turn the two depth-compression papers' published CSV files into tables.
 
-    Which file is which is seen from its columns; one that cannot be used is refused by name.
-    The files do not say where and how they were measured; what is not given as an
-    option is asked for. Written are chain.json, latency.json and importance.json:
+    A file's columns tell what it holds. A file that cannot be used is refused by name. The files
+    do not say where and how they were measured: you are asked for what you do not give as an
+    option. The command writes chain.json, latency.json and importance.json:
 
         depthopt frontier latency.json importance.json --chain chain.json
     """

@@ -86,7 +86,7 @@ class Candidate:
         """The candidate with this ``key``. Its kind need not be known.
 
         Raises:
-            ValueError: it is none's.
+            ValueError: there is none.
         """
         found = _KEY.fullmatch(text)
         if found is None:

@@ -95,7 +95,7 @@ class InputSpec:
         """The specification that ``text`` describes.
 
         Raises:
-            ValueError: it is none's.
+            ValueError: there is none.
         """
         return cls(tuple(_parsed(part.strip(), text) for part in text.split(",")))
 
@@ -188,7 +188,7 @@ def parse_size(text: str) -> InputSize:
     """The input size that ``text`` describes, as ``size_text`` writes it.
 
     Raises:
-        ValueError: it is none's.
+        ValueError: there is none.
     """
     if "=" in text:
         return InputSpec.parse(text)

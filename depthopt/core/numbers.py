@@ -106,7 +106,7 @@ def decimal(text: str) -> float:
     """The finite number in a text.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is not a number.
     """
     value = float(text)
     if not math.isfinite(value):
@@ -118,7 +118,7 @@ def fraction(text: str) -> float:
     """The share in a text, such as ``3%`` or ``0.03``. With ``%`` it may be above 1.
 
     Raises:
-        ValueError: it is none; without ``%``, 1 or more: is ``3`` three times, or 3 %?
+        ValueError: it is not a share. Without ``%``, 1 or more is refused: ``3`` could be 3 %.
     """
     number, percent = text.strip().removesuffix("%").strip(), text.strip().endswith("%")
     try:

@@ -54,7 +54,7 @@ def recipe_file(given: Path) -> Path:
     """A recipe's file: the given one, or that of a shipped recipe of this name.
 
     Raises:
-        RecipeError: it can only be a shipped recipe's name, and there is none of that name.
+        RecipeError: there is neither a file nor a shipped recipe of that name.
     """
     if not is_name(given):
         return given

@@ -135,7 +135,7 @@ def given_dataset(
 
     Raises:
         DataError: something else is given, such as an ``IterableDataset`` or a list of batches;
-            an example is none; or there are too few.
+            an example is invalid; or there are too few.
         UsageError: a number is out of range.
     """
     if calibration_images is not None:

@@ -63,7 +63,7 @@ def load_dataset(
         workers: processes that decode images (files only).
         check: decode every image once, before anything else happens (files only).
         skip_damaged: leave out what cannot be read, with a warning, instead of stopping.
-        progress: is told of the images that are checked.
+        progress: receives the images that are checked.
 
     Raises:
         UsageError: another package brings the source, and it cannot be imported.

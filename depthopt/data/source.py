@@ -29,7 +29,7 @@ class Request:
         workers: processes that read examples.
         check: read every example once, before anything else happens.
         skip_damaged: leave out what cannot be read.
-        progress: is told of the examples that are checked.
+        progress: receives the examples that are checked.
     """
 
     source: str

@@ -96,7 +96,7 @@ def estimate(
             to the original's on held-out images. The table names it as beaten.
         table: entries that are known already; they are not estimated again.
         on_update: called with the table whenever entries have come in, to be stored.
-        progress: is told of the steps, an image batch or a candidate each.
+        progress: receives the steps, an image batch or a candidate each.
 
     Raises:
         UsageError: an unknown estimator or form, ``finetune`` without ``train``, or entries of
@@ -233,7 +233,7 @@ class _Steps:
 
 
 def _known(table: ImportanceTable | None, wanted: ImportanceTable) -> ImportanceTable:
-    """The table to go on from."""
+    """The table to continue."""
     if table is None:
         return wanted
     if (unlike := table.unlike(wanted)) is not None:

@@ -150,7 +150,7 @@ def _inserted(chain: Chain, name: str | None) -> Activation | None:
     """The activation that is put behind what has none.
 
     Raises:
-        UsageError: there is none of that name that can stand without a parameter.
+        UsageError: there is no activation of that name without a parameter.
     """
     if name is None:
         return None

@@ -72,7 +72,7 @@ def pick_measured(
             the measured speed-up, so that the budget means the same on a busy day.
         batch: images per call.
         effort: how long each plan is timed.
-        progress: is told of the plans timed, and how many at most will be.
+        progress: receives the plans timed, and how many at most will be.
 
     Raises:
         InfeasibleBudget: no plan was that fast; the message says how fast the fastest was.

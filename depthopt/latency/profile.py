@@ -90,7 +90,7 @@ def profile(
         table: what is known already, measured under the same conditions.
         batch: images per inference.
         entry_seconds: cap on the time per entry.
-        progress: is told of the entries measured.
+        progress: receives the entries measured.
         on_update: called with the table after every group of entries, to be stored.
 
     Returns:

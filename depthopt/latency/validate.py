@@ -54,7 +54,7 @@ def validate(
         plans: how many to draw.
         seed: of the drawing.
         effort: how long each plan is timed.
-        progress: is told of the plans timed.
+        progress: receives the plans timed.
 
     Raises:
         TableError: the table was measured under other conditions, or lacks the network.

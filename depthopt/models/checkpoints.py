@@ -3,7 +3,7 @@
 Files of safetensors, and of torch, which are read by ``torch.load(weights_only=True)``: no code in
 them is run. The weights are searched inside, prefixes that wrappers put before names are taken
 away where the network's names then fit better, and one line says all that was done. A last layer of
-another size is left as it was made, and has to be trained; nothing is ever mapped onto another.
+another size is kept untrained, and has to be trained. Names are never guessed.
 """
 
 import argparse

@@ -78,7 +78,7 @@ def fitted(model: nn.Module, arguments: Mapping[str, Argument], what: str, hint:
         hint: what to do if it cannot be.
 
     Raises:
-        ModelError: its last layer is none that could be replaced.
+        ModelError: its last layer cannot be replaced.
     """
     outputs, inputs = arguments.get(OUTPUTS), arguments.get(INPUTS)
     if outputs is None or inputs is None or any(p.is_meta for p in model.parameters()):

@@ -50,7 +50,7 @@ def copy_of(model: nn.Module, arguments: Mapping[str, Argument]) -> nn.Module:
     All of its weights can be trained, frozen though they may be in the original.
 
     Raises:
-        ModelError: it cannot be copied, or its last layer is none that could be replaced.
+        ModelError: it cannot be copied, or its last layer cannot be replaced.
     """
     model = unwrapped(model)
     copied = deepcopied(model).cpu().eval()

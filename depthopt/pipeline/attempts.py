@@ -133,7 +133,7 @@ class Attempts:
             clock: runs already.
             speedups: to look for, rising.
             reduction: which it is, of the recipe.
-            made_from: what is written into the file, to ask for when it is gone on from.
+            made_from: written into the file, and checked before exploring continues from it.
         """
         self._run, self._clock, self._wishes = run, clock, speedups
         self._networks: dict[int, TracedNetwork] = {}

@@ -79,7 +79,7 @@ class Context:
     Attributes:
         recipe: what to do.
         folder: where artefacts are.
-        reporter: is told what happens.
+        reporter: receives the progress.
         processes: that take part.
         allow_code: whether the recipe's code may run.
         model: the original, where it was given in memory.

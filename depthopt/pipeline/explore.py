@@ -74,8 +74,8 @@ def explore(
         folder: of the run, which goes on from what is learned here.
         minutes: to take; the original's training comes on top.
         speedups: to look for.
-        reporter: is told what happens.
-        say: is told what to know beforehand, such as how long the original's training will take.
+        reporter: receives the progress.
+        say: receives what to know beforehand, such as how long the original's training will take.
         allow_code: whether code may run that the recipe says makes the network.
         model: the original in memory, as ``run`` takes it.
         data: a data set in memory, as ``run`` takes it.

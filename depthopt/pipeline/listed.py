@@ -20,7 +20,7 @@ def listed(recipe: Recipe, model: nn.Module, chain: Chain) -> tuple[Candidate, .
         chain: its chain.
 
     Raises:
-        UsageError: an activation to insert that there is not, or a kernel size that is none.
+        UsageError: an unknown activation to insert, or an invalid kernel size.
     """
     section = recipe.candidates
     settings: dict[str, Any] = dict(section) | {"fewer_macs": recipe.fewer_macs}

@@ -70,7 +70,7 @@ def run(
         recipe: what to do.
         folder: of this run; made if it does not exist.
         until: the last stage to carry out.
-        reporter: is told what happens.
+        reporter: receives the progress.
         start_from: another run's folder, of which what still holds is taken over first: the
             original's weights, its chain, and the tables; it stays as it is.
         allow_code: whether code may run that the recipe says makes the network.

@@ -33,7 +33,7 @@ def share(source: Path, folder: RunFolder, recipe: Recipe) -> tuple[str, ...]:
     """Copy what still holds from another run.
 
     What is done in the new run's folder already stays. Where candidates or their kinds differ, the
-    latencies that were measured are taken over as a table to go on from.
+    latencies that were measured are copied as a table to continue from.
 
     Args:
         source: the other run's folder, which is only read.
@@ -44,7 +44,7 @@ def share(source: Path, folder: RunFolder, recipe: Recipe) -> tuple[str, ...]:
         The stages that were taken over.
 
     Raises:
-        UsageError: the folder is none of a run, the new run's own, or in use.
+        UsageError: the folder is not a run's, is the new run's, or is in use.
         ArtefactError: a file of it is damaged, or changed while it was copied.
     """
     if source.resolve() == folder.path.resolve():

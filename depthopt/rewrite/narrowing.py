@@ -27,18 +27,19 @@ from depthopt.rewrite.regression import Fitted, Regression, best_fits
 from depthopt.rewrite.ridges import COMPENSATION_RIDGES
 
 _LEAST_RIDGE, _MOST_RIDGE = 1e-6, 0.1
-"""On the way back, relative to the mean variance of the input; between them the weights per output,
-over the pixels that they are regressed on (tests/benchmarks/README.md, "Which channels stay")."""
+"""Least and most regularisation while channels are eliminated, relative to the mean variance of
+the input. Between them it is the weights per output over the pixels that they are regressed on."""
 
 RIDGES = (_LEAST_RIDGE, *COMPENSATION_RIDGES)
-"""Of the weights for what stays, likewise; by the first, others give in full what a copy gave."""
+"""Strengths for the weights of the channels that stay, relative to the mean variance of the input.
+By the first, other channels give in full what a copy gave."""
 
 _CONSTANT = 1e-9
 """A variance below which a channel is constant, relative to the mean."""
 
 _SHARE = 16
-"""Of so many that are left, one goes before P is computed again for all; of a few more that are
-the next to go it is exact in between."""
+"""One in this many of the channels left is eliminated before P is computed again for all. For the
+next few to go it is exact in between."""
 
 
 def narrowed(

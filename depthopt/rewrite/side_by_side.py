@@ -23,8 +23,8 @@ from depthopt.rewrite.regression import Fitted, Regression, best_fits, error_of
 from depthopt.rewrite.segment_tensors import SegmentTensors
 
 HELD_OUT_EVERY, MOST_HELD_OUT = 5, 4
-"""Of so many calibration batches, one is held out to choose the regularisation by, but no
-more than so many: these are kept in memory, others only where they all fit."""
+"""One calibration batch in this many is held out to choose the regularisation, up to a maximum.
+Held-out batches are kept in memory, others only if they all fit."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,7 +68,7 @@ def apply(
             too (``depthopt.rewrite.compensate``), if there are images.
         start: whether activations that the plan inserts begin as the identity and come
             into their own while the network is finetuned, or are there ``at_once``.
-        progress: is told of the layers regressed.
+        progress: receives the layers regressed.
 
     Raises:
         ModelError: chain or plan were made for another model.

@@ -52,7 +52,7 @@ class LatencyKey:
         """The key that ``text`` describes.
 
         Raises:
-            ValueError: it is none's.
+            ValueError: there is none.
         """
         found = _KEY.fullmatch(text)
         if found is None:
@@ -107,7 +107,7 @@ class NetworkKey:
         """The key that ``text`` describes.
 
         Raises:
-            ValueError: it is none's.
+            ValueError: there is none.
         """
         model, at, size = text.rpartition(" @")
         try:

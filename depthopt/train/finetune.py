@@ -71,11 +71,11 @@ def finetune(
         matched: modules whose inputs shall be the teacher's too, as ``config.matching``
             weighs them (``rewrite.segment_ends``).
         config: all settings; None takes the defaults.
-        checkpoint: a safetensors file that is written while training, and gone on from if
-            it exists.
+        checkpoint: a safetensors file that is written while training. If it exists, the
+            training continues from it.
         made_from: is written into the checkpoint, for ``check_state``.
         log_dir: where ``config.trackers`` write; None leaves them out.
-        progress: is told of the steps.
+        progress: receives the steps.
 
     Raises:
         ArtefactError: ``checkpoint`` is damaged or of another training.

@@ -127,8 +127,8 @@ def compress(
             code is run, or a timm network's.
         data: a data set's name or path, or torch's ``Dataset`` or ``DataLoader`` of (image,
             label), with images as the network takes them.
-        speedup: at least so many times as fast, measured; None explores first, for some minutes,
-            and takes what is recommended.
+        speedup: least measured speed-up. None explores first, for some minutes, and takes what is
+            recommended.
         run_dir: folder of the run; made if it does not exist.
         method: whose settings to take: ``depthopt``, or a paper's, ``layermerge`` or ``depth``.
         test: what the final figures are measured on, where ``data`` is torch's; without it a part
@@ -139,7 +139,7 @@ def compress(
         epochs: of the finetune.
         seed: of initialisation, order and augmentation.
         overrides: ``key.path=value`` of the recipe (``recipes/README.md``).
-        reporter: is told what happens; by default lines on the standard error.
+        reporter: receives the progress; by default lines on the standard error.
 
     Raises:
         DepthoptError: what was asked for cannot be done; the message says why.
@@ -183,8 +183,8 @@ def with_budget(
         wish: what was asked for.
         setup: the recipe for it.
         folder: of the run, where what exploring learns is kept.
-        reporter: is told what happens.
-        say: is told what is found, a line each.
+        reporter: receives the progress.
+        say: receives what is found, a line each.
 
     Raises:
         UsageError: no budget is asked for, and none is worth it.
@@ -218,7 +218,7 @@ def carry_out(
         wish: what was asked for.
         setup: the recipe for it.
         folder: of the run, which keeps the recipe too.
-        reporter: is told what happens.
+        reporter: receives the progress.
     """
     path = folder / "recipe.yaml"
     with _nothing_left(folder):

@@ -33,9 +33,9 @@ def explore(
 ) -> Explored:
     """Find out in minutes how fast a network can get on this machine, and what that costs.
 
-    For each speed-up a plan is timed, carried out and finetuned a little; what a whole finetune
-    makes of it is told as a range. ``depthopt.compress`` with the same ``run_dir`` goes on from
-    what is learned here.
+    For each speed-up, a plan is timed, carried out and finetuned a little. A range says how
+    accurate a whole finetune would make it. ``depthopt.compress`` with the same ``run_dir`` uses
+    what is found here.
 
     Args:
         model: as ``depthopt.compress`` takes it.
@@ -50,7 +50,7 @@ def explore(
         epochs: of the finetune.
         seed: of initialisation, order and augmentation.
         overrides: ``key.path=value`` of the recipe.
-        reporter: is told what happens; by default lines on the standard error.
+        reporter: receives the progress; by default lines on the standard error.
 
     Raises:
         DepthoptError: what was asked for cannot be done; the message says why.

@@ -81,7 +81,7 @@ def wish_of(
         options: the other attributes of ``Wish``.
 
     Raises:
-        DepthoptError: the data in memory are none that can be used, or an option is none.
+        DepthoptError: the data in memory cannot be used, or an option is invalid.
     """
     given = None if isinstance(model, str) else model
     if given is not None and (options.get("checkpoint") or options.get("pretrained")):

@@ -75,7 +75,7 @@ def parse_operator(text: str) -> Operator:
     """The operator that ``text`` describes. An unknown one is refused when it is used.
 
     Raises:
-        ValueError: it is none's.
+        ValueError: there is none.
     """
     word = text.partition(" ")[0]
     kind: Any = Convolution

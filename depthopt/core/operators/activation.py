@@ -60,7 +60,7 @@ class Activation:
         """The activation that ``text`` describes.
 
         Raises:
-            ValueError: it is none's.
+            ValueError: there is none.
         """
         found = _NAME.fullmatch(text)
         if found is None:

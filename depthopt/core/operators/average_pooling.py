@@ -83,7 +83,7 @@ class AveragePooling:
         """The pooling that ``text`` describes.
 
         Raises:
-            ValueError: it is none's.
+            ValueError: there is none.
         """
         found = _NAME.fullmatch(text)
         if found is None or (found["groups"] is None and found["channels"] != "1"):

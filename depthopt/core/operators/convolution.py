@@ -88,7 +88,7 @@ class Convolution:
         """The convolution that ``text`` describes.
 
         Raises:
-            ValueError: it is none's.
+            ValueError: there is none.
         """
         found = _NAME.fullmatch(text)
         if found is None:

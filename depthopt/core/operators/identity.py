@@ -59,7 +59,7 @@ class Identity:
         """The identity that ``text`` describes.
 
         Raises:
-            ValueError: it is none's.
+            ValueError: there is none.
         """
         found = re.fullmatch(rf"identity ({numbers.NATURAL})", text)
         if found is None:
