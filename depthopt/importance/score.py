@@ -1,4 +1,4 @@
-"""What a candidate's output in the segment's place does to the network's output."""
+"""How a candidate's output, in the segment's place, changes the network's output."""
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -23,11 +23,11 @@ from depthopt.tables.importance import Importance
 from depthopt.tasks.task import Task
 
 LOSS_WEIGHT = 3.0
-"""Of what the loss on targets rises by, against as much of divergence, in a cost.
+"""Weight of the rise of the loss on targets in a cost, beside the divergence.
 
-Divergence alone foretells less well how accurate a network with several replacements is once it
-has been finetuned (tests/benchmarks/README.md, "What foretells a finetune"). That a loss falls
-counts for nothing: a falling one may only say that the original answered too surely.
+The divergence alone is a weaker sign of how accurate a network with several replacements is after
+finetuning (docs/results/foretelling.md). A fall of the loss counts for nothing: it may only mean
+that the original was too sure of its answers.
 """
 
 
@@ -70,7 +70,7 @@ def score(
         step: called with the number of candidates after some of them are done.
 
     Raises:
-        DataError: a target is nothing that the network can give.
+        DataError: a target is not something that the network can give.
     """
     nodes = nodes_by_name(teacher)
     segments = {c: SegmentTensors.of(chain, c.start, c.end) for c in candidates}
