@@ -169,7 +169,7 @@ def test_a_whole_run_is_saved_and_loads_with_the_original_at_hand(tmp_path: Path
     images = torch.randn(2, 1, 16, 16)
     wanted = made.network("fused")(images)
 
-    with pytest.raises(UsageError, match=r"runs code: .*load\(FOLDER, model=build"):
+    with pytest.raises(UsageError, match=r"never runs code .*load\(FOLDER, model=build"):
         load(fused)
     assert torch.equal(load(fused, model=create_model(FILE, {}, allow_code=True))(images), wanted)
     assert load_saved(fused).arguments["outputs"] == 10
