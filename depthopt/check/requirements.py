@@ -1,7 +1,7 @@
 """The packages that ``depthopt check`` needs for ONNX files, in an install without torch.
 
-docs/install.md and the GitHub action name these packages to pip before the package itself, which
-then goes in with ``--no-deps``; the other way round pip would complain of all that is not there.
+docs/start/install.md and the GitHub action install these packages first, and then the package
+itself with ``--no-deps``. The other way round, pip would complain about everything missing.
 """
 
 import re

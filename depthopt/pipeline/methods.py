@@ -76,7 +76,7 @@ _FINETUNE = {"epochs": 180, "learning_rate": 0.05, **_SGD}
 _APPLY = {"form": "expanded", "start": "at_once", "compensate": False, "head": False}
 
 _ARGUMENTS = "config/arguments.py; cross-entropy and no clipping: exps/main.py, utils/train.py"
-_FINETUNED = "README.md, MobileNetV2-1.0; other networks otherwise, see docs/methods.md"
+_FINETUNED = "README.md, MobileNetV2-1.0; for other networks see docs/guides/papers-methods.md"
 _EXPANDED = "finetuned as what is composed in the end, from the original's weights: README.md"
 
 METHODS: dict[MethodName, Method] = {

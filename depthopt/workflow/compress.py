@@ -138,7 +138,7 @@ def compress(
         pretrained: take the weights of the network's source, where ``model`` is a name.
         epochs: of the finetune.
         seed: of initialisation, order and augmentation.
-        overrides: ``key.path=value`` of the recipe (``recipes/README.md``).
+        overrides: ``key.path=value`` of the recipe (``docs/reference/recipe.md``).
         reporter: receives the progress; by default lines on the standard error.
 
     Raises:

@@ -74,7 +74,7 @@ def test_a_saved_network_loads_with_the_same_logits(compressed, tmp_path: Path) 
 def test_it_loads_in_a_process_that_never_saw_the_original_by_timm_too(
     of_timm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By ``depthopt.load``, and as docs/stages.md says that timm makes it."""
+    """By ``depthopt.load``, and as docs/guides/python.md says that timm makes it."""
     network, plan = of_timm
     fused = fuse(network)
     save(fused, tmp_path / "resnet18-2x", plan, arguments=TIMM_ARGUMENTS)

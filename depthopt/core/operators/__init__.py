@@ -2,7 +2,7 @@
 
 An operator says how its output's size follows from its input's, how many multiply-accumulates
 and parameters it has, and goes by a canonical name in files. An activation may follow it. Other
-packages may bring operators of their own (``docs/extending.md``).
+packages may bring operators of their own (``docs/guides/extending.md``).
 """
 
 import re
