@@ -80,6 +80,7 @@ def test_a_check_and_its_help_need_none_of_the_other_packages(tmp_path: Path) ->
 
 
 def test_the_list_is_the_documented_one() -> None:
-    assert f"pip install {' '.join(NEEDED)}\n" in (ROOT / "docs" / "start" / "install.md").read_text()
+    page = (ROOT / "docs" / "start" / "install.md").read_text()
+    assert f"pip install {' '.join(NEEDED)}\n" in page
     assert set(NEEDED) <= set(dependencies())
     assert name_of('torch>=2.6; extra == "x"') == "torch"

@@ -81,9 +81,9 @@ def test_it_loads_in_a_process_that_never_saw_the_original_by_timm_too(
     torch.manual_seed(0)
     images = torch.randn(2, *SIZE)
     save_weights(_Holder(images), tmp_path / "images.safetensors")
-    readme = (Path(__file__).parents[2] / "docs" / "stages.md").read_text()
+    page = (Path(__file__).parents[2] / "docs" / "guides" / "python.md").read_text()
     (example,) = [
-        code for code in re.findall(r"```python\n(.*?)```", readme, re.DOTALL) if "register" in code
+        code for code in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "register" in code
     ]
     monkeypatch.chdir(tmp_path)
     script = (
