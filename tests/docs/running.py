@@ -89,11 +89,13 @@ class Command:
     Attributes:
         words: the program and its arguments.
         into: file for its output.
-        simple: it is a program alone, without pipes, variables or wildcards.
+        pipe: what its output goes through, as bash has it.
+        simple: nothing of it is left to bash: no variable, no wildcard, no loop.
     """
 
     words: tuple[str, ...]
     into: str | None = None
+    pipe: str = ""
     simple: bool = True
 
 
@@ -101,20 +103,24 @@ def split(text: str) -> list[Command]:
     """The commands of a line; comments are left out."""
     lexer = shlex.shlex(text, posix=True, punctuation_chars="&|;<>")
     lexer.whitespace_split, lexer.commenters = True, "#"
+    pieces = list(lexer)
+    simple = not any(re.search(r"[$`*?]|^(for|if|while)$", piece) for piece in pieces)
     found: list[Command] = []
     words: list[str] = []
-    into, simple = None, not re.search(r"\$\(|`|\$\w|\$\{|<<|\bfor\b|\bif\b", text)
-    pieces = iter(lexer)
-    for piece in pieces:
-        if piece == ">":
-            into = next(pieces, None)
-        elif set(piece) <= set("&|;<>"):
-            simple = simple and piece in {"&&", ";"}
-            found.append(Command(tuple(words), into, simple))
-            words, into = [], None
+    into, pipe = None, ""
+    while pieces:
+        piece = pieces.pop(0)
+        if piece == ">" and pieces and not pipe:
+            into = pieces.pop(0)
+        elif piece in {"&&", ";"}:
+            found.append(Command(tuple(words), into, pipe, simple))
+            words, into, pipe = [], None, ""
+        elif piece == "|" or pipe:
+            pipe += f" {piece if set(piece) <= set('&|;<>') else shlex.quote(piece)}"
         else:
+            simple = simple and not set(piece) <= set("&|;<>")
             words.append(piece)
-    found.append(Command(tuple(words), into, simple))
+    found.append(Command(tuple(words), into, pipe, simple))
     return [each for each in found if each.words]
 
 
@@ -181,8 +187,10 @@ def _bash(text: str, session: Session) -> None:
     if all(each.simple for each in commands):
         for command in commands:
             _command(command, session)
-    else:
+    elif session.as_printed or "depthopt" not in text:
         _by_bash(text, session)
+    else:
+        raise ValueError("what bash makes of this line is not known; write it without $ and *")
 
 
 def _command(command: Command, session: Session) -> None:
@@ -200,15 +208,16 @@ def _command(command: Command, session: Session) -> None:
         return
     if words[0] == "pip":
         raise ValueError("it installs packages; mark it: <!-- not run: installs packages -->")
+    into = f" > {shlex.quote(command.into)}" if command.into is not None else ""
     if not text.startswith("depthopt "):
-        _by_bash(text + (f" > {shlex.quote(command.into)}" if command.into else ""), session)
+        _by_bash(f"{text}{command.pipe}{into}", session)
         return
     session.seed(text)
     status, said = call(shlex.split(text)[1:], session)
-    if command.into is not None:
-        (session.folder / command.into).write_text(said, encoding="utf-8")
     if status not in STATUSES.get(shlex.split(text)[1], (0,)):
         raise ValueError(f"status {status} of {text}\n{said[-2000:]}")
+    if command.pipe or into:
+        _by_bash(f"cat{command.pipe}{into}", session, given=said)
 
 
 def call(arguments: Sequence[str], session: Session) -> tuple[int, str]:
@@ -226,13 +235,14 @@ def call(arguments: Sequence[str], session: Session) -> tuple[int, str]:
     return status, out.getvalue() if not status else f"{out.getvalue()}{err.getvalue()}"
 
 
-def _by_bash(text: str, session: Session) -> None:
+def _by_bash(text: str, session: Session, given: str = "") -> None:
     roots = f"{ROOT}{os.pathsep}{ROOT / 'tests' / 'packages'}"
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = {**os.environ, "PATH": path, "PYTHONPATH": roots, **session.environment}
     done = subprocess.run(
         ["/bin/bash", "-e", "-o", "pipefail", "-c", text], cwd=session.folder, env=environment,
-        capture_output=True, text=True, check=False,
+        capture_output=True, text=True, check=False, input=given,
+        timeout=None if session.as_printed else 60,
     )  # fmt: skip
     if done.returncode:
         raise ValueError(f"status {done.returncode} of {text}\n{done.stderr[-2000:]}")
@@ -330,7 +340,13 @@ def _told(block: Block, line: int) -> Iterator[None]:
         yield
     except PageError:
         raise
-    except (ValueError, DepthoptError, SyntaxError, yaml.YAMLError) as error:
+    except (
+        ValueError,
+        DepthoptError,
+        SyntaxError,
+        yaml.YAMLError,
+        subprocess.TimeoutExpired,
+    ) as error:
         mark = getattr(error, "problem_mark", None)
         line = mark.line if mark is not None else (getattr(error, "lineno", None) or line + 1) - 1
         raise PageError(block.page, block.line + line, error) from error

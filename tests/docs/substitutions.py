@@ -89,7 +89,7 @@ PYTHON = (
     ),
     Substitution(
         r"depthopt\.finetune\((\w+), (\w+)\)",
-        r"depthopt.finetune(\1, \2, depthopt.TrainConfig(steps=2))",
+        r"depthopt.finetune(\1, \2, config=depthopt.TrainConfig(steps=2))",
         "two steps of training",
     ),
     Substitution(
