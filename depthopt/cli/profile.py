@@ -199,6 +199,8 @@ class _Job:
     @property
     def key(self) -> NetworkKey:
         """The network's key in tables."""
+        if self.known is not None:
+            return NetworkKey.of(self.known[1])
         return NetworkKey(name_of(self.name), self.input_size)
 
     @property

@@ -1,11 +1,15 @@
 """The project's own workflow and the one to copy: what an exit code does to a job."""
 
+import ast
+import inspect
 import re
 import subprocess
 from pathlib import Path
 
 import pytest
 import yaml
+
+import depthopt
 
 ROOT = Path(__file__).parents[2]
 
@@ -45,6 +49,14 @@ def test_a_workflow_may_only_read_and_keeps_the_junit_file_of_a_failed_check(nam
     last = _steps(name)[-1]
     assert last["if"] == "always()"
     assert f"--junit {last['with']['path']}" in _steps(name)[-2]["run"]
+
+
+def test_both_codes_export_by_arguments_that_there_are():
+    (step,) = (s for s in _steps("own") if "EXPORT" in s.get("env", {}))
+    calls = [n for n in ast.walk(ast.parse(step["env"]["EXPORT"])) if isinstance(n, ast.Call)]
+    (export,) = (n for n in calls if getattr(n.func, "attr", "") == "export_onnx")
+    given = {word.arg: None for word in export.keywords}
+    inspect.signature(depthopt.export_onnx).bind(*export.args, **given)
 
 
 def _steps(name):

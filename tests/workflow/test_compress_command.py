@@ -1,5 +1,6 @@
 """`depthopt compress` and `init` as a stranger calls them: a file of theirs, and its checkpoint."""
 
+import json
 import re
 import shlex
 import subprocess
@@ -164,6 +165,9 @@ def test_a_file_and_its_checkpoint_become_a_faster_network(place: Path, call: Ca
     code, _, err = call("run run/recipe.yaml --run-dir run --allow-code")
     assert code == 0, err
     assert err.count("done before") == len(STAGE_NAMES)
+    code, out, err = call("profile run/recipe.yaml --run-dir run --allow-code --json")
+    assert code == 0, err
+    assert json.loads(out)["network"].startswith(f"{name} ")
 
     # So does the call from Python, whose network comes from the file again.
     log, changes = Log(), [*TINY, "latency.table=table.json"]
