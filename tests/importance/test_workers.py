@@ -83,7 +83,7 @@ def test_ray_is_named_if_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(RuntimeUnavailable, match="run: pip install ray"):
         estimate(MODEL, CHAIN, ALL, workers=Workers(2, "auto"), **DATA)
     assert list(Workers(2).each(str, [])) == [], "nothing to do needs no workers"
-    with pytest.raises(UsageError, match="0 workers"):
+    with pytest.raises(UsageError, match="workers is 0"):
         Workers(0)
     with pytest.raises(UsageError, match="how many workers of the cluster auto"):
         Workers(address="auto")

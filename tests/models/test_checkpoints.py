@@ -148,7 +148,7 @@ def test_a_pickle_of_a_network_is_refused_with_what_to_save(
     pack: Callable[[nn.Module], object],
 ) -> None:
     torch.save(pack(trained()), "w.pth")
-    with pytest.raises(ArtefactError, match=r"Python object, tests.networks.Residual,.*state_dict"):
+    with pytest.raises(ArtefactError, match=r"Python object, tests.networks.Residual;.*state_dict"):
         load_checkpoint(trained(1), Path("w.pth"))
 
 

@@ -90,7 +90,7 @@ def test_what_a_file_prints_is_no_part_of_the_output(capsys: pytest.CaptureFixtu
         ("my_model.py:a_dict", r"returns dict, expected a network \(torch.nn.Module\)"),
         ("my_model.py:raises", r"raises ValueError: no such thing \(my_model.py, line 44\)"),
         ("my_model.py:network", "is a network, not what makes one; write: def build"),
-        ("my_model.py:without_head", "gives 7 numbers for an example, 5 are asked .* num_classes"),
+        ("my_model.py:without_head", "gives 7 numbers for an example, expected 5.* num_classes"),
         ("none.py:build", "none.py does not exist"),
         ("broken.py:build", r"broken.py raises SyntaxError: .* \(broken.py, line 2\)"),
         ("lacks.py:build", r"raises ModuleNotFoundError: No module named 'not_there' \(lacks.py"),

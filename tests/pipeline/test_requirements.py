@@ -138,7 +138,7 @@ def test_a_split_without_targets_is_refused_but_for_training() -> None:
     data = digits_like()
     bare = TensorSplit(torch.randn(6, *SIZE))
     data = Dataset("memory:0", data.class_names, SIZE, bare, bare, data.test)
-    assert [each.split(", and")[0] for each in found(recipe(), data, "teacher")] == [
+    assert [each.split(", so")[0] for each in found(recipe(), data, "teacher")] == [
         "data.source memory:0 has no targets in its calibration split"
     ]
 

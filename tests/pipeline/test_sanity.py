@@ -155,7 +155,7 @@ def test_all_of_it_is_kept_with_the_result() -> None:
         "finetuning made the network worse on held-out images, 60.00 % to 50.00 %; the network "
         "before it is kept"
     )
-    assert "no faster" in third
+    assert "not faster" in third
     good = Judged(99.0, 10.0, near_chance=False, images=400)
     assert not [*warnings_of(good, ACCURACY, None, SLOW, FAST)]
     assert undone(TrainResult((), 5, ACCURACY)) is None

@@ -39,5 +39,5 @@ def test_a_name_is_a_data_set_s_test_split() -> None:
 
 
 def test_a_name_needs_a_size() -> None:
-    with pytest.raises(UsageError, match="say what digits is resized to"):
+    with pytest.raises(UsageError, match="say which size digits is resized to"):
         depthopt.evaluate(Mean(), "digits")
