@@ -26,9 +26,11 @@ class Substitution:
 
 TINY = (
     "candidates.kernel_sizes=[1] candidates.max_length=2 data.workers=0 importance.images=32 "
-    "apply.images=32 finetune.steps=2 finetune.checkpoint_every_s=0"
+    "apply.images=32 finetune.steps=2 finetune.checkpoint_every_s=0 pick=predicted"
 )
-"""A recipe's keys that make a run tiny: few candidates, few images, two steps of training."""
+"""A recipe's keys that make a run tiny: few candidates, few images, two steps of training, and no
+plan built before one is picked, which takes a second each. What a page says of ``pick`` and
+``trials`` is checked all the same."""
 
 QUICKSTART = f"model.name=small:residual teacher.steps=2 {TINY} data.calibration_images=64"
 """The quickstart with a network of nine convolutions, ``tests/packages/small_networks.py``."""
@@ -53,13 +55,13 @@ BASH = (
         "a tiny run",
     ),
     Substitution(
-        r"^(depthopt explore (?!quickstart).*?)(?: --minutes \S+)?$",
-        rf"\1 --minutes 0.02 {TINY}",
-        "a tiny run, explored for a moment",
+        r"^(depthopt explore (?!quickstart).*?)(?: --minutes \S+)?(?: --speedups \S+)?$",
+        rf"\1 --minutes 0.02 --speedups 1.2 {TINY}",
+        "a tiny run, explored for a moment at one speed-up",
     ),
     Substitution(
-        r"^(depthopt explore quickstart.*?)(?: --minutes \S+)?$",
-        rf"\1 --minutes 0.02 {QUICKSTART}",
+        r"^(depthopt explore quickstart.*?)(?: --minutes \S+)?(?: --speedups \S+)?$",
+        rf"\1 --minutes 0.02 --speedups 1.2 {QUICKSTART}",
         "as above, of the quickstart",
     ),
     Substitution(
@@ -68,10 +70,25 @@ BASH = (
         "the tiny quickstart",
     ),
     Substitution(
-        r"^(depthopt (?:extract|doctor) (?:mobilenetv2_100|resnet18|resnet50)\b"
-        r"(?!.*--input-size).*)$",
-        r"\1 --input-size 3,64,64",
-        "smaller images",
+        r"^(depthopt run .*--method.*)$",
+        r"\1 budget.speedup=1.01",
+        "the papers' merges make the tiny network hardly faster",
+    ),
+    Substitution(
+        r"^depthopt (profile|doctor|extract) (?:mobilenetv2_100|resnet18|resnet50)\b"
+        r"(.*?)(?: --input-size \S+)?((?: --\w.*)?)$",
+        r"depthopt \1 my_model.py:build\2 --input-size 3,32,32\3",
+        "the tiny network instead of a large one",
+    ),
+    Substitution(
+        r"^(depthopt profile my_model\.py.*?)(?: --kernel-sizes \S+)?(?: --max-length \S+)?$",
+        r"\1 --kernel-sizes 1 --max-length 1",
+        "few candidates to time",
+    ),
+    Substitution(
+        r"^(depthopt profile my_model\.py.*) --validate \d+",
+        r"\1 --validate 1",
+        "one plan built and timed",
     ),
     Substitution(
         r"^(depthopt check .*?)(?: --seconds \S+)?$",
@@ -83,19 +100,39 @@ BASH = (
 
 PYTHON = (
     Substitution(
+        r"""(explore\([^()]*(?:\([^()]*\))?[^()]*)minutes=\d+""",
+        r"\1minutes=0.02, speedups=(1.2,)",
+        "explored for a moment at one speed-up",
+    ),
+    Substitution(
         r"""run_dir=(["']runs/[\w-]+["'])(?![^)]*overrides)""",
         rf"run_dir=\1, overrides={TINY.split()!r}",
         "a tiny run",
     ),
     Substitution(
-        r"depthopt\.finetune\((\w+), (\w+)\)",
-        r"depthopt.finetune(\1, \2, config=depthopt.TrainConfig(steps=2))",
+        r"depthopt\.finetune\(((?:(?!config)[^()])*)\)",
+        r"depthopt.finetune(\1, config=depthopt.TrainConfig(steps=2))",
         "two steps of training",
     ),
     Substitution(
         r"TrainConfig\((?:epochs|steps)=\d+",
         "TrainConfig(steps=2",
         "two steps of training",
+    ),
+    Substitution(
+        r"images = \[x for x, _ in data\.train\.batches\(64, shuffle_seed=0\)\]",
+        "images = [next(iter(data.train.batches(64, shuffle_seed=0)))[0]]",
+        "one batch to regress on",
+    ),
+    Substitution(
+        r"depthopt\.candidates\(chain, kernel_sizes=\(1, 3\)\)",
+        "depthopt.candidates(chain, kernel_sizes=(1,), max_length=1)",
+        "few candidates",
+    ),
+    Substitution(
+        r"depthopt\.pick_measured\(model, chain, frontier, runtime=runtime, speedup=[\d.]+\)\.plan",
+        "frontier.plan(len(frontier.points) // 2)",
+        "no plan built before one is picked; tests/latency/test_pick.py does that",
     ),
 )
 """Of Python's blocks."""
@@ -108,6 +145,9 @@ LOOKED_AT = {
     r"git\b": "of the reader's own clone",
 }
 """Commands, as regular expressions, that are read and not run, under ``-m slow`` too, and why."""
+
+ELSEWHERE = {"docs/guides/extending.md": "tests/extending/test_extending.py"}
+"""Pages that another test runs whole, since their package has to be installed before."""
 
 STATUSES = {"check": (0, 1, 3)}
 """Exit statuses that a command may end with; 0 alone for others. A check of networks that are
