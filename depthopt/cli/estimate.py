@@ -41,10 +41,11 @@ def estimate(
 ) -> None:
     """Estimate what each candidate costs in accuracy.
 
-    importance.estimator says how. regression solves for the candidate's weights and runs the
-    network behind it. finetune, the papers' way, trains the network briefly with the candidate in
-    place. magnitude adds up the weights that are removed. With finetune the table holds its
-    protocol in words, with "reduced" if it trains or scores on fewer images than the papers.
+    The key importance.estimator says how. By regression, a candidate's weights are solved for, and
+    the network behind it is run. By finetune, the papers' way, the network is trained briefly with
+    the candidate in place. By magnitude, the weights that are removed are added up. With finetune
+    the table holds its protocol in words, with "reduced" if it trains or scores on fewer images
+    than the papers.
 
     Earlier stages that are not done are carried out first. The table is the same for any number of
     workers. When you start the command again, it goes on from the entries that it has.

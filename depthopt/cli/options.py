@@ -32,7 +32,7 @@ class _Console(Console):
 
 
 _IN_A_FILE = 1000
-"""Columns of what is no terminal: there a line stays a line."""
+"""Columns of output that does not go to a terminal, so that a line stays a line."""
 
 console = _Console(width=None if sys.stdout.isatty() else _IN_A_FILE)
 err = _Console(stderr=True, width=None if sys.stderr.isatty() else _IN_A_FILE)
@@ -273,7 +273,8 @@ def require_no_checkpoint(checkpoint: Path | None) -> None:
     """
     if checkpoint is not None:
         raise UsageError(
-            f"--checkpoint is of a network's name; of a recipe write model.checkpoint={checkpoint}"
+            "--checkpoint goes with a network's name; for a recipe write "
+            f"model.checkpoint={checkpoint}"
         )
 
 
@@ -286,4 +287,4 @@ def require_own(model: str, overrides: list[str] | None, run_dir: Path | None) -
     if overrides:
         raise UsageError(f"{clipped(overrides[0])} changes a recipe; {model} is a model's name")
     if run_dir is not None:
-        raise UsageError(f"--run-dir is of a recipe's run; {model} is a model's name")
+        raise UsageError(f"--run-dir goes with a recipe; {model} is a model's name")

@@ -16,7 +16,7 @@ from depthopt.core.plan import Frontier, Plan
 from depthopt.core.progress import Progress, silent
 from depthopt.errors import InfeasibleBudget, UsageError
 from depthopt.latency.measure import Effort
-from depthopt.latency.search import mildest_index, most_measured
+from depthopt.latency.search import least_costly_index, most_measured
 from depthopt.latency.timing import Timer, plan_timer
 from depthopt.runtimes.base import Runtime
 
@@ -127,7 +127,7 @@ def least_costly(
         progress(len(found) + 1, most_measured(last + 1), "plans timed")
         return speedup
 
-    index = mildest_index(predicted, measure, asked, known=found)
+    index = least_costly_index(predicted, measure, asked, known=found)
     if index is None:
         raise InfeasibleBudget(
             f"the fastest plan is {found[last]:.2f} times as fast as the original when measured, "

@@ -16,7 +16,7 @@ def most_measured(networks: int) -> int:
     return 3 * math.ceil(math.log2(networks + 1))
 
 
-def mildest_index(
+def least_costly_index(
     predicted: Sequence[float],
     measure: Callable[[int], float],
     asked: float,

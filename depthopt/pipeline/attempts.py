@@ -20,7 +20,7 @@ from depthopt.core.training import EpochRecord
 from depthopt.data.dataset import Split, stratified
 from depthopt.graph.network import TracedNetwork
 from depthopt.latency.measure import Effort
-from depthopt.latency.search import mildest_index
+from depthopt.latency.search import least_costly_index
 from depthopt.latency.timing import plan_timer
 from depthopt.pipeline.carried_out import carried_out
 from depthopt.pipeline.context import BATCH, Context
@@ -232,7 +232,8 @@ class Attempts:
                 return predicted[index] * statistics.median(ratios or [1.0])
 
             chosen = {
-                wish: mildest_index(predicted, measure, wish, known=found) for wish in self._wishes
+                wish: least_costly_index(predicted, measure, wish, known=found)
+                for wish in self._wishes
             }
             attempts = [
                 (index, Attempt(frontier.plan(indices[index]), measured(index)))

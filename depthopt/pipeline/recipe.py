@@ -160,7 +160,7 @@ class Recipe(Section):
 
     @property
     def fewer_macs(self) -> bool:
-        """Whether what needs more multiply-accumulates than its blocks is no candidate."""
+        """Whether only what needs fewer multiply-accumulates than its blocks is a candidate."""
         given = self.candidates.fewer_macs
         return self.latency.device == "cpu" if given is None else given
 
@@ -261,9 +261,9 @@ def _without_former_method(content: dict[str, Any], overrides: Sequence[str]) ->
     if not all(_says_every_key(told, section) for section in _TELLING):
         return content
     values, plain = _of_method(former), _of_method(DEPTHOPT)
-    anew = dict(keys_of(METHODS[changed].settings))
-    for path in {**dict(keys_of(METHODS[former].settings)), **anew}:
-        told = _without(told, path, values, None if path in anew else plain)
+    new = dict(keys_of(METHODS[changed].settings))
+    for path in {**dict(keys_of(METHODS[former].settings)), **new}:
+        told = _without(told, path, values, None if path in new else plain)
     return told
 
 

@@ -36,7 +36,7 @@ from depthopt.core.artefacts import load_json, save_json
 from depthopt.core.writing import write_bytes
 from depthopt.errors import InfeasibleBudget, UsageError
 from depthopt.graph.trace import trace
-from depthopt.latency.search import mildest_index
+from depthopt.latency.search import least_costly_index
 from depthopt.models.weights import load_weights, save_weights
 from depthopt.pipeline.context import BATCH, Context
 from depthopt.pipeline.run import run
@@ -189,7 +189,7 @@ class Match:
                 index = family.choose(aim)
             except InfeasibleBudget as error:
                 return replace(row, note=f"not reached: {error}")
-        elif (found := mildest_index(family.predicted, speedup, aim, known=known)) is not None:
+        elif (found := least_costly_index(family.predicted, speedup, aim, known=known)) is not None:
             index = found
         else:
             most = max(known.values())

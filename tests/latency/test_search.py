@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from depthopt.latency.search import NEAR, SAME, mildest_index, most_measured
+from depthopt.latency.search import NEAR, SAME, least_costly_index, most_measured
 
 
 @given(
@@ -22,7 +22,7 @@ def test_the_index_is_fast_enough_and_no_much_milder_one_is(steps, bend, ratio, 
         predicted.append(predicted[-1] * (1 + step))
     true = [ratio * speedup**bend for speedup in predicted]
     known = {}
-    index = mildest_index(predicted, lambda i: true[i], asked, known=known)
+    index = least_costly_index(predicted, lambda i: true[i], asked, known=known)
     enough = [i for i, speedup in enumerate(true) if speedup >= asked]
     assert len(known) <= most_measured(len(predicted))
     if not enough:
@@ -34,7 +34,7 @@ def test_the_index_is_fast_enough_and_no_much_milder_one_is(steps, bend, ratio, 
 
 
 def test_no_network_is_no_answer():
-    assert mildest_index([], math.sqrt, 2.0, known={}) is None
+    assert least_costly_index([], math.sqrt, 2.0, known={}) is None
 
 
 def test_what_was_measured_before_is_not_measured_again():
@@ -46,12 +46,12 @@ def test_what_was_measured_before_is_not_measured_again():
         measured.append(index)
         return 1 + index / 100
 
-    index = mildest_index(predicted, measure, 1.5, known=known)
+    index = least_costly_index(predicted, measure, 1.5, known=known)
     assert index in (50, 51, 52, 53)
     assert all(20 < i < 60 for i in measured)
     assert known.keys() == {20, 60, 90, *measured}
     again = len(measured)
-    assert mildest_index(predicted, measure, 1.5, known=known) == index
+    assert least_costly_index(predicted, measure, 1.5, known=known) == index
     assert len(measured) == again
 
 
@@ -64,6 +64,6 @@ def test_measurements_lead_to_the_index_where_predictions_are_off_by_a_factor(ra
         measured.append(index)
         return ratio * predicted[index]
 
-    index = mildest_index(predicted, measure, 2.0, known={})
+    index = least_costly_index(predicted, measure, 2.0, known={})
     assert 2.0 <= ratio * predicted[index] <= 2.0 * NEAR
     assert len(measured) <= 3
