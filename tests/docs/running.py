@@ -9,6 +9,7 @@ import importlib
 import io
 import os
 import re
+import runpy
 import shlex
 import subprocess
 import sys
@@ -209,6 +210,10 @@ def _command(command: Command, session: Session) -> None:
     if words[0] == "pip":
         raise ValueError("it installs packages; mark it: <!-- not run: installs packages -->")
     into = f" > {shlex.quote(command.into)}" if command.into is not None else ""
+    if words[0] == "python" and (session.folder / words[-1]).is_file() and not session.as_printed:
+        with _in(session.folder), contextlib.redirect_stdout(io.StringIO()):
+            runpy.run_path(words[-1], run_name="__main__")  # a process of its own imports torch
+        return
     if not text.startswith("depthopt "):
         _by_bash(f"{text}{command.pipe}{into}", session)
         return
@@ -267,7 +272,7 @@ def _yaml(block: Block, session: Session) -> None:
     except DepthoptError as error:
         raise PageError(block.page, block.line + _line_of(str(error), block.text), error) from None
     if block.file is not None:
-        (session.folder / block.file).write_text(block.text, encoding="utf-8")
+        _write(session.folder / block.file, block.text)
 
 
 def _line_of(message: str, text: str) -> int:
@@ -288,23 +293,36 @@ def _python(block: Block, session: Session) -> None:
             raise PageError(block.page, block.line + line, f"depthopt has no {name[1]}")
     if block.reason is not None:
         return
-    if block.file is not None:
-        path = session.folder / block.file
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(block.text, encoding="utf-8")
     text = block.text if session.as_printed else substituted(block.text, PYTHON)
+    if block.file is not None:
+        _write(session.folder / block.file, text)
+        return
     session.seed(text)
     code = compile("\n" * (block.line - 1) + text, place, "exec")
     names = session.names
     names.setdefault("__name__", "__main__")
     try:
         with _in(session.folder), contextlib.redirect_stdout(io.StringIO()):
-            exec(code, names if block.file is None else {"__name__": block.file})  # noqa: S102
+            exec(code, names)  # noqa: S102 - what the page says
     except Exception as error:
         frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == place]
         line = frames[-1].lineno if frames else None
         what = f"{type(error).__name__}: {error}"
         raise PageError(block.page, line or block.line, what) from error
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)  # it may be a link to a file that others read
+    path.write_text(text, encoding="utf-8")
+
+
+def forget(folder: Path) -> None:
+    """Modules that were imported from a folder are not there for the next page."""
+    for name, module in list(sys.modules.items()):
+        place = getattr(module, "__file__", None)
+        if place is not None and Path(place).is_relative_to(folder):
+            del sys.modules[name]
 
 
 def _is_ours(name: str) -> bool:

@@ -1,5 +1,7 @@
 """The files that examples name, made tiny: a network, its weights, and images of two classes."""
 
+import copy
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +32,7 @@ class Block(nn.Module):
 class Net(nn.Module):
     def __init__(self, classes=2):
         super().__init__()
-        self.body = nn.Sequential(conv(3, 16, 2), Block(16), conv(16, 32, 2), Block(32))
+        self.body = nn.Sequential(conv(3, 16, 2), Block(16), conv(16, 32, 2))
         self.head = nn.Linear(32, classes)
 
     def forward(self, x):
@@ -51,9 +53,7 @@ SIDE = 32
 def write(folder: Path) -> None:
     """Write ``my_model.py``, its weights ``mine.pth`` and the images ``photos``."""
     (folder / "my_model.py").write_text(MODEL, encoding="utf-8")
-    network = build()
-    _train(network)
-    torch.save(network.state_dict(), folder / "mine.pth")
+    torch.save(build().state_dict(), folder / "mine.pth")
     for split, count in SPLITS.items():
         for label, name in enumerate(CLASSES):
             place = folder / "photos" / split / name
@@ -70,18 +70,23 @@ def write_weights(path: Path, name: str) -> None:
 
 
 def build() -> nn.Module:
-    """The network of ``my_model.py``, with the same weights every time."""
+    """The network of ``my_model.py``, trained a little; the same every time."""
+    return copy.deepcopy(_trained())
+
+
+@cache
+def _trained() -> nn.Module:
     made: dict[str, type[nn.Module]] = {}
     exec(MODEL, made)  # noqa: S102 - written above
     torch.manual_seed(0)
-    return made["Net"]().eval()
+    network = made["Net"]().eval()
+    _train(network)
+    return network
 
 
 def in_python() -> dict[str, object]:
     """What Python's blocks begin with: ``model``, ``train_set`` and ``test_set``."""
-    model = build()
-    _train(model)
-    return {"model": model, "train_set": _dataset("train"), "test_set": _dataset("val")}
+    return {"model": build(), "train_set": _dataset("train"), "test_set": _dataset("val")}
 
 
 def _dataset(split: str) -> TensorDataset:

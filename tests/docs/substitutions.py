@@ -32,12 +32,27 @@ TINY = (
 plan built before one is picked, which takes a second each. What a page says of ``pick`` and
 ``trials`` is checked all the same."""
 
-QUICKSTART = f"model.name=small:residual teacher.steps=2 {TINY} data.calibration_images=64"
-"""The quickstart with a network of nine convolutions, ``tests/packages/small_networks.py``."""
+QUICKSTART = f"model.name=small:short teacher.steps=2 {TINY} data.calibration_images=64"
+"""The quickstart with a network of five convolutions, ``tests/packages/small_networks.py``."""
 
 _RECIPE_COMMANDS = "run|extract|profile|estimate|solve|apply|finetune|fuse|export|doctor|predict"
 
 BASH = (
+    Substitution(
+        r"^(depthopt run (?!.*--run-dir).*( '?candidates\.| latency\.table=| trials\.).*)$",
+        r"\1 --dry-run",
+        "another run with other keys is loaded, checked and estimated, and not carried out",
+    ),
+    Substitution(
+        r"(?<= --speedup )[\d.]+",
+        "1.01",
+        "what is timed for a moment hardly tells a large speed-up",
+    ),
+    Substitution(
+        r"(?<= budget\.speedup=)[\d.]+",
+        "1.02",
+        "as above; another one than that of the run before",
+    ),
     Substitution(
         r"^accelerate launch .*?-m depthopt",
         "depthopt",
@@ -56,12 +71,12 @@ BASH = (
     ),
     Substitution(
         r"^(depthopt explore (?!quickstart).*?)(?: --minutes \S+)?(?: --speedups \S+)?$",
-        rf"\1 --minutes 0.02 --speedups 1.2 {TINY}",
+        rf"\1 --minutes 0.02 --speedups 1.05 {TINY}",
         "a tiny run, explored for a moment at one speed-up",
     ),
     Substitution(
         r"^(depthopt explore quickstart.*?)(?: --minutes \S+)?(?: --speedups \S+)?$",
-        rf"\1 --minutes 0.02 --speedups 1.2 {QUICKSTART}",
+        rf"\1 --minutes 0.02 --speedups 1.05 {QUICKSTART}",
         "as above, of the quickstart",
     ),
     Substitution(
@@ -70,8 +85,13 @@ BASH = (
         "the tiny quickstart",
     ),
     Substitution(
-        r"^(depthopt run .*--method.*)$",
+        r"^(depthopt (?!.*budget[.=]).*model\.name=small:short.*)$",
         r"\1 budget.speedup=1.01",
+        "a speed-up that it can have",
+    ),
+    Substitution(
+        r"^(depthopt run .*--method.*)$",
+        r"\1 importance.train_images=32 importance.score_images=32",
         "the papers' merges make the tiny network hardly faster",
     ),
     Substitution(
@@ -86,9 +106,19 @@ BASH = (
         "few candidates to time",
     ),
     Substitution(
-        r"^(depthopt profile my_model\.py.*) --validate \d+",
+        r"^(depthopt profile .*?) --validate \d+",
         r"\1 --validate 1",
         "one plan built and timed",
+    ),
+    Substitution(
+        r"^(depthopt run .*?) trials\.steps=\d+(.*)$",
+        r"\1\2 pick=tried trials.steps=1",
+        "one step for each plan that is tried",
+    ),
+    Substitution(
+        r"^depthopt report runs/quickstart$",
+        "depthopt report runs/quickstart --summary",
+        "its page and plots were written with the run that all pages share",
     ),
     Substitution(
         r"^(depthopt check .*?)(?: --seconds \S+)?$",
@@ -100,8 +130,13 @@ BASH = (
 
 PYTHON = (
     Substitution(
+        r"(?<=\bspeedup=)[\d.]+(?=, run_dir)",
+        "1.01",
+        "what is timed for a moment hardly tells a large speed-up",
+    ),
+    Substitution(
         r"""(explore\([^()]*(?:\([^()]*\))?[^()]*)minutes=\d+""",
-        r"\1minutes=0.02, speedups=(1.2,)",
+        r"\1minutes=0.02, speedups=(1.05,)",
         "explored for a moment at one speed-up",
     ),
     Substitution(
@@ -115,17 +150,37 @@ PYTHON = (
         "two steps of training",
     ),
     Substitution(
+        r'(?<=create_model\()"resnet18"|(?<=name=)"resnet18"(?=\))',
+        '"test_resnet"',
+        "timm's network for tests instead of ResNet-18",
+    ),
+    Substitution(
+        r"( +Residual\(32\),\n)\1",
+        r"\1",
+        "a block less in a network that a page writes",
+    ),
+    Substitution(
+        r"\(\"train\", 120\), \(\"val\", 60\)",
+        '("train", 12), ("val", 6)',
+        "fewer images drawn",
+    ),
+    Substitution(
+        r"(range\(|total_steps=)12\b",
+        r"\g<1>2",
+        "two epochs of training",
+    ),
+    Substitution(
         r"TrainConfig\((?:epochs|steps)=\d+",
         "TrainConfig(steps=2",
         "two steps of training",
     ),
     Substitution(
         r"images = \[x for x, _ in data\.train\.batches\(64, shuffle_seed=0\)\]",
-        "images = [next(iter(data.train.batches(64, shuffle_seed=0)))[0]]",
-        "one batch to regress on",
+        "images = [x for x, _ in data.train.batches(64, shuffle_seed=0)][:5]",
+        "five batches to regress on",
     ),
     Substitution(
-        r"depthopt\.candidates\(chain, kernel_sizes=\(1, 3\)\)",
+        r"depthopt\.candidates\(chain, kernel_sizes=\(1, 3\)(?:, max_length=\d+)?\)",
         "depthopt.candidates(chain, kernel_sizes=(1,), max_length=1)",
         "few candidates",
     ),

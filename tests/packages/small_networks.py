@@ -1,5 +1,6 @@
 """A source of models for tests: networks whose export takes a second and not three."""
 
+import itertools
 from collections.abc import Mapping
 
 from torch import Tensor, nn
@@ -34,14 +35,15 @@ class Block(nn.Module):
 
 
 def create(name: str, arguments: Mapping[str, Argument]) -> nn.Module:
-    """``residual``: a stem and four blocks."""
-    if name != "residual":
-        raise ModelError(f"small:{name} is not known; small:residual is")
+    """``residual``: a stem and four blocks; ``short``: the first two of them."""
+    if name not in {"residual", "short"}:
+        raise ModelError(f"small:{name} is not known; small:residual and small:short are")
     channels, outputs = int(arguments.get("channels") or 3), int(arguments.get("outputs") or 10)
     stem = nn.Conv2d(channels, 16, 3, 2, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU()
-    blocks = Block(16, 16), Block(16, 32), Block(32, 32), Block(32, 48)
+    widths = (16, 16, 32, 32, 48) if name == "residual" else (16, 16, 32)
+    blocks = [Block(before, after) for before, after in itertools.pairwise(widths)]
     network = nn.Sequential(*stem, *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten())
-    network.add_module("fc", nn.Linear(48, outputs))
+    network.add_module("fc", nn.Linear(widths[-1], outputs))
     return network.eval()
 
 
