@@ -18,6 +18,7 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import typer
@@ -320,8 +321,10 @@ def _write(path: Path, text: str) -> None:
 def forget(folder: Path) -> None:
     """Modules that were imported from a folder are not there for the next page."""
     for name, module in list(sys.modules.items()):
-        place = getattr(module, "__file__", None)
-        if place is not None and Path(place).is_relative_to(folder):
+        if type(module) is not ModuleType:
+            continue  # torch's are made as they are asked
+        file, paths = getattr(module, "__file__", None), getattr(module, "__path__", ())
+        if any(Path(each).is_relative_to(folder) for each in (file, *paths) if each is not None):
             del sys.modules[name]
 
 

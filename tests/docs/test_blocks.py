@@ -132,12 +132,14 @@ _OF_RECIPES = {
 
 def run_page(page: Path, session: Session) -> None:
     found = blocks(page)
-    for number, block in enumerate(found):
-        later = "".join(each.text for each in found[number + 1 :])
-        if block.file is not None and Path(block.file).stem not in later:
-            raise PageError(page, block.line, f"nothing on the page uses {block.file}")
-        run(block, session)
-    forget(session.folder)
+    try:
+        for number, block in enumerate(found):
+            later = "".join(each.text for each in found[number + 1 :])
+            if block.file is not None and Path(block.file).stem not in later:
+                raise PageError(page, block.line, f"nothing on the page uses {block.file}")
+            run(block, session)
+    finally:
+        forget(session.folder)
 
 
 def _session(page: Path, folder: Path, make_once: MakeOnce) -> Session:
@@ -267,7 +269,7 @@ def test_blocks_of_a_page_share_a_folder_and_names(tmp_path: Path) -> None:
         "```bash\ndepthopt recipes quickstart > mine.yaml  # a copy\nls | grep -q mine.yaml\n```\n"
         "1. An item:\n\n   ```python\n   from pathlib import Path\n\n"
         "   text = Path('mine.yaml').read_text()\n   ```\n```python\nassert 'digits' in text\n```\n"
-        "```python\n# parts/one.py\nONE = 1\n```\n```python\nfrom parts.one import ONE\n```\n"
+        "```python\n# pieces/one.py\nONE = 1\n```\n```python\nfrom pieces.one import ONE\n```\n"
     )
     (tmp_path / "page").mkdir()
     session = Session(tmp_path / "page")
