@@ -52,7 +52,7 @@ class Recipe(Section):
     data: DataSection
     task: TaskName = Field(
         DEFAULT,
-        description="what the network is for: classification, or what another package brings",
+        description="what the network is for: the default task, or what another package brings",
     )
     budget: BudgetSection
     pick: Pick | None = Field(
