@@ -15,19 +15,33 @@ from depthopt.check import memory
 from depthopt.latency import bench, measure, timing
 from tests.docs import stand_ins
 from tests.docs.blocks import ROOT, Block, PageError, blocks, named, pages
-from tests.docs.running import Session, call, forget, run
-from tests.docs.substitutions import ELSEWHERE, QUICKSTART, TINY
-
-_ASKED = "--checkpoint mine.pth --data photos --speedup 1.01"
+from tests.docs.running import Session, forget, run
+from tests.docs.substitutions import ELSEWHERE
 
 SEEDS = {
-    "mine": (f"compress my_model.py:build {_ASKED} --out runs/mine {TINY}",),
+    "mine": (
+        "bash",
+        """
+depthopt compress my_model.py:build --checkpoint mine.pth --data photos --speedup 1.5 \\
+  --out runs/mine
+""",
+    ),
     "quickstart": (
-        f"run quickstart {QUICKSTART} budget.speedup=1.01",
-        "report runs/quickstart",
+        "bash",
+        """
+depthopt run quickstart
+depthopt report runs/quickstart/  # the slash: where a page says this, no page is written again
+""",
+    ),
+    "python": (
+        "python",
+        """
+import depthopt
+depthopt.compress(model, (train_set, test_set), speedup=1.5, run_dir="runs/mine")
+""",
     ),
 }
-"""Runs that are made once and go on on every page that begins one; the third is in Python."""
+"""Runs that are made once, and that go on on every page that begins one."""
 
 MakeOnce = Callable[[str, Callable[[Path], object]], Path]
 
@@ -66,13 +80,8 @@ def _seeder(session: Session, make_once: MakeOnce) -> Callable[[str], None]:
     def fill(name: str) -> Callable[[Path], object]:
         def filled(folder: Path) -> None:
             _page_folder(folder, make_once)
-            if name == "python":
-                block = Block(Path("seed"), 1, "python", _IN_PYTHON, None)
-                run(block, Session(folder, names=stand_ins.in_python()))
-                return
-            for command in SEEDS[name]:
-                status, said = call(shlex.split(command), Session(folder))
-                assert status == 0, said
+            own = Session(folder, session.as_printed, stand_ins.in_python())
+            run(Block(Path(name), 1, *SEEDS[name], None), own)
 
         return filled
 
@@ -86,7 +95,7 @@ def _seeder(session: Session, make_once: MakeOnce) -> Callable[[str], None]:
                 continue
             target = session.folder / place
             if not target.exists():
-                made = make_once(f"docs-{name}", fill(name)) / "runs"
+                made = make_once(f"docs-{name}{session.as_printed}", fill(name)) / "runs"
                 shutil.copytree(next(made.iterdir()), target)
 
     return seed
@@ -96,12 +105,6 @@ def _is_of(text: str, model: object, session: Session) -> bool:
     """Whether Python's block compresses the stand-in, and not a network of its own."""
     given = re.findall(r"compress\(\s*(\w+)", text)
     return all(session.names.get(each) is model and f"{each} = " not in text for each in given)
-
-
-_IN_PYTHON = (
-    "import depthopt\n"
-    'depthopt.compress(model, (train_set, test_set), speedup=1.01, run_dir="runs/mine")\n'
-)
 
 
 def _written(command: str) -> list[tuple[str, str]]:
@@ -178,12 +181,20 @@ def test_the_blocks_of_a_page_run_as_printed(
         return
     session = _session(page, tmp_path, make_once)
     session.as_printed = True
-    session.seed = lambda command: _weights_for(command, session.folder)
+    seed = _seeder(session, make_once)
+
+    def prepare(command: str) -> None:
+        _weights_for(command, session.folder)
+        seed(command)
+
+    session.seed = prepare
     run_page(page, session)
 
 
 def _weights_for(command: str, folder: Path) -> None:
     """``mine.pth`` is the weights of the network that a command names beside it."""
+    if not (folder / "my_model.py").is_symlink():
+        return  # the page makes its own
     network = re.search(r"torchvision:(\w+).* mine\.pth", command)
     (folder / "mine.pth").unlink(missing_ok=True)
     if network is None:
