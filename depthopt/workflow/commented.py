@@ -46,14 +46,14 @@ def _first_line(kind: type) -> str:
     return (inspect.getdoc(kind) or "").partition("\n")[0]
 
 
-def _attributes(kind: type) -> dict[str, str]:
+def attributes(kind: type) -> dict[str, str]:
     """What a docstring's ``Attributes`` say, by name."""
     part = (inspect.getdoc(kind) or "").partition("Attributes:\n")[2]
     found = re.findall(r"^    (\w+): (.*(?:\n        .*)*)", part, re.MULTILINE)
     return {name: " ".join(text.replace("``", "").split()) for name, text in found}
 
 
-_TRAINING = _attributes(TrainConfig)
+_TRAINING = attributes(TrainConfig)
 
 
 def _keys(values: Mapping[str, Any], comments: Mapping[str, str]) -> Iterator[str]:

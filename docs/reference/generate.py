@@ -21,7 +21,7 @@ from depthopt.cli.main import COMMANDS, app
 from depthopt.pipeline.recipe import Recipe
 from depthopt.runtimes.tensorrt.options import BuildOptions
 from depthopt.train.config import TrainConfig
-from depthopt.workflow.commented import _attributes as attributes
+from depthopt.workflow.commented import attributes
 
 HERE = Path(__file__).parent
 RECIPES = HERE.parents[1] / "recipes"

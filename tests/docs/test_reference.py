@@ -11,7 +11,7 @@ from pydantic import BaseModel
 import depthopt
 from depthopt.pipeline.recipe import Recipe
 from depthopt.train.config import TrainConfig
-from depthopt.workflow.commented import _attributes
+from depthopt.workflow.commented import attributes
 from tests.docs.blocks import ROOT
 
 REFERENCE = ROOT / "docs" / "reference"
@@ -45,7 +45,7 @@ def _said() -> Iterator[tuple[str, str]]:
                 yield f"{name}.{key}", field.description or ""
         elif section is not TrainConfig:
             yield name, info.description or ""
-    said = _attributes(TrainConfig)
+    said = attributes(TrainConfig)
     yield from ((f"finetune.{key}", said.get(key, "")) for key in TrainConfig.__dataclass_fields__)
 
 
