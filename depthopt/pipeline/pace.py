@@ -67,12 +67,16 @@ as they can: without long ones no plan is much faster."""
 def reduction_for(context: Context, speed: Speed, seconds: float, plans: int) -> int:
     """The first of ``REDUCTIONS`` whose work fits, with this many plans carried out.
 
+    A run that has its tables is not reduced: they would be made again, in place of the run's own.
+
     Args:
         context: of the whole recipe, its chain extracted.
         speed: of this machine.
         seconds: that they may take.
         plans: to carry out.
     """
+    if _is_estimated(context):
+        return 0
     for index, reduction in enumerate(REDUCTIONS):
         if _forecast(context, reduction, speed, plans) <= seconds:
             return index
@@ -80,7 +84,7 @@ def reduction_for(context: Context, speed: Speed, seconds: float, plans: int) ->
 
 
 def _forecast(context: Context, reduction: Reduction | None, speed: Speed, plans: int) -> float:
-    """Seconds that tables, and carrying out so many plans, will take; done stages take none."""
+    """Seconds that tables, and carrying out so many plans, will take; known entries take none."""
     whole = context.recipe
     recipe = whole if reduction is None else reduction.of(whole)
     found = listed(recipe, context.teacher, context.chain)
@@ -91,8 +95,6 @@ def _forecast(context: Context, reduction: Reduction | None, speed: Speed, plans
         compensated=recipe.apply.compensate,
     )
     work = carrying * plans
-    if reduction is None and _is_estimated(context):
-        return speed.of(work)[0]
     keys = {key for c in found for key in latency_keys(context.chain, c)}
     work += profile_workload(len(starting_table(context).missing(keys)))
     section = recipe.importance

@@ -22,6 +22,7 @@ from depthopt.pipeline.explore import explore
 from depthopt.pipeline.pace import REDUCTIONS
 from depthopt.pipeline.recipe import load_recipe
 from depthopt.pipeline.run import run
+from depthopt.pipeline.speed import Speed
 from depthopt.report.accuracy import run_accuracy
 from depthopt.report.reading import read_run
 from tests.pipeline.small_run import Log
@@ -69,7 +70,7 @@ def test_plans_are_carried_out_for_each_speed_up(seen: Path) -> None:
     assert found.asked[-1].attempt is None
     assert found.fastest is not None
     assert found.fastest < 500
-    assert found.reduction == 0
+    assert found.reduction == 0, "the run has its tables"
     speeds = [found.attempts[asked.attempt].plan.speedup for asked in found.asked[:2]]
     assert speeds == sorted(speeds)
     for one in found.attempts:
@@ -161,6 +162,16 @@ def test_a_recipe_that_takes_too_long_is_cut_down_and_the_run_goes_on_from_it(
     assert explore(loaded, folder, minutes=spent, speedups=(1.3,), reporter=log) == found
     assert log.done == [], "the run's own tables are left alone"
     assert read_run(folder).explored == found
+
+
+def test_a_run_that_has_its_tables_is_not_cut_down(finished: tuple[Path, Path]) -> None:
+    """On however slow a machine: its own tables would be written over."""
+    slow = Speed(forward_s=1e3, step_s=1e3, step_bytes=1.0, macs64=1.0)
+    context = run(load_recipe(finished[0]), finished[1], until="extract")
+    assert exploring.reduction_for(context, slow, 1.0, 3) == 0
+    other = load_recipe(finished[0], ["importance.images=128"])
+    context = run(other, finished[1], until="extract")
+    assert exploring.reduction_for(context, slow, 1.0, 3) == len(REDUCTIONS) - 1
 
 
 @pytest.mark.parametrize(
