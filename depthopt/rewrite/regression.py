@@ -26,10 +26,10 @@ _CHUNK_BYTES = 4 * 2**20
 """Of windows at a time, so that they are still in the cache when they are multiplied."""
 
 _HALVED = 1024
-"""Features from which on one triangle of a Gram matrix is computed, and the other copied."""
+"""Least number of features for which one triangle of a Gram matrix is computed and mirrored."""
 
 _BANDS = 8
-"""Parts that the rows of such a matrix are computed in."""
+"""Bands of rows that such a matrix is computed in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,6 +232,7 @@ class Regression:
             replace(spec, in_channels=len(channels)), {target: len(columns)}, self.device
         )
         taps = self._taps(spec).reshape(spec.in_channels, -1)[channels].reshape(-1)
+        # All of them share the sums, which are as large as the problem: nothing more is added.
         everything = torch.equal(taps, torch.arange(self.features, device=taps.device))
         found._lower = self._gram if everything else self._gram[:, taps[:, None], taps]
         found._sums = self._sums[:, taps]
