@@ -102,9 +102,10 @@ def _of_table(path: Path, table: LatencyTable, name: str | None) -> Baseline:
     if found.blocks_share is None:
         raise TableError(f"{path} does not say what share of {name} its blocks took; profile it")
     # Entries were brought to a scale on which the network's blocks add up to it.
-    if found.blocks_share <= 0 or found.total.median_ms <= found.fixed_ms:
+    blocks_ms = found.total.median_ms / found.factor(found.parameters or 0) - found.fixed_ms
+    if found.blocks_share <= 0 or blocks_ms <= 0:
         raise TableError(f"{path} says that the blocks of {name} took no time; profile it again")
-    level_ms = (found.total.median_ms - found.fixed_ms) / found.blocks_share
+    level_ms = blocks_ms / found.blocks_share
     settled = {
         key: entry.median_ms
         for key, entry in table.entries.items()

@@ -125,7 +125,7 @@ def check_against(
         names = (baseline.network.name, side.name)
         require_equal_inputs(names, baseline.input_shapes, side.input_shapes)
         batch = batch_of(batch, side)
-        here = runtime.conditions(batch)
+        here = runtime.conditions(batch).with_ballast(baseline.conditions.ballast_mib)
         current = Network(side.name, side.sha256)
         if difference := baseline.conditions.unlike(here):
             reason = (
@@ -142,6 +142,7 @@ def check_against(
             batch=batch,
             tolerance=tolerances.latency,
             seconds=seconds,
+            ballast_mib=baseline.conditions.ballast_mib,
             progress=progress,
         )
         figures = tuple(_figures(baseline, side, runtime, batch, tolerances, judge))

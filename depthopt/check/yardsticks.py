@@ -62,7 +62,13 @@ class Shares:
 
 
 def shares_of(
-    path: Path, keys: Sequence[LatencyKey], *, runtime: Runtime, batch: int, seconds: float
+    path: Path,
+    keys: Sequence[LatencyKey],
+    *,
+    runtime: Runtime,
+    batch: int,
+    seconds: float,
+    ballast_mib: float | None = None,
 ) -> Shares:
     """Measure in rounds, each with fresh sessions of everything.
 
@@ -72,6 +78,7 @@ def shares_of(
         runtime: what runs them.
         batch: images per inference.
         seconds: cap on the time, less the time of compiling.
+        ballast_mib: of ``Bench``.
 
     Raises:
         TableError: the runtime runs none of the yardsticks.
@@ -80,9 +87,14 @@ def shares_of(
     clocks = clocks_for(runtime.conditions(batch).threads)
     clock = advancing(clocks.processor or clocks.wall)
     groups = [
-        Bench(runtime, path, batch=batch, entry_seconds=seconds / len(keys), clock=clock).measure(
-            keys, sweeps=_ROUNDS
-        )
+        Bench(
+            runtime,
+            path,
+            batch=batch,
+            entry_seconds=seconds / len(keys),
+            ballast_mib=ballast_mib,
+            clock=clock,
+        ).measure(keys, sweeps=_ROUNDS)
         for _ in range(_ROUNDS)
     ]
     shares = {
@@ -106,6 +118,7 @@ def compare_by(
     batch: int,
     tolerance: float,
     seconds: float,
+    ballast_mib: float | None = None,
     progress: Progress,
 ) -> tuple[Verdict, LatencyChange | None]:
     """Measure a network by yardsticks, and once more if it looks slower than before.
@@ -118,6 +131,7 @@ def compare_by(
         batch: images per inference.
         tolerance: largest accepted change, as a fraction.
         seconds: cap on one measurement, less the time of compiling.
+        ballast_mib: of ``Bench``, as the yardsticks were measured then.
         progress: receives the measurements.
 
     Returns:
@@ -130,7 +144,9 @@ def compare_by(
     then = np.log(list(yardsticks.values()))
 
     def measured() -> tuple[NDArray[np.float64], LatencySummary]:
-        found = shares_of(path, keys, runtime=runtime, batch=batch, seconds=seconds)
+        found = shares_of(
+            path, keys, runtime=runtime, batch=batch, seconds=seconds, ballast_mib=ballast_mib
+        )
         missing = [key for key in yardsticks if key not in found.shares]
         if missing:
             raise TableError(f"{runtime.name} cannot measure the yardstick {missing[0]} here")

@@ -41,7 +41,7 @@ from depthopt.core.inputs import InputSize
 from depthopt.core.shipped import is_recipe
 from depthopt.core.writing import write_bytes
 from depthopt.errors import TableError, UsageError
-from depthopt.tables.latency import LatencyTable, NetworkKey
+from depthopt.tables.latency import BALLAST_MIB, FOOTPRINT_PLANS, LatencyTable, NetworkKey
 from depthopt.tables.store import store, stored, table_path
 from depthopt.tables.validation import Validation
 from depthopt.workflow.progress import ConsoleReporter
@@ -90,6 +90,14 @@ def profile(
     tables: Annotated[
         Path, typer.Option(help="Folder of tables, or one table's file (.json).")
     ] = Path("latency_tables"),
+    footprint_plans: Annotated[
+        int,
+        typer.Option(
+            help="Time this many random plans, to learn how latency depends on the weights that a "
+            "network reads; 0: take it for a sum of entries.",
+            callback=within(numbers.CountOrZero),
+        ),
+    ] = FOOTPRINT_PLANS,
     update: Annotated[
         bool,
         typer.Option(
@@ -154,7 +162,8 @@ def profile(
             max_length,
             checkpoint,
         )
-        conditions = job.runtime.conditions(batch)
+        ballast_mib = BALLAST_MIB if footprint_plans and device == "cpu" else None
+        conditions = job.runtime.conditions(batch).with_ballast(ballast_mib)
         path = tables if tables.suffix == ".json" else table_path(tables, conditions)
         table = stored(path, conditions)
         network = table.networks.get(job.key)
@@ -163,7 +172,7 @@ def profile(
                 f"{path} holds {job.key} already; --update measures only what is missing"
             )
         if network is None or job.covers not in network.covers:
-            table = _filled(job, table, path, batch, seconds_per_entry)
+            table = _filled(job, table, path, batch, seconds_per_entry, footprint_plans)
     validation = _validated(job, table, path, validate, seed, plot) if validate else None
     found = job.layers(table.conditions.batch) if layers else None
     if as_json:
@@ -251,16 +260,17 @@ class _Job:
 
 
 def _filled(
-    job: _Job, table: LatencyTable, path: Path, batch: int, entry_seconds: float
+    job: _Job, table: LatencyTable, path: Path, batch: int, entry_seconds: float, plans: int
 ) -> LatencyTable:
     """The table with all of the job's entries, stored as they come."""
     with loading():
-        from depthopt.latency.profile import profile as measure  # noqa: PLC0415 - torch takes seconds
+        from depthopt.latency.footprint import with_footprints  # noqa: PLC0415 - torch takes seconds
+        from depthopt.latency.profile import profile as measure  # noqa: PLC0415
 
     def keep(so_far: LatencyTable) -> None:
         store(path, so_far)
 
-    _, chain, found = job.network()
+    model, chain, found = job.network()
     with ConsoleReporter(err) as reporter, tempfile.TemporaryDirectory() as folder:
         reporter.started("profile")
         network = job.exported(folder, batch)
@@ -275,6 +285,16 @@ def _filled(
             progress=reporter.progress,
             on_update=keep,
         )
+        if plans and table.conditions.ballast_mib and not table.network(chain).footprints:
+            table = with_footprints(
+                model,
+                chain,
+                found,
+                table,
+                runtime=job.runtime,
+                plans=plans,
+                progress=reporter.progress,
+            )
     return store(path, table.covering(job.key, job.covers))
 
 
@@ -323,6 +343,7 @@ def _summary(
         "total_ms": network.total.median_ms,
         "fixed_ms": network.fixed_ms,
         "blocks_share": network.blocks_share,
+        "footprints": [asdict(each) for each in network.footprints],
     }
     if validation is not None:
         timings = [{**to_plain(t), "error": t.error} for t in validation.timings]

@@ -69,6 +69,7 @@ _LATER: dict[tuple[str, str], object] = {
     ("candidates", "ranks"): [0.5, 0.25],
     ("candidates", "widths"): [0.875, 0.75, 0.5, 0.25],
     ("candidates", "width_step"): 8,
+    ("latency", "footprint_plans"): None,
     ("importance", "score_images"): None,
     ("importance", "kept"): False,
     ("solver", "objective"): "cost",

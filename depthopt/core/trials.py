@@ -19,8 +19,6 @@ class Trial:
     """A plan that is as fast as asked, and its result when it was carried out.
 
     Attributes:
-        weights_share: what the original's weights were taken to cost when it was solved for, over
-            the original's latency.
         plan: with latencies as the table predicts them.
         speedup: over the original, timed in turn.
         loss: the task's, on held-out images, after a short finetune if the trials have one; None
@@ -30,7 +28,6 @@ class Trial:
         losses: of every held-out image, in order; none where they were not kept.
     """
 
-    weights_share: numbers.Finite
     plan: Plan
     speedup: numbers.Positive
     loss: float | None = None

@@ -18,7 +18,11 @@ from depthopt.tables.latency import LatencyTable
 
 @dataclass(frozen=True, slots=True)
 class LatencyCap:
-    """A budget for the whole latency on another device, runtime or batch."""
+    """A budget for the whole latency on another device, runtime or batch.
+
+    A plan's latency there is taken with the factor of the largest footprint, which keeps the
+    budget: others are faster.
+    """
 
     table: LatencyTable
     budget_ms: float
@@ -104,11 +108,13 @@ def amounts(
     used, most = [np.empty((0, len(candidates) + len(runs)))], []
     for cap in caps:
         if isinstance(cap, LatencyCap):
-            left = cap.budget_ms - cap.table.network(chain).fixed_ms
+            network = cap.table.network(chain)
+            largest = network.footprints[-1].factor if network.footprints else 1.0
+            left = cap.budget_ms / largest - network.fixed_ms
             if left < 0:
                 raise InfeasibleBudget(
                     f"budget {cap.budget_ms:.4g} ms on {cap.table.conditions.device} is below the "
-                    f"network's fixed part, {cap.budget_ms - left:.4g} ms; raise the budget"
+                    f"network's fixed part, {largest * network.fixed_ms:.4g} ms; raise the budget"
                 )
             ms = latencies(chain, candidates, cap.table)
             used.append(np.array([ms + [joined_ms(chain, run, ms, cap.table) for run in runs]]))

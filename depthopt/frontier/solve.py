@@ -11,16 +11,17 @@ from depthopt.core.chain import Chain
 from depthopt.core.operators import Activation
 from depthopt.core.plan import Frontier, FrontierPoint
 from depthopt.errors import TableError, UsageError
+from depthopt.frontier.by_footprint import solve_by_footprint
 from depthopt.frontier.caps import Cap, allowed, amounts
 from depthopt.frontier.extended import extended
 from depthopt.frontier.joined import joined_fits
 from depthopt.frontier.lookup import Objective, costs, latencies
 from depthopt.frontier.nodes import Nodes
+from depthopt.kinds.latency_keys import parameters_read
 from depthopt.kinds.registry import is_part, kind_of
-from depthopt.solver.capped import solve_capped
 from depthopt.solver.options import Options, Solution
 from depthopt.solver.pieces import Pieces, fastest_runs
-from depthopt.solver.stages import Mode, solve_options
+from depthopt.solver.stages import Mode
 from depthopt.tables.importance import ImportanceTable
 from depthopt.tables.latency import LatencyTable
 
@@ -43,8 +44,9 @@ def solve(
 
     A plan is a run of candidates that covers the chain; its latency is the sum of
     theirs, with the residual adds that they leave in place, plus the network's fixed
-    part. Of plans with equal latency and cost the one that touches fewer blocks is
-    taken, then the one whose candidates are listed first, seen from the chain's end.
+    part, times the factor of its footprint (``frontier.by_footprint``). Of plans with
+    equal latency and cost the one that touches fewer blocks is taken, then the one whose
+    candidates are listed first, seen from the chain's end.
 
     A merge of all convolutions of a segment may also be realised as several merges
     (or linear blocks kept) with no activation between them, where that is faster. The
@@ -111,12 +113,13 @@ def solve(
         for i, run in enumerate(runs, len(candidates))
     ]
     options, taken = _options(nodes, candidates, ways)
+    listed = (*candidates, *(run.one for run in runs))
     used, most = amounts(chain, candidates, runs, caps)
-    if most.size:
-        together = np.array([used[list(way.runs)].sum(axis=0) for way in taken])
-        solution = solve_capped(options, together, most, mode, fixed_ms=network.fixed_ms)
-    else:
-        solution = solve_options(options, mode, fixed_ms=network.fixed_ms)
+    read = np.array([parameters_read(chain, each) for each in listed], np.float64)
+    together, weights = (
+        np.array([amount[list(way.runs)].sum(axis=0) for way in taken]) for amount in (used, read)
+    )
+    solution = solve_by_footprint(options, together, most, weights, network, mode)
     fastest_ms = min(float(solution.latency_ms[0]), network.total.median_ms)
     if fastest_ms <= 0:
         raise TableError(

@@ -56,6 +56,22 @@ def plan_ms(chain: Chain, choices: Sequence[Candidate], table: LatencyTable) -> 
     )
 
 
+def network_ms(chain: Chain, choices: Sequence[Candidate], table: LatencyTable) -> float:
+    """Milliseconds of the whole network that a plan's choices make.
+
+    Raises:
+        TableError: an entry is missing, or the network.
+    """
+    network = table.network(chain)
+    read = sum(parameters_read(chain, one) for one in running(chain, choices))
+    return network.factor(read) * (network.fixed_ms + plan_ms(chain, choices, table))
+
+
 def parameters(chain: Chain, candidate: Candidate) -> int:
     """Weights and biases that run because of ``candidate``, branches of skips included."""
     return sum(key.operator.parameters for key in latency_keys(chain, candidate))
+
+
+def parameters_read(chain: Chain, candidate: Candidate) -> int:
+    """Those of ``parameters`` that an inference reads: none that only meet padding."""
+    return sum(key.parameters_read for key in latency_keys(chain, candidate))

@@ -40,6 +40,8 @@ class Effort:
         burst_ms: a sample is the mean over calls that take this long together; longer
             calls are timed one by one. Half as many untimed calls precede each burst,
             which bring back what the others drove out of the caches.
+        warming: least number of untimed calls before each sample. A cache that is shared takes
+            several passes to hold again what was driven out of it.
     """
 
     seconds: float = 10.0
@@ -48,6 +50,7 @@ class Effort:
     max_rounds: int = 10_000
     warmup_s: float = 0.5
     burst_ms: float = 20.0
+    warming: int = 0
 
     def __post_init__(self) -> None:
         if not (self.seconds > 0 and self.tolerance > 0 and self.min_rounds >= 1):
@@ -119,7 +122,7 @@ def sample_in_turn(
         calls: what to time, by name.
         effort: when to stop.
         before: what to run before every single call of a name, off the clock. Such a call
-            is timed one by one, and no other calls precede its burst.
+            is timed one by one, and one other call precedes its burst, or ``effort.warming``.
         settled: whether the samples suffice; by default, whether every median is known
             to within ``effort.tolerance``.
         clock: for tests.
@@ -133,9 +136,11 @@ def sample_in_turn(
     for done in range(1, effort.max_rounds + 1):
         for name, call in calls.items():
             if name in before:
-                samples[name].append(_prepared_ms(call, before[name], counts[name], clock))
+                untimed = max(1, effort.warming)
+                samples[name].append(_prepared_ms(call, before[name], untimed, counts[name], clock))
             else:
-                samples[name].append(_burst_ms(call, counts[name], clock))
+                untimed = max(counts[name] // 2, effort.warming)
+                samples[name].append(_burst_ms(call, untimed, counts[name], clock))
         if done < effort.min_rounds:
             continue
         if clock() - begin >= effort.seconds:
@@ -172,9 +177,9 @@ def _all_known(samples: Mapping[str, Sequence[float]], tolerance: float) -> bool
     return all(relative_error(values) <= tolerance for values in samples.values())
 
 
-def _burst_ms(call: Callable[[], object], count: int, clock: Clock) -> float:
-    """Mean milliseconds of ``count`` calls, after half as many untimed ones."""
-    for _ in range(count // 2):
+def _burst_ms(call: Callable[[], object], untimed: int, count: int, clock: Clock) -> float:
+    """Mean milliseconds of ``count`` calls, after untimed ones."""
+    for _ in range(untimed):
         call()
     start = clock()
     for _ in range(count):
@@ -183,14 +188,15 @@ def _burst_ms(call: Callable[[], object], count: int, clock: Clock) -> float:
 
 
 def _prepared_ms(
-    call: Callable[[], object], before: Callable[[], object], count: int, clock: Clock
+    call: Callable[[], object], before: Callable[[], object], untimed: int, count: int, clock: Clock
 ) -> float:
     """Mean milliseconds of ``count`` calls, each after ``before``, which is not timed.
 
-    One untimed call precedes them: the others drove this one's data out of all caches.
+    Untimed calls precede them: the others drove this one's data out of all caches.
     """
-    before()
-    call()
+    for _ in range(untimed):
+        before()
+        call()
     total_s = 0.0
     for _ in range(count):
         before()

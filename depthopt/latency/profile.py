@@ -57,6 +57,9 @@ ENTRY_SECONDS = 0.25
 _BEYOND_CAP_SECONDS = 0.1
 """Seconds per entry on a processor for making and compiling graphs, beyond the cap."""
 
+_PLAN_SECONDS = 4.0
+"""Seconds per plan that is timed on a processor, with making and compiling it."""
+
 SHRINKING = 0.05
 """Share of a network's time, not explained by its blocks, that is taken to shrink with them.
 What is left over beyond that share is taken as fixed."""
@@ -87,7 +90,9 @@ def profile(
         candidates: whatever may replace its segments.
         runtime: what to measure on.
         network: the original network as an ONNX file or its bytes.
-        table: what is known already, measured under the same conditions.
+        table: what is known already, measured under the same conditions; an empty one may say the
+            ballast. Without a ballast, entries are measured as if the network's own weights were
+            read between two uses of theirs; with one, ``latency.footprint`` is to follow.
         batch: images per inference.
         entry_seconds: cap on the time per entry.
         progress: receives the entries measured.
@@ -103,8 +108,10 @@ def profile(
     """
     require(Batch, "batch", batch)
     require(Seconds, "entry_seconds", entry_seconds)
-    empty = LatencyTable(runtime.conditions(batch))
-    table = empty if table is None else table.combined(empty)
+    conditions = runtime.conditions(batch)
+    if table is None:
+        table = LatencyTable(conditions)
+    table = table.combined(LatencyTable(conditions.with_ballast(table.conditions.ballast_mib)))
     known = NetworkKey.of(chain) in table.networks
     wanted = table.missing(key for c in candidates for key in latency_keys(chain, c))
     if known and not wanted:
@@ -113,7 +120,13 @@ def profile(
     shared = _slowest(table, blocks)
     gauge = shared or blocks if known else (*shared, *table.missing(blocks))
     others = tuple(key for key in wanted if key not in gauge)
-    bench = Bench(runtime, network, batch=batch, entry_seconds=entry_seconds)
+    bench = Bench(
+        runtime,
+        network,
+        batch=batch,
+        entry_seconds=entry_seconds,
+        ballast_mib=table.conditions.ballast_mib,
+    )
     total, done = SWEEPS * (len(gauge) + len(others)), 0
 
     def report(entries: int) -> None:
@@ -134,9 +147,14 @@ def profile(
     return table
 
 
-def profile_workload(entries: int, entry_seconds: float = ENTRY_SECONDS) -> Workload:
-    """The work of measuring this many entries on a processor. Nobody has timed it on a GPU yet."""
-    return Workload(clock_s=entries * (entry_seconds + _BEYOND_CAP_SECONDS))
+def profile_workload(
+    entries: int, entry_seconds: float = ENTRY_SECONDS, *, plans: int = 0
+) -> Workload:
+    """The work of measuring this many entries on a processor, and timing plans.
+
+    Nobody has timed it on a GPU yet.
+    """
+    return Workload(clock_s=entries * (entry_seconds + _BEYOND_CAP_SECONDS) + plans * _PLAN_SECONDS)
 
 
 def _in_sweeps(

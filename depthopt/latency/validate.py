@@ -17,7 +17,7 @@ from depthopt.core.numbers import Seed, require
 from depthopt.core.plan import Plan
 from depthopt.core.progress import Progress, silent
 from depthopt.errors import UsageError
-from depthopt.kinds.latency_keys import plan_ms
+from depthopt.kinds.latency_keys import network_ms
 from depthopt.kinds.registry import is_part
 from depthopt.latency.measure import Effort
 from depthopt.latency.timing import plan_timer
@@ -65,23 +65,23 @@ def validate(
     if plans < 1:
         raise UsageError(f"{plans} plans cannot validate a table; draw 1 or more")
     batch = table.conditions.batch
-    table.combined(LatencyTable(runtime.conditions(batch)))
+    conditions = runtime.conditions(batch).with_ballast(table.conditions.ballast_mib)
+    table.combined(LatencyTable(conditions))
     original_ms = table.network(chain).total.median_ms
-    fixed_ms = table.network(chain).fixed_ms
     useful = worthwhile(chain, candidates, table)
     timings = []
     with plan_timer(model, chain, runtime=runtime, batch=batch, effort=effort) as timer:
         for i in range(plans):
             progress(i, plans, "plans timed")
             plan = random_plan(chain, useful, seed=seed * 1_000_003 + i)
-            predicted_ms = fixed_ms + plan_ms(chain, plan.choices, table)
+            predicted_ms = network_ms(chain, plan.choices, table)
             replaced = plan.replaced
             predicted = original_ms / predicted_ms
             timings.append(PlanTiming(predicted_ms, predicted, timer(plan), replaced))
     progress(plans, plans, "plans timed")
     return Validation(
         NetworkKey.of(chain),
-        runtime.conditions(batch),
+        conditions,
         seed,
         table.network(chain).blocks_share,
         tuple(timings),

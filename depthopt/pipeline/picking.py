@@ -10,7 +10,6 @@ from depthopt.latency.timing import plan_timer
 from depthopt.pipeline.carried_out import carried_out, regressed_on
 from depthopt.pipeline.context import BATCH, Context
 from depthopt.pipeline.kept import read_kept
-from depthopt.pipeline.solving import settings_of
 from depthopt.pipeline.trials import contenders, trials_text, tried
 from depthopt.shallow.segment_ends import segment_ends
 from depthopt.tasks.evaluate import Evaluation, evaluate
@@ -56,15 +55,10 @@ def _tried(run: Context, frontier: Frontier) -> Trials:
             effort=EFFORT,
         ) as timer:
             trials = contenders(
-                run.chain,
-                run.worthwhile,
-                run.latency,
-                run.importance,
-                frontier=frontier,
-                asked=asked_speedup(frontier, speedup=budget.speedup, budget_ms=budget.ms),
-                timer=timer,
-                metric=run.task.metric,
-                solver=settings_of(run),
+                frontier,
+                asked_speedup(frontier, speedup=budget.speedup, budget_ms=budget.ms),
+                timer,
+                run.task.metric,
                 progress=run.reporter.progress,
             )
         save_json(trials, path, made_from=made_from)

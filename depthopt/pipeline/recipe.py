@@ -34,6 +34,7 @@ from depthopt.pipeline.sections import (
     TaskName,
     TrialsSection,
 )
+from depthopt.tables.latency import FOOTPRINT_PLANS
 from depthopt.tasks.registry import DEFAULT
 from depthopt.train.config import TrainConfig
 
@@ -163,6 +164,14 @@ class Recipe(Section):
         """Whether only what needs fewer multiply-accumulates than its blocks is a candidate."""
         given = self.candidates.fewer_macs
         return self.latency.device == "cpu" if given is None else given
+
+    @property
+    def footprint_plans(self) -> int:
+        """How many plans are timed to learn the network's footprints."""
+        given = self.latency.footprint_plans
+        if given is None:
+            return FOOTPRINT_PLANS if self.latency.device == "cpu" else 0
+        return given
 
     @property
     def keeping_is_free(self) -> bool:

@@ -212,6 +212,11 @@ class LatencySection(Section):
         description="latency table to start from: a file, a folder of tables, or the name of one "
         "that comes with depthopt, such as amd-epyc; only what it lacks is measured",
     )
+    footprint_plans: numbers.CountOrZero | None = Field(
+        None,
+        description="random plans that are timed to learn how latency depends on the weights that "
+        "a network reads; 0 takes it for a sum of entries; left out, 12 on a cpu and 0 elsewhere",
+    )
 
 
 class ImportanceSection(Section):

@@ -65,11 +65,8 @@ def solving(recipe: Recipe, original_ms: float) -> dict[str, Any]:
     }
 
 
-def settings_of(run: Context) -> dict[str, Any]:
-    """The arguments of ``solve`` for a run whose latencies are known."""
-    return solving(run.recipe, run.latency.network(run.chain).total.median_ms)
-
-
 def solved(run: Context) -> Frontier:
     """Every good plan of a run."""
-    return solve(run.chain, run.worthwhile, run.latency, run.importance, **settings_of(run))
+    original_ms = run.latency.network(run.chain).total.median_ms
+    settings = solving(run.recipe, original_ms)
+    return solve(run.chain, run.worthwhile, run.latency, run.importance, **settings)

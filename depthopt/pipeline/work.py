@@ -26,6 +26,7 @@ from depthopt.importance.estimate import estimate, scored
 from depthopt.importance.workers import Workers, automatic
 from depthopt.kinds.chained import joins
 from depthopt.kinds.latency_keys import latency_keys
+from depthopt.latency.footprint import with_footprints
 from depthopt.latency.profile import profile
 from depthopt.latency.worthwhile import worthwhile
 from depthopt.models.outputs import require_row
@@ -45,7 +46,7 @@ from depthopt.rewrite.side_by_side import HELD_OUT_EVERY
 from depthopt.shallow.fuse import fuse
 from depthopt.shallow.segment_ends import segment_ends
 from depthopt.tables.importance import ImportanceTable
-from depthopt.tables.latency import LatencyTable
+from depthopt.tables.latency import BALLAST_MIB, LatencyTable
 from depthopt.tables.store import table_path
 from depthopt.tasks.evaluate import evaluate
 from depthopt.train.finetune import finetune
@@ -117,15 +118,17 @@ def starting_table(run: Context) -> LatencyTable:
 
 def _given_table(run: Context) -> LatencyTable:
     section = run.recipe.latency
-    conditions = run.runtime.conditions(section.batch)
-    table = LatencyTable(conditions)
+    ballast_mib = BALLAST_MIB if run.recipe.footprint_plans else None
+    conditions = run.runtime.conditions(section.batch).with_ballast(ballast_mib)
     if section.table is not None:
         named = table_file(section.table)
         folder = named.is_dir()
-        given = table_path(named, conditions) if folder else named
-        if given.exists() or not folder:
-            table = table.combined(load_json(LatencyTable, given))
-    return table
+        path = table_path(named, conditions) if folder else named
+        if path.exists() or not folder:
+            given = load_json(LatencyTable, path)
+            conditions = conditions.with_ballast(given.conditions.ballast_mib)
+            return LatencyTable(conditions).combined(given)
+    return LatencyTable(conditions)
 
 
 def run_profile(run: Context) -> str:
@@ -149,6 +152,18 @@ def run_profile(run: Context) -> str:
         free = run.recipe.keeping_is_free
         useful = worthwhile(run.chain, run.candidates, table, keeping_is_free=free)
         table = measured((both for *_, both in joins(run.chain, useful)), table=table)
+    plans = run.recipe.footprint_plans
+    if plans and table.conditions.ballast_mib and not table.network(run.chain).footprints:
+        table = with_footprints(
+            run.teacher,
+            run.chain,
+            run.candidates,
+            table,
+            runtime=run.runtime,
+            plans=plans,
+            seed=run.recipe.seed,
+            progress=run.reporter.progress,
+        )
     save_json(table, path, made_from=made_from)
     total, entries = table.network(run.chain).total, len(table.entries) - len(known.entries)
     return f"{counted(entries, 'entry', 'entries')} measured; original {total.median_ms:.3f} ms"

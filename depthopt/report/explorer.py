@@ -2,8 +2,9 @@
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import get_args
 
 from depthopt.core.band import Band
@@ -11,8 +12,9 @@ from depthopt.core.candidate import KEPT, Candidate, kept_blocks
 from depthopt.core.chain import Chain
 from depthopt.core.plan import Frontier, FrontierPoint, Plan
 from depthopt.errors import UsageError
+from depthopt.kinds.chained import running
 from depthopt.kinds.kind import Kind, Pattern
-from depthopt.kinds.latency_keys import candidate_ms, parameters
+from depthopt.kinds.latency_keys import candidate_ms, parameters, parameters_read
 from depthopt.kinds.registry import KINDS, kind_of
 from depthopt.report.accuracy import point_measured, point_range, run_accuracy
 from depthopt.report.another import Another, another
@@ -100,6 +102,8 @@ class PlanPoint:
         cost: importance cost.
         budget: the ``budget.ms``, as text, that picks just this plan.
         replaced: indices of its replacements.
+        nearer: what its parts take over what they would take in a network that reads as many
+            weights as the original.
         expected: (worst, best) of the metric after a whole finetune; None: not measured.
         measured: (metric, share of a whole finetune that it had) where it was carried out.
     """
@@ -108,6 +112,7 @@ class PlanPoint:
     cost: float
     budget: str
     replaced: tuple[int, ...]
+    nearer: float = 1.0
     expected: tuple[float, float] | None = None
     measured: tuple[float, float] | None = None
 
@@ -159,16 +164,19 @@ def explorer(run: RunArtefacts) -> Explorer | None:
     kinds = {KEPT, *(frontier.candidates[i].kind for i in taken)}
     place = {index: place for place, index in enumerate(taken)}
     accuracy, cost = run_accuracy(run), own_costs(run)
+    network = latency.network(chain)
+    factor = network.factor(sum(parameters_read(chain, block) for block in kept_blocks(chain)))
+    at_original = partial(_ms, chain, latency, factor)
     return Explorer(
         original_ms=frontier.original_ms,
-        fixed_ms=latency.network(chain).fixed_ms,
-        blocks=_boxes(chain, latency, cost),
+        fixed_ms=factor * network.fixed_ms,
+        blocks=_boxes(chain, at_original, cost),
         skips=tuple((s.source, s.target, bool(s.branch)) for s in chain.skips),
         barriers=tuple((b.position, b.reason) for b in chain.barriers),
         kinds={name: _style(KINDS.get(name)) for name in KINDS.names if name in kinds},
         unchanged=KEPT,
         replacements=tuple(
-            _replacement(chain, frontier.candidates[i], latency, cost) for i in taken
+            _replacement(chain, frontier.candidates[i], at_original, cost) for i in taken
         ),
         points=tuple(
             PlanPoint(
@@ -176,6 +184,7 @@ def explorer(run: RunArtefacts) -> Explorer | None:
                 point.cost,
                 budget,
                 tuple(place[i] for i in point.choices if i in place),
+                network.factor(_read(chain, frontier, point)) / factor,
                 _expected(accuracy, frontier, point),
                 _measured(accuracy, frontier, point),
             )
@@ -185,6 +194,16 @@ def explorer(run: RunArtefacts) -> Explorer | None:
         accuracy=accuracy,
         another=another(run),
     )
+
+
+def _ms(chain: Chain, latency: LatencyTable, factor: float, candidate: Candidate) -> float:
+    """Milliseconds of a candidate in a network of a footprint's factor."""
+    return factor * candidate_ms(chain, candidate, latency)
+
+
+def _read(chain: Chain, frontier: Frontier, point: FrontierPoint) -> int:
+    choices = tuple(frontier.candidates[i] for i in point.choices)
+    return sum(parameters_read(chain, one) for one in running(chain, choices))
 
 
 def _expected(
@@ -222,14 +241,14 @@ def _shortest(low: float, high: float) -> str:
 
 
 def _boxes(
-    chain: Chain, latency: LatencyTable, cost: Mapping[Candidate, float]
+    chain: Chain, ms_of: Callable[[Candidate], float], cost: Mapping[Candidate, float]
 ) -> tuple[BlockBox, ...]:
     return tuple(
         BlockBox(
             block.name,
             str(block.operator),
             str(block.activation or ""),
-            candidate_ms(chain, kept, latency),
+            ms_of(kept),
             parameters(chain, kept),
             block.layout.output_size,
             cost.get(kept, 0.0),
@@ -254,7 +273,10 @@ def _style(kind: Kind) -> KindStyle:
 
 
 def _replacement(
-    chain: Chain, candidate: Candidate, latency: LatencyTable, cost: Mapping[Candidate, float]
+    chain: Chain,
+    candidate: Candidate,
+    ms_of: Callable[[Candidate], float],
+    cost: Mapping[Candidate, float],
 ) -> Replacement:
     return Replacement(
         candidate.start,
@@ -262,7 +284,7 @@ def _replacement(
         candidate.kind,
         " + ".join(map(str, candidate.operators)),
         str(candidate.activation or ""),
-        candidate_ms(chain, candidate, latency),
+        ms_of(candidate),
         cost.get(candidate),
         parameters(chain, candidate),
         kind_of(candidate).width(chain, candidate),

@@ -95,13 +95,14 @@ def segment_rows(found: Explorer, index: int) -> tuple[tuple[str, ...], ...]:
                 found.kinds[found.unchanged if one is None else one.kind].verb,
                 " ".join(filter(None, (what.spec, what.activation))) or "nothing",
                 f"{before:.3f}",
-                f"{what.ms:.3f}",
+                f"{what.ms * point.nearer:.3f}",
                 "" if what.cost is None or (one is None and not what.cost) else f"{what.cost:.4g}",
             )
         )
         i = end
-    fixed, sums = f"{found.fixed_ms:.3f}", (f"{found.original_ms:.3f}", f"{point.ms:.3f}")
-    rows.append(("", "what no plan touches", "", "", fixed, fixed, ""))
+    fixed = (f"{found.fixed_ms:.3f}", f"{found.fixed_ms * point.nearer:.3f}")
+    sums = (f"{found.original_ms:.3f}", f"{point.ms:.3f}")
+    rows.append(("", "what no plan touches", "", "", *fixed, ""))
     rows.append(("", "sum", "", "", *sums, f"{point.cost:.4g}"))
     return tuple(rows)
 

@@ -102,7 +102,7 @@ def plan_figure(data: Explorer, index: int) -> Figure:
     axes.set_yticklabels(["plan", "original"])
     axes.spines[["left", "right", "top"]].set_visible(False)
     edges = _draw_original(axes, data, chosen)
-    _draw_plan(axes, data, chosen, edges)
+    _draw_plan(axes, data, chosen, edges, point.nearer)
     axes.set_xlim(0, max(data.original_ms, point.ms))
     axes.set_title(
         f"{point.ms:.3f} of {data.original_ms:.3f} ms predicted "
@@ -134,12 +134,14 @@ def _draw_original(axes: Axes, data: Explorer, chosen: list[Replacement]) -> lis
     return edges
 
 
-def _draw_plan(axes: Axes, data: Explorer, chosen: list[Replacement], edges: list[float]) -> None:
+def _draw_plan(
+    axes: Axes, data: Explorer, chosen: list[Replacement], edges: list[float], nearer: float
+) -> None:
     starts = {one.start: one for one in chosen}
     at, i = 0.0, 0
     while i < len(data.blocks):
         one = starts.get(i)
-        ms = data.blocks[i].ms if one is None else one.ms
+        ms = nearer * (data.blocks[i].ms if one is None else one.ms)
         kind = data.kinds[data.unchanged if one is None else one.kind]
         _box(axes, kind, at, -1.2, ms, 0.6 * (1.0 if one is None else one.width))
         if one is not None:
@@ -149,7 +151,7 @@ def _draw_plan(axes: Axes, data: Explorer, chosen: list[Replacement], edges: lis
         at, i = at + ms, i + 1 if one is None else one.end
     if data.fixed_ms > 0:
         _fixed(axes, edges[-1], 0, data.fixed_ms)
-        _fixed(axes, at, -1.2, data.fixed_ms)
+        _fixed(axes, at, -1.2, nearer * data.fixed_ms)
 
 
 def _height(block: BlockBox, largest: int) -> float:

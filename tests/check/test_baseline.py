@@ -14,7 +14,13 @@ from depthopt.check.yardsticks import YARDSTICKS
 from depthopt.core.artefacts import load_json, save_json
 from depthopt.errors import ArtefactError, TableError
 from depthopt.runtimes.registry import get_runtime
-from depthopt.tables.latency import LatencyKey, LatencySummary, LatencyTable, NetworkKey
+from depthopt.tables.latency import (
+    Footprint,
+    LatencyKey,
+    LatencySummary,
+    LatencyTable,
+    NetworkKey,
+)
 from tests.check.models import convolutions
 
 COMMITTED = next(Path("latency_tables").glob("*/onnxruntime-*-b1.json"))
@@ -45,6 +51,20 @@ def test_a_committed_tables_network_is_a_baseline():
     for key, (share,) in found.yardsticks.items():
         assert LatencyKey.parse(str(key)) == key
         assert np.isclose(share * level_ms, table.entries[key].median_ms)
+
+
+def test_a_tables_network_with_footprints_is_one_on_the_same_scale(tmp_path):
+    table = load_json(LatencyTable, COMMITTED)
+    name = NetworkKey("resnet18", (3, 224, 224))
+    network = table.networks[name]
+    steps = (Footprint(10, 0.5), Footprint(20, 1.25))
+    fixed_ms = network.total.median_ms / 1.25 - (network.total.median_ms - network.fixed_ms)
+    told = replace(network, fixed_ms=fixed_ms, footprints=steps, parameters=15)
+    save_json(replace(table, networks={name: told}), tmp_path / "apart.json")
+    found, plain = read_baseline(tmp_path / "apart.json"), read_baseline(COMMITTED, str(name))
+    assert list(found.yardsticks) == list(plain.yardsticks)
+    shares = [np.concatenate(list(each.yardsticks.values())) for each in (found, plain)]
+    assert np.allclose(*shares)
 
 
 def test_a_history_tells_a_tables_networks_apart():

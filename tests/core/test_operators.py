@@ -120,6 +120,10 @@ def test_a_convolution_counts_as_torchs_does(found: tuple[Convolution, tuple[int
     assert output.shape == (1, convolution.out_channels, *convolution.output_size(size))
     assert convolution.macs(size) == counter.get_total_flops() // 2
     assert convolution.parameters == sum(p.numel() for p in module.parameters())
+    ones = nn.functional.pad(torch.ones(1, convolution.in_channels, *size), convolution.padding)
+    module(ones).sum().backward()
+    read = sum(int((p.grad != 0).sum()) for p in module.parameters() if p.grad is not None)
+    assert convolution.parameters_read(size) == read
     each = convolution.in_channels == convolution.out_channels == convolution.groups
     assert convolution.is_depthwise == each
     assert convolution.is_scaling == (each and convolution.kernel_size == (1, 1))

@@ -64,10 +64,10 @@ SHOWN = {
     ),
     "TrainResult: 1 epoch, 12 steps, accuracy 94.00 %": TrainResult((EPOCH,), 12, ACCURACY),
     "Trials: 2 plans, 1 tried": Trials(
-        (Trial(0.0, PLAN, 2.1), Trial(0.1, PLAN, 2.1, loss=0.3)), ACCURACY
+        (Trial(PLAN, 2.1), Trial(PLAN, 2.1, loss=0.3)), ACCURACY
     ),
     "Trial: 2.10x measured, loss 0.3; Plan of net: 2.00x predicted, 2 of 6 blocks replaced": Trial(
-        0.1, PLAN, 2.1, loss=0.3
+        PLAN, 2.1, loss=0.3
     ),
     "MeasuredPick of net: 2.10x measured, 2.00x predicted, 2 of 6 blocks replaced, 3 plans timed":
     MeasuredPick(PLAN, 2.1, 3),

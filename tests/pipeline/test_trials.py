@@ -10,14 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from depthopt.core.candidate import kept_blocks
-from depthopt.core.operators import Identity
 from depthopt.core.trials import Trial, Trials
 from depthopt.errors import DepthoptError, InfeasibleBudget, ModelError
 from depthopt.extraction.extract import extract
 from depthopt.frontier.solve import solve
 from depthopt.kinds.candidates import candidates
 from depthopt.kinds.latency_keys import candidate_ms, latency_keys
-from depthopt.pipeline.trials import FASTER, MOST_TRIED, contenders, trials_text, tried, weighted
+from depthopt.pipeline.trials import FASTER, MOST_TRIED, contenders, trials_text, tried
 from depthopt.tables.importance import Importance, ImportanceTable
 from depthopt.tables.latency import (
     LatencySummary,
@@ -55,16 +54,8 @@ def summary(ms):
 
 
 def contend(latency, importance, asked, timer):
-    return contenders(
-        CHAIN,
-        FOUND,
-        latency,
-        importance,
-        frontier=solve(CHAIN, FOUND, latency, importance),
-        asked=asked,
-        timer=timer,
-        metric=TASK.metric,
-    )
+    frontier = solve(CHAIN, FOUND, latency, importance)
+    return contenders(frontier, asked, timer, TASK.metric)
 
 
 @settings(deadline=None)  # the first call compiles the solver
@@ -88,7 +79,6 @@ def test_contenders_are_distinct_as_fast_as_asked_and_predicted_by_the_table(see
             contend(latency, importance, asked, timer)
         return
     trials = contend(latency, importance, asked, timer).trials
-    assert trials[0].weights_share == 0
     points = [frontier.plan(i) for i in range(len(frontier.points))]
     assert trials[0].plan.replaced in [plan.replaced for plan in points]
     assert len({trial.plan.replaced for trial in trials}) == len(trials) <= MOST_TRIED
@@ -104,21 +94,6 @@ def test_contenders_are_distinct_as_fast_as_asked_and_predicted_by_the_table(see
         cost = sum(importance.entries[choice].cost for choice in trial.plan.replaced)
         assert trial.plan.cost == pytest.approx(cost)
         assert not trial.is_done
-
-
-@given(st.integers(0, 10**6), st.floats(0.01, 3.0))
-def test_weights_cost_their_share_of_the_original_latency(seed, share):
-    latency, _ = tables(seed)
-    slower = weighted(CHAIN, latency, share)
-    total = latency.network(CHAIN).total.median_ms
-    kept = sum(candidate_ms(CHAIN, c, slower) for c in KEPT)
-    assert slower.network(CHAIN).total.median_ms == pytest.approx((1 + share) * total)
-    assert kept + 0.5 == pytest.approx((1 + share) * total)
-    for candidate in FOUND:
-        added = candidate_ms(CHAIN, candidate, slower) - candidate_ms(CHAIN, candidate, latency)
-        keys = latency_keys(CHAIN, candidate)
-        runs = any(not isinstance(key.operator, Identity) for key in keys)
-        assert added > 0 if runs else added == 0
 
 
 def test_a_plan_that_cannot_be_timed_is_left_out_and_named(caplog):
@@ -140,7 +115,7 @@ def trials_of(*losses):
     latency, importance = tables(0)
     frontier = solve(CHAIN, FOUND, latency, importance)
     trials = tuple(
-        Trial(0.0, frontier.plan(i), 2.0, loss, None if loss is None else 50.0)
+        Trial(frontier.plan(i), 2.0, loss, None if loss is None else 50.0)
         for i, loss in enumerate(losses)
     )
     return Trials(trials, TASK.metric)

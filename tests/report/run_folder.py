@@ -1,6 +1,7 @@
 """A finished run's folder, written by hand: only the solver is at work in it."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from depthopt.core.artefacts import save_json
@@ -12,12 +13,13 @@ from depthopt.core.plan import Frontier
 from depthopt.core.training import EpochRecord, TrainResult
 from depthopt.core.writing import write_bytes
 from depthopt.frontier.solve import solve
-from depthopt.kinds.latency_keys import candidate_ms, latency_keys
+from depthopt.kinds.latency_keys import candidate_ms, latency_keys, parameters_read
 from depthopt.kinds.merge import detail_of
 from depthopt.pipeline.folder import Manifest, StageRecord
 from depthopt.pipeline.result import NetworkFigures, Result
 from depthopt.tables.importance import Importance, ImportanceTable
 from depthopt.tables.latency import (
+    Footprint,
     LatencySummary,
     LatencyTable,
     MeasurementConditions,
@@ -71,7 +73,9 @@ def small_candidates(chain: Chain) -> tuple[Candidate, ...]:
     )
 
 
-def tables(chain: Chain, candidates: Sequence[Candidate]) -> tuple[LatencyTable, ImportanceTable]:
+def tables(
+    chain: Chain, candidates: Sequence[Candidate], footprints: tuple[Footprint, ...] = ()
+) -> tuple[LatencyTable, ImportanceTable]:
     """A microsecond per layer and a nanosecond per 100 MACs; costs that differ."""
     entries = {
         key: _summary(1e-3 + 1e-8 * key.operator.macs(key.input_size))
@@ -79,8 +83,11 @@ def tables(chain: Chain, candidates: Sequence[Candidate]) -> tuple[LatencyTable,
         for key in latency_keys(chain, candidate)
     }
     table = LatencyTable(CONDITIONS, entries)
-    total = sum(candidate_ms(chain, kept, table) for kept in kept_blocks(chain))
-    networks = {NetworkKey.of(chain): NetworkLatency(_summary(total + 0.002), 0.002)}
+    blocks = kept_blocks(chain)
+    network = NetworkLatency(_summary(1.0), 0.002, footprints=footprints)
+    factor = network.factor(sum(parameters_read(chain, kept) for kept in blocks))
+    total = sum(candidate_ms(chain, kept, table) for kept in blocks) + 0.002
+    networks = {NetworkKey.of(chain): replace(network, total=_summary(factor * total))}
     costs = {
         c: Importance(0.01 * (c.end - c.start) ** 1.5 * (1 + (7 * c.start + i) % 11 / 10))
         for i, c in enumerate(candidates)
@@ -100,11 +107,12 @@ def write_run(
     candidates: Sequence[Candidate] = (),
     *,
     data: str = "digits",
+    footprints: tuple[Footprint, ...] = (),
 ) -> Frontier:
     """Write all that a report reads of a finished run; the plan is the middle one."""
     chain = chain or small_chain()
     candidates = candidates or small_candidates(chain)
-    latency, importance = tables(chain, candidates)
+    latency, importance = tables(chain, candidates, footprints)
     frontier = solve(chain, candidates, latency, importance)
     plan = frontier.plan(len(frontier.points) // 2)
     before = NetworkFigures(98.125, latency.network(chain).total, 12345, 6, 6)

@@ -98,7 +98,7 @@ def test_a_runs_own_result_is_a_point(tmp_path: Path) -> None:
 
 def test_trials_are_points_of_their_share_of_the_finetune(folder: Path) -> None:
     picked = load_json(Plan, folder / "plan.json")
-    trials = (Trial(0.0, picked, 2.0, 0.5, 81.25), Trial(0.4, picked, 2.0, failure="NaN"))
+    trials = (Trial(picked, 2.0, 0.5, 81.25), Trial(picked, 2.0, failure="NaN"))
     save_json(Trials(trials, ACCURACY), folder / "trials.json")
     recipe = "data: {calibration_images: 512}\ntrials: {steps: 32}\n"
     write_bytes(folder / "recipe.yaml", recipe.encode())
@@ -114,7 +114,7 @@ def test_trials_are_points_of_their_share_of_the_finetune(folder: Path) -> None:
 
 def test_trials_that_were_not_finetuned_are_points_of_untrained_networks(folder: Path) -> None:
     picked = load_json(Plan, folder / "plan.json")
-    trials = (Trial(0.0, picked, 2.0, 0.5, 81.25, losses=(0.25, 0.75) * 32),)
+    trials = (Trial(picked, 2.0, 0.5, 81.25, losses=(0.25, 0.75) * 32),)
     save_json(Trials(trials, ACCURACY), folder / "trials.json")
     write_bytes(folder / "recipe.yaml", b"data: {}\n")
     known = run_accuracy(read_run(folder))

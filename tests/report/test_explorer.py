@@ -13,6 +13,7 @@ from depthopt.report.explorer import budgets, explorer
 from depthopt.report.facts import segment_rows, validation_hint
 from depthopt.report.page import report_page
 from depthopt.report.reading import RunArtefacts, read_run
+from depthopt.tables.latency import Footprint
 from tests.report.run_folder import small_chain, write_run
 from tests.report.test_page import shown
 
@@ -41,8 +42,12 @@ def test_budgets_are_short() -> None:
     assert texts == ["0.139", "0.210", "12.4", "1235"]
 
 
-def test_segments_add_up_to_the_plans(tmp_path: Path) -> None:
-    frontier = write_run(tmp_path)
+NEARER = (Footprint(600, 0.75), Footprint(1000, 0.875), Footprint(9999, 1.5))
+
+
+@pytest.mark.parametrize("footprints", [(), NEARER])
+def test_segments_add_up_to_the_plans(tmp_path: Path, footprints: tuple[Footprint, ...]) -> None:
+    frontier = write_run(tmp_path, footprints=footprints)
     found = explorer(read_run(tmp_path))
     assert found is not None
     assert sum(block.ms for block in found.blocks) + found.fixed_ms == pytest.approx(
@@ -52,12 +57,17 @@ def test_segments_add_up_to_the_plans(tmp_path: Path) -> None:
         chosen = [found.replacements[i] for i in point.replaced]
         gone = {i for one in chosen for i in range(one.start, one.end)}
         kept = sum(block.ms for i, block in enumerate(found.blocks) if i not in gone)
-        assert kept + sum(one.ms for one in chosen) + found.fixed_ms == pytest.approx(point.ms)
+        whole = kept + sum(one.ms for one in chosen) + found.fixed_ms
+        assert whole * point.nearer == pytest.approx(point.ms)
+    assert len({point.nearer for point in found.points}) == max(1, len(footprints))
     assert found.picked == len(frontier.points) // 2
 
 
-def test_a_plans_rows_name_its_segments_and_add_up(tmp_path: Path) -> None:
-    frontier = write_run(tmp_path)
+@pytest.mark.parametrize("footprints", [(), NEARER])
+def test_a_plans_rows_name_its_segments_and_add_up(
+    tmp_path: Path, footprints: tuple[Footprint, ...]
+) -> None:
+    frontier = write_run(tmp_path, footprints=footprints)
     found = explorer(read_run(tmp_path))
     assert found is not None
     for index in range(len(frontier.points)):

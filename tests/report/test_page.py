@@ -108,9 +108,9 @@ def test_plans_that_were_tried_are_shown(tmp_path: Path) -> None:
     assert told(before).endswith("pick=predicted")
     picked = load_json(Plan, tmp_path / "plan.json")
     trials = (
-        Trial(0.0, picked, 2.125, 0.8375, 81.25),
-        Trial(1.0, frontier.plan(0), 2.375, failure="loss is NaN"),
-        Trial(0.4, frontier.plan(1), 2.625),
+        Trial(picked, 2.125, 0.8375, 81.25),
+        Trial(frontier.plan(0), 2.375, failure="loss is NaN"),
+        Trial(frontier.plan(1), 2.625),
     )
     save_json(Trials(trials, ACCURACY), tmp_path / "trials.json")
     assert told(report_page(read_run(tmp_path))).endswith("pick=predicted"), "none was finetuned"

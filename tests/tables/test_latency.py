@@ -8,11 +8,13 @@ from pydantic import TypeAdapter
 from depthopt.core.operators import Activation, AveragePooling, Convolution, Identity, Operator
 from depthopt.errors import TableError
 from depthopt.tables.latency import (
+    Footprint,
     LatencyKey,
     LatencySummary,
     LatencyTable,
     MeasurementConditions,
     NetworkKey,
+    NetworkLatency,
 )
 from tests.chains import chain_of
 from tests.random_operators import activations, operators, sizes
@@ -90,3 +92,48 @@ def test_what_is_no_network_is_refused(text: str) -> None:
 
 def test_a_chains_network_goes_by_its_model_and_input_size() -> None:
     assert NetworkKey.of(chain_of(["relu"])) == NetworkKey("net", (3, 8, 8))
+
+
+def test_entries_of_unlike_ballast_never_mix() -> None:
+    beside, apart = LatencyTable(CONDITIONS), LatencyTable(replace(CONDITIONS, ballast_mib=4.0))
+    for mixed in (beside.combined, beside.extended):
+        with pytest.raises(TableError, match=r"never mix: ballast_mib None against 4\.0"):
+            mixed(apart)
+    assert CONDITIONS.with_ballast(apart.conditions.ballast_mib) == apart.conditions
+
+
+def test_an_entry_that_only_meets_padding_is_not_read() -> None:
+    key = LatencyKey.parse("conv 8-8 k3x3 p1,1,1,1 @1x1 relu")
+    assert key.parameters_read == 8 * (8 + 1)
+    assert LatencyKey.parse("avgpool 4-4 k2x2 s2x2 g4 @8x8").parameters_read == 0
+
+
+TOTAL = LatencySummary(2.0, 2.0, 2.0, 9)
+STEPS = (Footprint(10, 0.5), Footprint(20, 0.75))
+
+
+def test_a_networks_factor_is_that_of_the_first_footprint_that_holds_it() -> None:
+    network = NetworkLatency(TOTAL, 0.5, footprints=STEPS)
+    assert [network.factor(n) for n in (0, 10, 11, 20, 21)] == [0.5, 0.5, 0.75, 0.75, 0.75]
+    assert NetworkLatency(TOTAL, 0.5).factor(11) == 1.0
+
+
+@pytest.mark.parametrize(
+    "steps", [STEPS[::-1], (STEPS[0], STEPS[0]), (STEPS[0], Footprint(20, 0.25))]
+)
+def test_footprints_that_do_not_rise_are_refused(steps: tuple[Footprint, ...]) -> None:
+    with pytest.raises(ValueError, match="footprints must have rising"):
+        NetworkLatency(TOTAL, 0.5, footprints=steps)
+
+
+def test_of_two_tables_the_one_that_knows_a_networks_footprints_is_taken() -> None:
+    key, entry = LatencyKey(Identity(4), (8, 8)), LatencySummary(1, 1, 1, 1)
+    net = NetworkKey("net", (3, 8, 8))
+    plain = NetworkLatency(TOTAL, 0.5, covers=("one",))
+    whole = NetworkLatency(TOTAL.scaled(4), 4.0, covers=("two",), footprints=STEPS)
+    mine = LatencyTable(CONDITIONS, {key: entry}, {net: plain})
+    theirs = LatencyTable(CONDITIONS, {key: entry.scaled(2)}, {net: whole})
+    joined = mine.extended(theirs).networks[net]
+    assert joined == NetworkLatency(TOTAL.scaled(2), 2.0, None, ("one", "two"), STEPS)
+    again = theirs.extended(mine).networks[net]
+    assert again == replace(whole, covers=("two", "one"))

@@ -67,6 +67,15 @@ def test_additions_are_brought_to_the_stored_scale_and_nothing_stored_changes(tm
     assert store(path, slower) == found
 
 
+def test_a_file_keeps_its_own_ballast(tmp_path):
+    path, apart = tmp_path / "table.json", dataclasses.replace(CONDITIONS, ballast_mib=4.0)
+    assert stored(path, apart).conditions == apart
+    store(path, table(a=1.0))
+    assert stored(path, apart) == table(a=1.0)
+    with pytest.raises(TableError, match=r"ballast_mib None against 4\.0"):
+        store(path, LatencyTable(apart))
+
+
 def test_what_a_network_covers_adds_up(tmp_path):
     path = tmp_path / "table.json"
     networks = {NET: NetworkLatency(LatencySummary(1.0, 1.0, 1.0, 9), 0.5)}

@@ -60,6 +60,19 @@ class Convolution:
         kh, kw = self.kernel_size
         return self.out_channels * (self.in_channels // self.groups * kh * kw + 1)
 
+    def parameters_read(self, input_size: Pair) -> int:
+        """Number of weights and biases that are used for an input of ``input_size``.
+
+        Fewer than there are where part of the kernel only ever lies on the padding.
+        """
+        left, right, top, bottom = self.padding
+        sides = zip(
+            input_size, self.kernel_size, self.stride, self.dilation,
+            (top, left), (bottom, right), strict=True,
+        )  # fmt: skip
+        used = math.prod(_taps_used(*side) for side in sides)
+        return self.out_channels * (self.in_channels // self.groups * used + 1)
+
     def output_size(self, input_size: Pair) -> Pair:
         """(height, width) of the output for an input of ``input_size``."""
         return output_size(input_size, self.effective_kernel_size, self.stride, self.padding)
@@ -118,6 +131,15 @@ class Convolution:
     @classmethod
     def __get_pydantic_core_schema__(cls, *_: Any) -> CoreSchema:
         return text_schema(cls)
+
+
+def _taps_used(size: int, kernel: int, stride: int, dilation: int, before: int, after: int) -> int:
+    """How many of a kernel's taps, along one side, lie on the input somewhere."""
+    outputs = (size + before + after - dilation * (kernel - 1) - 1) // stride + 1
+    return sum(
+        any(0 <= place * stride - before + tap * dilation < size for place in range(outputs))
+        for tap in range(kernel)
+    )
 
 
 _N = numbers.NATURAL

@@ -106,7 +106,7 @@ function describe(point, runs) {
   ], [ms(run.original), ms(run.ms),
     EXPLORER.kinds[run.kind].changes || run.cost ? significant(run.cost) : ""]));
   rows.push(row(["", "what no plan touches", "", ""],
-    [ms(EXPLORER.fixed_ms), ms(EXPLORER.fixed_ms), ""]));
+    [ms(EXPLORER.fixed_ms), ms(EXPLORER.fixed_ms * point.nearer), ""]));
   rows.push(row(["", "sum", "", ""], [ms(EXPLORER.original_ms), ms(point.ms),
     significant(point.cost)]));
   byId("segments").tBodies[0].replaceChildren(...rows);

@@ -19,13 +19,14 @@ function segments(explorer, point) {
   for (let i = 0; i < explorer.blocks.length;) {
     if (starts.has(i)) {
       const chosen = explorer.replacements[starts.get(i)];
-      found.push({ ...chosen, original: total(explorer.blocks.slice(chosen.start, chosen.end)) });
+      found.push({ ...chosen, ms: chosen.ms * point.nearer,
+        original: total(explorer.blocks.slice(chosen.start, chosen.end)) });
       i = chosen.end;
     } else {
       const block = explorer.blocks[i];
       found.push({
         start: i, end: i + 1, kind: explorer.unchanged, spec: block.spec,
-        activation: block.activation, ms: block.ms, cost: block.cost, parameters: block.parameters,
+        activation: block.activation, ms: block.ms * point.nearer, cost: block.cost, parameters: block.parameters,
         original: block.ms, width: 1,
       });
       i += 1;
@@ -62,7 +63,7 @@ function drawStrip(holder, explorer, point) {
   for (const block of explorer.blocks) edges.push(edges[edges.length - 1] + block.ms);
   links(picture, explorer, runs, edges, x);
   original(picture, explorer, runs, edges, x);
-  plan(picture, explorer, runs, x);
+  plan(picture, explorer, runs, explorer.fixed_ms * point.nearer, x);
   holder.replaceChildren(picture);
 }
 
@@ -190,7 +191,7 @@ function links(picture, explorer, runs, edges, x) {
 // Where a segment's box begins: it is as tall as the share of hidden channels that stay.
 function head(run) { return PLAN + PLAN_TALL * (1 - run.width); }
 
-function plan(picture, explorer, runs, x) {
+function plan(picture, explorer, runs, fixed, x) {
   let at = 0;
   for (const run of runs) {
     const left = x(at), width = x(at + run.ms) - left, kind = explorer.kinds[run.kind];
@@ -205,10 +206,10 @@ function plan(picture, explorer, runs, x) {
     }
     at += run.ms;
   }
-  if (explorer.fixed_ms > 0) {
-    box(picture, "fixed", [x(at), PLAN, x(at + explorer.fixed_ms) - x(at), PLAN_TALL],
-      `what no plan touches: ${ms(explorer.fixed_ms)} ms`);
+  if (fixed > 0) {
+    box(picture, "fixed", [x(at), PLAN, x(at + fixed) - x(at), PLAN_TALL],
+      `what no plan touches: ${ms(fixed)} ms`);
   }
   node(picture, "text", { x: 1, y: PLAN + PLAN_TALL + 15, class: "quiet" },
-    `plan, ${ms(at + explorer.fixed_ms)} ms`);
+    `plan, ${ms(at + fixed)} ms`);
 }
