@@ -123,6 +123,26 @@ def hasty_bench(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench, "_GRAPH_US", 50.0)
 
 
+@pytest.fixture(autouse=True, scope="session")
+def few_footprint_plans() -> Iterator[None]:
+    """Footprints are learned from three plans, each timed for a moment: what they are is tested by
+    ``latency/test_footprint.py`` alone."""
+    footprint = importlib.import_module("depthopt.latency.footprint")
+    measured, effort = (
+        footprint.with_footprints,
+        importlib.import_module("depthopt.latency.measure").Effort,
+    )
+    hasty = effort(seconds=0.1, min_rounds=3, warmup_s=0.01, burst_ms=1.0)
+
+    def few(*arguments: object, plans: int, **options: object) -> object:
+        return measured(*arguments, plans=min(plans, 3), effort=hasty, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("depthopt.latency.footprint", "depthopt.pipeline.work"):
+            patch.setattr(importlib.import_module(name), "with_footprints", few)
+        yield
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """What tests have to say in figures: ``record_property("summary", ...)``, a line each."""
     for report in terminalreporter.getreports("passed") + terminalreporter.getreports("failed"):

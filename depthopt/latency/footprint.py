@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 
 Floats = NDArray[np.float64]
 
-EFFORT = Effort(seconds=2.0, tolerance=0.01)
+EFFORT = Effort(seconds=2.0, tolerance=0.01, min_rounds=7, warmup_s=0.1, burst_ms=10.0, warming=4)
 """Effort per plan, with the original's share."""
 
 _DRAWN = 64

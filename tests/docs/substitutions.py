@@ -26,10 +26,11 @@ class Substitution:
 
 TINY = (
     "candidates.kernel_sizes=[1] candidates.max_length=2 data.workers=0 importance.images=32 "
-    "apply.images=32 finetune.steps=2 finetune.checkpoint_every_s=0 pick=predicted"
+    "apply.images=32 finetune.steps=2 finetune.checkpoint_every_s=0 pick=predicted "
+    "latency.footprint_plans=1"
 )
 """A recipe's keys that make a run tiny: few candidates, few images, two steps of training, and no
-plan built before one is picked, which takes a second each. What a page says of ``pick`` and
+plan built before one is picked but one, as each takes a second. What a page says of ``pick`` and
 ``trials`` is checked all the same."""
 
 QUICKSTART = f"model.name=small:short teacher.steps=2 {TINY} data.calibration_images=64"
@@ -102,8 +103,8 @@ BASH = (
     ),
     Substitution(
         r"^(depthopt profile my_model\.py.*?)(?: --kernel-sizes \S+)?(?: --max-length \S+)?$",
-        r"\1 --kernel-sizes 1 --max-length 1",
-        "few candidates to time",
+        r"\1 --kernel-sizes 1 --max-length 1 --footprint-plans 1",
+        "few candidates to time, and one plan",
     ),
     Substitution(
         r"^(depthopt profile .*?) --validate \d+",

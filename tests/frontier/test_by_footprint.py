@@ -10,7 +10,7 @@ from depthopt.core.chain import Chain
 from depthopt.errors import InfeasibleBudget
 from depthopt.frontier.caps import LatencyCap, ParameterCap
 from depthopt.frontier.solve import solve
-from depthopt.kinds.latency_keys import network_ms, parameters, parameters_read
+from depthopt.kinds.latency_keys import network_ms, parameters, parameters_read, plan_ms
 from depthopt.solver.stages import Bucketed, Epsilon
 from depthopt.tables.latency import Footprint, LatencyTable, NetworkKey
 from tests.frontier.all_plans import Plan, as_run, cost_of, ms_of, pareto, problem
@@ -54,9 +54,12 @@ def test_frontiers_equal_brute_force() -> None:
             choices = frontier.plan(i).choices
             assert network_ms(chain, choices, latency) == point.latency_ms
             assert cost_of(choices, importance) == point.cost
-        plain = solve(chain, candidates, flat, importance)
-        changed += {p.choices for p in plain.points} != {p.choices for p in frontier.points}
-    assert changed > 50, "footprints change which plans are good"
+        changed += len(latency.network(chain).footprints) > 1 and any(
+            plan_ms(chain, frontier.plan(i + 1).choices, latency)
+            <= plan_ms(chain, frontier.plan(i).choices, latency)
+            for i in range(len(frontier.points) - 1)
+        )
+    assert changed > 20, "a plan of the frontier is slower than another by its entries, and faster"
 
 
 @pytest.mark.parametrize("seed", range(20))
