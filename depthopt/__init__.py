@@ -11,6 +11,7 @@ Stage by stage, in this order:
     latency_keys          what must be timed for one candidate
     get_runtime           the runtime that times it
     profile               measure a latency table
+    with_footprints       learn how latency depends on the weights that a network reads
     validate              compare the table with networks that are built and timed
     estimate              what each candidate costs in accuracy
     solve                 the frontier: every good trade of latency against cost
@@ -84,6 +85,7 @@ if TYPE_CHECKING:
     from depthopt.importance.workers import Workers
     from depthopt.kinds.candidates import candidates
     from depthopt.kinds.latency_keys import candidate_ms, latency_keys
+    from depthopt.latency.footprint import with_footprints
     from depthopt.latency.pick import pick_measured
     from depthopt.latency.profile import profile
     from depthopt.latency.validate import validate
@@ -179,6 +181,7 @@ __all__ = [
     "save_weights",
     "solve",
     "validate",
+    "with_footprints",
 ]
 
 _HOMES = {
@@ -245,6 +248,7 @@ _HOMES = {
         "latency_keys",
     ),
     "latency.pick": ("pick_measured",),
+    "latency.footprint": ("with_footprints",),
     "latency.profile": ("profile",),
     "latency.validate": ("validate",),
     "models.weights": (

@@ -127,19 +127,19 @@ def hasty_bench(monkeypatch: pytest.MonkeyPatch) -> None:
 def few_footprint_plans() -> Iterator[None]:
     """Footprints are learned from three plans, each timed for a moment: what they are is tested by
     ``latency/test_footprint.py`` alone."""
-    footprint = importlib.import_module("depthopt.latency.footprint")
-    measured, effort = (
-        footprint.with_footprints,
-        importlib.import_module("depthopt.latency.measure").Effort,
+    footprint, measure, profile, work = (
+        importlib.import_module(f"depthopt.{name}")
+        for name in ("latency.footprint", "latency.measure", "latency.profile", "pipeline.work")
     )
-    hasty = effort(seconds=0.1, min_rounds=3, warmup_s=0.01, burst_ms=1.0)
+    measured = footprint.with_footprints
+    hasty = measure.Effort(seconds=0.1, min_rounds=3, warmup_s=0.01, burst_ms=1.0)
 
     def few(*arguments: object, plans: int, **options: object) -> object:
         return measured(*arguments, plans=min(plans, 3), effort=hasty, **options)
 
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("depthopt.latency.footprint", "depthopt.pipeline.work"):
-            patch.setattr(importlib.import_module(name), "with_footprints", few)
+        for module in (profile, work):
+            patch.setattr(module, "with_footprints", few)
         yield
 
 

@@ -264,8 +264,7 @@ def _filled(
 ) -> LatencyTable:
     """The table with all of the job's entries, stored as they come."""
     with loading():
-        from depthopt.latency.footprint import with_footprints  # noqa: PLC0415 - torch takes seconds
-        from depthopt.latency.profile import profile as measure  # noqa: PLC0415
+        from depthopt.latency.profile import profile as measure  # noqa: PLC0415 - torch takes seconds
 
     def keep(so_far: LatencyTable) -> None:
         store(path, so_far)
@@ -279,22 +278,14 @@ def _filled(
             found,
             runtime=job.runtime,
             network=network,
+            model=model,
             table=table,
             batch=batch,
             entry_seconds=entry_seconds,
+            plans=plans,
             progress=reporter.progress,
             on_update=keep,
         )
-        if plans and table.conditions.ballast_mib and not table.network(chain).footprints:
-            table = with_footprints(
-                model,
-                chain,
-                found,
-                table,
-                runtime=job.runtime,
-                plans=plans,
-                progress=reporter.progress,
-            )
     return store(path, table.covering(job.key, job.covers))
 
 
@@ -347,7 +338,11 @@ def _summary(
     }
     if validation is not None:
         timings = [{**to_plain(t), "error": t.error} for t in validation.timings]
-        found["validation"] = {"median_error": validation.median_error, "plans": timings}
+        found["validation"] = {
+            "median_error": validation.median_error,
+            "by_speedup": [asdict(each) for each in validation.by_speedup],
+            "plans": timings,
+        }
     if layers is not None:
         found["layers"] = [asdict(layer) for layer in layers]
     return found

@@ -1,22 +1,29 @@
 """Solving where a plan's latency depends on how many weights it reads.
 
 A network takes the sum of its entries and its fixed part, times the factor of its footprint
-(``tables.latency.NetworkLatency``). For each footprint, the plans that read no more weights are
-solved for, with what they read as one more capped sum; of all these the best make the frontier.
-That is exact: a plan that would even fit into a smaller footprint is found there too, with the
-smaller factor.
+(``tables.latency.NetworkLatency``). So for each footprint the plans that read no more are solved
+for, with the weights read as one more capped sum, and of all these plans the best make the
+frontier. That is exact: a plan that even fits into a smaller footprint is found there too.
+
+Most of them are found without a cap: as the fastest by their entries, or the fastest if each weight
+took some time as well. A capped solve then only looks for better ones.
 """
 
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
 
 from depthopt.errors import InfeasibleBudget
-from depthopt.solver.capped import solve_capped
+from depthopt.solver.capped import NONE, Known, solve_capped
 from depthopt.solver.kernels import Floats
 from depthopt.solver.options import Options, Solution
-from depthopt.solver.stages import Bucketed, Mode, solve_options
-from depthopt.tables.latency import Footprint, NetworkLatency
+from depthopt.solver.stages import Bucketed, Mode, on_grid, solve_options
+from depthopt.tables.latency import NetworkLatency
+
+WEIGHTS_SHARES = (0.1, 0.25, 0.5, 1.0, 2.0)
+"""Time of all weights over that of all entries, where each weight is taken to cost time."""
 
 
 def solve_by_footprint(
@@ -42,45 +49,72 @@ def solve_by_footprint(
         InfeasibleBudget: no plan respects all caps.
         UsageError: more labels are needed than fit.
     """
-    footprints = network.footprints or (Footprint(0, 1.0),)
-    found = list[Solution]()
-    for each in footprints:
-        amounts, caps = used, most
-        if each is not footprints[-1]:
-            amounts, caps = np.c_[used, read], np.r_[most, float(each.parameters)]
-        own = replace(mode, resolution_ms=mode.resolution_ms / each.factor) if isinstance(
-            mode, Bucketed
-        ) else mode  # fmt: skip
-        try:
-            if caps.size:
-                solution = solve_capped(options, amounts, caps, own, fixed_ms=network.fixed_ms)
-            else:
-                solution = solve_options(options, own, fixed_ms=network.fixed_ms)
-        except InfeasibleBudget:
-            if each is footprints[-1]:
-                raise
-            continue  # no plan reads so few weights
-        found.append(replace(solution, latency_ms=solution.latency_ms * each.factor))
-    return found[0] if len(found) == 1 else _best(found)
+    if not network.footprints:
+        return _solved(options, used, most, network.fixed_ms, mode)
+    *smaller, largest = network.footprints
+    found = [_solved(options, used, most, network.fixed_ms, _of_factor(mode, largest.factor))]
+    if smaller:
+        found += _without_far_weights(options, used, most, read, mode)
+    best = _best(options, read, network, found)
+    for each in reversed(smaller):
+        amounts, caps = np.c_[used, read], np.r_[most, float(each.parameters)]
+        known = Known(best.latency_ms / each.factor - network.fixed_ms, best.cost)
+        with suppress(InfeasibleBudget):  # no plan reads so few weights, or none is better
+            own = _of_factor(mode, each.factor)
+            solution = _solved(options, amounts, caps, network.fixed_ms, own, known)
+            best = _best(options, read, network, [best, solution])
+    return best
 
 
-def _best(found: list[Solution]) -> Solution:
-    """The Pareto-optimal points of several frontiers; of equal ones that of the first."""
-    latency, cost = (
-        np.concatenate([getattr(each, name) for each in found]) for name in ("latency_ms", "cost")
+def _solved(
+    options: Options,
+    used: Floats,
+    most: Floats,
+    fixed_ms: float,
+    mode: Mode | None,
+    known: Known = NONE,
+) -> Solution:
+    if most.size:
+        return solve_capped(options, used, most, mode, fixed_ms=fixed_ms, known=known)
+    return solve_options(options, mode, fixed_ms=fixed_ms)
+
+
+def _of_factor(mode: Mode | None, factor: float) -> Mode | None:
+    """The mode for latencies that are to be taken times a factor."""
+    if isinstance(mode, Bucketed):
+        return replace(mode, resolution_ms=mode.resolution_ms / factor)
+    return mode
+
+
+def _without_far_weights(
+    options: Options, used: Floats, most: Floats, read: Floats, mode: Mode | None
+) -> Iterator[Solution]:
+    """Good plans that read few weights: the best if each weight took time too."""
+    whole = options.latency_ms.sum() / max(1.0, read.sum())
+    for share in WEIGHTS_SHARES:
+        heavier = replace(options, latency_ms=options.latency_ms + share * whole * read)
+        yield _solved(heavier, used, most, 0.0, mode)
+
+
+def _best(
+    options: Options, read: Floats, network: NetworkLatency, found: list[Solution]
+) -> Solution:
+    """The Pareto-optimal plans of several solutions, each with its own footprint's factor."""
+    latency, fixed_ms, cost = on_grid(options, network.fixed_ms)
+    sizes = np.concatenate([np.diff(each.offsets) for each in found])
+    choices = np.concatenate([each.choices for each in found])
+    offsets = np.r_[0, np.cumsum(sizes)]
+    sums_ms, costs, weights = (
+        np.add.reduceat(each[choices], offsets[:-1]) for each in (latency, cost, read)
     )
-    runs = [
-        solution.choices[begin:end]
-        for solution in found
-        for begin, end in zip(solution.offsets, solution.offsets[1:], strict=False)
-    ]
-    order = np.lexsort((cost, latency))
-    lowest = np.minimum.accumulate(cost[order])
-    kept = order[np.r_[True, cost[order][1:] < lowest[:-1]]]
-    sizes = [len(runs[k]) for k in kept]
+    steps = network.footprints
+    factors = np.array([each.factor for each in steps])
+    place = np.searchsorted([each.parameters for each in steps], weights)
+    total_ms = factors[np.minimum(place, len(steps) - 1)] * (sums_ms + fixed_ms)
+    order = np.lexsort((costs, total_ms))
+    lowest = np.minimum.accumulate(costs[order])
+    kept = order[np.r_[True, costs[order][1:] < lowest[:-1]]]
+    runs = [choices[offsets[k] : offsets[k + 1]] for k in kept]
     return Solution(
-        latency[kept],
-        cost[kept],
-        np.r_[0, np.cumsum(sizes)],
-        np.concatenate([runs[k] for k in kept]),
+        total_ms[kept], costs[kept], np.r_[0, np.cumsum(sizes[kept])], np.concatenate(runs)
     )

@@ -172,7 +172,8 @@ def fitted(original: Sample, plans: Sequence[Sample]) -> tuple[float, tuple[Foot
     least, best = np.inf, (0.0, _Curve(read[:1], np.zeros(1)))
     for share in _FIXED_SHARES if plans else _FIXED_SHARES[:1]:
         fixed_ms = float(original.entries_ms * share / (1 - share))
-        wanted = np.log(latency / (fixed_ms + entries))
+        with np.errstate(divide="ignore", invalid="ignore"):  # entries too quick for the clock
+            wanted = np.log(latency / (fixed_ms + entries))
         rising = isotonic(np.bincount(place, weights * wanted) / together, together)
         curve = _Curve.through(read, together, rising)
         error = float((weights * (curve.at(read)[place] - wanted) ** 2).sum())

@@ -22,6 +22,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from torch import nn
 
 from depthopt.core.candidate import Candidate, kept_blocks
 from depthopt.core.chain import Chain
@@ -31,9 +32,12 @@ from depthopt.core.workload import Workload
 from depthopt.errors import ModelError, TableError
 from depthopt.kinds.latency_keys import latency_keys
 from depthopt.latency.bench import TOLERANCE, Bench, Group
+from depthopt.latency.footprint import with_footprints
 from depthopt.latency.measure import summarise
 from depthopt.runtimes.base import Runtime
 from depthopt.tables.latency import (
+    BALLAST_MIB,
+    FOOTPRINT_PLANS,
     LatencyKey,
     LatencySummary,
     LatencyTable,
@@ -57,7 +61,7 @@ ENTRY_SECONDS = 0.25
 _BEYOND_CAP_SECONDS = 0.1
 """Seconds per entry on a processor for making and compiling graphs, beyond the cap."""
 
-_PLAN_SECONDS = 4.0
+_PLAN_SECONDS = 3.0
 """Seconds per plan that is timed on a processor, with making and compiling it."""
 
 SHRINKING = 0.05
@@ -74,9 +78,11 @@ def profile(
     *,
     runtime: Runtime,
     network: bytes | Path,
+    model: nn.Module | None = None,
     table: LatencyTable | None = None,
     batch: int = 1,
     entry_seconds: float = ENTRY_SECONDS,
+    plans: int = FOOTPRINT_PLANS,
     progress: Progress = silent,
     on_update: Callable[[LatencyTable], None] | None = None,
 ) -> LatencyTable:
@@ -90,12 +96,14 @@ def profile(
         candidates: whatever may replace its segments.
         runtime: what to measure on.
         network: the original network as an ONNX file or its bytes.
-        table: what is known already, measured under the same conditions; an empty one may say the
-            ballast. Without a ballast, entries are measured as if the network's own weights were
-            read between two uses of theirs; with one, ``latency.footprint`` is to follow.
+        model: the original network itself; a few plans are then timed to learn its footprints
+            (``with_footprints``), if the table's entries are of a ballast, as a new table's are.
+            Without it a plan's latency is the sum of its entries.
+        table: what is known already, measured under the same conditions.
         batch: images per inference.
         entry_seconds: cap on the time per entry.
-        progress: receives the entries measured.
+        plans: how many are timed to learn the footprints.
+        progress: receives the entries measured, and the plans timed.
         on_update: called with the table after every group of entries, to be stored.
 
     Returns:
@@ -110,8 +118,40 @@ def profile(
     require(Seconds, "entry_seconds", entry_seconds)
     conditions = runtime.conditions(batch)
     if table is None:
-        table = LatencyTable(conditions)
+        is_apart = model is not None and not runtime.is_accelerated
+        table = LatencyTable(conditions.with_ballast(BALLAST_MIB if is_apart else None))
     table = table.combined(LatencyTable(conditions.with_ballast(table.conditions.ballast_mib)))
+    listed = tuple(candidates)
+    table = _with_entries(
+        chain,
+        listed,
+        table,
+        runtime=runtime,
+        network=network,
+        entry_seconds=entry_seconds,
+        progress=progress,
+        on_update=on_update,
+    )
+    if model is None or not plans or table.has_footprints(chain):
+        return table
+    return with_footprints(
+        model, chain, listed, table, runtime=runtime, plans=plans, progress=progress
+    )
+
+
+def _with_entries(
+    chain: Chain,
+    candidates: Iterable[Candidate],
+    table: LatencyTable,
+    *,
+    runtime: Runtime,
+    network: bytes | Path,
+    entry_seconds: float,
+    progress: Progress,
+    on_update: Callable[[LatencyTable], None] | None,
+) -> LatencyTable:
+    """The table with the candidates' entries and the network's."""
+    batch = table.conditions.batch
     known = NetworkKey.of(chain) in table.networks
     wanted = table.missing(key for c in candidates for key in latency_keys(chain, c))
     if known and not wanted:

@@ -15,6 +15,7 @@ from torch import nn
 
 from depthopt.core.candidate import Candidate
 from depthopt.core.chain import Chain
+from depthopt.core.counted import counted
 from depthopt.core.metric import Metric
 from depthopt.core.workload import Workload
 from depthopt.data.dataset import Dataset
@@ -153,12 +154,14 @@ def dry_run(
     ]
     chain = extract(original, recipe.model.input_size, name=recipe.network_name)
     found = listed(recipe, original, chain)
-    entries = None
+    entries, timed = None, 0
     with suppress(DepthoptError):
         keys = {key for c in found for key in latency_keys(chain, c)}
-        entries = len(starting_table(run).missing(keys))
+        table = starting_table(run)
+        entries = len(table.missing(keys))
+        timed = 0 if table.has_footprints(chain) else recipe.footprint_plans
     speed = measured_speed(original, recipe.model.input_size, batch)
-    forecast = _Forecast(run, chain, found, images, entries, speed)
+    forecast = _Forecast(run, chain, found, images, entries, timed, speed)
     return DryRun(
         recipe.network_name,
         images,
@@ -245,6 +248,7 @@ class _Forecast:
     candidates: Sequence[Candidate]
     images: dict[str, int]
     entries: int | None
+    timed: int
     speed: Speed
 
     def stages(self) -> Iterator[StageForecast]:
@@ -296,10 +300,12 @@ class _Forecast:
     def _profile(self) -> _Known:
         if self.entries is None:
             return None, "unknown: the runtime is not available"
-        what = f"{self.entries} entries to measure"
+        what = f"{counted(self.entries, 'entry', 'entries')} to measure"
+        if self.timed:
+            what += f", {counted(self.timed, 'plan')} to time"
         if self.run.recipe.latency.device != "cpu":
             return None, f"{what}; nobody has timed one on a GPU yet"
-        return profile_workload(self.entries), what
+        return profile_workload(self.entries, plans=self.timed), what
 
     def _estimate(self) -> _Known:
         section = self.run.recipe.importance

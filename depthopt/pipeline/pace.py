@@ -96,7 +96,9 @@ def _forecast(context: Context, reduction: Reduction | None, speed: Speed, plans
     )
     work = carrying * plans
     keys = {key for c in found for key in latency_keys(context.chain, c)}
-    work += profile_workload(len(starting_table(context).missing(keys)))
+    table = starting_table(context)
+    plans = 0 if table.has_footprints(context.chain) else recipe.footprint_plans
+    work += profile_workload(len(table.missing(keys)), plans=plans)
     section = recipe.importance
     held_out = shares(section, len(context.data.train))[1] or len(context.data.calibration)
     training = short_training_workload(section, images=len(context.data.train), parameters=0)

@@ -170,7 +170,8 @@ class Recipe(Section):
         """How many plans are timed to learn the network's footprints."""
         given = self.latency.footprint_plans
         if given is None:
-            return FOOTPRINT_PLANS if self.latency.device == "cpu" else 0
+            is_own = self.method == DEPTHOPT  # the papers add entries up
+            return FOOTPRINT_PLANS if is_own and self.latency.device == "cpu" else 0
         return given
 
     @property

@@ -153,7 +153,7 @@ def run_profile(run: Context) -> str:
         useful = worthwhile(run.chain, run.candidates, table, keeping_is_free=free)
         table = measured((both for *_, both in joins(run.chain, useful)), table=table)
     plans = run.recipe.footprint_plans
-    if plans and table.conditions.ballast_mib and not table.network(run.chain).footprints:
+    if plans and not table.has_footprints(run.chain):
         table = with_footprints(
             run.teacher,
             run.chain,

@@ -3,7 +3,13 @@
 A label is dominated by one that is at least as good in latency, cost and every resource.
 What a label uses of a resource counts only while it can still matter: if even the most
 that any way to the end uses stays below the cap, all amounts are alike.
+
+Where plans are known already, labels that lead to no better one are dropped: each is held
+with all good ways to the end, as they are without caps, against the known plans. As the caps
+only take ways away, no plan that is better than the known ones is lost.
 """
+
+from typing import NamedTuple
 
 import numpy as np
 
@@ -13,9 +19,12 @@ from depthopt.solver.kernels import (
     OVERFLOW,
     Floats,
     Ints,
+    Limits,
     Ways,
+    copy_labels,
     grown,
     least_to_end,
+    sweep,
     trace,
 )
 from depthopt.solver.options import Options, Solution, exact_step
@@ -31,6 +40,22 @@ from depthopt.solver.stages import (
 )
 
 
+class Known(NamedTuple):
+    """Plans that are known: by rising latency, with falling costs.
+
+    Attributes:
+        latency_ms: (plans,) without the fixed part.
+        cost: (plans,).
+    """
+
+    latency_ms: Floats
+    cost: Floats
+
+
+NONE = Known(np.zeros(0), np.zeros(0))
+"""No plan."""
+
+
 def solve_capped(
     options: Options,
     used: Floats,
@@ -38,6 +63,7 @@ def solve_capped(
     mode: Mode | None = None,
     *,
     fixed_ms: float = 0.0,
+    known: Known = NONE,
     max_labels: int = MAX_LABELS,
 ) -> Solution:
     """The frontier of the plans that use no more than ``most`` of any resource.
@@ -53,10 +79,11 @@ def solve_capped(
         most: (resources,) caps.
         mode: ``Exact()`` if None.
         fixed_ms: added to every plan's latency.
+        known: plans that only better ones are wanted of; an exact solve is faster by them.
         max_labels: bound on memory.
 
     Raises:
-        InfeasibleBudget: no plan respects all caps.
+        InfeasibleBudget: no plan respects all caps, or none of those is better than the known.
         UsageError: more labels than ``max_labels`` are needed.
     """
     mode = mode or Exact()
@@ -79,7 +106,10 @@ def solve_capped(
                 f"no plan stays within cap {r + 1} of {most.size}: the least possible is "
                 f"{least[0, r]:.6g}, the cap {most[r]:.6g}; raise the cap or add candidate kinds"
             )
-    offset, how = _capped_sweep(ways, used, most, least, greatest, max_labels)
+    ahead = None
+    if known.cost.size and isinstance(mode, Exact):
+        ahead = _ways_to_end(ways, max_labels)
+    offset, how = _capped_sweep(ways, used, most, least, greatest, ahead, known, max_labels)
     if offset[-1] == OVERFLOW:
         raise too_many_labels(max_labels)
     last = np.arange(offset[-2], offset[-1])
@@ -91,8 +121,41 @@ def solve_capped(
     return measured(latency, cost, fixed, offsets, order[choices])
 
 
+def _ways_to_end(ways: Ways, max_labels: int) -> tuple[Ints, Floats] | None:
+    """The Pareto-optimal ways from every node to the last: (first of each node, values).
+
+    None if there are too many.
+    """
+    last = ways.first.size - 2
+    order = np.argsort(last - ways.start, kind="stable")
+    ends = last - ways.start[order]
+    backwards = Ways(
+        np.searchsorted(ends, np.arange(last + 2)),
+        last - ways.end[order],
+        ends,
+        ways.latency[order],
+        ways.cost[order],
+        ways.touched[order],
+    )
+    unlimited = np.full(last + 1, np.inf)
+    alive = np.ones(ends.size, np.bool_)
+    limits = Limits(alive, unlimited, unlimited, 0.0, unlimited)
+    offset, value, _ = sweep(backwards, limits, False, max_labels)
+    if offset[-1] == OVERFLOW:
+        return None
+    nodes = [value[offset[last - n] : offset[last - n + 1]] for n in range(last + 1)]
+    return np.r_[0, np.cumsum([len(each) for each in nodes])], np.concatenate(nodes)
+
+
 def _capped_sweep(
-    ways: Ways, used: Floats, most: Floats, least: Floats, greatest: Floats, max_labels: int
+    ways: Ways,
+    used: Floats,
+    most: Floats,
+    least: Floats,
+    greatest: Floats,
+    ahead: tuple[Ints, Floats] | None,
+    known: Known,
+    max_labels: int,
 ) -> tuple[Ints, Ints]:
     """Labels as in ``kernels.sweep``, with a column per resource; their offset and how."""
     nodes = ways.first.size - 1
@@ -111,6 +174,10 @@ def _capped_sweep(
         count = _extended(
             ways, node, offset, value, how, used, most, least, greatest, new_value, new_how
         )
+        if ahead is not None:
+            begin, values = ahead
+            own = values[begin[node] : begin[node + 1]]
+            count = _better(new_value, new_how, count, own, known.latency_ms, known.cost)
         new_value, new_how = new_value[:count], new_how[:count]
         # NumPy's sort: compiled ones take seconds to compile.
         order = np.lexsort((new_how[:, 0], *new_value[:, :0:-1].T, new_value[:, 0]))
@@ -154,6 +221,25 @@ def _extended(
                 new_how[count, 1], new_how[count, 2] = k, j
                 count += 1
     return count
+
+
+@jit
+def _better(
+    value: Floats, how: Ints, count: int, ahead: Floats, known_ms: Floats, known_cost: Floats
+) -> int:
+    """Keep the labels that one of the ways ahead makes better than all known; return how many."""
+    kept = 0
+    for i in range(count):
+        k, below = 0, np.inf  # the least cost of those that are known and as fast
+        for j in range(ahead.shape[0]):
+            while k < known_ms.size and known_ms[k] <= value[i, 0] + ahead[j, 0]:
+                below = known_cost[k]
+                k += 1
+            if value[i, 1] + ahead[j, 1] < below:
+                copy_labels(value, how, i, i + 1, value, how, kept)
+                kept += 1
+                break
+    return kept
 
 
 @jit

@@ -379,6 +379,14 @@ class LatencyTable:
         """Milliseconds that all of ``keys`` take together. All must have entries."""
         return sum(self.entries[key].median_ms for key in keys)
 
+    def has_footprints(self, chain: Chain) -> bool:
+        """Whether it says all that is needed of a network beside its entries.
+
+        A table without a ballast needs no footprints: its entries are measured as in the network.
+        """
+        network = self.networks.get(NetworkKey.of(chain))
+        return self.conditions.ballast_mib is None or bool(network and network.footprints)
+
     def network(self, chain: Chain) -> NetworkLatency:
         """The original network's end-to-end latency and fixed part.
 

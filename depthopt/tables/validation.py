@@ -1,5 +1,6 @@
 """Validation of a latency table's predictions by timed plans."""
 
+import math
 import statistics
 from dataclasses import dataclass
 
@@ -34,6 +35,27 @@ class PlanTiming:
         return self.predicted_speedup / self.measured_speedup - 1
 
 
+CLASSES = (0.0, 1.5, 2.0, 3.0, 5.0)
+"""Least measured speed-ups of the classes that errors are told by."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpeedupClass:
+    """Plans of like measured speed-ups.
+
+    Attributes:
+        least: the smallest speed-up of the class, one of ``CLASSES``.
+        plans: how many there are.
+        median_error: of the absolute errors, as a fraction.
+        largest_error: of the absolute errors, as a fraction.
+    """
+
+    least: float
+    plans: int
+    median_error: float
+    largest_error: float
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class Validation:
     """Random plans that a table's predictions were checked on.
@@ -61,3 +83,14 @@ class Validation:
     def median_error(self) -> float:
         """Median of the predictions' absolute errors, as a fraction."""
         return statistics.median(abs(timing.error) for timing in self.timings)
+
+    @property
+    def by_speedup(self) -> tuple[SpeedupClass, ...]:
+        """The errors of plans of like measured speed-ups, slowest first; no empty class."""
+        found = []
+        for least, below in zip(CLASSES, (*CLASSES[1:], math.inf), strict=True):
+            errors = [abs(t.error) for t in self.timings if least <= t.measured_speedup < below]
+            if errors:
+                middle, largest = statistics.median(errors), max(errors)
+                found.append(SpeedupClass(least, len(errors), middle, largest))
+        return tuple(found)

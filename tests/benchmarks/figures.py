@@ -18,7 +18,7 @@ A topic's file holds ``commit``, ``date``, ``machine``, ``command``, ``not_run``
 leaves the command out) and ``tables`` by name; a table may say any of these otherwise. A table has
 ``columns`` and ``rows`` of text, in which ``](/PATH)`` is a link from the repository's root. Or it
 is computed from what a benchmark has written: ``comparison`` names a file of ``head_to_head.py``,
-``footprint`` one of ``footprint.py``.
+``written`` another benchmark's, and ``of`` one of ``COMPUTED``.
 """
 
 import argparse
@@ -30,10 +30,9 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 if TYPE_CHECKING:
     from contest.report import Row
@@ -156,11 +155,9 @@ def _entry(what: str) -> dict[str, Any]:
 def _table(entry: dict[str, Any]) -> Table:
     if "comparison" in entry:
         return _comparison(**entry["comparison"])
-    if "footprint" in entry:
-        found = json.loads((HERE / entry["footprint"]).read_text(encoding="utf-8"))
-        return {"original": _original_by_footprint, "plans": _errors_by_footprint}[entry["of"]](
-            found
-        )
+    if "written" in entry:
+        found = json.loads((HERE / entry["written"]).read_text(encoding="utf-8"))
+        return COMPUTED[entry["of"]](found)
     width = len(entry["columns"])
     if wrong := [row for row in entry["rows"] if len(row) != width]:
         raise UnknownError(f"a row of {len(wrong[0])} cells, expected {width}: {wrong[0]}")
@@ -227,36 +224,95 @@ CELLS: dict[str, Callable[["Row"], str]] = {
 """What a row of a comparison says, by the keys of a table's columns."""
 
 
-def _original_by_footprint(found: dict[str, Any]) -> Table:
-    """The blocks of the original over its own time, by the footprint they were measured at."""
-    shares = {float(mib): sums[0] for mib, sums in found["sums"].items()}
-    sizes = sorted(shares)
-    return Table(
-        [f"{size:g} MiB" for size in sizes], [[f"{100 * shares[size]:.1f} %" for size in sizes]]
-    )
+def _of_passes(found: dict[str, Any]) -> Table:
+    """Milliseconds of a network's first calls, as ``caches.py`` measured them."""
+    rows = [
+        [network, before, *(f"{ms:.2f}" for ms in calls)]
+        for network, own in found.items()
+        for before, calls in own["passes_ms"].items()
+    ]
+    calls = [f"call {i}, ms" for i in range(1, len(rows[0]) - 1)]
+    return Table(["network", "before the calls", *calls], rows)
 
 
-def _errors_by_footprint(found: dict[str, Any]) -> Table:
-    """How far predictions are off, by the footprint of the entries, as ``footprint.py`` prints."""
-    sizes = sorted(map(float, found["sums"]))
-    sums = np.array([found["sums"][f"{size:g}"] for size in sizes])
-    fixed = 1 - sums[-1][0]
-    footprints: dict[str, Callable[[float], float]] = {
-        f"{sizes[-1]:g} MiB": lambda _: sizes[-1],
-        "the plan's own weights": lambda mib: mib,
-        "1.5 times them": lambda mib: 1.5 * mib,
-        "twice them": lambda mib: 2 * mib,
-        "2.5 times them": lambda mib: 2.5 * mib,
-    }
+def _of_ballast(found: dict[str, Any]) -> Table:
+    """The blocks' sum over the network's time, by the ballast, with warm caches."""
+    rows = [
+        [network, *(f"{100 * share:.0f} %" for share in own["blocks_share"]["warm"].values())]
+        for network, own in found.items()
+    ]
+    sizes = next(iter(found.values()))["blocks_share"]["warm"]
+    return Table(["blocks of", *(f"{size} MiB" for size in sizes)], rows)
+
+
+def _of_predictions(found: dict[str, Any]) -> Table:
+    """How far predictions were off, as ``predictions.py`` measured them; the largest behind."""
+
+    def error(timed: dict[str, Any], table: str) -> str:
+        errors = [abs(plan[table] / plan["measured"] - 1) for plan in timed["plans"]]
+        return f"{100 * statistics.median(errors):.1f}, {100 * max(errors):.1f} %"
+
     rows = []
-    for name, footprint in footprints.items():
-        errors = []
-        for i, plan in enumerate(found["plans"][1:], start=1):
-            at = np.log(footprint(plan["bytes"] / 2**20))
-            own = np.interp(at, np.log(sizes), sums[:, i])
-            errors.append(abs(100 * (1 / (fixed + own) / plan["speedup"] - 1)))
-        rows.append([name, f"{statistics.median(errors):.1f} %", f"{max(errors):.1f} %"])
-    return Table(["every entry measured at", "error, median", "worst"], rows)
+    for case, own in found.items():
+        first, *more = own["timed"]
+        again = [error(more[-1], "footprints")] if more else [""]
+        took = own["took_s"]
+        rows.append(
+            [
+                case,
+                error(first, "sum"),
+                error(first, "footprints"),
+                *again,
+                f"{took['sum']:.0f} s",
+                f"{took['footprints']:.0f} s",
+            ]
+        )
+    columns = ["case", "sum of entries", "with footprints", "again", "sum took", "footprints took"]
+    return Table(columns, rows)
+
+
+def _of_classes(found: dict[str, Any]) -> Table:
+    """The errors of all cases' plans by measured speed-up, with and without footprints."""
+    plans = [plan for own in found.values() for timed in own["timed"] for plan in timed["plans"]]
+    ends = (1.0, 1.5, 2.0, 3.0, 5.0, 8.5)
+    rows = []
+    for least, below in pairwise(ends):
+        some = [plan for plan in plans if least <= plan["measured"] < below]
+        cells = [f"{least:g}x to {min(below, 8):g}x", str(len(some))]
+        for table in ("sum", "footprints"):
+            errors = [abs(plan[table] / plan["measured"] - 1) for plan in some]
+            cells.append(f"{100 * statistics.median(errors):.1f}, {100 * max(errors):.1f} %")
+        rows.append(cells)
+    return Table(["measured", "plans", "sum of entries", "with footprints"], rows)
+
+
+def _of_picks(found: dict[str, Any]) -> Table:
+    """Which timing gave the plan that was picked, as ``predictions.py --picks`` noted."""
+    rows = [
+        [
+            case,
+            row["table"],
+            f"{row['asked']:g}x",
+            str(row["place"]),
+            str(row["timed"]),
+            f"{row['predicted']:.2f}x",
+            f"{row['measured']:.2f}x",
+        ]
+        for case, own in found.items()
+        for row in own.get("picks", ())
+    ]
+    columns = ["case", "table", "asked", "picked from timing", "of", "predicted", "measured"]
+    return Table(columns, rows)
+
+
+COMPUTED: dict[str, Callable[[dict[str, Any]], Table]] = {
+    "passes": _of_passes,
+    "ballast": _of_ballast,
+    "predictions": _of_predictions,
+    "classes": _of_classes,
+    "picks": _of_picks,
+}
+"""Tables that are computed from what a benchmark has written, by ``of``."""
 
 
 def _relative(target: str, page: Path) -> str:

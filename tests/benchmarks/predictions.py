@@ -5,7 +5,9 @@
 Each case is a network on a runtime. Its table is measured twice: as a sum of entries, and with
 footprints. Then the same random plans, which neither has seen, are predicted by both and timed
 once; ``--again`` times them once more, for instance an hour later, by the tables there are.
-``--only NAME ...`` takes some of the cases. What is done is kept in the folder.
+``--picks`` picks plans for 1.5, 2 and 3 times the speed by timing, and notes how many were timed
+until the one that is picked; costs are by magnitude, which needs no images. ``--only NAME ...``
+takes some of the cases. What is done is kept in the folder.
 
 Run it on an idle machine.
 """
@@ -26,12 +28,17 @@ from depthopt.core.artefacts import load_json, save_json
 from depthopt.core.candidate import Candidate
 from depthopt.core.chain import Chain
 from depthopt.core.plan import Plan
+from depthopt.errors import InfeasibleBudget
 from depthopt.export.onnx import export_onnx
 from depthopt.extraction.extract import extract
+from depthopt.frontier.solve import solve
 from depthopt.graph.examples import made_up
+from depthopt.importance.estimate import estimate
 from depthopt.kinds.candidates import candidates
 from depthopt.kinds.latency_keys import network_ms
 from depthopt.latency.footprint import with_footprints
+from depthopt.latency.pick import EFFORT as PICK_EFFORT
+from depthopt.latency.pick import least_costly
 from depthopt.latency.profile import profile
 from depthopt.latency.timing import plan_timer
 from depthopt.latency.validate import EFFORT, random_plan
@@ -43,6 +50,9 @@ from depthopt.tables.latency import BALLAST_MIB, LatencyTable
 PLANS = 16
 LEAST, MOST = 1.1, 8.0
 """Measured speed-ups of the plans. Others are drawn again."""
+
+PICKED = (1.5, 2.0, 3.0)
+"""Speed-ups that plans are picked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +166,42 @@ def _predicted(chain: Chain, plan: Plan, table: LatencyTable) -> float:
     return table.network(chain).total.median_ms / network_ms(chain, plan.choices, table)
 
 
+def picks(problem: Problem, batch: int, paths: dict[str, Path]) -> list[dict[str, Any]]:
+    """For each speed-up and table: which timing gave the plan that is picked, and of how many."""
+    chain, rows = problem.chain, []
+    known = {name: load_json(LatencyTable, path) for name, path in paths.items()}
+    useful = worthwhile(chain, problem.candidates, known["footprints"])
+    importance = estimate(
+        problem.model, chain, useful, estimator="magnitude", fitting=(), held_out=()
+    )
+    with plan_timer(
+        problem.model, chain, runtime=problem.runtime, batch=batch, effort=PICK_EFFORT
+    ) as timer:
+        for name, table in known.items():
+            start = time.monotonic()
+            own = worthwhile(chain, problem.candidates, table)
+            scored = tuple(c for c in own if c in useful)
+            frontier = solve(chain, scored, table, importance)
+            solved_s = time.monotonic() - start
+            for asked in PICKED:
+                seen: list[Plan] = []
+
+                def timed(plan: Plan, seen: list[Plan] = seen) -> float:
+                    seen.append(plan)
+                    return timer(plan)
+
+                try:
+                    pick = least_costly(frontier, asked, timed)
+                except InfeasibleBudget:
+                    continue
+                place = 1 + [plan.replaced for plan in seen].index(pick.plan.replaced)
+                row = {"table": name, "asked": asked, "place": place, "timed": pick.timed}
+                row |= {"predicted": pick.plan.speedup, "measured": pick.speedup}
+                rows.append(row | {"solved_s": solved_s, "plans": len(frontier.points)})
+                print(f"  {rows[-1]}", flush=True)
+    return rows
+
+
 def errors(rows: list[dict[str, float]], name: str) -> tuple[float, float]:
     """Median and largest error of the predicted speed-ups, in percent."""
     found = [100 * abs(row[name] / row["measured"] - 1) for row in rows]
@@ -168,6 +214,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, required=True)
     parser.add_argument("--only", nargs="+", help="parts of the names of cases")
     parser.add_argument("--again", action="store_true", help="time the plans once more")
+    parser.add_argument("--picks", action="store_true", help="pick plans by timing instead")
     parser.add_argument("--seed", type=int, default=7)
     options = parser.parse_args()
     found = json.loads(options.json.read_text()) if options.json.exists() else {}
@@ -176,11 +223,15 @@ def main() -> None:
         if options.only and not any(part in name for part in options.only):
             continue
         own = found.setdefault(name, {"timed": []})
-        if own["timed"] and not options.again:
+        if "picks" in own if options.picks else own["timed"] and not options.again:
             continue
         print(name, flush=True)
         problem = problem_of(case)
         paths, own["took_s"] = tables(case, problem, options.run_dir / name.replace(", ", "-"))
+        if options.picks:
+            own["picks"] = picks(problem, case.batch, paths)
+            options.json.write_text(json.dumps(found, indent=1) + "\n")
+            continue
         own["timed"].append(timed(case, problem, paths, options.seed))
         options.json.write_text(json.dumps(found, indent=1) + "\n")
         for table in paths:

@@ -7,11 +7,16 @@ import shutil
 import subprocess
 import sys
 from functools import partial
+from pathlib import Path
 
 import pytest
 
 from depthopt.cli.main import main
+from depthopt.core.artefacts import load_json
+from depthopt.errors import TableError
 from depthopt.latency.measure import Effort
+from depthopt.tables.latency import LatencyTable
+from depthopt.tables.store import store
 from tests.resealed import reseal
 
 QUICK = (
@@ -56,8 +61,11 @@ def test_a_model_is_measured_into_the_devices_table_once(call, measured):
     assert path.name.startswith("onnxruntime-")
     assert summary["network"] == "small:residual @3x32x32"
     assert summary["entries"] > 10
-    assert 0 < summary["fixed_ms"] < summary["total_ms"]
+    assert 0 <= summary["fixed_ms"] < summary["total_ms"]
+    factors = [each["factor"] for each in summary["footprints"]]
+    assert factors == sorted(factors) != []
     content = path.read_text()
+    assert json.loads(content)["conditions"]["ballast_mib"] == 4.0
 
     code, _, err = call("small:residual", *QUICK)
     assert code == 2
@@ -73,6 +81,22 @@ def test_a_model_is_measured_into_the_devices_table_once(call, measured):
     assert json.loads(out)["entries"] > summary["entries"]
     before, after = json.loads(content), json.loads(path.read_text())
     assert before["entries"].items() <= after["entries"].items()
+
+
+@pytest.mark.timed
+def test_without_plans_latency_is_a_sum_and_the_tables_do_not_mix(call, measured):
+    code, out, _ = call("small:residual", *QUICK, "--tables", "sum.json", "--json",
+                        "--footprint-plans", "0")  # fmt: skip
+    summary = json.loads(out)
+    assert (code, summary["footprints"]) == (0, [])
+    content = json.loads(Path("sum.json").read_text())
+    assert content["conditions"]["ballast_mib"] is None
+    fewer = [*QUICK[:-1], "1,3"]
+    code, out, _ = call("small:residual", *fewer, "--tables", "sum.json", "--update", "--json")
+    assert (code, json.loads(out)["footprints"]) == (0, []), "a table is added to in its own way"
+    assert json.loads(out)["entries"] > summary["entries"]
+    with pytest.raises(TableError, match=r"ballast_mib None against 4\.0"):
+        store(Path("sum.json"), load_json(LatencyTable, measured[1]))
 
 
 @pytest.mark.timed
@@ -103,7 +127,9 @@ def test_predictions_are_checked_stored_and_drawn(call, measured, tmp_path, monk
         "--json",
     )
     assert code == 0
-    assert len(json.loads(out)["validation"]["plans"]) == 1
+    (plan,) = json.loads(out)["validation"]["plans"]
+    (only,) = json.loads(out)["validation"]["by_speedup"]
+    assert (only["plans"], only["largest_error"]) == (1, abs(plan["error"]))
     (stored,) = measured[1].parent.glob("*.validation-*.json")
     assert json.loads(stored.read_text())["network"] == "small:residual @3x32x32"
     assert (tmp_path / "plot.svg").read_text().count("median") >= 1

@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 
 from depthopt.core.operators import Convolution
-from depthopt.latency.bench import MIN_BALLAST, Bench, ballast_bytes, copies_of, weight_bytes
+from depthopt.latency.bench import (
+    MIN_BALLAST,
+    WARMING,
+    Bench,
+    ballast_bytes,
+    copies_of,
+    weight_bytes,
+)
 from depthopt.runtimes.onnxruntime import OnnxRuntime
 from depthopt.runtimes.registry import get_runtime
 from depthopt.runtimes.tensorrt.library import TENSORRT
@@ -36,6 +43,19 @@ def test_there_are_two_copies_even_of_what_outweighs_the_network():
     key = LatencyKey(Convolution(4096, 4096, (1, 1)), (1, 1))
     assert copies_of(key, 1, NETWORK) == 2
     assert ballast_bytes(2 * weight_bytes(key), NETWORK) == MIN_BALLAST
+
+
+@pytest.mark.parametrize(("network_mib", "given", "footprint_mib"), [
+    (9, None, 9), (9, 4.0, 4), (1, 4.0, 2), (60, None, 48),
+])  # fmt: skip
+def test_a_given_ballast_is_not_the_networks_size(network_mib, given, footprint_mib, monkeypatch):
+    monkeypatch.setattr("depthopt.latency.bench.ready", lambda *_: None)
+    runtime = SimpleNamespace(
+        compile=lambda _: SimpleNamespace(input_shapes={}, run=None), is_accelerated=False
+    )
+    bench = Bench(runtime, bytes(network_mib << 20), batch=1, entry_seconds=0.1, ballast_mib=given)
+    assert bench.footprint_bytes == footprint_mib << 20
+    assert bench.warming == (0 if given is None else WARMING)
 
 
 @pytest.mark.timed

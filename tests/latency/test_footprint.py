@@ -201,3 +201,11 @@ def test_a_network_without_candidates_is_its_own_sum(monkeypatch):
 def test_a_table_without_the_network_is_refused():
     with pytest.raises(TableError, match="holds no network Residual"):
         with_footprints(MODEL, CHAIN, FOUND, replace(table(), networks={}), runtime=None)
+
+
+def test_entries_too_quick_for_the_clock_spoil_nothing():
+    original = Sample(1.0, 100, 2.0)
+    fixed_ms, footprints = fitted(original, [Sample(0.0, 10, 0.5), Sample(0.0, 0, 0.4)])
+    assert fixed_ms > 0
+    assert all(np.isfinite(each.factor) for each in footprints)
+    assert fitted(Sample(0.0, 100, 2.0), [])[0] == 0.0

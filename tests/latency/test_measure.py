@@ -64,6 +64,14 @@ def test_what_runs_before_a_call_is_not_timed():
     assert "".join(machine.order) == "-ab" + "-a" + "-a-a" + "bbb"
 
 
+def test_caches_are_warmed_by_as_many_untimed_calls_as_wanted():
+    machine = Machine()
+    calls = {"a": machine.call("a", 0.5), "b": machine.call("b", 3.0)}
+    effort = Effort(burst_ms=1.0, warmup_s=0.0, min_rounds=1, max_rounds=1, warming=3)
+    sample_in_turn(calls, effort=effort, before={"a": machine.call("-", 70.0)}, clock=machine.clock)
+    assert "".join(machine.order) == "-ab" + 3 * "-a" + "-a-a" + "bbb" + "b"
+
+
 def test_drift_of_the_machine_cancels_in_the_ratio():
     machine = Machine()
     drift = [1.0 + 0.01 * i for i in range(200)]

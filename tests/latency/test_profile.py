@@ -251,7 +251,7 @@ def test_on_a_real_runtime_more_work_takes_longer():
 
 
 def test_entries_take_what_they_were_seen_to_take():
-    """As docs/results/latency-tables.md says of mobilenetv2_100, and of mobilenetv2_140."""
+    """As docs/results/latency.md says of mobilenetv2_100, and of mobilenetv2_140."""
     assert profile_workload(197).clock_s == pytest.approx(69, rel=0.02)
     assert profile_workload(188).clock_s == pytest.approx(74, rel=0.15)
     assert profile_workload(10, entry_seconds=0.5).clock_s - profile_workload(10).clock_s == 2.5

@@ -15,6 +15,7 @@ from depthopt.pipeline.recipe import Recipe, make_recipe, recipe_yaml
 from depthopt.pipeline.solving import PAPERS_MS, resolution_ms, solving
 from depthopt.pipeline.stages import STAGES
 from depthopt.solver.stages import Bucketed, Epsilon, Exact
+from depthopt.tables.latency import FOOTPRINT_PLANS
 
 QUICKSTART = Path(__file__).parents[2] / "recipes" / "quickstart.yaml"
 FASHION = QUICKSTART.with_name("mobilenetv2_100_fashion_onnxruntime.yaml")
@@ -262,3 +263,19 @@ def test_exploring_is_refused_in_one_line(name: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=f"explore is for method depthopt.* {name} trains"):
         explore(recipe(name), tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_plans_are_timed_for_footprints_by_depthopt_on_a_processor_or_as_said() -> None:
+    assert recipe().footprint_plans == FOOTPRINT_PLANS
+    assert recipe(latency={"device": "cuda", "runtime": "tensorrt"}).footprint_plans == 0
+    for name in PAPERS:
+        assert recipe(name).footprint_plans == 0
+        assert recipe(name, latency={"footprint_plans": 3}).footprint_plans == 3
+    assert recipe(latency={"footprint_plans": 0}).footprint_plans == 0
+
+
+def test_a_run_that_was_finished_before_there_were_footprints_stays_finished() -> None:
+    said, unsaid = ({"latency"}, {})
+    assert "footprint_plans" not in recipe().settings(said, unsaid)["latency"]
+    told = recipe(latency={"footprint_plans": 0}).settings(said, unsaid)
+    assert told["latency"]["footprint_plans"] == 0

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from depthopt.errors import InfeasibleBudget, UsageError
-from depthopt.solver.capped import solve_capped
+from depthopt.solver.capped import Known, solve_capped
 from depthopt.solver.options import Options, Solution
 from depthopt.solver.stages import Bucketed, Epsilon, solve_options
 from tests.solver import reference
@@ -69,3 +69,32 @@ def test_too_many_labels() -> None:
     options = realistic(np.random.default_rng(6), 20, 100)
     with pytest.raises(UsageError, match="more than 5 labels"):
         solve_capped(options, np.ones((100, 1)), np.array([9.0]), max_labels=5)
+
+
+def best_of(*frontiers: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    best: list[tuple[float, float]] = []
+    for latency, cost in sorted(point for frontier in frontiers for point in frontier):
+        if not best or cost < best[-1][1]:
+            best.append((latency, cost))
+    return best
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_of_known_plans_only_better_ones_are_looked_for(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    fewer = 0
+    for _ in range(20):
+        options = whole_numbers(random, int(random.integers(2, 7)), int(random.integers(0, 12)))
+        used = random.integers(0, 6, (len(options), 1)).astype(float)
+        most = random.integers(2, 20, 1).astype(float)
+        expected = brute_force(options, used, most)
+        others = figures(solve_options(options))
+        at_hand = best_of([(t + 0.5, c) for t, c in others if random.random() < 0.5])
+        known = Known(*np.array(at_hand).reshape(-1, 2).T)
+        try:
+            found = figures(solve_capped(options, used, most, known=known))
+        except InfeasibleBudget:
+            found = []
+        assert best_of(found, at_hand) == best_of(expected, at_hand)
+        fewer += len(found) < len(expected)
+    assert fewer > 3
