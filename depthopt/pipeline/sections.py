@@ -215,8 +215,8 @@ class LatencySection(Section):
     footprint_plans: numbers.CountOrZero | None = Field(
         None,
         description="random plans that are timed to learn how latency depends on the weights that "
-        "a network reads; 0 takes it for a sum of entries; left out, 12 of method depthopt on a cpu, "
-        "and else 0",
+        "a network reads; 0 takes it for a sum of entries; left out, 12 for method depthopt on a "
+        "cpu, else 0",
     )
 
 
