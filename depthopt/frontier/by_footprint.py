@@ -53,8 +53,8 @@ def solve_by_footprint(
         return _solved(options, used, most, network.fixed_ms, mode)
     *smaller, largest = network.footprints
     found = [_solved(options, used, most, network.fixed_ms, _of_factor(mode, largest.factor))]
-    if smaller:
-        found += _without_far_weights(options, used, most, read, mode)
+    if smaller and not most.size:
+        found += _of_few_weights(options, read, mode)
     best = _best(options, read, network, found)
     for each in reversed(smaller):
         amounts, caps = np.c_[used, read], np.r_[most, float(each.parameters)]
@@ -86,14 +86,12 @@ def _of_factor(mode: Mode | None, factor: float) -> Mode | None:
     return mode
 
 
-def _without_far_weights(
-    options: Options, used: Floats, most: Floats, read: Floats, mode: Mode | None
-) -> Iterator[Solution]:
+def _of_few_weights(options: Options, read: Floats, mode: Mode | None) -> Iterator[Solution]:
     """Good plans that read few weights: the best if each weight took time too."""
     whole = options.latency_ms.sum() / max(1.0, read.sum())
     for share in WEIGHTS_SHARES:
         heavier = replace(options, latency_ms=options.latency_ms + share * whole * read)
-        yield _solved(heavier, used, most, 0.0, mode)
+        yield solve_options(heavier, mode)
 
 
 def _best(

@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 
 Floats = NDArray[np.float64]
 
-EFFORT = Effort(seconds=2.0, tolerance=0.01, min_rounds=7, warmup_s=0.1, burst_ms=10.0, warming=4)
+EFFORT = Effort(seconds=1.0, tolerance=0.01, min_rounds=5, warmup_s=0.1, burst_ms=10.0, warming=4)
 """Effort per plan, with the original's share."""
 
 _DRAWN = 64
@@ -85,8 +85,8 @@ def with_footprints(
     """Time plans of a network, and return the table with its fixed part and its footprints.
 
     The plans are random ones, from those that read the fewest weights to those that read the most,
-    and the fastest, which tells the fixed part. The original is taken to be as the table says.
-    One that cannot be built or run is left out, and the log says so.
+    and the fastest, which tells the fixed part. One that cannot be built or run is left out, and
+    the log says so.
 
     Args:
         model: the original network.
@@ -113,8 +113,7 @@ def with_footprints(
     drawn = [random_plan(chain, useful, seed=_seed(seed, i)) for i in range(_DRAWN)]
     original = sample(replace(drawn[0], choices=kept_blocks(chain)), 1.0)
     chosen = _spread({plan: sample(plan, 1.0) for plan in drawn if plan.replaced}, plans)
-    found = list[Sample]()
-    batch = table.conditions.batch
+    found, batch = list[Sample](), table.conditions.batch
     with plan_timer(model, chain, runtime=runtime, batch=batch, effort=effort) as timer:
         for i, plan in enumerate(chosen):
             progress(i, len(chosen), "plans timed")

@@ -40,8 +40,8 @@ class Effort:
         burst_ms: a sample is the mean over calls that take this long together; longer
             calls are timed one by one. Half as many untimed calls precede each burst,
             which bring back what the others drove out of the caches.
-        warming: least number of untimed calls before each sample. A cache that is shared takes
-            several passes to hold again what was driven out of it.
+        warming: least number of untimed calls before each sample, but no more than twice those
+            timed. A cache that is shared takes several passes to hold again what was driven out.
     """
 
     seconds: float = 10.0
@@ -139,7 +139,7 @@ def sample_in_turn(
                 untimed = max(1, effort.warming)
                 samples[name].append(_prepared_ms(call, before[name], untimed, counts[name], clock))
             else:
-                untimed = max(counts[name] // 2, effort.warming)
+                untimed = max(counts[name] // 2, min(effort.warming, 2 * counts[name]))
                 samples[name].append(_burst_ms(call, untimed, counts[name], clock))
         if done < effort.min_rounds:
             continue

@@ -215,7 +215,7 @@ class LatencySection(Section):
     footprint_plans: numbers.CountOrZero | None = Field(
         None,
         description="random plans that are timed to learn how latency depends on the weights that "
-        "a network reads; 0 takes it for a sum of entries; left out, 12 for method depthopt on a "
+        "a network reads; 0 takes it for a sum of entries; left out, 8 for method depthopt on a "
         "cpu, else 0",
     )
 

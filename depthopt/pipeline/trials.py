@@ -46,9 +46,9 @@ def contenders(
     """Collect distinct plans that ``timer`` finds as fast as asked, or faster.
 
     The first is the least costly one. Its timing also shows how much faster plans are than
-    predicted, and the others are aimed by that: they are ``FASTER`` than asked. Where the original
-    was trained on other images, regressing more layers can be better than keeping them, and costs
-    do not show that.
+    predicted. The others are aimed by that at ``FASTER`` times the asked speed-up. Where the
+    original was trained on other images, regressing more layers can be better than keeping them,
+    and costs do not show that.
 
     Args:
         frontier: what ``solve`` gave.

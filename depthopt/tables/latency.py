@@ -224,7 +224,7 @@ BALLAST_MIB = 4.0
 """Size of an entry and the data read before it, where footprints are measured apart: more than a
 core's own cache holds, and little for a shared one."""
 
-FOOTPRINT_PLANS = 12
+FOOTPRINT_PLANS = 8
 """Number of plans that are timed to learn a network's footprints."""
 
 
