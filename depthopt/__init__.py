@@ -11,7 +11,6 @@ Stage by stage, in this order:
     latency_keys          what must be timed for one candidate
     get_runtime           the runtime that times it
     profile               measure a latency table
-    with_footprints       learn how latency depends on the weights that a network reads
     validate              compare the table with networks that are built and timed
     estimate              what each candidate costs in accuracy
     solve                 the frontier: every good trade of latency against cost
@@ -26,7 +25,7 @@ Stage by stage, in this order:
 Helpers:
 
     load_dataset, given_dataset, load_weights, save_weights, load_json, save_json,
-    candidate_ms, kept_blocks, l1_norms
+    candidate_ms, kept_blocks, l1_norms, with_footprints
 
 Classes:
 

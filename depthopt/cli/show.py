@@ -21,7 +21,7 @@ from depthopt.core.plan import Frontier, Plan
 from depthopt.core.writing import write_text
 from depthopt.pipeline.result import Result
 from depthopt.report.facts import method_rows, result_rows
-from depthopt.tables.validation import CLASSES, Validation
+from depthopt.tables.validation import RANGES, Validation
 
 if TYPE_CHECKING:
     from depthopt.pipeline.dry_run import DryRun
@@ -213,16 +213,16 @@ def show_validation(console: Console, validation: Validation) -> None:
             f"{100 * timing.error:+.1f} %",
         )
     console.print(table)
-    classes = Table("measured", "plans", "median error", "largest")
+    ranges = Table("measured", "plans", "median error", "largest")
     for found in validation.by_speedup:
-        below = next((f" to {c:g}x" for c in CLASSES if c > found.least), " and more")
-        classes.add_row(
-            f"{found.least:g}x{below}" if found.least else f"below {CLASSES[1]:g}x",
+        below = next((f" to {c:g}x" for c in RANGES if c > found.least), " and more")
+        ranges.add_row(
+            f"{found.least:g}x{below}" if found.least else f"below {RANGES[1]:g}x",
             str(found.plans),
             f"{100 * found.median_error:.1f} %",
             f"{100 * found.largest_error:.1f} %",
         )
-    console.print(classes)
+    console.print(ranges)
     share = validation.blocks_share
     console.print(
         f"median absolute error {100 * validation.median_error:.1f} %"

@@ -169,16 +169,16 @@ def fitted(original: Sample, plans: Sequence[Sample]) -> tuple[float, tuple[Foot
     weights = np.array([_SURE] + [1.0] * len(plans))
     together: Floats = np.bincount(place, weights).astype(np.float64)
     least, best = np.inf, (0.0, _Curve(read[:1], np.zeros(1)))
-    for share in _FIXED_SHARES if plans else _FIXED_SHARES[:1]:
-        fixed_ms = float(original.entries_ms * share / (1 - share))
-        with np.errstate(divide="ignore", invalid="ignore"):  # entries too quick for the clock
+    with np.errstate(divide="ignore", invalid="ignore"):  # entries too quick for the clock
+        for share in _FIXED_SHARES if plans else _FIXED_SHARES[:1]:
+            fixed_ms = float(original.entries_ms * share / (1 - share))
             wanted = np.log(latency / (fixed_ms + entries))
-        rising = isotonic(np.bincount(place, weights * wanted) / together, together)
-        curve = _Curve.through(read, together, rising)
-        error = float((weights * (curve.at(read)[place] - wanted) ** 2).sum())
-        error += _LEVEL * float(curve.log[-1] - curve.log[0]) ** 2
-        if error < least:
-            least, best = error, (fixed_ms, curve)
+            rising = isotonic(np.bincount(place, weights * wanted) / together, together)
+            curve = _Curve.through(read, together, rising)
+            error = float((weights * (curve.at(read)[place] - wanted) ** 2).sum())
+            error += _LEVEL * float(curve.log[-1] - curve.log[0]) ** 2
+            if error < least:
+                least, best = error, (fixed_ms, curve)
     fixed_ms, curve = best
     return fixed_ms, curve.in_steps(original.parameters, int(read[-1]))
 

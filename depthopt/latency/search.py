@@ -4,7 +4,7 @@ import math
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 
-NEAR = 1.02
+NEAR = 1.04
 """Factor over the wanted speed-up within which a network is near enough to stop."""
 
 SAME = 1.005

@@ -35,16 +35,16 @@ class PlanTiming:
         return self.predicted_speedup / self.measured_speedup - 1
 
 
-CLASSES = (0.0, 1.5, 2.0, 3.0, 5.0)
-"""Least measured speed-ups of the classes that errors are told by."""
+RANGES = (0.0, 1.5, 2.0, 3.0, 5.0)
+"""Least measured speed-ups of the ranges that errors are told by."""
 
 
 @dataclass(frozen=True, slots=True)
-class SpeedupClass:
+class SpeedupRange:
     """Plans of like measured speed-ups.
 
     Attributes:
-        least: the smallest speed-up of the class, one of ``CLASSES``.
+        least: the smallest speed-up of the range, one of ``RANGES``.
         plans: how many there are.
         median_error: of the absolute errors, as a fraction.
         largest_error: of the absolute errors, as a fraction.
@@ -85,12 +85,12 @@ class Validation:
         return statistics.median(abs(timing.error) for timing in self.timings)
 
     @property
-    def by_speedup(self) -> tuple[SpeedupClass, ...]:
-        """The errors of plans of like measured speed-ups, slowest first; no empty class."""
+    def by_speedup(self) -> tuple[SpeedupRange, ...]:
+        """The errors of plans of like measured speed-ups, slowest first; no empty range."""
         found = []
-        for least, below in zip(CLASSES, (*CLASSES[1:], math.inf), strict=True):
+        for least, below in zip(RANGES, (*RANGES[1:], math.inf), strict=True):
             errors = [abs(t.error) for t in self.timings if least <= t.measured_speedup < below]
             if errors:
                 middle, largest = statistics.median(errors), max(errors)
-                found.append(SpeedupClass(least, len(errors), middle, largest))
+                found.append(SpeedupRange(least, len(errors), middle, largest))
         return tuple(found)

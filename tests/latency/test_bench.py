@@ -51,7 +51,7 @@ def test_there_are_two_copies_even_of_what_outweighs_the_network():
 def test_a_given_ballast_is_not_the_networks_size(network_mib, given, footprint_mib, monkeypatch):
     monkeypatch.setattr("depthopt.latency.bench.ready", lambda *_: None)
     runtime = SimpleNamespace(
-        compile=lambda _: SimpleNamespace(input_shapes={}, run=None), is_accelerated=False
+        compile=lambda _: SimpleNamespace(input_shapes={}, run=print), is_accelerated=False
     )
     bench = Bench(runtime, bytes(network_mib << 20), batch=1, entry_seconds=0.1, ballast_mib=given)
     assert bench.footprint_bytes == footprint_mib << 20
