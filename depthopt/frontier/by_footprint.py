@@ -19,7 +19,7 @@ from depthopt.errors import InfeasibleBudget
 from depthopt.solver.capped import NONE, Known, solve_capped
 from depthopt.solver.kernels import Floats
 from depthopt.solver.options import Options, Solution
-from depthopt.solver.stages import Bucketed, Mode, on_grid, solve_options
+from depthopt.solver.stages import Bucketed, Mode, on_grid, pareto, solve_options
 from depthopt.tables.latency import NetworkLatency
 
 WEIGHTS_SHARES = (0.1, 0.25, 0.5, 1.0, 2.0)
@@ -109,10 +109,4 @@ def _best(
     factors = np.array([each.factor for each in steps])
     place = np.searchsorted([each.parameters for each in steps], weights)
     total_ms = factors[np.minimum(place, len(steps) - 1)] * (sums_ms + fixed_ms)
-    order = np.lexsort((costs, total_ms))
-    lowest = np.minimum.accumulate(costs[order])
-    kept = order[np.r_[True, costs[order][1:] < lowest[:-1]]]
-    runs = [choices[offsets[k] : offsets[k + 1]] for k in kept]
-    return Solution(
-        total_ms[kept], costs[kept], np.r_[0, np.cumsum(sizes[kept])], np.concatenate(runs)
-    )
+    return pareto(total_ms, costs, offsets, choices)

@@ -63,8 +63,8 @@ def network_ms(chain: Chain, choices: Sequence[Candidate], table: LatencyTable) 
         TableError: an entry is missing, or the network.
     """
     network = table.network(chain)
-    read = sum(parameters_read(chain, one) for one in running(chain, choices))
-    return network.factor(read) * (network.fixed_ms + plan_ms(chain, choices, table))
+    factor = network.factor(plan_parameters_read(chain, choices))
+    return factor * (network.fixed_ms + plan_ms(chain, choices, table))
 
 
 def parameters(chain: Chain, candidate: Candidate) -> int:
@@ -75,3 +75,8 @@ def parameters(chain: Chain, candidate: Candidate) -> int:
 def parameters_read(chain: Chain, candidate: Candidate) -> int:
     """Those of ``parameters`` that an inference reads: none that only meet padding."""
     return sum(key.parameters_read for key in latency_keys(chain, candidate))
+
+
+def plan_parameters_read(chain: Chain, choices: Sequence[Candidate]) -> int:
+    """Weights and biases that an inference reads in a plan's choices, joined fits as one."""
+    return sum(parameters_read(chain, one) for one in running(chain, choices))

@@ -20,8 +20,7 @@ from depthopt.core.chain import Chain
 from depthopt.core.plan import Plan
 from depthopt.core.progress import Progress, silent
 from depthopt.errors import ModelError
-from depthopt.kinds.chained import running
-from depthopt.kinds.latency_keys import parameters_read, plan_ms
+from depthopt.kinds.latency_keys import plan_ms, plan_parameters_read
 from depthopt.latency.measure import Effort
 from depthopt.latency.timing import plan_timer
 from depthopt.latency.validate import random_plan
@@ -106,7 +105,7 @@ def with_footprints(
     useful = worthwhile(chain, candidates, table)
 
     def sample(plan: Plan, speedup: float) -> Sample:
-        read = sum(parameters_read(chain, one) for one in running(chain, plan.choices))
+        read = plan_parameters_read(chain, plan.choices)
         entries_ms = plan_ms(chain, plan.choices, table)
         return Sample(entries_ms, read, network.total.median_ms / speedup)
 

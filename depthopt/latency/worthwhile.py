@@ -26,6 +26,9 @@ def worthwhile(
     are listed that it may be realised as, which may be faster. A branch with fewer channels is
     worth it only where it is faster than every wider one.
 
+    One that is slower than the blocks and reads fewer weights is left out, though with footprints
+    it might pay by what it saves the others.
+
     Args:
         chain: the network.
         candidates: one ``keep`` per block among them.

@@ -12,9 +12,8 @@ from depthopt.core.candidate import KEPT, Candidate, kept_blocks
 from depthopt.core.chain import Chain
 from depthopt.core.plan import Frontier, FrontierPoint, Plan
 from depthopt.errors import UsageError
-from depthopt.kinds.chained import running
 from depthopt.kinds.kind import Kind, Pattern
-from depthopt.kinds.latency_keys import candidate_ms, parameters, parameters_read
+from depthopt.kinds.latency_keys import candidate_ms, parameters, plan_parameters_read
 from depthopt.kinds.registry import KINDS, kind_of
 from depthopt.report.accuracy import point_measured, point_range, run_accuracy
 from depthopt.report.another import Another, another
@@ -165,7 +164,7 @@ def explorer(run: RunArtefacts) -> Explorer | None:
     place = {index: place for place, index in enumerate(taken)}
     accuracy, cost = run_accuracy(run), own_costs(run)
     network = latency.network(chain)
-    factor = network.factor(sum(parameters_read(chain, block) for block in kept_blocks(chain)))
+    factor = network.factor(plan_parameters_read(chain, kept_blocks(chain)))
     at_original = partial(_ms, chain, latency, factor)
     return Explorer(
         original_ms=frontier.original_ms,
@@ -202,8 +201,7 @@ def _ms(chain: Chain, latency: LatencyTable, factor: float, candidate: Candidate
 
 
 def _read(chain: Chain, frontier: Frontier, point: FrontierPoint) -> int:
-    choices = tuple(frontier.candidates[i] for i in point.choices)
-    return sum(parameters_read(chain, one) for one in running(chain, choices))
+    return plan_parameters_read(chain, [frontier.candidates[i] for i in point.choices])
 
 
 def _expected(

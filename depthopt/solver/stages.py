@@ -131,6 +131,18 @@ def measured(
     """Plans that were found by rounded latencies, by their own: the Pareto-optimal ones."""
     latencies = np.add.reduceat(latency[choices], offsets[:-1]) + fixed_ms
     costs = np.add.reduceat(cost[choices], offsets[:-1])
+    return pareto(latencies, costs, offsets, choices)
+
+
+def pareto(latencies: Floats, costs: Floats, offsets: Ints, choices: Ints) -> Solution:
+    """The Pareto-optimal plans of all, of equal ones the first.
+
+    Args:
+        latencies: (plans,) milliseconds.
+        costs: (plans,).
+        offsets: (plans + 1,) where each plan's choices lie.
+        choices: indices of options, one plan after another.
+    """
     order = np.lexsort((costs, latencies))
     lowest = np.minimum.accumulate(costs[order])
     kept = order[np.r_[True, costs[order][1:] < lowest[:-1]]]
