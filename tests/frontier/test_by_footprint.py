@@ -1,5 +1,6 @@
 """Frontiers where latency depends on the weights read, against all plans written out."""
 
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
@@ -83,18 +84,20 @@ def test_other_caps_hold_too(seed: int) -> None:
     assert [(p.latency_ms, p.cost) for p in found.points] == wanted
 
 
-@pytest.mark.parametrize("seed", range(10))
-def test_a_budget_on_another_device_is_kept_with_its_footprints(seed: int) -> None:
-    random = np.random.default_rng(seed)
-    chain, candidates, flat, importance, every = problem(random)
-    other = with_footprints(random, chain, flat, every)
-    budget_ms = sorted(true_ms(chain, plan, other) for plan in every)[len(every) // 2]
-    try:
-        found = solve(chain, candidates, flat, importance, caps=[LatencyCap(other, budget_ms)])
-    except InfeasibleBudget:
-        return
-    for i in range(len(found.points)):
-        assert network_ms(chain, found.plan(i).choices, other) <= budget_ms
+def test_a_budget_on_another_device_is_kept_with_its_footprints() -> None:
+    kept = 0
+    for seed in range(10):
+        random = np.random.default_rng(seed)
+        chain, candidates, flat, importance, every = problem(random)
+        other = with_footprints(random, chain, flat, every)
+        budget_ms = sorted(true_ms(chain, plan, other) for plan in every)[len(every) // 2]
+        with suppress(InfeasibleBudget):
+            caps = [LatencyCap(other, budget_ms)]
+            found = solve(chain, candidates, flat, importance, caps=caps)
+            for i in range(len(found.points)):
+                assert network_ms(chain, found.plan(i).choices, other) <= budget_ms
+                kept += 1
+    assert kept > 10
 
 
 @pytest.mark.parametrize("mode", [Bucketed(0.5), Epsilon(0.05)])
@@ -103,13 +106,13 @@ def test_other_modes_predict_each_plan_by_its_own_footprint(mode: Bucketed | Eps
         random = np.random.default_rng(seed)
         chain, candidates, flat, importance, every = problem(random)
         latency = with_footprints(random, chain, flat, every)
-        exact = solve(chain, candidates, latency, importance)
         near = solve(chain, candidates, latency, importance, mode=mode)
+        exact = solve(chain, candidates, latency, importance)
         for i, point in enumerate(near.points):
-            own_ms = network_ms(chain, near.plan(i).choices, latency)
-            assert own_ms <= point.latency_ms + 1e-9
-        best = {p.cost for p in exact.points if p.latency_ms <= near.points[-1].latency_ms}
-        assert min(best) <= near.points[-1].cost
+            plan = near.plan(i)
+            assert network_ms(chain, plan.choices, latency) == point.latency_ms
+            assert cost_of(plan.choices, importance) == point.cost
+        assert near.points[-1].cost == exact.points[-1].cost, "the least costly plan is there"
 
 
 def test_the_original_is_predicted_with_its_own_footprint() -> None:
