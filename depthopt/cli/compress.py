@@ -9,6 +9,7 @@ from depthopt.cli.options import (
     AsJson,
     CheckpointOption,
     MethodOption,
+    TaskOption,
     console,
     err,
 )
@@ -28,7 +29,7 @@ from depthopt.cli.wishes import (
 from depthopt.core.artefacts import to_json
 from depthopt.core.writing import write_text
 from depthopt.errors import UsageError
-from depthopt.pipeline.overrides import with_method
+from depthopt.pipeline.overrides import with_keys
 from depthopt.workflow.progress import ConsoleReporter
 
 if TYPE_CHECKING:  # torch takes seconds to import; --help needs none of it
@@ -42,6 +43,7 @@ def compress(
     changes: Changes = None,
     speedup: SpeedupAsked = None,
     method: MethodOption = None,
+    task: TaskOption = None,
     input_size: SideOption = None,
     checkpoint: CheckpointOption = None,
     pretrained: PretrainedOption = False,
@@ -60,7 +62,8 @@ def compress(
     """Make a network faster on this machine, and say how fast and how accurate it is.
 
     What you do not ask for is chosen from the network, its checkpoint and the data, and printed.
-    Without --checkpoint and --pretrained the original is trained first. Without --speedup,
+    Without --checkpoint and --pretrained the original is trained first. With --task matching no
+    labels are needed: the network learns to give what the original gives. Without --speedup,
     depthopt first explores for some minutes which one is worth it, as `depthopt explore` does. The
     run folder holds the faster network as fused.onnx, a report, and the whole recipe.
 
@@ -70,7 +73,7 @@ def compress(
     asked = Asked(
         model=model,
         data=data,
-        changes=with_method(changes, method),
+        changes=with_keys(changes, method=method, task=task),
         speedup=speedup,
         input_size=input_size,
         checkpoint=checkpoint,
@@ -99,6 +102,7 @@ def init(
     changes: Changes = None,
     speedup: SpeedupAsked = None,
     method: MethodOption = None,
+    task: TaskOption = None,
     input_size: SideOption = None,
     checkpoint: CheckpointOption = None,
     pretrained: PretrainedOption = False,
@@ -113,7 +117,7 @@ def init(
     asked = Asked(
         model=model,
         data=data,
-        changes=with_method(changes, method),
+        changes=with_keys(changes, method=method, task=task),
         speedup=speedup,
         input_size=input_size,
         checkpoint=checkpoint,

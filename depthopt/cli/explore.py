@@ -13,6 +13,7 @@ from depthopt.cli.options import (
     CheckpointOption,
     ModelArgument,
     Overrides,
+    TaskOption,
     console,
     err,
     loaded_recipe,
@@ -33,6 +34,7 @@ from depthopt.core.artefacts import to_json
 from depthopt.core.clipped import clipped
 from depthopt.core.shipped import is_recipe
 from depthopt.errors import UsageError
+from depthopt.pipeline.overrides import with_keys
 from depthopt.workflow.progress import ConsoleReporter
 
 if TYPE_CHECKING:  # torch takes seconds to import; --help needs none of it
@@ -90,6 +92,7 @@ def explore(
     checkpoint: CheckpointOption = None,
     pretrained: PretrainedOption = False,
     epochs: EpochsOption = None,
+    task: TaskOption = None,
     run_dir: Annotated[
         Path | None,
         typer.Option(
@@ -113,7 +116,7 @@ def explore(
     wished = _speedups(speedups)
     if is_recipe(model):
         require_no_checkpoint(checkpoint)
-        given = {"--data": data, "--input-size": input_size, "--epochs": epochs}
+        given = {"--data": data, "--input-size": input_size, "--epochs": epochs, "--task": task}
         _refuse({**given, "--pretrained": pretrained or None, "--seed": seed or None}, model)
         recipe, folder = loaded_recipe(Path(model), overrides, run_dir)
         code = ("--allow-code",) if allow_code else ()
@@ -125,7 +128,7 @@ def explore(
         asked = Asked(
             model=model,
             data=data,
-            changes=overrides,
+            changes=with_keys(overrides, task=task),
             input_size=input_size,
             checkpoint=checkpoint,
             pretrained=pretrained,

@@ -112,6 +112,14 @@ MethodOption = Annotated[
         show_default=False,
     ),
 ]
+TaskOption = Annotated[
+    str | None,
+    typer.Option(
+        help="What the network is for: classification, matching (to give what the original gives, "
+        "without labels), or what another package brings. The same as task=NAME.",
+        show_default=False,
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 ThreadsOption = Annotated[
     int, typer.Option(help="Threads within one operator.", callback=within(numbers.Threads))

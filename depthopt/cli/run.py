@@ -18,7 +18,7 @@ from depthopt.cli.options import (
 )
 from depthopt.cli.show import show_dry_run, show_result
 from depthopt.core.artefacts import load_json, to_json
-from depthopt.pipeline.overrides import with_method
+from depthopt.pipeline.overrides import with_keys
 from depthopt.pipeline.result import Result
 
 
@@ -53,7 +53,7 @@ def run(
     With --dry-run nothing is written. Problems that would stop the run are listed, and the exit
     code is then 1.
     """
-    overrides = with_method(overrides, method)
+    overrides = with_keys(overrides, method=method)
     if dry_run:
         folder = run_dir or Path("runs") / recipe.stem
         if start_from is not None and not folder.exists():

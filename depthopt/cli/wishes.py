@@ -34,7 +34,8 @@ DataOption = Annotated[
     str,
     typer.Option(
         help="digits; a folder or tar of train/CLASS/IMAGE and val/CLASS/IMAGE; a folder of "
-        "CLASS/IMAGE, which is split; wds/PATH, hfds/NAME or torch/NAME."
+        "CLASS/IMAGE, which is split; images:PATH, without classes; wds/PATH, hfds/NAME or "
+        "torch/NAME."
     ),
 ]
 SpeedupAsked = Annotated[

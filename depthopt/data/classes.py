@@ -1,4 +1,4 @@
-"""Data sets of labelled images: in memory, in folders, in shards, and from hubs."""
+"""Data sets of images: in memory, in folders, in shards, and from hubs."""
 
 import logging
 from pathlib import Path
@@ -10,11 +10,11 @@ from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from depthopt.core.inputs import ImageSize, image_size
 from depthopt.data import builtin
 from depthopt.data.check import without_damaged
-from depthopt.data.dataset import Dataset, Preprocessing, calibration_split
+from depthopt.data.dataset import Dataset, Preprocessing, calibration_split, strata
 from depthopt.data.decode import Oddity
 from depthopt.data.hub import index_hugging_face, index_torchvision
 from depthopt.data.images import ImageSplit
-from depthopt.data.index import Index, checked, index_folder
+from depthopt.data.index import Index, checked, index_folder, index_images
 from depthopt.data.memory import MemorySplit
 from depthopt.data.shards import index_shards
 from depthopt.data.source import DataSource, Request
@@ -44,6 +44,10 @@ def _folder(request: Request) -> Dataset:
     return _indexed(request, index_folder((request.root or Path()) / request.path))
 
 
+def _images(request: Request) -> Dataset:
+    return _indexed(request, index_images((request.root or Path()) / request.path))
+
+
 def _shards(request: Request) -> Dataset:
     return _indexed(request, index_shards((request.root or Path()) / request.path))
 
@@ -59,6 +63,7 @@ def _torchvision(request: Request) -> Dataset:
 DIGITS = DataSource(name="digits", load=_digits)
 FASHION_MNIST = DataSource(name="fashion_mnist", load=_fashion_mnist)
 FOLDER = DataSource(name="folder", load=_folder)
+IMAGES = DataSource(name="images", load=_images)
 WDS = DataSource(name="wds", load=_shards)
 HFDS = DataSource(name="hfds", load=_hugging_face)
 TORCH = DataSource(name="torch", load=_torchvision)
@@ -98,7 +103,7 @@ def _of_index(
     found = index.images[split]
     return ImageSplit(
         [image for _, image in found],
-        torch.tensor([label for label, _ in found]),
+        torch.tensor([label for label, _ in found]) if index.classes else None,
         view,
         request.workers,
         request.skip_damaged,
@@ -128,7 +133,7 @@ def _in_memory(
 def _split(request: Request, class_names: tuple[str, ...], images: _S, test: _S) -> Dataset:
     """Divide ``images`` into those to calibrate on and those to train on."""
     calibration, train = calibration_split(
-        images.targets, request.calibration_images, seed=request.seed, name=request.source
+        strata(images), request.calibration_images, seed=request.seed, name=request.source
     )
     return Dataset(
         request.source,

@@ -202,6 +202,11 @@ def calibration_split(
     return stratified(targets, images or 0, seed=seed)
 
 
+def strata(split: Split) -> Tensor:
+    """What a split is divided in proportion of: its targets; without any, numbers (n,) float64."""
+    return torch.arange(len(split)).double() if split.targets is None else split.targets
+
+
 def stratified(
     targets: Tensor, images: int, *, seed: int, each: bool = False
 ) -> tuple[Tensor, Tensor]:

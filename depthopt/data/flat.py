@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from typing import TypeVar
 
+from depthopt.core.counted import counted
 from depthopt.errors import DataError
 
 T = TypeVar("T")
@@ -92,6 +93,24 @@ def tested(
         f"there is no val/ or test/: {len(chosen)} of {len(images)} images, about a fifth of each "
         "class, are tested on and not trained on"
     )
+
+
+def held_back(paths: Sequence[str], where: str) -> frozenset[str]:
+    """Choose the images to test on where there are no classes, likewise.
+
+    Args:
+        paths: of all images, from the data set's folder on.
+        where: the data set, for the message.
+
+    Raises:
+        DataError: there are fewer than two.
+    """
+    if len(paths) < 2:
+        raise DataError(
+            f"{where} has {counted(len(paths), 'image')}; one is needed to train on and one to "
+            "test on, at least"
+        )
+    return frozenset(_first(paths))
 
 
 def _first(paths: Sequence[str]) -> Iterator[str]:

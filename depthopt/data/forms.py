@@ -8,6 +8,7 @@ FORMS = {
     "digits": "digits",
     "fashion_mnist": "fashion_mnist",
     "folder": "folder:PATH",
+    "images": "images:PATH",
     "wds": "wds/PATH",
     "hfds": "hfds/NAME",
     "torch": "torch/NAME",

@@ -78,7 +78,7 @@ class ImageSplit:
 
     Attributes:
         images: one by one.
-        targets: labels ``(n,)`` int64.
+        targets: labels ``(n,)`` int64; None where there are no classes.
         preprocessing: what a batch shall look like.
         workers: processes that decode; 0 decodes in this one.
         skip_damaged: leave out images that cannot be read, with a warning.
@@ -86,7 +86,7 @@ class ImageSplit:
     """
 
     images: Sequence[StoredImage]
-    targets: Tensor
+    targets: Tensor | None
     preprocessing: Preprocessing
     workers: int
     skip_damaged: bool = False
@@ -98,7 +98,8 @@ class ImageSplit:
     def subset(self, indices: Tensor) -> "ImageSplit":
         """The images at ``indices``."""
         images = [self.images[i] for i in indices.tolist()]
-        return replace(self, images=images, targets=self.targets[indices])
+        targets = None if self.targets is None else self.targets[indices]
+        return replace(self, images=images, targets=targets)
 
     def batches(
         self,
@@ -131,7 +132,8 @@ class ImageSplit:
                 self._tell([found for found in decoded if isinstance(found, DataError)], good)
             self._tell_oddities((self.images[int(indices[i])].name, decoded[i][1]) for i in good)
             images = torch.from_numpy(np.stack([decoded[i][0] for i in good])).float()
-            yield self.preprocessing.normalise(images), self.targets[indices[good]]
+            targets = None if self.targets is None else self.targets[indices[good]]
+            yield self.preprocessing.normalise(images), targets
 
     def _tell(self, damaged: Sequence[DataError], good: Sequence[int]) -> None:
         """Raise the first error, or warn of all and go on with what is left."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from depthopt.data.flat import LAYOUTS, require_classes, tested, wrapping
+from depthopt.data.flat import LAYOUTS, held_back, require_classes, tested, wrapping
 from depthopt.data.images import ImageFile, StoredImage
 from depthopt.data.names import (
     LeftOut,
@@ -76,20 +76,60 @@ def index_folder(path: Path) -> Index:
         DataError: there is no such folder or tar, or its folders tell no classes, or they hold too
             little to divide.
     """
-    if path.is_dir():
-        split = [folder for split in SPLITS for folder in _in_folder(path / split, split)]
-        folders = split or list(_in_folder(path, ""))
-    elif path.is_file():
-        folders = _in_tar(path)
-    else:
-        raise DataError(f"{path} does not exist; name a folder or a tar of train/CLASS/IMAGE")
-    remark = ""
+    folders, remark = _folders(path, "a folder or a tar of train/CLASS/IMAGE"), ""
     if not any(folder.split for folder in folders):
         folders, remark = _with_splits(folders, str(path))
     index = _index(folders)
     if {folder.split for folder in folders} == {"train"}:
         index = _divided(index, folders, str(path))
     return replace(index, remarks=(*index.remarks, remark)) if remark else index
+
+
+def index_images(path: Path) -> Index:
+    """Index all images below ``path``, a folder or tar, without classes: each has the label 0.
+
+    Those below ``train/`` and below ``val/`` or ``test/`` are of these splits. Where there is no
+    ``train/``, all are, and where one of the two is missing, a part is tested on, always the same.
+
+    Raises:
+        DataError: there is no such folder or tar, or it holds too few images.
+    """
+    folders = [
+        replace(folder, split=folder.split or "train", below=(_hidden(folder.below),))
+        for folder in _folders(path, "a folder or a tar of images")
+    ]
+    index = replace(_index(folders), classes=())
+    images = index.images.get("train", ())
+    if not images and index.images:
+        raise DataError(f"{path} holds no images below train/, and some below {max(index.images)}/")
+    if any(split in index.images for split in HELD_OUT):
+        return index
+    below = {image.name: image.name[len(str(path)) + 1 :] for _, image in images}
+    chosen = held_back(list(below.values()), str(path))
+    parts: dict[str, list[tuple[int, StoredImage]]] = {"train": [], "test": []}
+    for label, image in images:
+        parts["test" if below[image.name] in chosen else "train"].append((label, image))
+    remark = f"there is no val/ or test/: {len(chosen)} of {len(images)} images are tested on"
+    return Index((), parts, (*index.remarks, remark))
+
+
+def _hidden(folders: Sequence[str]) -> str:
+    """The first hidden one of some folders; empty if none is."""
+    return next((folder for folder in folders if is_hidden(folder)), "")
+
+
+def _folders(path: Path, expected: str) -> list[_Folder]:
+    """The folders of a folder or a tar: those of splits, or where there are none of these, all.
+
+    Raises:
+        DataError: there is no such folder or tar.
+    """
+    if path.is_dir():
+        split = [folder for split in SPLITS for folder in _in_folder(path / split, split)]
+        return split or list(_in_folder(path, ""))
+    if path.is_file():
+        return _in_tar(path)
+    raise DataError(f"{path} does not exist; name {expected}")
 
 
 def _with_splits(folders: Sequence[_Folder], where: str) -> tuple[list[_Folder], str]:

@@ -11,7 +11,6 @@ from torch import Tensor, fx
 from depthopt.core.candidate import Candidate
 from depthopt.core.chain import Chain
 from depthopt.core.inputs import count, moved
-from depthopt.core.metric import Metric
 from depthopt.data.dataset import Batch
 from depthopt.errors import DataError
 from depthopt.graph.partial import Tail, record
@@ -114,20 +113,20 @@ def score(
     if labelled not in {0, images}:
         raise DataError(f"{labelled} of {images} held-out images have labels; give all or none")
     return {
-        c: _importance(task.metric, total, original, images, labelled > 0)
-        for c, total in sums.items()
+        c: _importance(task, total, original, images, labelled > 0) for c, total in sums.items()
     }
 
 
 def _importance(
-    metric: Metric, total: _Sums, original: _Sums, images: int, labelled: bool
+    task: Task, total: _Sums, original: _Sums, images: int, labelled: bool
 ) -> Importance:
-    divergence = total.divergence / images
+    divergence, metric = total.divergence / images, task.metric
     if not labelled:
         return Importance(divergence, divergence)
     loss_increase = (total.loss - original.loss) / images
+    more = 0.0 if task.imitates else LOSS_WEIGHT * max(0.0, loss_increase)  # the same once more
     return Importance(
-        cost=divergence + LOSS_WEIGHT * max(0.0, loss_increase),
+        cost=divergence + more,
         divergence=divergence,
         loss_increase=loss_increase,
         metric_change=metric.scale * metric.gain(original.measured, total.measured) / images,

@@ -45,7 +45,8 @@ def candidates(
 ) -> tuple[Candidate, ...]:
     """Enumerate the candidates of every legal segment.
 
-    ``keep`` is always among them, one per block.
+    ``keep`` is always among them, one per block. Where segments that become nothing could make up
+    the whole chain, those at its start are left out, so that something is left in every plan.
 
     Args:
         chain: the extracted network.
@@ -123,12 +124,28 @@ def candidates(
         widths=_checked_shares("width", widths),
         width_step=require(Count, "width_step", width_step),
     )
-    return tuple(
-        candidate if wishes.ends and kind.takes_ends else _with_activation(candidate, kind, behind)
-        for kind in map(KINDS.get, asked)
-        for candidate in kind.candidates(chain, wishes)
-        if not (fewer_macs and kind.is_filtered) or _has_fewer_macs(chain, candidate)
+    return _leaving_something(
+        chain,
+        [
+            candidate
+            if wishes.ends and kind.takes_ends
+            else _with_activation(candidate, kind, behind)
+            for kind in map(KINDS.get, asked)
+            for candidate in kind.candidates(chain, wishes)
+            if not (fewer_macs and kind.is_filtered) or _has_fewer_macs(chain, candidate)
+        ],
     )
+
+
+def _leaving_something(chain: Chain, listed: Sequence[Candidate]) -> tuple[Candidate, ...]:
+    """The candidates without those at the start that become nothing, where all blocks might."""
+    reached = {0}
+    for candidate in sorted(listed, key=lambda candidate: candidate.start):
+        if not candidate.operators and candidate.start in reached:
+            reached.add(candidate.end)
+    if len(chain.blocks) not in reached:
+        return tuple(listed)
+    return tuple(candidate for candidate in listed if candidate.start or candidate.operators)
 
 
 def _checked_shares(name: str, shares: Collection[float]) -> tuple[float, ...]:

@@ -17,7 +17,7 @@ from depthopt.core.explored import Asked, Attempt, Explored, Finetuned, Found
 from depthopt.core.plan import Frontier, Plan
 from depthopt.core.progress import Progress, silent
 from depthopt.core.training import EpochRecord
-from depthopt.data.dataset import Split, stratified
+from depthopt.data.dataset import Split, strata, stratified
 from depthopt.graph.network import TracedNetwork
 from depthopt.latency.measure import Effort
 from depthopt.latency.search import least_costly_index
@@ -98,8 +98,7 @@ def part_of(split: Split, images: int, seed: int) -> Split:
     """This many examples of a split, each class in proportion."""
     if images >= len(split):
         return split
-    targets = torch.arange(len(split)).double() if split.targets is None else split.targets
-    return split.subset(stratified(targets, images, seed=seed)[0])
+    return split.subset(stratified(strata(split), images, seed=seed)[0])
 
 
 def teacher_digest(run: Context) -> str:
@@ -142,7 +141,7 @@ class Attempts:
         images = _JUDGING_SHARE * clock.seconds / (speed.forward_s * (2 * len(speedups) + 4))
         judged = int(min(max(images, _LEAST_JUDGED), _MOST_JUDGED))
         self._judging_s = judged * speed.forward_s
-        self._judged = part_of(run.data.calibration, judged, run.recipe.seed)
+        self._judged = part_of(run.examples.calibration, judged, run.recipe.seed)
         self._config = replace(
             run.train_config(run.recipe.finetune),
             evaluate_epochs=False,
@@ -257,7 +256,7 @@ class Attempts:
 
     def _judge(self, network: torch.nn.Module) -> Found:
         """How a network does on held-out images."""
-        task, batches = self._run.task, list(self._judged.batches(BATCH))
+        task, batches = self._run.judge, list(self._judged.batches(BATCH))
         parts = [evaluate(network, [batch], task=task) for batch in batches]
         images = sum(part.images for part in parts)
         metric = sum(part.metric * part.images for part in parts) / images
@@ -324,8 +323,8 @@ class Attempts:
         network = copy.deepcopy(self._network(index))
         result = finetune(
             network,
-            self._run.data,
-            task=self._run.task,
+            self._run.examples,
+            task=self._run.judge,
             teacher=self._run.teacher,
             matched=segment_ends(self._run.chain, plan),
             config=replace(self._config, steps=steps),

@@ -13,12 +13,14 @@ from depthopt.core.candidate import Candidate
 from depthopt.core.chain import Chain
 from depthopt.core.inputs import Inputs
 from depthopt.core.plan import Frontier, Plan
+from depthopt.data.answered import answered
 from depthopt.data.dataset import (
     Batch,
     Dataset,
     Repeated,
     Split,
     batch_indices,
+    strata,
     stratified,
     training_steps,
 )
@@ -100,8 +102,16 @@ class Context:
 
     @cached_property
     def task(self) -> Task:
-        """The network's task."""
+        """The network's task. ``judge`` tells how good a network is."""
         return task_of(self.recipe.task)
+
+    @cached_property
+    def judge(self) -> Task:
+        """The task as it judges this run's networks, once there is a trained original."""
+        if self.task.scaled is None:
+            return self.task
+        batches = self.examples.calibration.batches(BATCH)
+        return self.task.scaled(answers for _, answers in batches if answers is not None)
 
     @property
     def arguments(self) -> dict[str, Argument]:
@@ -152,6 +162,14 @@ class Context:
             skip_damaged=skips,
             progress=self.reporter.progress,
         )
+
+    @cached_property
+    def examples(self) -> Dataset:
+        """The data set as ``judge`` needs it: ``data``, or with the trained original's answers."""
+        return self._as_judged(self.data)
+
+    def _as_judged(self, data: Dataset) -> Dataset:
+        return answered(data, self.teacher.eval()) if self.task.imitates else data
 
     def new_model(self, *, pretrained: bool = False) -> nn.Module:
         """The original network with fresh weights, initialised from the recipe's seed.
@@ -233,7 +251,7 @@ class Context:
 
     def train_data(self, images: int | None, data: Dataset | None = None) -> Dataset:
         """A data set, by default the run's, with a smaller train split, classes in proportion."""
-        data = data or self.data
+        data = data or self.examples
         if images is None or images >= len(data.train):
             return data
         chosen, _ = self._divided(data.train, images)
@@ -242,11 +260,11 @@ class Context:
     def without(self, images: int) -> tuple[Dataset, Split]:
         """Take this many images out of the train split, classes in proportion, and return both."""
         chosen, others = self._divided(self.data.train, images)
-        return replace(self.data, train=others), chosen
+        divided = self._as_judged(replace(self.data, train=others, test=chosen))
+        return replace(self.examples, train=divided.train), divided.test
 
     def _divided(self, split: Split, images: int) -> tuple[Split, Split]:
-        targets = torch.arange(len(split)).double() if split.targets is None else split.targets
-        chosen, others = stratified(targets, images, seed=self.recipe.seed)
+        chosen, others = stratified(strata(split), images, seed=self.recipe.seed)
         return split.subset(chosen), split.subset(others)
 
     def train_batches(
@@ -279,6 +297,6 @@ class Context:
         return Repeated(lambda: (inputs for inputs, _ in batches), len(batches))
 
     def held_out(self, split: Split | None = None) -> Repeated[Batch]:
-        """Batches of calibration examples, or of others."""
-        split = self.data.calibration if split is None else split
+        """Batches of calibration examples, or of others, as ``judge`` needs them."""
+        split = self.examples.calibration if split is None else split
         return Repeated(partial(split.batches, BATCH), -(-len(split) // BATCH))

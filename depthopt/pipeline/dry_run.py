@@ -41,7 +41,7 @@ from depthopt.pipeline.recipe import Recipe
 from depthopt.pipeline.requirements import shortcomings
 from depthopt.pipeline.run import Silent
 from depthopt.pipeline.sanity import Judged, glance
-from depthopt.pipeline.short_training import shares, short_training, short_training_workload
+from depthopt.pipeline.short_training import remark, shares, short_training_workload
 from depthopt.pipeline.speed import Speed, measured_speed
 from depthopt.pipeline.stages import STAGES
 from depthopt.pipeline.trials import MOST_TRIED
@@ -147,7 +147,7 @@ def dry_run(
     outputs = run.task.width(run.data) if images else None
     original, known, problem = _original(run, outputs, sound=bool(images) and not problems)
     warnings = [] if known is None else [known.warning(run.task.metric, "held-out images")]
-    warnings += [run.task.unseen(run.data), short_training(run).remark] if images else []
+    warnings += [run.task.unseen(run.data), remark(run)] if images else []
     settings = settings_of(recipe)
     warnings += [
         at_odds(recipe, each) for each in settings if each.is_overridden and each.key in AT_ODDS
@@ -220,7 +220,7 @@ def _original(
         return _untrained(run, outputs), None, None
     try:
         begun = Start(run.teacher, trained=False) if done else start(run)
-        if begun.trained:
+        if begun.trained or run.task.imitates:
             return begun.model, None, None
         return begun.model, glance(run.task, begun.model, run.data.calibration, begun.figures), None
     except DepthoptError as error:

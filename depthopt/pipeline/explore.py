@@ -185,7 +185,7 @@ def _estimate(context: Context, reduction: Reduction) -> None:
         [without_later("importance", section.model_dump(mode="json")), reduction.held_out],
         ("teacher.safetensors", "chain.json", "candidates.json", "latency.json"),
     )
-    held_out = part_of(context.data.calibration, reduction.held_out, context.recipe.seed)
+    held_out = part_of(context.examples.calibration, reduction.held_out, context.recipe.seed)
     context.reporter.started("estimate")
     begin = time.monotonic()
     table = estimate(
@@ -194,7 +194,7 @@ def _estimate(context: Context, reduction: Reduction) -> None:
         context.worthwhile,
         fitting=context.train_inputs(section.images),
         held_out=held_out.batches(BATCH),
-        task=context.task,
+        task=context.judge,
         ridges=section.ridges,
         form=context.recipe.apply.form,
         latency_ms=context.latency_ms,

@@ -38,8 +38,8 @@ def measure(run: Context) -> Result:
     networks = zip(TESTED, (run.teacher, run.network("applied"), fused), strict=True)
     for done, (name, network) in enumerate(networks, start=1):
         run.reporter.progress(done, 4, f"testing {name}")
-        batches = run.data.test.batches(BATCH)
-        found[name] = evaluate(network, batches, task=run.task)
+        batches = run.examples.test.batches(BATCH)
+        found[name] = evaluate(network, batches, task=run.judge)
     original = fuse(trace(run.teacher, run.recipe.model.input_size))
     return Result(
         model=run.recipe.network_name,
@@ -60,7 +60,7 @@ def measure(run: Context) -> Result:
         inputs=described(run.data),
         warnings=tuple(
             warnings_of(
-                judged(run.task, found["original"], run.data.test, figures(run)),
+                judged(run.task, found["original"], run.examples.test, figures(run)),
                 run.task.metric,
                 read_kept(TrainResult, run.path("finetuned/history.json"), None),
                 latency["original"],

@@ -6,7 +6,7 @@ from depthopt.core.shipped import table_file, tables
 from depthopt.errors import ArtefactError, DataError
 from depthopt.pipeline.recipe import Recipe
 
-_SOURCES = ("folder:", "wds/")
+_SOURCES = ("folder:", "images:", "wds/")
 """What the names of data sets begin with that are paths of this machine."""
 
 

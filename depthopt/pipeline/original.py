@@ -37,8 +37,21 @@ def start(run: Context) -> Start:
     the last layer is a new one.
 
     Raises:
+        UsageError: it would have to be trained, and the task is to imitate it.
         DepthoptError: it cannot be made, or the checkpoint is not its own.
     """
+    begun = _start(run)
+    if run.task.imitates and begun.trained:
+        why = f" ({begun.said})" if begun.said else ""
+        raise UsageError(
+            f"task {run.task.name} imitates the original, which would have to be trained "
+            f"first{why}: set model.checkpoint, or model.pretrained: true where the source has "
+            "weights, and model.arguments as the weights have them"
+        )
+    return begun
+
+
+def _start(run: Context) -> Start:
     recipe, section = run.recipe, run.recipe.model
     name, path = recipe.network, recipe.checkpoint
     pretrained = section.pretrained and path is None
@@ -54,8 +67,9 @@ def start(run: Context) -> Start:
 
 def _is_trained_by_name(run: Context) -> bool:
     """Whether what a source makes is trained: that is known without making it."""
-    trained = trained_for(run.recipe.network)
-    return not run.recipe.model.pretrained or trained != run.task.width(run.data)
+    if not run.recipe.model.pretrained:
+        return True
+    return not run.task.imitates and trained_for(run.recipe.network) != run.task.width(run.data)
 
 
 def figures(run: Context) -> Mapping[str, float]:

@@ -19,9 +19,10 @@ def changes_of(overrides: Sequence[str]) -> dict[str, Any]:
     return content
 
 
-def with_method(overrides: Sequence[str] | None, method: str | None) -> list[str]:
-    """Overrides, with the one that sets the method. None adds nothing."""
-    return [*(overrides or ()), *([] if method is None else [f"method={method}"])]
+def with_keys(overrides: Sequence[str] | None, **keys: str | None) -> list[str]:
+    """Overrides, with those that set some keys of the recipe. None adds nothing."""
+    added = [f"{key}={value}" for key, value in keys.items() if value is not None]
+    return [*(overrides or ()), *added]
 
 
 def override_all(content: dict[str, Any], overrides: Sequence[str]) -> None:

@@ -8,7 +8,7 @@ from depthopt.core.trials import Trials
 from depthopt.latency.pick import EFFORT, asked_speedup, pick_measured
 from depthopt.latency.timing import plan_timer
 from depthopt.pipeline.carried_out import carried_out, regressed_on
-from depthopt.pipeline.context import BATCH, Context
+from depthopt.pipeline.context import Context
 from depthopt.pipeline.kept import read_kept
 from depthopt.pipeline.trials import contenders, trials_text, tried
 from depthopt.shallow.segment_ends import segment_ends
@@ -76,14 +76,14 @@ def _tried(run: Context, frontier: Frontier) -> Trials:
         if steps:
             finetune(
                 network,
-                run.data,
-                task=run.task,
+                run.examples,
+                task=run.judge,
                 teacher=run.teacher,
                 matched=segment_ends(run.chain, plan),
                 config=config,
                 progress=run.reporter.progress,
             )
-        return evaluate(network, run.data.calibration.batches(BATCH), task=run.task, each=True)
+        return evaluate(network, run.held_out(), task=run.judge, each=True)
 
     def keep(known: Trials) -> None:
         save_json(known, path, made_from=made_from)

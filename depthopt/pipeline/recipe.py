@@ -53,7 +53,8 @@ class Recipe(Section):
     data: DataSection
     task: TaskName = Field(
         DEFAULT,
-        description="what the network is for: the default task, or what another package brings",
+        description="what the network is for: the default task; matching, to give what the "
+        "original gives, without labels; or what another package brings",
     )
     budget: BudgetSection
     pick: Pick | None = Field(

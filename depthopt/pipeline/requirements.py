@@ -10,7 +10,7 @@ import torch
 from depthopt.data.dataset import Dataset, Split
 from depthopt.errors import DataError, DepthoptError, UsageError
 from depthopt.pipeline.context import Context
-from depthopt.pipeline.original import teacher_is_trained
+from depthopt.pipeline.original import start, teacher_is_trained
 from depthopt.pipeline.short_training import shares
 from depthopt.pipeline.stages import STAGES
 from depthopt.rewrite.side_by_side import HELD_OUT_EVERY
@@ -53,6 +53,8 @@ def _problems(run: Context, until: str) -> Iterator[DepthoptError]:
 
 def _targets(run: Context) -> Iterator[DepthoptError]:
     """Every split must say what is right, in a way that the network can give."""
+    if run.task.imitates:
+        return
     data, width = run.data, run.task.width(run.data)
     for name, split in _splits(data):
         targets = split.targets
@@ -85,7 +87,12 @@ def _splits(data: Dataset) -> Iterator[tuple[str, Split]]:
 
 
 def _teacher(run: Context) -> Iterator[DepthoptError]:
-    if teacher_is_trained(run):
+    if run.task.imitates:
+        try:
+            start(run)
+        except UsageError as error:
+            yield error
+    elif teacher_is_trained(run):
         yield from _training(run, "teacher", run.recipe.teacher)
 
 

@@ -7,12 +7,11 @@ import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-import torch
 from torch import nn
 
 from depthopt.core.metric import Metric
 from depthopt.core.training import Standing, TrainResult
-from depthopt.data.dataset import Split, stratified
+from depthopt.data.dataset import Split, strata, stratified
 from depthopt.tables.latency import LatencySummary
 from depthopt.tasks.evaluate import Evaluation, evaluate
 from depthopt.tasks.task import Task
@@ -105,8 +104,7 @@ def _told(task: Task, found: Evaluation, figures: Mapping[str, float]) -> tuple[
 def glance(task: Task, network: nn.Module, split: Split, figures: Mapping[str, float]) -> Judged:
     """Evaluate a network on some examples of a split, classes in proportion."""
     if len(split) > GLANCE:
-        targets = torch.arange(len(split)).double() if split.targets is None else split.targets
-        split = split.subset(stratified(targets, GLANCE, seed=0)[0])
+        split = split.subset(stratified(strata(split), GLANCE, seed=0)[0])
     return judged(task, evaluate(network, split.batches(_BATCH), task=task), split, figures)
 
 

@@ -103,8 +103,8 @@ class DataSection(Section):
     """The images to train on and to test with."""
 
     source: str = Field(
-        description="which images: digits, fashion_mnist, folder:PATH, wds/PATH, hfds/NAME, "
-        "torch/NAME, or what another package brings"
+        description="which images: digits, fashion_mnist, folder:PATH, images:PATH, wds/PATH, "
+        "hfds/NAME, torch/NAME, or what another package brings"
     )
     root: Path | None = Field(
         None, description="folder in which the data set's files are searched first"

@@ -19,19 +19,17 @@ class ShortTraining:
         data: with the train split of the short training.
         scored: what candidates are scored on.
         protocol: the short training and the scoring, in words.
-        remark: that there are fewer images than are asked for, in a sentence; empty if not.
     """
 
     fitted: Split
     data: Dataset
     scored: Split
     protocol: str
-    remark: str = ""
 
 
 def short_training(run: Context) -> ShortTraining:
     """For ``finetune``, the data that the recipe asks for. For other estimators, all data."""
-    section, data = run.recipe.importance, run.data
+    section, data = run.recipe.importance, run.examples
     if section.estimator != "finetune":
         return ShortTraining(data.train, data, data.calibration, "")
     scored, held_out = data.calibration, "calibration"
@@ -46,8 +44,7 @@ def short_training(run: Context) -> ShortTraining:
         held_out=held_out,
         start=run.recipe.apply.start,
     )
-    remark = _remark(section, len(run.data.train), images)
-    return ShortTraining(data.train, trained, scored, words, remark)
+    return ShortTraining(data.train, trained, scored, words)
 
 
 def shares(section: ImportanceSection, images: int) -> tuple[int, int]:
@@ -68,13 +65,16 @@ def shares(section: ImportanceSection, images: int) -> tuple[int, int]:
     return images - scored, scored
 
 
-def _remark(section: ImportanceSection, images: int, shared: tuple[int, int]) -> str:
-    asked = (section.train_images or shared[0]) + (section.score_images or 0)
-    if section.score_images is None or asked <= images:
-        return ""
+def remark(run: Context) -> str | None:
+    """That there are fewer images than a short training asks for, in a sentence; None if not."""
+    section, images = run.recipe.importance, len(run.data.train)
+    trained, scored = shares(section, images)
+    asked = (section.train_images or trained) + (section.score_images or 0)
+    if section.estimator != "finetune" or section.score_images is None or asked <= images:
+        return None
     return (
         f"importance.train_images and score_images ask for {asked} training images, but there "
-        f"are {images}: candidates are trained on {shared[0]} and scored on {shared[1]}"
+        f"are {images}: candidates are trained on {trained} and scored on {scored}"
     )
 
 

@@ -39,7 +39,7 @@ from depthopt.pipeline.measure import fused_difference, measure
 from depthopt.pipeline.original import start
 from depthopt.pipeline.picking import picked
 from depthopt.pipeline.sanity import is_worse, judged, undone, warn
-from depthopt.pipeline.short_training import short_training
+from depthopt.pipeline.short_training import remark, short_training
 from depthopt.pipeline.solving import solved
 from depthopt.rewrite.inserted import come_into_their_own
 from depthopt.rewrite.side_by_side import HELD_OUT_EVERY
@@ -84,11 +84,13 @@ def run_teacher(run: Context) -> str:
         return ""
     save_weights(model, run.path("teacher.safetensors"))
     run.path(TEACHER_CHECKPOINT).unlink(missing_ok=True)
+    said = f"{begun.said}; " if begun.said else ""
+    if run.task.imitates:
+        return f"{said}loaded, to be imitated; {described(run.data)}"
     found = evaluate(model, run.data.calibration.batches(BATCH), task=run.task)
     figures = {} if begun.trained else begun.figures
     known = judged(run.task, found, run.data.calibration, figures)
     warn(known.warning(run.task.metric, "held-out images"))
-    said = f"{begun.said}; " if begun.said else ""
     return (
         f"{said}{'trained' if begun.trained else 'loaded'}, {known.text(run.task.metric)} on "
         f"held-out images; {described(run.data)}"
@@ -192,8 +194,7 @@ def run_estimate(run: Context) -> str:
     if section.estimator == "finetune":
         run.processes.require_one("estimate", "importance.estimator finetune")
     config, short = run.train_config(section.train), short_training(run)
-    if short.remark:
-        logger.warning("%s", short.remark)
+    warn(remark(run))
     # Of each candidate a network is made and regressed, as ``apply`` does.
     regressed = HELD_OUT_EVERY if section.estimator == "finetune" else 1
     if (unseen := run.task.unseen(run.data)) is not None:
@@ -207,13 +208,13 @@ def run_estimate(run: Context) -> str:
         estimator=section.estimator,
         fitting=run.train_inputs(section.images, least=regressed, split=short.fitted),
         held_out=run.held_out(short.scored),
-        task=run.task,
+        task=run.judge,
         ridges=section.ridges,
         train=partial(  # goes to other processes, and so holds no run
             finetune,
             data=short.data,
-            task=run.task,
-            teacher=run.teacher if config.distillation else None,
+            task=run.judge,
+            teacher=run.teacher if config.distillation or run.task.imitates else None,
             config=config,
         ),
         form=run.recipe.apply.form,
@@ -283,7 +284,7 @@ def _save(run: Context, network: TracedNetwork, folder: str) -> None:
 
 def _held_out_metric(run: Context, network: nn.Module) -> str:
     """How a network does on held-out images, in words."""
-    found = evaluate(network, run.data.calibration.batches(BATCH), task=run.task)
+    found = evaluate(network, run.held_out(), task=run.judge)
     return f"{run.task.metric.text(found.metric, 1)} on held-out images"
 
 
@@ -302,8 +303,8 @@ def run_finetune(run: Context) -> str:
     network = run.network("applied")
     result = finetune(
         network,
-        run.data,
-        task=run.task,
+        run.examples,
+        task=run.judge,
         teacher=run.teacher,
         matched=segment_ends(run.chain, run.plan),
         config=run.train_config(run.recipe.finetune),
@@ -334,8 +335,7 @@ def _better(
     untrained = run.network("applied")
     come_into_their_own(untrained, 1.0)
     before, after = (
-        evaluate(network, run.data.calibration.batches(BATCH), task=run.task)
-        for network in (untrained, trained)
+        evaluate(network, run.held_out(), task=run.judge) for network in (untrained, trained)
     )
     known = (Standing(before.metric, before.loss), Standing(after.metric, after.loss))
     worse = is_worse(run.task.metric, *known, before.images)

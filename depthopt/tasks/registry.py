@@ -10,7 +10,11 @@ if TYPE_CHECKING:  # torch takes seconds to import, and names of tasks need none
 DEFAULT = "classification"
 """The default task."""
 
-TASKS = Plugins("depthopt.tasks", "task", {DEFAULT: "depthopt.tasks.classification:TASK"})
+TASKS = Plugins(
+    "depthopt.tasks",
+    "task",
+    {DEFAULT: "depthopt.tasks.classification:TASK", "matching": "depthopt.tasks.matching:TASK"},
+)
 """Tasks of networks: depthopt's own, and those of other packages."""
 
 

@@ -93,6 +93,10 @@ class Task:
             weights; a share may be out of 1 there.
         mixer: (settings, data): what mixes the batches of a training; None if nothing does.
         regress_head: see ``RegressHead``; None if there is no such regression.
+        imitates: whether targets are what the original gives; then the data need have none, and
+            the original is not trained.
+        scaled: (the original's outputs for the calibration examples, in batches): the task as it
+            judges a run's networks; None where it judges all alike.
     """
 
     name: str
@@ -110,6 +114,8 @@ class Task:
     figures: tuple[str, ...] = ()
     mixer: Callable[[Settings, Dataset], Mixer | None] = lambda *_: None
     regress_head: RegressHead | None = None
+    imitates: bool = False
+    scaled: "Callable[[Iterable[Tensor]], Task] | None" = None
 
     def step_loss(
         self,

@@ -19,7 +19,6 @@ from depthopt.export.saved import load
 from depthopt.models.memory import Original
 from depthopt.pipeline.context import Reporter
 from depthopt.pipeline.explore import explore as explored
-from depthopt.pipeline.overrides import with_method
 from depthopt.pipeline.recipe import recipe_yaml
 from depthopt.pipeline.result import Result
 from depthopt.pipeline.run import result, run
@@ -107,6 +106,7 @@ def compress(
     *,
     run_dir: str | Path,
     method: str | None = None,
+    task: str | None = None,
     test: TorchData | None = None,
     input_size: int | tuple[int, int, int] | None = None,
     checkpoint: str | Path | None = None,
@@ -122,15 +122,17 @@ def compress(
     and changed arguments redo what they affect.
 
     Args:
-        model: a trained network from images (N, C, H, W) to logits (N, classes), which is not
-            changed; or a name, such as ``torchvision:resnet18``, ``FILE.py:CALLABLE``, whose
-            code is run, or a timm network's.
+        model: a trained network from images (N, C, H, W) to logits (N, classes), or to what the
+            task takes, which is not changed; or a name, such as ``torchvision:resnet18``,
+            ``FILE.py:CALLABLE``, whose code is run, or a timm network's.
         data: a data set's name or path, or torch's ``Dataset`` or ``DataLoader`` of (image,
             label), with images as the network takes them.
         speedup: least measured speed-up. None explores first, for some minutes, and takes what is
             recommended.
         run_dir: folder of the run; made if it does not exist.
         method: whose settings to take: ``depthopt``, or a paper's, ``layermerge`` or ``depth``.
+        task: what the network is for: ``classification``, the default; ``matching``, to give what
+            the original gives, whatever that is, without labels; or another package's.
         test: what the final figures are measured on, where ``data`` is torch's; without it a part
             of ``data`` is held out.
         input_size: a side in pixels, or (channels, height, width); by default of the data.
@@ -154,7 +156,9 @@ def compress(
         pretrained=pretrained,
         epochs=epochs,
         seed=seed,
-        overrides=overrides if isinstance(overrides, str) else with_method(overrides, method),
+        method=method,
+        task=task,
+        overrides=overrides,
     )
     setup, folder = set_up(wish), Path(run_dir)
     console = Console(stderr=True, quiet=reporter is not None)

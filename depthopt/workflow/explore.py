@@ -28,6 +28,7 @@ def explore(
     pretrained: bool = False,
     epochs: int | None = None,
     seed: int = 0,
+    task: str | None = None,
     overrides: Sequence[str] = (),
     reporter: Reporter | None = None,
 ) -> Explored:
@@ -49,6 +50,7 @@ def explore(
         pretrained: take the weights of the network's source, where ``model`` is a name.
         epochs: of the finetune.
         seed: of initialisation, order and augmentation.
+        task: what the network is for, as ``depthopt.compress`` takes it.
         overrides: ``key.path=value`` of the recipe.
         reporter: receives the progress; by default lines on the standard error.
 
@@ -64,6 +66,7 @@ def explore(
         pretrained=pretrained,
         epochs=epochs,
         seed=seed,
+        task=task,
         overrides=overrides,
     )
     setup = set_up(wish)

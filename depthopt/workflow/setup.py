@@ -31,6 +31,7 @@ from depthopt.pipeline.methods import DEPTHOPT
 from depthopt.pipeline.overridden import told
 from depthopt.pipeline.overrides import changes_of
 from depthopt.pipeline.recipe import Recipe, make_recipe
+from depthopt.tasks.registry import task_of
 from depthopt.workflow.changes import WHERE, names_other_budget, overridden
 from depthopt.workflow.wish import Wish
 
@@ -101,13 +102,20 @@ def set_up(wish: Wish) -> Setup:
         raise UsageError("a checkpoint and pretrained weights are given; leave out one of the two")
     source = wish.data if wish.given_data is not None else source_from_everywhere(wish.data)
     data = wish.given_data or _examples(wish, source, changed)
+    if _imitates(wish):
+        if not wish.has_weights:
+            raise UsageError(
+                f"task {changed.task} imitates the original, and no weights are named; name a "
+                "checkpoint, or take the source's with pretrained"
+            )
+        data = replace(data, class_names=())
     if len(data.class_names) == 1:
         raise DataError(
             f"{data.name} has one class, {clipped(data.class_names[0])}; two or more are needed"
         )
     own = None if wish.given is not None else preprocessing_of(wish.model)
     fit = _fitted(wish, data, own)
-    if wish.given_data is not None and (fit.new_head or not wish.has_weights):
+    if wish.given_data is not None and data.class_names and (fit.new_head or not wish.has_weights):
         _require_all_labels(data)
     other_budget = names_other_budget(wish.overrides)
     content: dict[str, Any] = {
@@ -127,6 +135,11 @@ def set_up(wish: Wish) -> Setup:
         content["teacher"]["learning_rate"] = 5e-4
     recipe = make_recipe(content, wish.overrides, where=WHERE)
     return Setup(recipe.beside(Path()), tuple(_remarks(wish, recipe, data, fit)))
+
+
+def _imitates(wish: Wish) -> bool:
+    """Whether the task is to give what the original gives, whatever the data's targets are."""
+    return task_of(overridden(wish.model, wish.overrides).task).imitates
 
 
 def _require_all_labels(data: Dataset) -> None:
@@ -248,7 +261,7 @@ def _made(wish: Wish, data: Dataset, size: InputSize) -> _Fit:
         loaded = load_checkpoint(network, wish.checkpoint, name=wish.model)
         return _Fit(size, loaded, loaded.head_replaced or "")
     known = trained_for(wish.model) if wish.pretrained else None
-    if wish.pretrained and known != outputs:
+    if wish.pretrained and known != outputs and not _imitates(wish):
         return _Fit(size, None, f"its weights are for {known} classes, the data has {outputs}")
     return _Fit(size, None, "")
 

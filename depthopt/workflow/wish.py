@@ -17,7 +17,7 @@ from depthopt.data.given import given_dataset
 from depthopt.errors import UsageError
 from depthopt.models.memory import memory_name
 from depthopt.models.source import Argument
-from depthopt.pipeline.overrides import changes_of
+from depthopt.pipeline.overrides import changes_of, with_keys
 
 TorchData = TorchDataset[Any] | DataLoader[Any] | tuple[Any, Any]
 """A torch data set or loader of (image, label), or a pair of them: to train and to test on."""
@@ -78,7 +78,7 @@ def wish_of(
         model: a trained network, or a name, whose code may run.
         data: torch's data, or a data set's name or path.
         test: what is tested on, where ``data`` is torch's.
-        options: the other attributes of ``Wish``.
+        options: the other attributes of ``Wish``; and ``method`` and ``task``, keys of the recipe.
 
     Raises:
         DepthoptError: the data in memory cannot be used, or an option is invalid.
@@ -95,6 +95,8 @@ def wish_of(
         raise UsageError(
             f"overrides is {clipped(overrides)}, expected a list of texts such as budget.speedup=2"
         )
+    keys = {key: options.pop(key, None) for key in ("method", "task")}
+    options["overrides"] = with_keys(overrides, **keys)
     _check(options)
     examples = None
     if not isinstance(data, str | Path):

@@ -1,9 +1,14 @@
+from dataclasses import replace
+
 import pytest
+from torch import Tensor, nn
 
 from depthopt.core.operators import Activation
-from depthopt.errors import UsageError
+from depthopt.core.plan import Plan
+from depthopt.errors import ModelError, UsageError
 from depthopt.extraction.extract import extract
 from depthopt.kinds.candidates import candidates
+from depthopt.shallow.build import check_plan
 from tests.networks import Residual
 
 CHAIN = extract(Residual(), (2, 8, 8))
@@ -52,3 +57,39 @@ def test_kernels_no_larger_than_what_they_can_see() -> None:
 def test_unknown_kinds_and_even_kernels_are_refused(wrong: dict[str, tuple[str, ...]]) -> None:
     with pytest.raises(UsageError):
         candidates(CHAIN, **wrong)
+
+
+class Residuals(nn.Module):
+    """Residual blocks of 3 channels one behind another, and a skip around all, if asked for."""
+
+    def __init__(self, blocks: int, *, around: bool) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(nn.Conv2d(3, 3, 3, padding=1) for _ in range(blocks))
+        self.around = around
+
+    def forward(self, image: Tensor) -> Tensor:
+        x = image
+        for block in self.blocks:
+            x = x + block(x)
+        return x + image if self.around else x
+
+
+@pytest.mark.parametrize(("blocks", "around"), [(1, False), (3, False), (3, True)])
+def test_no_plan_leaves_nothing_of_a_network(blocks: int, around: bool) -> None:
+    network = Residuals(blocks, around=around)
+    chain = extract(network, (3, 8, 8))
+    found = candidates(chain, kinds=("drop", "fit", "merge"))
+    assert all(c.operators for c in found if c.start == 0)
+    assert [c.start for c in found if not c.operators and c.end == c.start + 1] == [
+        *range(1, blocks)
+    ]
+    all_dropped = [replace(c, kind="drop", operators=()) for c in found if c.kind == "keep"]
+    plan = Plan(chain.model, chain.input_size, tuple(all_dropped), 1.0, 1.0, 1.0)
+    with pytest.raises(ModelError, match="leaves no layer of the chain in place"):
+        check_plan(chain, plan)
+
+
+def test_a_stem_lets_every_branch_go() -> None:
+    chain = extract(nn.Sequential(nn.Conv2d(3, 3, 3), Residuals(2, around=False)), (3, 8, 8))
+    gone = {(c.start, c.end) for c in candidates(chain, kinds=("drop",)) if not c.operators}
+    assert gone == {(1, 2), (2, 3)}

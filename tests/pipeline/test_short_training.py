@@ -12,7 +12,7 @@ from depthopt.pipeline.folder import RunFolder
 from depthopt.pipeline.processes import Processes
 from depthopt.pipeline.recipe import Recipe
 from depthopt.pipeline.run import Silent
-from depthopt.pipeline.short_training import short_training, short_training_workload
+from depthopt.pipeline.short_training import remark, short_training, short_training_workload
 from depthopt.pipeline.stages import STAGES
 from depthopt.train.config import TrainConfig
 
@@ -86,16 +86,17 @@ def test_other_estimators_train_nothing_and_say_nothing(tmp_path) -> None:
     ],
 )
 def test_too_few_are_shared_out_in_proportion(asked, trained, scored, tmp_path) -> None:
-    short = short_training(context(tmp_path, asked))
+    run = context(tmp_path, asked)
+    short = short_training(run)
     assert (len(short.data.train), len(short.scored)) == (trained, scored)
     assert not numbers(short.data.train) & numbers(short.scored)
-    assert f"trained on {trained} and scored on {scored}" in short.remark
+    assert f"trained on {trained} and scored on {scored}" in (remark(run) or "")
     assert "reduced" in short.protocol
 
 
 def test_nothing_is_said_where_there_are_enough(tmp_path) -> None:
-    assert not short_training(context(tmp_path, {"score_images": 10, "train_images": 30})).remark
-    assert not short_training(context(tmp_path, {"train_images": 100})).remark
+    assert remark(context(tmp_path, {"score_images": 10, "train_images": 30})) is None
+    assert remark(context(tmp_path, {"train_images": 100})) is None
 
 
 def test_how_activations_begin_is_digested_only_where_it_is_no_default(tmp_path) -> None:

@@ -1,0 +1,149 @@
+"""Runs of the task that imitates: no labels, whatever the network gives."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from depthopt.core.artefacts import load_json
+from depthopt.core.trials import Trials
+from depthopt.errors import UsageError
+from depthopt.export.saved import load_saved
+from depthopt.extraction.extract import extract
+from depthopt.models.memory import memory_name
+from depthopt.models.registry import create_model, model_arguments
+from depthopt.pipeline.dry_run import dry_run
+from depthopt.pipeline.recipe import Recipe, load_recipe
+from depthopt.pipeline.run import result, run
+from depthopt.tables.importance import ImportanceTable
+from tests.networks import randomised
+from tests.pipeline.small_run import NAME, Log, write_table
+
+SIZE = (1, 16, 16)
+
+RECIPE = """
+task: matching
+model: {{name: {name}, input_size: [1, 16, 16]}}
+data: {{source: "images:photos", workers: 0, mean: [0.5], std: [0.25]}}
+candidates: {{kernel_sizes: [1, 3], max_length: 6}}
+latency: {{table: table.json}}
+budget: {{speedup: 1.3}}
+pick: tried
+importance: {{images: 64}}
+apply: {{images: 64}}
+finetune: {{steps: 60, batch_size: 32, learning_rate: 1.0e-3, checkpoint_every_s: 0}}
+"""
+
+
+class Denoiser(nn.Module):
+    """Takes an image, and gives one of the same size: residual blocks without norms."""
+
+    def __init__(self, width: int = 6) -> None:
+        super().__init__()
+        self.first, self.last = (nn.Conv2d(a, b, 3, 1, 1) for a, b in ((1, width), (width, 1)))
+        self.inner = nn.ModuleList(nn.Conv2d(width, width, 3, 1, 1) for _ in range(4))
+        randomised(self, 0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.first(x)
+        for a, b in zip(self.inner[::2], self.inner[1::2], strict=True):
+            y = y + b(a(y).relu())
+        return x + self.last(y)
+
+
+def embedding() -> nn.Module:
+    """Takes an image, and gives a row of numbers, which no linear layer gave."""
+    layers: list[nn.Module] = []
+    for before, after, stride in ((1, 6, 1), (6, 6, 1), (6, 8, 2), (8, 8, 1), (8, 8, 1)):
+        conv = nn.Conv2d(before, after, 3, stride, 1, bias=False)
+        layers += [conv, nn.BatchNorm2d(after), nn.ReLU()]
+    found = randomised(nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())).train()
+    images = torch.randn(256, 1, 5, 5, generator=torch.Generator().manual_seed(0))
+    for _ in range(40):  # as of a trained network, the norms know their inputs
+        found(nn.functional.interpolate(images, 16, mode="bicubic"))
+    return found.eval()
+
+
+@pytest.fixture(autouse=True)
+def _there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    generator = np.random.default_rng(0)
+    Path("photos/of a trip").mkdir(parents=True)
+    for i in range(160):
+        coarse = generator.integers(0, 256, (5, 5), np.uint8)
+        picture = Image.fromarray(coarse, "L").resize((20, 20), Image.Resampling.BICUBIC)
+        picture.save(f"photos/of a trip/{i}.png")
+
+
+def recipe(network: nn.Module | None, *overrides: str, name: str = "memory") -> Recipe:
+    if network is not None:
+        write_table(extract(network, SIZE, name=memory_name(network)), Path("table.json"))
+    Path("r.yaml").write_text(RECIPE.format(name=name))
+    return load_recipe(Path("r.yaml"), overrides)
+
+
+@pytest.mark.parametrize("make", [Denoiser, embedding])
+def test_a_network_is_compressed_without_a_label(make: type[nn.Module], tmp_path: Path) -> None:
+    network, out, log = make().eval(), tmp_path / "out", Log()
+    made = run(recipe(network), out, reporter=log, model=network)
+    found = result(out)
+    assert found.metric.name == "relative error"
+    assert found.original.metric == 0
+    assert 0 < found.compressed.metric < found.untrained_metric < 1
+    assert found.compressed.parameters < found.original.parameters
+    assert not found.warnings or "chance" not in " ".join(found.warnings)
+    assert load_saved(out / "fused").class_names == ()
+    assert load_saved(out / "fused").task == "matching"
+
+    table = load_json(ImportanceTable, out / "importance.json")
+    assert all(entry.cost == entry.divergence >= 0 for entry in table.entries.values())
+    trials = load_json(Trials, out / "trials.json")
+    assert all(trial.loss == pytest.approx(trial.metric) for trial in trials.trials)
+
+    # What is reported is what the networks give, held against each other.
+    images = torch.cat([inputs for inputs, _ in made.data.test.batches(64)])
+    with torch.no_grad():
+        wanted, got = network(images), made.network("fused")(images)
+    calibration = torch.cat([inputs for inputs, _ in made.data.calibration.batches(64)])
+    with torch.no_grad():
+        spread = network(calibration).transpose(0, 1).flatten(1).var(1, correction=0).mean()
+    assert found.compressed.metric == pytest.approx(
+        float((wanted - got).square().mean() / spread), rel=1e-3
+    )
+
+
+def test_short_trainings_have_the_original_for_a_teacher(tmp_path: Path) -> None:
+    network, out = embedding().eval(), tmp_path / "out"
+    short = ("importance.estimator=finetune", "importance.train.steps=2", "candidates.max_length=1")
+    run(recipe(network, *short), out, until="estimate", model=network)
+    table = load_json(ImportanceTable, out / "importance.json")
+    assert table.entries
+    assert all(entry.metric_change is not None for entry in table.entries.values())
+
+
+@pytest.mark.parametrize("outputs", [None, 4])
+def test_an_original_that_would_be_trained_is_refused(outputs: int | None, tmp_path: Path) -> None:
+    overrides = ["latency.table=null"]
+    if outputs is not None:  # a new last layer would have to be trained
+        other = create_model(NAME, model_arguments(NAME, SIZE, outputs))
+        torch.save(other.state_dict(), "w.pth")
+        overrides.append("model.checkpoint=w.pth")
+    given = recipe(None, *overrides, name=NAME)
+    refused = "task matching imitates the original, which would have to be trained first"
+    with pytest.raises(UsageError, match=refused):
+        run(given, tmp_path / "out")
+    assert not (tmp_path / "out" / "teacher.safetensors").exists()
+    assert any(refused in problem for problem in dry_run(given, tmp_path / "other").problems)
+
+
+def test_labels_that_the_data_has_are_not_read(tmp_path: Path) -> None:
+    network, out = embedding().eval(), tmp_path / "out"
+    made = run(recipe(network, "data.source=digits"), out, until="extract", model=network)
+    assert made.data.class_names
+    assert made.examples.class_names == ()
+    inputs, answers = next(made.examples.calibration.batches(8))
+    with torch.no_grad():
+        assert torch.equal(answers, network(inputs))
