@@ -8,10 +8,11 @@ from typing import Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
-from depthopt.core.inputs import Inputs, called
+from depthopt.core.inputs import Inputs
 from depthopt.errors import CheckFailed, ModelError, RuntimeUnavailable, UsageError
 from depthopt.export.noted import note_again
 from depthopt.export.onnx import TOLERANCE, load_onnx, onnx_difference, session_difference
+from depthopt.graph.outputs import output_of
 from depthopt.graph.verify import evaluating, typed_like
 from depthopt.runtimes.base import Runtime
 from depthopt.runtimes.registry import get_runtime
@@ -127,7 +128,7 @@ def export_engine(
             f"{onnx_path} is for any batch, but an engine needs one; export it with a batch"
         )
     with evaluating(network):
-        wanted = _Wanted(path.name, images, called(network, typed_like(network, images)), batch)
+        wanted = _Wanted(path.name, images, output_of(network, typed_like(network, images)), batch)
     difference: float | None
     if runtime is not None:
         difference = onnx_difference(runtime, onnx_path, images, wanted.outputs, batch)

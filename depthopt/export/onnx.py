@@ -5,7 +5,7 @@ import io
 import logging
 import re
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,8 @@ from depthopt.export.read_once import read_once
 from depthopt.export.simplify import simplify
 from depthopt.export.undecomposed import undecomposed
 from depthopt.graph.original import deepcopied
-from depthopt.graph.verify import evaluating, one_tensor, typed_like
+from depthopt.graph.outputs import leaves, one_tensor
+from depthopt.graph.verify import evaluating, typed_like
 from depthopt.runtimes.base import Array, Runtime, Session
 from depthopt.runtimes.registry import get_runtime
 from depthopt.tasks.registry import DEFAULT, task_of
@@ -61,7 +62,8 @@ def export_onnx(
     The file is written only if the check passes.
 
     Args:
-        network: maps (batch, C, H, W), or named inputs, to one tensor; evaluation mode is used.
+        network: maps (batch, C, H, W), or named inputs, to a tensor, or to tuples, lists and
+            dicts of tensors; evaluation mode is used.
         path: the file; its folder is made.
         images: (N, C, H, W), or named inputs, with N >= batch: real ones, to compare outputs on.
         batch: examples per inference; None leaves it free, and checks the file at 1 and at 8 (or
@@ -70,7 +72,8 @@ def export_onnx(
             older ones, as far as that goes.
         task: what the network is for.
         names: of the one input and of the output; by default ``image``, and what the task calls
-            it. Named inputs keep their names.
+            it. Named inputs keep their names. Of several outputs each has its own name or place
+            behind it, such as ``output_aux``.
         metadata: what else the file says of itself, beside depthopt's version; see
             ``SavedModel.metadata``.
         tolerance: largest accepted relative difference of outputs.
@@ -95,12 +98,15 @@ def export_onnx(
     images = typed_like(network, images)
     with evaluating(network):
         try:
-            wanted = one_tensor(network, called(network, images))
+            output = called(network, images)
         except (RuntimeError, TypeError, ValueError) as error:
             message = str(error).partition("\n")[0]
             raise ModelError(f"the network refuses the images: {message}") from error
-    names = names or ("image", task_of(task).output)
-    model = _translated(network, first(images, most), names, dynamic=batch is None)
+    wanted = one_tensor(network, output)
+    input_name, output_name = names or ("image", task_of(task).output)
+    outputs = [output_name + (f"_{name}" if name else "") for name in leaves(network, output)]
+    names_ = (input_name, *outputs)
+    model = _translated(network, first(images, most), names_, dynamic=batch is None)
     runtime = get_runtime("onnxruntime")
 
     def attempt(opset: int) -> tuple[bytes, float]:
@@ -137,7 +143,7 @@ def onnx_difference(
         runtime: what runs the model.
         onnx_model: a file or its bytes.
         images: (N, C, H, W), or named inputs, N >= batch.
-        wanted: (N, ...) outputs.
+        wanted: (N, ...) outputs, of several as one tensor (``depthopt.graph.outputs``).
         batch: examples per inference.
 
     Raises:
@@ -153,9 +159,14 @@ def session_difference(session: Session, images: Inputs, wanted: Tensor, batch: 
         ModelError: it does not run, or not at this batch.
     """
     parts = whole_batches(images, batch)
-    got = [np.array(session.run(arrays_of(session, part))[0]) for part in parts]
-    compared = wanted[: batch * len(parts)]
+    got = [_rows(session.run(arrays_of(session, part))) for part in parts]
+    compared = wanted[: batch * len(parts)].flatten(1)
     return relative_difference(compared, torch.from_numpy(np.concatenate(got)))
+
+
+def _rows(outputs: Sequence[Array]) -> Array:
+    """A session's outputs, the numbers of all in a row for each example."""
+    return np.concatenate([output.reshape(len(output), -1) for output in outputs], 1)
 
 
 def load_onnx(path: Path) -> onnx.ModelProto:
@@ -191,7 +202,7 @@ def relative_difference(reference: Tensor, other: Tensor) -> float:
 
 
 def _translated(
-    network: nn.Module, inputs: Inputs, names: tuple[str, str], *, dynamic: bool
+    network: nn.Module, inputs: Inputs, names: Sequence[str], *, dynamic: bool
 ) -> onnx.ModelProto:
     """The network by torch's exporter, simplified.
 
@@ -215,7 +226,7 @@ def _translated(
         with _quiet(), read_once(), undecomposed(), torch.no_grad():
             program = torch.onnx.export(
                 copied, args, kwargs=kwargs, dynamo=True, verbose=False, opset_version=OPSET,
-                input_names=own, output_names=names[1:],
+                input_names=own, output_names=list(names[1:]),
                 dynamic_shapes=shapes if dynamic else None,
             )  # fmt: skip
     except torch.onnx.OnnxExporterError as error:

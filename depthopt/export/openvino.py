@@ -6,11 +6,12 @@ from pathlib import Path
 from torch import nn
 
 from depthopt.core.clipped import one_line
-from depthopt.core.inputs import Inputs, called, count
+from depthopt.core.inputs import Inputs, count
 from depthopt.core.writing import write_bytes
 from depthopt.errors import CheckFailed, ModelError
 from depthopt.export.noted import note_again
 from depthopt.export.onnx import TOLERANCE, load_onnx, onnx_difference
+from depthopt.graph.outputs import output_of
 from depthopt.graph.verify import evaluating, typed_like
 from depthopt.runtimes.registry import get_runtime
 
@@ -48,7 +49,7 @@ def export_openvino(
         images
     )
     with evaluating(network):
-        wanted = called(network, typed_like(network, images))
+        wanted = output_of(network, typed_like(network, images))
     with tempfile.TemporaryDirectory() as folder:
         written = Path(folder) / "model.xml"
         _write_ir(onnx_path, written)

@@ -2,18 +2,24 @@
 
 import contextlib
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from depthopt.core.inputs import Inputs, called
+from depthopt.core.inputs import Inputs
+from depthopt.graph.outputs import output_of
 
 
-def run(network: nn.Module, inputs: Inputs) -> Any:
-    """A network's output without gradients. Random operations draw the same every time."""
+def run(network: nn.Module, inputs: Inputs) -> Tensor:
+    """A network's output without gradients. Random operations draw the same every time.
+
+    Several outputs are one tensor (``depthopt.graph.outputs``).
+
+    Raises:
+        ModelError: something else than tensors is returned.
+    """
     with torch.no_grad(), repeatable_random(network):
-        return called(network, cloned(inputs))
+        return output_of(network, cloned(inputs))
 
 
 def alike(one: object, other: object) -> bool:

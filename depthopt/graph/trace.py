@@ -21,9 +21,10 @@ from depthopt.graph.examples import blank, in_order
 from depthopt.graph.in_place import Observer, make_out_of_place, statement
 from depthopt.graph.network import TracedNetwork, keep_interface, reroute
 from depthopt.graph.original import copied, deepcopied
+from depthopt.graph.outputs import one_tensor
 from depthopt.graph.plain import is_plain
 from depthopt.graph.tracer import Tracer, chance, in_words, line_of, own_chance
-from depthopt.graph.verify import Original, one_tensor
+from depthopt.graph.verify import Original
 
 logger = logging.getLogger(__name__)
 
@@ -52,15 +53,16 @@ def trace(model: nn.Module, input_size: InputSize, *, proven: bool = True) -> Tr
     for bit (``depthopt.graph.verify``). On the meta device there is nothing to compare.
 
     Args:
-        model: maps (N, C, H, W), or several named inputs, to one tensor, on any device, in any
-            precision; it is not changed. On the meta device, only its structure can be used.
+        model: maps (N, C, H, W), or several named inputs, to a tensor, or to tuples, lists and
+            dicts of tensors, on any device, in any precision; it is not changed. On the meta
+            device, only its structure can be used.
         input_size: (C, H, W), or the named inputs.
         proven: False where this very model has been proven before.
 
     Raises:
-        ModelError: the model cannot be traced, refuses the input size, returns no single tensor,
-            holds weights that are not finite, lies on several devices, or does something that a
-            traced network would not.
+        ModelError: the model cannot be traced, refuses the input size, returns something else
+            than tensors, holds weights that are not finite, lies on several devices, or does
+            something that a traced network would not.
     """
     own = copied(model).eval()
     stays_in_evaluation = _stays_in_evaluation(own)

@@ -80,10 +80,11 @@ def difference(evaluation: Traced, training: Traced) -> Difference:
     Args:
         evaluation: the network and its graph in evaluation mode.
         training: those in training mode; outputs beside the first, such as those of auxiliary
-            classifiers, are taken out of the graph.
+            classifiers, are taken out of the graph, unless evaluation mode has several too.
     """
     (model, evaluated), (copy, trained) = evaluation, training
-    more_outputs = _leave_first_output(trained)
+    several = not isinstance(_output(evaluated).args[0], fx.Node)
+    more_outputs = not several and _leave_first_output(trained)
     place: dict[fx.Node, int] = {}
     following: list[fx.Node] = []
     others = list(trained.nodes)
@@ -128,9 +129,14 @@ def refuse(node: fx.Node, model: nn.Module) -> ModelError:
     )
 
 
+def _output(graph: fx.Graph) -> fx.Node:
+    found: fx.Node = next(iter(reversed(graph.nodes)))
+    return found
+
+
 def _leave_first_output(graph: fx.Graph) -> bool:
     """Take out further outputs, and what only they need; whether there were any."""
-    output = next(iter(reversed(graph.nodes)))
+    output = _output(graph)
     value = output.args[0]
     while (found := _first_part(value)) is not None:
         value = found

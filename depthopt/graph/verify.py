@@ -3,7 +3,6 @@
 import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
@@ -14,6 +13,7 @@ from depthopt.graph.examples import batch_like, in_order
 from depthopt.graph.first_difference import first_difference
 from depthopt.graph.in_place import Observer, statement
 from depthopt.graph.original import copied, deepcopied
+from depthopt.graph.outputs import one_tensor
 from depthopt.graph.remembered import changed, check_settled, state_of
 from depthopt.graph.runs import alike, cloned, repeatable_random, run, without_hooks_of_all
 
@@ -51,7 +51,7 @@ class Original:
         """
         inputs = batch_like(network, input_size, EXAMPLES, seed=seed)
         before = state_of(network)
-        output = one_tensor(network, _run_or_refuse(network, inputs, input_size))
+        output = _run_or_refuse(network, inputs, input_size)
         after = state_of(network)
         with without_hooks_of_all() as any_were:
             if any_were and not alike(run(network, inputs), output):
@@ -85,7 +85,7 @@ class Original:
         """
         run = Observer(traced)
         with torch.no_grad(), repeatable_random(traced):
-            found = run.run(*in_order(traced, cloned(self.inputs)))
+            found = one_tensor(traced, run.run(*in_order(traced, cloned(self.inputs))))
         # Clones are made to be written into.
         if wrong := [write for write in run.writes if write.written.target != "clone"]:
             raise ModelError(
@@ -136,26 +136,12 @@ def check_rewritten(network: nn.Module, rewritten: nn.Module, input_size: InputS
         )
 
 
-def one_tensor(network: nn.Module, output: object) -> Tensor:
-    """The output, if it is one tensor.
-
-    Raises:
-        ModelError: it is not.
-    """
-    if isinstance(output, Tensor):
-        return output
-    raise ModelError(
-        f"{type(network).__name__} returns a {type(output).__name__}, not one tensor; wrap it in "
-        "a module whose forward returns the tensor that counts"
-    )
-
-
 def difference(one: nn.Module, other: nn.Module, inputs: Inputs) -> float:
     """Largest difference of two networks' outputs over the largest absolute one.
 
     It is infinite where only one of them is finite, or where shapes differ.
     """
-    return relative(*(one_tensor(one, run(network, inputs)) for network in (one, other)))
+    return relative(*(run(network, inputs) for network in (one, other)))
 
 
 def relative(wanted: Tensor, found: Tensor) -> float:
@@ -197,9 +183,11 @@ def evaluating(network: nn.Module) -> Iterator[None]:
             module.training = mode
 
 
-def _run_or_refuse(network: nn.Module, inputs: Inputs, input_size: InputSize) -> Any:
+def _run_or_refuse(network: nn.Module, inputs: Inputs, input_size: InputSize) -> Tensor:
     try:
         return run(network, inputs)
+    except ModelError:  # of what it returns
+        raise
     except Exception as error:
         what, told = f"a batch of {EXAMPLES} inputs", error
         try:

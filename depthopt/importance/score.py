@@ -13,6 +13,7 @@ from depthopt.core.chain import Chain
 from depthopt.core.inputs import count, moved
 from depthopt.data.dataset import Batch
 from depthopt.errors import DataError
+from depthopt.graph.outputs import one_tensor
 from depthopt.graph.partial import Tail, record
 from depthopt.graph.trace import nodes_by_name
 from depthopt.kinds.registry import kind_of
@@ -94,12 +95,13 @@ def score(
             output = kinds[candidate].output(chain, candidate, given, values)
             output = segment.completed(output, values)
             # No inserted activation: it starts as the identity.
-            found = tails[segment.target](output, values)
+            found = one_tensor(teacher, tails[segment.target](output, values))
             sums[candidate].add(task, found, targets, values["output"])
         return len(members)
 
     for inputs, given in held_out:
         values = record(teacher, moved(inputs, like), names)
+        values["output"] = one_tensor(teacher, values["output"])
         targets = None if given is None else given.to(like.device)
         if targets is not None:
             task.check_targets(values["output"], targets)

@@ -1,13 +1,12 @@
 """Check that a network gives one row of numbers for each example."""
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from depthopt.core.clipped import one_line
 from depthopt.core.inputs import InputSize, called, size_text
 from depthopt.errors import ModelError
 from depthopt.graph.examples import batch_like
-from depthopt.graph.verify import one_tensor
 
 _EXAMPLES = 2
 
@@ -42,7 +41,12 @@ def require_row(model: nn.Module, size: InputSize, outputs: int, name: str) -> N
     finally:
         for module in training:
             module.training = True
-    shape = tuple(one_tensor(model, output).shape)
+    if not isinstance(output, Tensor):
+        raise ModelError(
+            f"{name} returns a {type(output).__name__}, expected one tensor; wrap it in a module "
+            "whose forward returns the tensor that counts, or set task: matching, for all of them"
+        )
+    shape = tuple(output.shape)
     if shape != (_EXAMPLES, outputs):
         found = "x".join(map(str, shape)) or "one number"
         raise ModelError(

@@ -28,6 +28,7 @@ from depthopt.data.given import IN_MEMORY, require_given
 from depthopt.data.load import load_dataset
 from depthopt.export.saved import load
 from depthopt.graph.network import TracedNetwork
+from depthopt.graph.outputs import AsOne, numbers_of
 from depthopt.kinds.latency_keys import candidate_ms
 from depthopt.latency.worthwhile import worthwhile
 from depthopt.models.code import callable_named
@@ -111,7 +112,8 @@ class Context:
         if self.task.scaled is None:
             return self.task
         batches = self.examples.calibration.batches(BATCH)
-        return self.task.scaled(answers for _, answers in batches if answers is not None)
+        answers = (answers for _, answers in batches if answers is not None)
+        return self.task.scaled(answers, numbers_of(self.teacher, self.recipe.model.input_size))
 
     @property
     def arguments(self) -> dict[str, Argument]:
@@ -169,7 +171,7 @@ class Context:
         return self._as_judged(self.data)
 
     def _as_judged(self, data: Dataset) -> Dataset:
-        return answered(data, self.teacher.eval()) if self.task.imitates else data
+        return answered(data, AsOne(self.teacher).eval()) if self.task.imitates else data
 
     def new_model(self, *, pretrained: bool = False) -> nn.Module:
         """The original network with fresh weights, initialised from the recipe's seed.

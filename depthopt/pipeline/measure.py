@@ -3,12 +3,13 @@
 import torch
 from torch import fx, nn
 
-from depthopt.core.inputs import at_least, called
+from depthopt.core.inputs import at_least
 from depthopt.core.training import TrainResult
 from depthopt.core.workload import Workload
 from depthopt.data.described import described
 from depthopt.export.onnx import onnx_difference, relative_difference
 from depthopt.graph.activations import node_activation
+from depthopt.graph.outputs import output_of
 from depthopt.graph.trace import trace
 from depthopt.latency.measure import ready, time_in_turn
 from depthopt.pipeline.context import BATCH, Context
@@ -87,7 +88,7 @@ def result_workload(images: int) -> Workload:
 def fused_difference(run: Context, reference: nn.Module, other: nn.Module) -> float:
     """Largest relative difference of two networks' outputs on calibration images."""
     inputs, _ = next(run.data.calibration.batches(BATCH))
-    return relative_difference(called(reference, inputs), called(other, inputs))
+    return relative_difference(output_of(reference, inputs), output_of(other, inputs))
 
 
 def _latencies(run: Context) -> dict[str, LatencySummary]:
@@ -104,7 +105,7 @@ def _onnx_difference(run: Context, fused: nn.Module) -> float:
     batch = run.recipe.latency.batch
     inputs, _ = next(run.data.calibration.batches(max(batch, 16)))
     inputs = at_least(inputs, batch)
-    wanted = called(fused, inputs)
+    wanted = output_of(fused, inputs)
     return onnx_difference(run.runtime, run.path("fused.onnx"), inputs, wanted, batch)
 
 

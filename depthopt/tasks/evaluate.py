@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from depthopt.core.inputs import called, count, moved
+from depthopt.core.inputs import count, moved
 from depthopt.data.dataset import Batch
 from depthopt.errors import DataError
-from depthopt.graph.verify import one_tensor
+from depthopt.graph.outputs import output_of
 from depthopt.tasks.registry import DEFAULT, task_of
 from depthopt.tasks.task import Task
 
@@ -62,7 +62,7 @@ def evaluate(
         for inputs, answers in batches:
             if answers is None:
                 raise DataError("cannot evaluate: the examples have no targets")
-            outputs = one_tensor(model, called(model, moved(inputs, like))).float()
+            outputs = output_of(model, moved(inputs, like)).float()
             targets = answers.to(like.device)
             task.check_targets(outputs, targets)
             loss += task.loss(outputs, targets).item()

@@ -1,12 +1,13 @@
 """The task ``matching``: to give what the original network gives. It needs no targets.
 
 A network's error is the share of the outputs' variance that it misses: its squared difference from
-the original's outputs, over their squared difference from their mean. Mean and variance are over
-the calibration examples, and over the pixels, where outputs are images, each channel apart. An
-answer that does not depend on the inputs has an error of about 1 or more.
+the original's outputs, over their squared difference from their mean, which is each number's own
+over the calibration examples. An answer that does not depend on the inputs has an error of about 1
+or more. Of several outputs, which may be of other units, it is the mean of each one's error.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -20,9 +21,26 @@ _CONSTANT = 1e-12
 """Variance, relative to the mean square, that counts as none."""
 
 
-def _error(outputs: Tensor, original: Tensor, *, variance: float) -> Tensor:
-    difference = (outputs - original).square().flatten(1).mean(1)
-    return (difference / variance).sum()
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """One of several outputs that are one tensor.
+
+    Attributes:
+        numbers: that it has for an example; None for all.
+        variance: of one of them, a mean over all.
+    """
+
+    numbers: int | None = None
+    variance: float = 1.0
+
+
+def _error(outputs: Tensor, original: Tensor, *, parts: Sequence[_Part]) -> Tensor:
+    """Summed over the examples, of outputs (N, ...)."""
+    squares, begin, total = (outputs - original).square().flatten(1), 0, outputs.new_zeros(())
+    for part in parts:
+        end = squares.shape[1] if part.numbers is None else begin + part.numbers
+        total, begin = total + squares[:, begin:end].mean(1).sum() / part.variance, end
+    return total / len(parts)
 
 
 def _check(outputs: Tensor, original: Tensor) -> None:
@@ -33,8 +51,8 @@ def _check(outputs: Tensor, original: Tensor) -> None:
         )
 
 
-def _task(variance: float) -> Task:
-    error = partial(_error, variance=variance)
+def _task(parts: Sequence[_Part]) -> Task:
+    error = partial(_error, parts=parts)
     return Task(
         name="matching",
         metric=Metric("relative error", higher_is_better=False),
@@ -47,25 +65,25 @@ def _task(variance: float) -> Task:
     )
 
 
-def _scaled(answers: Iterable[Tensor]) -> Task:
-    return _task(_variance(answers))
-
-
-def _variance(answers: Iterable[Tensor]) -> float:
-    """The variance of one number of the outputs (N, ...) or (N, C, ...), a mean over all."""
+def _scaled(answers: Iterable[Tensor], numbers: Sequence[int]) -> Task:
+    """The task by the variance of each output (``Task.scaled``)."""
     seen, total, squares = 0, torch.zeros(()), torch.zeros(())
     for answer in answers:
-        found = answer.double().unsqueeze(-1).flatten(2)  # (N, C, pixels), (N, numbers, 1)
-        seen += found.shape[0] * found.shape[-1]
-        total, squares = total + found.sum((0, -1)), squares + found.square().sum((0, -1))
-    mean_square = squares / seen
-    variance = float((mean_square - (total / seen).square()).mean())
-    if not variance > _CONSTANT * float(mean_square.mean()):
-        raise DataError(
-            "the original gives the same outputs for all calibration examples, so nothing can be "
-            "told from them; check its weights and the normalisation"
-        )
-    return variance
+        found = answer.double().flatten(1)
+        seen += len(found)
+        total, squares = total + found.sum(0), squares + found.square().sum(0)
+    parts, sizes = list[_Part](), list(numbers)
+    means, mean_squares = (torch.split(sums / seen, sizes) for sums in (total, squares))
+    for mean, square in zip(means, mean_squares, strict=True):
+        variance = float((square - mean.square()).mean())
+        if not variance > _CONSTANT * float(square.mean()):
+            which = f"output {len(parts) + 1}" if len(numbers) > 1 else "outputs"
+            raise DataError(
+                f"the original gives the same {which} for all calibration examples, so nothing can "
+                "be told from it; check its weights and the normalisation"
+            )
+        parts.append(_Part(len(mean), variance))
+    return _task(parts)
 
 
-TASK = _task(1.0)
+TASK = _task([_Part()])

@@ -1,6 +1,6 @@
 """The definition of a task: one value that tells every stage how good a network is."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -68,7 +68,8 @@ class Task:
     """A network's task, and how its outputs are judged.
 
     Only ``name``, ``metric``, ``divergence``, ``loss`` and ``measure`` must be given. Outputs are
-    the tensor that the network gives, (N, ...); targets are what the data has for them, (N, ...).
+    the tensor that the network gives, (N, ...), or of several the numbers of all, (N, numbers);
+    targets are what the data has for them, (N, ...).
 
     Attributes:
         name: in recipes and files: letters, digits, ``_`` and ``-``, beginning with a letter.
@@ -95,8 +96,9 @@ class Task:
         regress_head: see ``RegressHead``; None if there is no such regression.
         imitates: whether targets are what the original gives; then the data need have none, and
             the original is not trained.
-        scaled: (the original's outputs for the calibration examples, in batches): the task as it
-            judges a run's networks; None where it judges all alike.
+        scaled: (the original's outputs for the calibration examples, in batches; how many numbers
+            each of several outputs has for an example): the task as it judges a run's networks;
+            None where it judges all alike.
     """
 
     name: str
@@ -115,7 +117,7 @@ class Task:
     mixer: Callable[[Settings, Dataset], Mixer | None] = lambda *_: None
     regress_head: RegressHead | None = None
     imitates: bool = False
-    scaled: "Callable[[Iterable[Tensor]], Task] | None" = None
+    scaled: "Callable[[Iterable[Tensor], Sequence[int]], Task] | None" = None
 
     def step_loss(
         self,

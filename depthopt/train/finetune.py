@@ -10,7 +10,6 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from depthopt.core.inputs import called
 from depthopt.core.progress import Progress, silent
 from depthopt.core.training import EpochRecord, TrainResult
 from depthopt.core.workload import Workload
@@ -19,6 +18,7 @@ from depthopt.data.seeds import seed_of
 from depthopt.errors import DepthoptError, UsageError
 from depthopt.graph.examples import blank
 from depthopt.graph.heap import kept_heap
+from depthopt.graph.outputs import output_of
 from depthopt.rewrite.inserted import come_into_their_own
 from depthopt.tasks.evaluate import evaluate
 from depthopt.tasks.registry import DEFAULT, task_of
@@ -153,7 +153,7 @@ def training_workload(
 def _check_output(name: str, network: nn.Module, task: Task, data: Dataset) -> None:
     """Refuse, before any step, a network whose outputs the task cannot judge."""
     inputs = blank(data.input_size, next(network.parameters()))
-    unfit = task.why_unfit(called(copy.deepcopy(network).eval(), inputs), data)
+    unfit = task.why_unfit(output_of(copy.deepcopy(network).eval(), inputs), data)
     if unfit is not None:
         reason, remedy = unfit
         raise UsageError(f"the {name}'s head {reason}; {remedy}")

@@ -21,10 +21,11 @@ from timm.scheduler.cosine_lr import CosineLRScheduler
 from timm.utils.model_ema import ModelEmaV3
 from torch import Tensor, nn
 
-from depthopt.core.inputs import Inputs, InputSize, InputSpec, called, chunks, count, moved
+from depthopt.core.inputs import Inputs, InputSize, InputSpec, chunks, count, moved
 from depthopt.data.dataset import Dataset
 from depthopt.data.seeds import all_seeded, seed_of
 from depthopt.errors import ModelError, UsageError
+from depthopt.graph.outputs import output_of
 from depthopt.graph.trace import trace
 from depthopt.rewrite.fold import fold_norms
 from depthopt.rewrite.inserted import come_into_their_own
@@ -160,7 +161,7 @@ class Trainer:
         if self.teacher is None:
             return self.task.step_loss(outputs, targets, None, self.config)
         with torch.no_grad(), self.accelerator.autocast():
-            answer: Tensor = called(self.teacher.network, inputs)
+            answer = output_of(self.teacher.network, inputs)
         loss = self.task.step_loss(outputs, targets, answer.float(), self.config)
         if self.teacher.own is None or self.teacher.wanted is None:
             return loss
@@ -265,9 +266,8 @@ class _Called(nn.Sequential):
     """Calls a network with a batch, whether of images or of named inputs."""
 
     def forward(self, inputs: Inputs) -> Tensor:
-        """The network's output."""
-        output: Tensor = called(self[0], inputs)
-        return output
+        """The network's outputs, as one tensor."""
+        return output_of(self[0], inputs)
 
 
 def _teacher(

@@ -1,8 +1,10 @@
 """Runs of the task that imitates: no labels, whatever the network gives."""
 
+from collections.abc import ItemsView
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from PIL import Image
@@ -13,11 +15,13 @@ from depthopt.core.trials import Trials
 from depthopt.errors import UsageError
 from depthopt.export.saved import load_saved
 from depthopt.extraction.extract import extract
+from depthopt.graph.outputs import leaves
 from depthopt.models.memory import memory_name
 from depthopt.models.registry import create_model, model_arguments
 from depthopt.pipeline.dry_run import dry_run
 from depthopt.pipeline.recipe import Recipe, load_recipe
 from depthopt.pipeline.run import result, run
+from depthopt.runtimes.registry import get_runtime
 from depthopt.tables.importance import ImportanceTable
 from tests.networks import randomised
 from tests.pipeline.small_run import NAME, Log, write_table
@@ -60,11 +64,39 @@ def embedding() -> nn.Module:
     for before, after, stride in ((1, 6, 1), (6, 6, 1), (6, 8, 2), (8, 8, 1), (8, 8, 1)):
         conv = nn.Conv2d(before, after, 3, stride, 1, bias=False)
         layers += [conv, nn.BatchNorm2d(after), nn.ReLU()]
-    found = randomised(nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())).train()
+    return _settle(randomised(nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())))
+
+
+def _settle(network: nn.Module) -> nn.Module:
+    """As in a trained network, the norms know their inputs."""
     images = torch.randn(256, 1, 5, 5, generator=torch.Generator().manual_seed(0))
-    for _ in range(40):  # as of a trained network, the norms know their inputs
-        found(nn.functional.interpolate(images, 16, mode="bicubic"))
-    return found.eval()
+    with torch.no_grad():
+        for _ in range(40):
+            network.train()(nn.functional.interpolate(images, 16, mode="bicubic"))
+    return network.eval()
+
+
+class Pyramid(nn.Module):
+    """Takes an image, and gives features of two sizes and a row of numbers, by name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.down = (self._conv(a, b, s) for a, b, s in ((1, 6, 1), (6, 8, 2)))
+        self.large, self.small = (
+            nn.Sequential(*(self._conv(c, c, 1) for _ in range(3))) for c in (6, 8)
+        )
+        self.head = nn.Linear(8, 5)
+        _settle(randomised(self))
+
+    @staticmethod
+    def _conv(before: int, after: int, stride: int) -> nn.Module:
+        conv = nn.Conv2d(before, after, 3, stride, 1, bias=False)
+        return nn.Sequential(conv, nn.BatchNorm2d(after), nn.ReLU())
+
+    def forward(self, x: Tensor) -> dict[str, object]:
+        large = self.large(self.stem(x))
+        small = self.small(self.down(large))
+        return {"features": [large, small], "row": self.head(small.mean((2, 3)))}
 
 
 @pytest.fixture(autouse=True)
@@ -85,14 +117,14 @@ def recipe(network: nn.Module | None, *overrides: str, name: str = "memory") -> 
     return load_recipe(Path("r.yaml"), overrides)
 
 
-@pytest.mark.parametrize("make", [Denoiser, embedding])
+@pytest.mark.parametrize("make", [Denoiser, Pyramid])
 def test_a_network_is_compressed_without_a_label(make: type[nn.Module], tmp_path: Path) -> None:
     network, out, log = make().eval(), tmp_path / "out", Log()
     made = run(recipe(network), out, reporter=log, model=network)
     found = result(out)
     assert found.metric.name == "relative error"
     assert found.original.metric == 0
-    assert 0 < found.compressed.metric < found.untrained_metric < 1
+    assert 0 < found.compressed.metric < min(1, found.untrained_metric)
     assert found.compressed.parameters < found.original.parameters
     assert not found.warnings or "chance" not in " ".join(found.warnings)
     assert load_saved(out / "fused").class_names == ()
@@ -104,15 +136,29 @@ def test_a_network_is_compressed_without_a_label(make: type[nn.Module], tmp_path
     assert all(trial.loss == pytest.approx(trial.metric) for trial in trials.trials)
 
     # What is reported is what the networks give, held against each other.
-    images = torch.cat([inputs for inputs, _ in made.data.test.batches(64)])
-    with torch.no_grad():
-        wanted, got = network(images), made.network("fused")(images)
-    calibration = torch.cat([inputs for inputs, _ in made.data.calibration.batches(64)])
-    with torch.no_grad():
-        spread = network(calibration).transpose(0, 1).flatten(1).var(1, correction=0).mean()
-    assert found.compressed.metric == pytest.approx(
-        float((wanted - got).square().mean() / spread), rel=1e-3
+    images, calibration = (
+        torch.cat([inputs for inputs, _ in split.batches(64)])
+        for split in (made.data.test, made.data.calibration)
     )
+    fused = made.network("fused")
+    with torch.no_grad():
+        wanted, got = leaves(network, network(images)), leaves(fused, fused(images))
+        spread = {k: v.var(0, correction=0).mean() for k, v in _leaves_of(network, calibration)}
+    assert list(wanted) == list(got) == list(spread)
+    errors = [(wanted[k] - got[k]).square().mean() / spread[k] for k in wanted]
+    assert found.compressed.metric == pytest.approx(float(sum(errors)) / len(errors), rel=1e-3)
+
+    # So does the file, whose outputs have the same names.
+    session = get_runtime("onnxruntime").compile(out / "fused.onnx")
+    outputs = session.run({"image": images[:1].numpy()})
+    for one, other in zip(got.values(), outputs, strict=True):
+        assert torch.allclose(one[:1], torch.from_numpy(np.array(other)), atol=1e-4, rtol=1e-4)
+    names = [output.name for output in onnx.load(out / "fused.onnx").graph.output]
+    assert names == [f"output_{k}" if k else "output" for k in wanted]
+
+
+def _leaves_of(network: nn.Module, images: Tensor) -> ItemsView[str, Tensor]:
+    return leaves(network, network(images)).items()
 
 
 def test_short_trainings_have_the_original_for_a_teacher(tmp_path: Path) -> None:
