@@ -2,7 +2,7 @@
 
 In one call, and what it measured:
 
-    compress, explore, evaluate, diagnose
+    compress, explore, evaluate, diagnose, part_of
 
 Stage by stage, in this order:
 
@@ -34,7 +34,7 @@ Classes:
     tables                LatencyTable, LatencyKey, NetworkKey, ImportanceTable, Importance
     solving               Exact, Bucketed, Epsilon, LatencyCap, MemoryCap, ParameterCap
     settings              TrainConfig, Workers
-    results               Frontier, Plan, Compressed, Explored
+    results               Frontier, Plan, Compressed, Explored, Part
     errors                DepthoptError, and below it ArtefactError, CheckFailed, DataError,
                           InfeasibleBudget, ModelError, RecipeError, RuntimeUnavailable,
                           TableError, UsageError, WriteFailed
@@ -104,6 +104,7 @@ if TYPE_CHECKING:
     from depthopt.workflow.compress import Compressed, compress
     from depthopt.workflow.evaluate import evaluate
     from depthopt.workflow.explore import explore
+    from depthopt.workflow.part import Part, part_of
 
     __version__: str
 
@@ -139,6 +140,7 @@ __all__ = [
     "ModelError",
     "NetworkKey",
     "ParameterCap",
+    "Part",
     "Plan",
     "RecipeError",
     "RuntimeUnavailable",
@@ -171,6 +173,7 @@ __all__ = [
     "load_dataset",
     "load_json",
     "load_weights",
+    "part_of",
     "pick_measured",
     "profile",
     "quantise",
@@ -283,6 +286,10 @@ _HOMES = {
     ),
     "workflow.evaluate": ("evaluate",),
     "workflow.explore": ("explore",),
+    "workflow.part": (
+        "Part",
+        "part_of",
+    ),
 }
 """Which module each public name comes from."""
 

@@ -14,6 +14,7 @@ from depthopt.core import digests
 from depthopt.core.artefacts import load_json
 from depthopt.core.plan import Plan
 from depthopt.core.writing import write_bytes
+from depthopt.data.dataset import Dataset
 from depthopt.errors import DepthoptError, UsageError
 from depthopt.export.saved import load
 from depthopt.models.memory import Original
@@ -101,7 +102,7 @@ class Compressed:
 
 def compress(
     model: nn.Module | str,
-    data: TorchData | str | Path,
+    data: TorchData | Dataset | str | Path,
     speedup: float | None = 2.0,
     *,
     run_dir: str | Path,
@@ -125,8 +126,8 @@ def compress(
         model: a trained network from images (N, C, H, W) to logits (N, classes), or to what the
             task takes, which is not changed; or a name, such as ``torchvision:resnet18``,
             ``FILE.py:CALLABLE``, whose code is run, or a timm network's.
-        data: a data set's name or path, or torch's ``Dataset`` or ``DataLoader`` of (image,
-            label), with images as the network takes them.
+        data: a data set's name or path, torch's ``Dataset`` or ``DataLoader`` of (image, label),
+            with images as the network takes them, or what ``part_of`` recorded.
         speedup: least measured speed-up. None explores first, for some minutes, and takes what is
             recommended.
         run_dir: folder of the run; made if it does not exist.

@@ -7,6 +7,7 @@ from rich.console import Console
 from torch import nn
 
 from depthopt.core.explored import Explored
+from depthopt.data.dataset import Dataset
 from depthopt.pipeline.context import Reporter
 from depthopt.pipeline.explore import MINUTES, SPEEDUPS
 from depthopt.pipeline.explore import explore as explore_recipe
@@ -17,7 +18,7 @@ from depthopt.workflow.wish import TorchData, wish_of
 
 def explore(
     model: nn.Module | str,
-    data: TorchData | str | Path,
+    data: TorchData | Dataset | str | Path,
     minutes: float = MINUTES,
     *,
     run_dir: str | Path,

@@ -70,13 +70,16 @@ class Wish:
 
 
 def wish_of(
-    model: nn.Module | str, data: TorchData | str | Path, test: TorchData | None, **options: Any
+    model: nn.Module | str,
+    data: TorchData | Dataset | str | Path,
+    test: TorchData | None,
+    **options: Any,
 ) -> Wish:
     """The wish of a caller in Python, whose network and data may be in memory.
 
     Args:
         model: a trained network, or a name, whose code may run.
-        data: torch's data, or a data set's name or path.
+        data: torch's data, a data set's name or path, or a data set in memory.
         test: what is tested on, where ``data`` is torch's.
         options: the other attributes of ``Wish``; and ``method`` and ``task``, keys of the recipe.
 
@@ -98,8 +101,8 @@ def wish_of(
     keys = {key: options.pop(key, None) for key in ("method", "task")}
     options["overrides"] = with_keys(overrides, **keys)
     _check(options)
-    examples = None
-    if not isinstance(data, str | Path):
+    examples = data if isinstance(data, Dataset) else None
+    if not isinstance(data, str | Path | Dataset):
         examples = given_dataset(data, test, seed=options.get("seed", 0))
     checkpoint = options.pop("checkpoint", None)
     return Wish(

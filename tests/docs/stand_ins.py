@@ -43,6 +43,44 @@ def build():
     return Net()
 '''
 
+DETECTOR = '''"""A Faster R-CNN whose backbone has a body of a few convolutions."""
+
+from collections import OrderedDict
+
+from torch import nn
+from torchvision.models.detection import FasterRCNN
+from torchvision.models.detection.anchor_utils import AnchorGenerator
+
+from my_model import Block, conv
+
+
+class Body(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.stem, self.more = nn.Sequential(conv(3, 8, 2), conv(8, 8, 2)), Block(8)
+
+    def forward(self, x):
+        x = self.stem(x)
+        return OrderedDict({"0": self.more(x), "1": nn.functional.max_pool2d(x, 2)})
+
+
+class Backbone(nn.Module):
+    out_channels = 8
+
+    def __init__(self):
+        super().__init__()
+        self.body = Body()
+
+    def forward(self, x):
+        return self.body(x)
+
+
+def tiny(**_):
+    anchors = AnchorGenerator(((16,), (32,)), ((0.5, 1.0, 2.0),) * 2)
+    sizes = {"min_size": 64, "max_size": 96}
+    return FasterRCNN(Backbone(), num_classes=3, rpn_anchor_generator=anchors, **sizes)
+'''
+
 CLASSES = ("cat", "dog")
 SPLITS = {"train": 22, "val": 8}
 """Images of each class."""
@@ -51,8 +89,9 @@ SIDE = 32
 
 
 def write(folder: Path) -> None:
-    """Write ``my_model.py``, its weights ``mine.pth`` and the images ``photos``."""
+    """Write ``my_model.py``, ``my_detector.py``, the weights ``mine.pth``, and ``photos``."""
     (folder / "my_model.py").write_text(MODEL, encoding="utf-8")
+    (folder / "my_detector.py").write_text(DETECTOR, encoding="utf-8")
     torch.save(build().state_dict(), folder / "mine.pth")
     for split, count in SPLITS.items():
         for label, name in enumerate(CLASSES):

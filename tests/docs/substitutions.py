@@ -156,6 +156,16 @@ PYTHON = (
         "timm's network for tests instead of ResNet-18",
     ),
     Substitution(
+        r"from torchvision\.models\.detection import (fasterrcnn_mobilenet_v3_large_320_fpn)",
+        r"from my_detector import tiny as \1",
+        "a detector of few layers and small images",
+    ),
+    Substitution(
+        r"rand\(4, 3, 240, 320\)\) for _ in range\(100\)",
+        "rand(4, 3, 64, 96)) for _ in range(20)",
+        "few and small images",
+    ),
+    Substitution(
         r"( +Residual\(32\),\n)\1",
         r"\1",
         "a block less in a network that a page writes",
