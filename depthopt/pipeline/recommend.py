@@ -7,7 +7,8 @@ from depthopt.core.band import Band, Range, fitted, points_of
 from depthopt.core.explored import Attempt, Explored
 
 TOLERATED = 1.0
-"""Percentage points that may be lost. For other metrics, per cent of the original's value."""
+"""Percentage points that may be lost. For other metrics, per cent of the original's value, or where
+that is 0 of an error of 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,9 @@ def recommended(explored: Explored) -> Recommendation:
             found.append((asked.speedup, expected))
     if not found:
         return Recommendation(None, "no plan was finetuned")
-    tolerated = TOLERATED if metric.unit == "%" else abs(original) * TOLERATED / 100
+    tolerated = TOLERATED
+    if metric.unit != "%":
+        tolerated *= (abs(original) or metric.scale) / 100
     mild = [pair for pair in found if -metric.gain(original, pair[1].middle) <= tolerated]
     if mild:
         speedup, expected = max(mild, key=lambda pair: pair[0])
@@ -66,8 +69,8 @@ def recommended(explored: Explored) -> Recommendation:
     lost = -metric.gain(original, expected.middle)
     return Recommendation(
         speedup,
-        f"all lose more than {tolerated:.3g} of the original's {metric.text(original, 1)}; "
-        f"this one loses least for its speed, about {lost:.2g}: {expected.text(metric)}",
+        f"the one that loses least for its speed, about {lost:.2g}: {expected.text(metric)}; all "
+        f"lose more than {tolerated:.3g} of the original's {metric.text(original, 1)}",
     )
 
 

@@ -62,7 +62,7 @@ def _targets(run: Context) -> Iterator[DepthoptError]:
             if name != "train":
                 yield DataError(
                     f"data.source {data.name} has no targets in its {name} split, so nothing "
-                    "says how good a network is"
+                    "says how good a network is; the task matching needs none"
                 )
             continue
         if width is None or not len(targets):

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from depthopt.core.band import Band, Range
 from depthopt.core.explored import Attempt, Explored, Found
+from depthopt.core.metric import Metric
 from depthopt.pipeline.recommend import band_of
 from depthopt.report.accuracy import NOT_MEASURED
 
@@ -110,13 +111,14 @@ def plot(explored: Explored) -> str:
                 cells[j][middle - 1 : middle + 2] = "==="
         if untrained is not None and low - step <= untrained.metric <= high:
             cells[row(untrained.metric)][middle] = "o"
-    return "\n".join(_lines(cells, [name for name, *_ in columns], high, step, metric.unit))
+    return "\n".join(_lines(cells, [name for name, *_ in columns], high, step, metric))
 
 
 def _lines(
-    cells: Sequence[Sequence[str]], names: Sequence[str], high: float, step: float, unit: str
+    cells: Sequence[Sequence[str]], names: Sequence[str], high: float, step: float, metric: Metric
 ) -> list[str]:
     lines = [
-        f"{high - i * step:8.1f} {unit:<2}|{''.join(row)}".rstrip() for i, row in enumerate(cells)
+        f"{metric.figure(high - i * step, 1):>8} {metric.unit:<2}|{''.join(row)}".rstrip()
+        for i, row in enumerate(cells)
     ]
     return [*lines, " " * 11 + "+" + "".join(f"{name:^{_COLUMN}}" for name in names).rstrip()]

@@ -1,10 +1,13 @@
 """Which speed-up is recommended, and why."""
 
+from dataclasses import replace
+
 from depthopt.core.candidate import kept_blocks
 from depthopt.core.explored import Asked, Attempt, Explored, Finetuned, Found
 from depthopt.core.metric import Metric
 from depthopt.core.plan import Plan
 from depthopt.pipeline.recommend import band_of, recommended
+from depthopt.report.explored import plot
 from tests.report.run_folder import small_chain
 
 ACCURACY = Metric("accuracy", "%", scale=100)
@@ -44,6 +47,15 @@ def test_where_all_lose_more_the_one_that_loses_least_for_its_speed() -> None:
 
 def test_of_a_metric_that_is_no_share_a_hundredth_may_be_lost() -> None:
     assert recommended(explored(1.0, 1.009, 1.2, metric=LOSS, original=1.0)).speedup == 2.0
+
+
+def test_of_an_error_that_the_original_does_not_make_a_hundredth_may_come_up() -> None:
+    found = explored(0.002, 0.009, 0.03, metric=LOSS, original=0.0)
+    assert recommended(found).speedup == 2.0
+    drawn = plot(replace(found, recommended=2.0))
+    assert len({line[:8] for line in drawn.splitlines()[:-1]}) > 8, "figures tell rows apart"
+    said = recommended(explored(0.2, 0.3, metric=LOSS, original=0.0)).reason
+    assert said.startswith("the one that loses least for its speed, about 0.2")
 
 
 def test_nothing_is_recommended_of_nothing() -> None:
