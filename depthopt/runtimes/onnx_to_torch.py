@@ -220,6 +220,27 @@ def _padded_conv(sides: Sequence[int], x: Tensor, *args: Any, **settings: Any) -
     return F.conv2d(F.pad(x, sides), *args, **settings)
 
 
+def _transposed_conv(node: _Node) -> Call:
+    rank = len(node.attribute("kernel_shape"))
+    padding, sides = _pads(node, rank)
+    if rank != 2 or sides or node.attribute("output_shape") is not None:
+        raise ModelError("ConvTranspose of other than 2 dimensions, padded alike, is not known")
+    settings = {
+        "stride": tuple(node.attribute("strides", [1, 1])),
+        "padding": tuple(padding),
+        "output_padding": tuple(node.attribute("output_padding", [0, 0])),
+        "dilation": tuple(node.attribute("dilations", [1, 1])),
+        "groups": node.attribute("group", 1),
+    }
+    return F.conv_transpose2d, (node[0], node[1], node.optional(2)), settings
+
+
+def _depth_to_space(node: _Node) -> Call:
+    if (mode := node.attribute("mode", "DCR")) != "CRD":
+        raise ModelError(f"DepthToSpace with mode={mode!r} is not known")
+    return F.pixel_shuffle, (node[0], node.attribute("blocksize")), {}
+
+
 def _pool(node: _Node) -> tuple[list[int], dict[str, Any]]:
     kernel = list(node.attribute("kernel_shape"))
     padding, sides = _pads(node, len(kernel))
@@ -378,11 +399,22 @@ def _unsqueezed(x: Tensor, axes: Sequence[int]) -> Tensor:
 
 
 def _resize(node: _Node) -> Call:
-    node.only(mode="nearest", antialias=0)
+    node.only(antialias=0)
     sizes, scales = node.constant(3), node.constant(2)
-    if sizes:
-        return F.interpolate, (node[0],), {"size": sizes[2:], "mode": "nearest"}
-    return F.interpolate, (node[0],), {"scale_factor": scales[2:], "mode": "nearest"}
+    settings: dict[str, Any] = {"size": sizes[2:]} if sizes else {"scale_factor": scales[2:]}
+    if node.attribute("mode", "nearest") == "nearest":
+        return F.interpolate, (node[0],), {**settings, "mode": "nearest"}
+    node.only(mode="linear")
+    place = node.attribute("coordinate_transformation_mode", "half_pixel")
+    if place not in _ALIGN_CORNERS:
+        raise ModelError(f"Resize with coordinate_transformation_mode={place!r} is not known")
+    return F.interpolate, (node[0],), settings | {
+        "mode": "bilinear", "align_corners": _ALIGN_CORNERS[place],
+    }  # fmt: skip
+
+
+_ALIGN_CORNERS = {"half_pixel": False, "pytorch_half_pixel": False, "align_corners": True}
+"""Torch's word for where a linear ``Resize`` reads its pixels, where it has one."""
 
 
 def _gather(node: _Node) -> Call:
@@ -416,6 +448,8 @@ _CONVERTERS: dict[str, Callable[[_Node], Call]] = {
     "Clip": _clip,
     "Concat": _concat,
     "Conv": _conv,
+    "ConvTranspose": _transposed_conv,
+    "DepthToSpace": _depth_to_space,
     "Div": _same(torch.div),
     "Elu": _with(F.elu, alpha=("alpha", 1.0)),
     "Erf": _same(torch.erf),

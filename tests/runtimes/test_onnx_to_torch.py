@@ -103,11 +103,37 @@ LONGS = np.int64
         ("Gather", [np.array([3, 0], LONGS)], {"axis": 1}),
         ("Unsqueeze", [np.array([0, 2], LONGS)], {}),
         ("Pow", [np.float32(2)], {}),
+        ("DepthToSpace", [], {"blocksize": 2, "mode": "CRD"}),
+        *(
+            ("Resize", [np.array([], np.float32), np.array([1, 1, *by], np.float32)], how)
+            for by in ((2, 2), (1.5, 2))
+            for how in (
+                {"mode": "linear", "coordinate_transformation_mode": "align_corners"},
+                {"mode": "linear", "coordinate_transformation_mode": "half_pixel"},
+            )
+        ),
     ],
 )
 def test_operators_with_settings(operator, constants, attributes):
     x = randoms(IMAGE)
     assert_equal_to_onnxruntime(model_of(operator, x, constants, **attributes), *x)
+
+
+@pytest.mark.parametrize(
+    ("outputs", "attributes"),
+    [
+        (3, {"kernel_shape": [2, 2], "strides": [2, 2]}),
+        (3, {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1, 1, 1, 1]}),
+        (3, {"kernel_shape": [3, 3], "strides": [2, 2], "output_padding": [1, 1]}),
+        (1, {"kernel_shape": [2, 3], "dilations": [1, 2], "group": 4}),
+    ],
+)
+def test_transposed_convolutions(outputs, attributes):
+    x = randoms(IMAGE)
+    weight, bias = randoms(
+        (4, outputs, *attributes["kernel_shape"]), (outputs * attributes.get("group", 1),)
+    )
+    assert_equal_to_onnxruntime(model_of("ConvTranspose", x, [weight, bias], **attributes), *x)
 
 
 def test_splits_have_several_outputs():
@@ -146,6 +172,16 @@ def test_an_option_that_is_not_known_is_named():
     model = model_of("Conv", x, weight, kernel_shape=[1, 1], auto_pad="SAME_UPPER")
     with pytest.raises(ModelError, match="Conv with auto_pad='SAME_UPPER' is not known"):
         onnx_to_torch(model)
+
+
+def test_what_torch_places_otherwise_is_refused():
+    x, nothing = randoms(IMAGE), np.array([], np.float32)
+    scales = np.array([1, 1, 2, 2], np.float32)
+    place = {"mode": "linear", "coordinate_transformation_mode": "asymmetric"}
+    with pytest.raises(ModelError, match="Resize with coordinate_transformation_mode='asymmetric'"):
+        onnx_to_torch(model_of("Resize", x, [nothing, scales], **place))
+    with pytest.raises(ModelError, match="DepthToSpace with mode='DCR' is not known"):
+        onnx_to_torch(model_of("DepthToSpace", x, blocksize=2))
 
 
 def test_a_dilated_average_is_refused():

@@ -132,9 +132,9 @@ def test_its_file_has_all_its_outputs(name: str, tmp_path: Any) -> None:
         wanted = leaves(network, network(images))
     file = onnx.load(tmp_path / "net.onnx")
     assert [o.name for o in file.graph.output] == [f"output_{k}" if k else "output" for k in wanted]
-    outputs = (
-        get_runtime("onnxruntime").compile(tmp_path / "net.onnx").run({"image": images.numpy()})
-    )
-    for one, other in zip(wanted.values(), outputs, strict=True):
-        assert difference(one, torch.from_numpy(np.array(other))) < 1e-4
+    for runtime in ("onnxruntime", "openvino", "torch"):
+        session = get_runtime(runtime).compile(tmp_path / "net.onnx")
+        outputs = session.run({"image": images.numpy()})
+        for one, other in zip(wanted.values(), outputs, strict=True):
+            assert difference(one, torch.from_numpy(np.array(other))) < 1e-4
     made.cache_clear()
