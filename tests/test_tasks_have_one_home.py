@@ -11,7 +11,7 @@ from depthopt.tasks.registry import DEFAULT, TASKS
 
 PACKAGE = Path(__file__).parents[1] / "depthopt"
 
-COMMON = {"matching"}
+COMMON = {"matching", "embedding"}
 """Names of tasks that are words of the field too."""
 
 WORDS = {"logit", "logits", "classes", "accuracy", "accuracies", *TASKS.own} - COMMON

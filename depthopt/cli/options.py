@@ -115,8 +115,9 @@ MethodOption = Annotated[
 TaskOption = Annotated[
     str | None,
     typer.Option(
-        help="What the network is for: classification, matching (to give what the original gives, "
-        "without labels), or what another package brings. The same as task=NAME.",
+        help="What the network is for: classification; without labels matching, to give what the "
+        "original gives, or embedding, to keep what lies near; or what another package brings. The "
+        "same as task=NAME.",
         show_default=False,
     ),
 ]

@@ -83,7 +83,7 @@ def difference(evaluation: Traced, training: Traced) -> Difference:
             classifiers, are taken out of the graph, unless evaluation mode has several too.
     """
     (model, evaluated), (copy, trained) = evaluation, training
-    several = not isinstance(_output(evaluated).args[0], fx.Node)
+    several = _first_part(_output(evaluated).args[0]) is not None
     more_outputs = not several and _leave_first_output(trained)
     place: dict[fx.Node, int] = {}
     following: list[fx.Node] = []

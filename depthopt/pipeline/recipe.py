@@ -53,8 +53,9 @@ class Recipe(Section):
     data: DataSection
     task: TaskName = Field(
         DEFAULT,
-        description="what the network is for: the default task; matching, to give what the "
-        "original gives, without labels; or what another package brings",
+        description="what the network is for: the default task; without labels matching, to give "
+        "what the original gives, or embedding, to keep what lies near; or what another package "
+        "brings",
     )
     budget: BudgetSection
     pick: Pick | None = Field(

@@ -86,6 +86,9 @@ def run_teacher(run: Context) -> str:
     run.path(TEACHER_CHECKPOINT).unlink(missing_ok=True)
     said = f"{begun.said}; " if begun.said else ""
     if run.task.imitates:
+        _, answers = next(run.examples.calibration.batches(2))
+        assert answers is not None  # noqa: S101 - narrows Tensor | None: these are the original's
+        run.task.check_targets(answers, answers)
         return f"{said}loaded, to be imitated; {described(run.data)}"
     found = evaluate(model, run.data.calibration.batches(BATCH), task=run.task)
     figures = {} if begun.trained else begun.figures

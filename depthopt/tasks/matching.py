@@ -61,11 +61,11 @@ def _task(parts: Sequence[_Part]) -> Task:
         measure=error,
         check_targets=_check,
         imitates=True,
-        scaled=_scaled,
+        scaled=scaled,
     )
 
 
-def _scaled(answers: Iterable[Tensor], numbers: Sequence[int]) -> Task:
+def scaled(answers: Iterable[Tensor], numbers: Sequence[int]) -> Task:
     """The task by the variance of each output (``Task.scaled``)."""
     seen, total, squares = 0, torch.zeros(()), torch.zeros(())
     for answer in answers:

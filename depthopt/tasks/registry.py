@@ -13,7 +13,7 @@ DEFAULT = "classification"
 TASKS = Plugins(
     "depthopt.tasks",
     "task",
-    {DEFAULT: "depthopt.tasks.classification:TASK", "matching": "depthopt.tasks.matching:TASK"},
+    {name: f"depthopt.tasks.{name}:TASK" for name in (DEFAULT, "matching", "embedding")},
 )
 """Tasks of networks: depthopt's own, and those of other packages."""
 

@@ -58,13 +58,13 @@ def test_what_is_not_tensors_of_one_batch_is_refused(output: object, message: st
 class Heads(nn.Module):
     """Gives what ``shape`` makes of two tensors."""
 
-    def __init__(self, shape: object, *, more: bool = False) -> None:
+    def __init__(self, shape: object) -> None:
         super().__init__()
         self.body, self.head = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 2, 1)
-        self.shape, self.more = shape, more
+        self.shape = shape
 
     def forward(self, x: Tensor) -> object:
-        features = self.body(x).relu()
+        features = nn.functional.dropout(self.body(x).relu(), 0.2, self.training)
         return self.shape(features, self.head(features))
 
 
@@ -73,6 +73,7 @@ SHAPES = {
     "list": lambda a, b: [a, b],
     "dict": lambda a, b: {"features": a, "out": b},
     "ordered": lambda a, b: OrderedDict(features=a, out=b),
+    "named": Pair,
     "nested": lambda a, b: {"pyramid": [a, a.mean((2, 3))], "out": b},
 }
 

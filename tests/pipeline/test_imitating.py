@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from depthopt.core.artefacts import load_json
 from depthopt.core.trials import Trials
-from depthopt.errors import UsageError
+from depthopt.errors import DataError, UsageError
 from depthopt.export.saved import load_saved
 from depthopt.extraction.extract import extract
 from depthopt.graph.outputs import leaves
@@ -23,6 +23,7 @@ from depthopt.pipeline.recipe import Recipe, load_recipe
 from depthopt.pipeline.run import result, run
 from depthopt.runtimes.registry import get_runtime
 from depthopt.tables.importance import ImportanceTable
+from depthopt.tasks.evaluate import evaluate
 from tests.networks import randomised
 from tests.pipeline.small_run import NAME, Log, write_table
 
@@ -159,6 +160,19 @@ def test_a_network_is_compressed_without_a_label(make: type[nn.Module], tmp_path
 
 def _leaves_of(network: nn.Module, images: Tensor) -> ItemsView[str, Tensor]:
     return leaves(network, network(images)).items()
+
+
+def test_an_embedding_is_judged_by_its_neighbours(tmp_path: Path) -> None:
+    network, out = embedding().eval(), tmp_path / "out"
+    made = run(recipe(network, "task=embedding"), out, until="estimate", model=network)
+    found = evaluate(network, made.held_out(), task=made.judge)
+    assert (found.metric, found.loss) == (100, 0)
+    table = load_json(ImportanceTable, out / "importance.json")
+    assert table.unit == "points"
+    assert all(-100 <= entry.metric_change <= 0 for entry in table.entries.values())
+    maps = Denoiser()
+    with pytest.raises(DataError, match="task embedding compares rows of numbers"):
+        run(recipe(maps, "task=embedding"), tmp_path / "maps", until="teacher", model=maps)
 
 
 def test_short_trainings_have_the_original_for_a_teacher(tmp_path: Path) -> None:
