@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from depthopt.check.network_files import Side, opened
 from depthopt.core.inputs import Input, InputSize, InputSpec, called
 from depthopt.core.metric import Metric
-from depthopt.errors import ModelError
+from depthopt.errors import ModelError, UsageError
 from depthopt.runtimes.base import Runtime
 
 if TYPE_CHECKING:  # torch takes seconds to import, and most checks need none of it
@@ -48,8 +48,14 @@ class Judge:
         """The metric of one side.
 
         Raises:
+            UsageError: the task needs the original network, to hold others against.
             ModelError: it takes something else than the data, or gives what the task cannot judge.
         """
+        if self._task.imitates:
+            raise UsageError(
+                f"task {self.task} holds a network against the original's outputs, which a check "
+                "does not have; leave out --data, or give a task whose targets the data has"
+            )
         from depthopt.data.load import load_dataset  # noqa: PLC0415 - torch takes seconds
         from depthopt.runtimes.session_module import SessionModule  # noqa: PLC0415 - as above
         from depthopt.tasks.evaluate import evaluate  # noqa: PLC0415 - as above

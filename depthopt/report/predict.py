@@ -12,9 +12,10 @@ from depthopt.data.dataset import Preprocessing
 from depthopt.data.decode import EXTENSIONS
 from depthopt.data.images import ImageFile, ImageSplit
 from depthopt.data.names import LeftOut, is_litter, why_left_out
-from depthopt.errors import ArtefactError, DataError
+from depthopt.errors import ArtefactError, DataError, UsageError
 from depthopt.export.saved import SavedModel, load, load_saved
 from depthopt.models.memory import Original
+from depthopt.tasks.registry import DEFAULT
 
 logger = logging.getLogger(__name__)
 
@@ -48,15 +49,21 @@ def predict(
         model: the original, or what makes it, as ``load`` takes it.
 
     Raises:
+        UsageError: it is not a classifier.
         ArtefactError: the folder is damaged, or does not say how images are normalised; or its
             outputs are not finite.
         DataError: there is no image, or one of them is missing or damaged.
     """
     saved = load_saved(folder)
+    if saved.task != DEFAULT:
+        raise UsageError(
+            f"{folder} holds a network for the task {saved.task}, and predict names classes; load "
+            "it with depthopt.load, and call it"
+        )
     files = list(image_files(images))
     split = ImageSplit(
         [ImageFile(str(path), str(path)) for path in files],
-        torch.zeros(len(files), dtype=torch.int64),
+        None,
         _preprocessing(saved, folder),
         workers=0,
     )

@@ -78,6 +78,7 @@ CASES = (
     Case("mobilenetv2_100", 224),
     Case("resnet34", 224),
     Case("efficientnet_lite0", 96, "openvino"),
+    Case("resnet18", 32, "openvino"),
     Case("efficientnet_lite0", 96, threads=2),
     Case("efficientnet_lite0", 96, batch=8),
     Case("resnet18", 32, "torch"),

@@ -192,6 +192,12 @@ def test_accuracy_needs_the_data_sets_classes(tmp_path):
         Judge("digits", "classification", RUNTIME)(seven)
 
 
+def test_a_task_that_imitates_needs_the_original(tmp_path, exported):
+    _, path = exported
+    with pytest.raises(UsageError, match="which a check does not have; leave out --data"):
+        Judge("digits", "matching", RUNTIME)(side(path, tmp_path))
+
+
 def test_a_saved_network_whose_onnx_file_is_wrong_is_no_regression(tmp_path, monkeypatch):
     def fails(*_, **__):
         raise CheckFailed("the outputs differ")

@@ -11,7 +11,7 @@ from torch import nn
 from depthopt.cli.main import main
 from depthopt.core.artefacts import load_json
 from depthopt.core.plan import Plan
-from depthopt.errors import ArtefactError
+from depthopt.errors import ArtefactError, UsageError
 from depthopt.export.saved import SavedModel, save
 from depthopt.extraction.extract import extract
 from depthopt.kinds.candidates import candidates
@@ -201,3 +201,13 @@ def test_a_folder_that_says_what_cannot_be_is_refused(
     path.write_text(json.dumps(content))
     with pytest.raises(ArtefactError, match=message):
         predict(folder / "net", [folder / "images/0.png"])
+
+
+def test_a_network_that_does_not_classify_is_refused(
+    grey: tuple[nn.Module, Plan], folder: Path, tmp_path: Path
+) -> None:
+    network, plan = grey
+    told = {**LOOK, "class_names": ()}
+    save(network, tmp_path / "rows", plan, arguments=arguments_for(1), task="embedding", **told)
+    with pytest.raises(UsageError, match=r"rows holds a network for the task embedding, and"):
+        predict(tmp_path / "rows", [tmp_path / "images"])
