@@ -204,10 +204,10 @@ def test_a_folder_that_says_what_cannot_be_is_refused(
 
 
 def test_a_network_that_does_not_classify_is_refused(
-    grey: tuple[nn.Module, Plan], folder: Path, tmp_path: Path
+    grey: tuple[nn.Module, Plan], tmp_path: Path
 ) -> None:
     network, plan = grey
     told = {**LOOK, "class_names": ()}
     save(network, tmp_path / "rows", plan, arguments=arguments_for(1), task="embedding", **told)
     with pytest.raises(UsageError, match=r"rows holds a network for the task embedding, and"):
-        predict(tmp_path / "rows", [tmp_path / "images"])
+        predict(tmp_path / "rows", [tmp_path / "any.png"])
