@@ -109,7 +109,7 @@ class Context:
     @cached_property
     def judge(self) -> Task:
         """The task as it judges this run's networks, once there is a trained original."""
-        if self.task.scaled is None:
+        if not self.task.imitates or self.task.scaled is None:
             return self.task
         batches = self.examples.calibration.batches(BATCH)
         answers = (answers for _, answers in batches if answers is not None)

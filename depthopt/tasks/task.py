@@ -96,9 +96,9 @@ class Task:
         regress_head: see ``RegressHead``; None if there is no such regression.
         imitates: whether targets are what the original gives; then the data need have none, and
             the original is not trained.
-        scaled: (the original's outputs for the calibration examples, in batches; how many numbers
-            each of several outputs has for an example): the task as it judges a run's networks;
-            None where it judges all alike.
+        scaled: of a task that imitates, (the original's outputs for the calibration examples, in
+            batches; how many numbers each of several outputs has for an example): the task as it
+            judges a run's networks; None where it judges all alike.
     """
 
     name: str
