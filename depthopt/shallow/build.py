@@ -97,13 +97,13 @@ def check_plan(chain: Chain, plan: Plan) -> None:
                 f"plan of {plan.model} does not fit {chain.model}: {choice.key} {wrong}"
             )
         position, state = choice.end, choice.exit
-    if not any(choice.operators for choice in plan.choices):
-        raise ModelError(f"plan of {plan.model} leaves no layer of the chain in place")
     if position != len(chain.blocks) or plan.input_size != chain.input_size:
         raise ModelError(
             f"plan of {plan.model} covers {position} blocks at {plan.input_size}, "
             f"{chain.model} has {len(chain.blocks)} at {chain.input_size}"
         )
+    if not any(choice.operators for choice in plan.choices):
+        raise ModelError(f"plan of {plan.model} leaves no layer of the chain in place")
 
 
 class _Builder:
