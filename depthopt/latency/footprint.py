@@ -179,6 +179,9 @@ def fitted(original: Sample, plans: Sequence[Sample]) -> tuple[float, tuple[Foot
             if error < least:
                 least, best = error, (fixed_ms, curve)
     fixed_ms, curve = best
+    if (predicted_ms := fixed_ms + original.entries_ms) > 0:
+        # However sure it is, others pull at it where they read as much.
+        curve = curve.met_at(original.parameters, original.latency_ms / predicted_ms)
     return fixed_ms, curve.in_steps(original.parameters, int(read[-1]))
 
 
@@ -214,6 +217,10 @@ class _Curve:
         """Through the centre of each stretch of equal values."""
         logs, place = np.unique(rising, return_inverse=True)
         return cls(np.bincount(place, weights * read) / np.bincount(place, weights), logs)
+
+    def met_at(self, read: int, factor: float) -> "_Curve":
+        """Shifted, so that it gives this factor for so many weights."""
+        return _Curve(self.read, self.log + np.log(factor) - self.at(np.array([read])))
 
     def at(self, read: Floats) -> Floats:
         return np.interp(read, self.read, self.log)
