@@ -11,7 +11,6 @@ from PIL import Image
 from torch import Tensor, nn
 
 from depthopt.core.artefacts import load_json
-from depthopt.core.trials import Trials
 from depthopt.errors import DataError, UsageError
 from depthopt.export.saved import load_saved
 from depthopt.extraction.extract import extract
@@ -36,7 +35,7 @@ data: {{source: "images:photos", workers: 0, mean: [0.5], std: [0.25]}}
 candidates: {{kernel_sizes: [1, 3], max_length: 6}}
 latency: {{table: table.json}}
 budget: {{speedup: 1.3}}
-pick: tried
+pick: predicted
 importance: {{images: 64}}
 apply: {{images: 64}}
 finetune: {{steps: 60, batch_size: 32, learning_rate: 1.0e-3, checkpoint_every_s: 0}}
@@ -133,9 +132,6 @@ def test_a_network_is_compressed_without_a_label(make: type[nn.Module], tmp_path
 
     table = load_json(ImportanceTable, out / "importance.json")
     assert all(entry.cost == entry.divergence >= 0 for entry in table.entries.values())
-    trials = load_json(Trials, out / "trials.json")
-    assert all(trial.loss == pytest.approx(trial.metric) for trial in trials.trials)
-
     # What is reported is what the networks give, held against each other.
     images, calibration = (
         torch.cat([inputs for inputs, _ in split.batches(64)])

@@ -59,7 +59,6 @@ SMALL: dict[str, Callable[[], nn.Module]] = {
     "unet": UNet,
     "edsr": EDSR,
     "yolo": Yolo,
-    "lraspp_mobilenet_v3_large": _segmentation("lraspp_mobilenet_v3_large"),
     "resnet18 pyramid": lambda: timm.create_model("resnet18", features_only=True),
 }
 
@@ -68,7 +67,7 @@ LARGE: dict[str, Callable[[], nn.Module]] = {
         name: _segmentation(name)
         for name in (
             *("fcn_resnet50", "fcn_resnet101", "deeplabv3_resnet50", "deeplabv3_resnet101"),
-            "deeplabv3_mobilenet_v3_large",
+            *("deeplabv3_mobilenet_v3_large", "lraspp_mobilenet_v3_large"),
         )
     },
     **{
