@@ -92,6 +92,8 @@ LONGS = np.int64
         ("ReduceMean", [np.array([2, 3], LONGS)], {"keepdims": 1}),
         ("ReduceSum", [np.array([1], LONGS)], {"keepdims": 0}),
         ("ReduceMax", [], {"keepdims": 0}),
+        ("ReduceL2", [np.array([1], LONGS)], {"keepdims": 1}),
+        ("ReduceL2", [], {"keepdims": 0}),
         ("Flatten", [], {}),
         ("Reshape", [np.array([0, -1], LONGS)], {}),
         ("Reshape", [np.array([2, 2, -1], LONGS)], {}),
