@@ -7,7 +7,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,7 @@ from depthopt.data.given import IN_MEMORY
 from depthopt.data.tensors import TensorSplit
 from depthopt.errors import DataError, ModelError, UsageError
 from depthopt.graph.original import deepcopied
+from depthopt.graph.verify import evaluating
 
 MOST_EXAMPLES = 4096
 """Default number of examples that are recorded at most."""
@@ -76,15 +77,15 @@ class Part:
         whole.set_submodule(self.name, new)
         return whole
 
-    @torch.no_grad()
     def speedup(self, whole: nn.Module) -> float:
         """How many times as fast as the original a whole network is, in eager mode on a batch."""
         ratios, begin = list[float](), time.monotonic()
-        for network in (self.whole, whole):
-            self.call(network, self.batch)
-        while (len(ratios) < _ROUNDS and time.monotonic() - begin < _SECONDS) or not ratios:
-            original, other = (self._seconds(network) for network in (self.whole, whole))
-            ratios.append(original / other)
+        with evaluating(self.whole), evaluating(whole):
+            for network in (self.whole, whole):
+                self.call(network, self.batch)
+            while (len(ratios) < _ROUNDS and time.monotonic() - begin < _SECONDS) or not ratios:
+                original, other = (self._seconds(network) for network in (self.whole, whole))
+                ratios.append(original / other)
         return statistics.median(ratios)
 
     def _seconds(self, network: nn.Module) -> float:
@@ -126,22 +127,15 @@ def part_of(
     """
     call = call or _call
     part = _submodule(model, name)
-    modes = {module: module.training for module in model.modules()}
     recorded, seen, started = list[Inputs](), 0, list[Any]()
-    recorder = _Recorder(part, name)
-    try:
-        model.eval()
-        with torch.no_grad(), recorder:
-            for batch in batches:
-                call(model, batch)
-                recorded.append(recorder.taken())
-                started = started or [batch]
-                seen += len(_first(recorded[-1]))
-                if seen >= most:
-                    break
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
+    with evaluating(model), _Recorder(part, name) as recorder:
+        for batch in batches:
+            call(model, batch)
+            recorded.append(recorder.taken())
+            started = started or [batch]
+            seen += len(_first(recorded[-1]))
+            if seen >= most:
+                break
     if not recorded:
         raise DataError(f"there are no batches to record what {name} gets; give some")
     inputs = first(_joined(recorded, name), most)
@@ -171,8 +165,9 @@ class _Recorder:
         self._part, self._name = part, name
         self._calls = list[Inputs]()
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> Self:
         self._hook = self._part.register_forward_pre_hook(self._record, with_kwargs=True)
+        return self
 
     def __exit__(self, *_: object) -> None:
         self._hook.remove()

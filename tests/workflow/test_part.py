@@ -52,6 +52,8 @@ class Detector(nn.Module):
         randomised(self)
 
     def forward(self, images: list[Tensor]) -> list[Tensor]:
+        if self.training:
+            raise RuntimeError("in training it wants targets too, as torchvision's detectors do")
         features = self.body(torch.stack(images))
         rows = self.head(torch.cat([f.mean((2, 3)) for f in features.values()], 1))
         return [row[row > row.mean()] for row in rows]
@@ -111,7 +113,10 @@ def test_what_is_put_back_untouched_changes_nothing_and_the_original_stays() -> 
         for found, wanted in zip(whole(batches()[0]), network(batches()[0]), strict=True):
             assert torch.allclose(found, wanted, atol=1e-5)
     assert all(torch.equal(before[name], t) for name, t in network.state_dict().items())
+    network.train()
     assert part.speedup(whole) > 0
+    assert network.training, "its mode is restored"
+    network.eval()
 
 
 @pytest.mark.parametrize(
