@@ -84,7 +84,10 @@ LARGE: dict[str, Callable[[], nn.Module]] = {
     },
 }
 
-NAMES = [*SMALL, *(pytest.param(name, marks=pytest.mark.nightly) for name in LARGE)]
+NAMES = [
+    *SMALL,
+    *(pytest.param(name, marks=pytest.mark.nightly) for name in LARGE if name not in SMALL),
+]
 SIZE = (3, 64, 64)
 SIZES = {"ssd300_vgg16 backbone": (3, 300, 300)}
 """Of those that take no small images."""
