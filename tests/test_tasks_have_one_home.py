@@ -31,6 +31,7 @@ EXEMPT = (
     "data/hub.py",
     "data/index.py",
     "data/load.py",
+    "data/pairs.py",
     "data/resolve.py",
     "data/shards.py",
     "models/timm.py",  # what libraries, and users' callables, call the width of a head

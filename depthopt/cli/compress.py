@@ -13,7 +13,7 @@ from depthopt.cli.options import (
     console,
     err,
 )
-from depthopt.cli.show import show_forecast, show_result
+from depthopt.cli.show import show_forecast, show_result, show_whole
 from depthopt.cli.wishes import (
     Asked,
     Changes,
@@ -24,7 +24,9 @@ from depthopt.cli.wishes import (
     SeedOption,
     SideOption,
     SpeedupAsked,
+    chosen_for,
     set_up,
+    wish_for,
 )
 from depthopt.core.artefacts import to_json
 from depthopt.core.writing import write_text
@@ -48,6 +50,14 @@ def compress(
     checkpoint: CheckpointOption = None,
     pretrained: PretrainedOption = False,
     epochs: EpochsOption = None,
+    part: Annotated[
+        str | None,
+        typer.Option(
+            help="Compress this part of the network alone, such as backbone.body, and put it back. "
+            "The network around it need not be traced.",
+            show_default=False,
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -81,18 +91,25 @@ def compress(
         epochs=epochs,
         seed=seed,
     )
-    wish, setup = set_up(asked)
+    wish, around = wish_for(asked), None
     from depthopt.workflow.compress import carry_out, with_budget  # noqa: PLC0415 - torch takes seconds
+    from depthopt.workflow.whole import within  # noqa: PLC0415 - as above
 
-    folder = out or Path("runs") / asked.name
+    if part is not None:
+        around = within(wish, part)
+        wish = around.wish
+    setup, folder = chosen_for(wish), out or Path("runs") / asked.name
     _foresee(wish, setup, folder)
     with ConsoleReporter(err) as reporter:
         setup = with_budget(wish, setup, folder, reporter=reporter, say=_say)
         done = carry_out(wish, setup, folder, reporter=reporter)
+    whole = None if around is None else around.whole(done)
     if as_json:
-        print(to_json(done.result))
+        print(to_json(whole or done.result))
         return
     show_result(console, done.result)
+    if whole is not None:
+        show_whole(console, whole)
     console.print(f"report:      {folder / 'report' / 'report.html'}", highlight=False)
 
 
@@ -145,7 +162,13 @@ def _foresee(wish: "Wish", setup: "Setup", folder: Path) -> None:
     """Print how long the stages will take. Stop if something would make them fail."""
     from depthopt.pipeline.dry_run import dry_run  # noqa: PLC0415 - torch takes seconds
 
-    found = dry_run(setup.recipe, folder, allow_code=wish.allow_code)
+    found = dry_run(
+        setup.recipe,
+        folder,
+        allow_code=wish.allow_code,
+        model=wish.given,
+        data=wish.given_data,
+    )
     show_forecast(err, found)
     if found.problems:
         raise UsageError(f"{found.problems[0]} (nothing was begun)")

@@ -14,6 +14,7 @@ from depthopt.core import numbers
 from depthopt.core.clipped import clipped
 from depthopt.core.inputs import InputSize, InputSpec, fitting
 from depthopt.errors import UsageError
+from depthopt.tasks.registry import PURPOSES
 from depthopt.workflow.progress import ConsoleReporter
 
 if TYPE_CHECKING:  # torch takes seconds to import; --help needs none of it
@@ -115,9 +116,8 @@ MethodOption = Annotated[
 TaskOption = Annotated[
     str | None,
     typer.Option(
-        help="What the network is for: classification; without labels matching, to give what the "
-        "original gives, or embedding, to keep what lies near; or what another package brings. The "
-        "same as task=NAME.",
+        help=f"What the network is for: {PURPOSES}; or what another package brings. The same as "
+        "task=NAME.",
         show_default=False,
     ),
 ]

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from depthopt.pipeline.dry_run import DryRun
     from depthopt.report.predict import Prediction
     from depthopt.runtimes.base import LayerTime
+    from depthopt.workflow.whole import Whole
 
 
 def show_chain(
@@ -121,6 +122,15 @@ def show_frontier(frontier: Frontier, path: Path) -> None:
         speedup = frontier.original_ms / point.latency_ms
         writer.writerow([repr(point.latency_ms), f"{speedup:.4f}", repr(point.cost), replaced])
     write_text(path, text.getvalue())
+
+
+def show_whole(console: Console, whole: "Whole") -> None:
+    """Print what became of a network, a part of which was compressed."""
+    table = Table("", "original", "compressed", title=f"the whole network around {whole.part}")
+    table.add_row("speed-up, in torch's eager mode", "", f"{whole.speedup:.2f}x")
+    if whole.original is not None and whole.compressed is not None:
+        table.add_row(whole.metric, f"{whole.original:.4g}", f"{whole.compressed:.4g}")
+    console.print(table)
 
 
 def show_result(console: Console, result: Result) -> None:

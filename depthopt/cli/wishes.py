@@ -34,8 +34,8 @@ DataOption = Annotated[
     str,
     typer.Option(
         help="digits; a folder or tar of train/CLASS/IMAGE and val/CLASS/IMAGE; a folder of "
-        "CLASS/IMAGE, which is split; images:PATH, without classes; wds/PATH, hfds/NAME or "
-        "torch/NAME."
+        "CLASS/IMAGE, which is split; images:PATH, without classes; masks:PATH or pairs:PATH, "
+        "with an image for each; wds/PATH, hfds/NAME or torch/NAME."
     ),
 ]
 SpeedupAsked = Annotated[
@@ -146,16 +146,39 @@ def set_up(asked: Asked) -> "tuple[Wish, Setup]":
     Raises:
         DepthoptError: it cannot be done.
     """
+    wish = wish_for(asked)
+    return wish, chosen_for(wish)
+
+
+def chosen_for(wish: "Wish") -> "Setup":
+    """Make the recipe for a wish, and print what was chosen.
+
+    Raises:
+        DepthoptError: it cannot be done.
+    """
+    from depthopt.workflow.setup import set_up as found_for  # noqa: PLC0415 - torch takes seconds
+
+    found = found_for(wish)
+    for what, choice in found.remarks:
+        err.print(f"{what:<8} {choice}", highlight=False, markup=False)
+    return found
+
+
+def wish_for(asked: Asked) -> "Wish":
+    """Look at what is asked for, and load torch.
+
+    Raises:
+        DepthoptError: something of it is not there.
+    """
     checkpoint, size = asked.checkpoint, None
     _look_at(asked)
     if asked.input_size is not None:
         side = numbers.whole(asked.input_size)
         size = side if side else input_size_of(asked.input_size)
     with loading():
-        from depthopt.workflow.setup import set_up as found_for  # noqa: PLC0415 - torch takes seconds
         from depthopt.workflow.wish import Wish  # noqa: PLC0415 - as above
 
-        wish = Wish(
+        return Wish(
             model=asked.model,
             data=asked.data,
             speedup=asked.speedup,
@@ -167,7 +190,3 @@ def set_up(asked: Asked) -> "tuple[Wish, Setup]":
             overrides=asked.changes or (),
             allow_code=True,  # it was named on the command line
         )
-    found = found_for(wish)
-    for what, choice in found.remarks:
-        err.print(f"{what:<8} {choice}", highlight=False, markup=False)
-    return wish, found

@@ -8,7 +8,8 @@ import torch
 
 from depthopt.core.progress import Progress
 from depthopt.data.decode import Oddity
-from depthopt.data.images import ImageSplit, StoredImage
+from depthopt.data.images import ImageSplit
+from depthopt.data.stored import StoredImage
 from depthopt.errors import DataError
 
 logger = logging.getLogger(__name__)

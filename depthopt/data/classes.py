@@ -1,6 +1,7 @@
 """Data sets of images: in memory, in folders, in shards, and from hubs."""
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,6 +17,9 @@ from depthopt.data.hub import index_hugging_face, index_torchvision
 from depthopt.data.images import ImageSplit
 from depthopt.data.index import Index, checked, index_folder, index_images
 from depthopt.data.memory import MemorySplit
+from depthopt.data.pairs import MASKS as MASK_FOLDER
+from depthopt.data.pairs import TARGETS as TARGET_FOLDER
+from depthopt.data.pairs import classes_of_masks, index_pairs
 from depthopt.data.shards import index_shards
 from depthopt.data.source import DataSource, Request
 from depthopt.errors import DataError
@@ -48,6 +52,17 @@ def _images(request: Request) -> Dataset:
     return _indexed(request, index_images((request.root or Path()) / request.path))
 
 
+def _masks(request: Request) -> Dataset:
+    path = (request.root or Path()) / request.path
+    index = index_pairs(path, MASK_FOLDER)
+    return replace(_indexed(request, index), class_names=classes_of_masks(path, index))
+
+
+def _pairs(request: Request) -> Dataset:
+    index = index_pairs((request.root or Path()) / request.path, TARGET_FOLDER)
+    return _indexed(replace(request, mean=request.mean or (0.0,), std=request.std or (1.0,)), index)
+
+
 def _shards(request: Request) -> Dataset:
     return _indexed(request, index_shards((request.root or Path()) / request.path))
 
@@ -64,6 +79,8 @@ DIGITS = DataSource(name="digits", load=_digits)
 FASHION_MNIST = DataSource(name="fashion_mnist", load=_fashion_mnist)
 FOLDER = DataSource(name="folder", load=_folder)
 IMAGES = DataSource(name="images", load=_images)
+MASKS = DataSource(name="masks", load=_masks)
+PAIRS = DataSource(name="pairs", load=_pairs)
 WDS = DataSource(name="wds", load=_shards)
 HFDS = DataSource(name="hfds", load=_hugging_face)
 TORCH = DataSource(name="torch", load=_torchvision)

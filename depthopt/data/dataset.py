@@ -55,7 +55,10 @@ class Split(Protocol):
 
     @property
     def targets(self) -> Tensor | None:
-        """``(n, ...)``, such as labels ``(n,)`` int64; None where there are none."""
+        """``(n, ...)``, such as labels ``(n,)`` int64.
+
+        None where there are none, or each is read with its input.
+        """
 
     def subset(self, indices: Tensor) -> "Split":
         """The examples at ``indices``."""
@@ -200,6 +203,14 @@ def calibration_split(
             f"of which 1 to {total - 1} can be held out"
         )
     return stratified(targets, images or 0, seed=seed)
+
+
+def has_targets(split: Split) -> bool:
+    """Whether a split's examples have targets, be they listed or each read with its input."""
+    if split.targets is not None or not len(split):
+        return split.targets is not None
+    _, target = next(split.subset(torch.tensor([0])).batches(1))
+    return target is not None
 
 
 def strata(split: Split) -> Tensor:

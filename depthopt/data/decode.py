@@ -35,6 +35,8 @@ EXTENSIONS = frozenset(extension for own in FORMATS.values() for extension in ow
 _WHOLE_RANGE = {"PNG", "PPM"}
 """Formats whose greys Pillow brings to 0..65535 where it reads them as 32-bit integers."""
 
+_LOSSY = {"JPEG", "WEBP"}
+
 _ORIENTATION = 0x0112  # of EXIF
 _BITS_PER_SAMPLE, _PHOTOMETRIC = 258, 262  # of TIFF
 
@@ -56,10 +58,12 @@ class Decoded:
     Attributes:
         image: in full, in the mode that was asked for.
         oddities: what is not kept of it.
+        target: the image that is its target, of the same size; None if there is none.
     """
 
     image: Image.Image
     oddities: tuple[Oddity, ...] = ()
+    target: Image.Image | None = None
 
 
 class _Unread(Exception):  # noqa: N818 - named for what is the case
@@ -97,6 +101,35 @@ def decode(content: bytes, mode: str, name: str) -> Decoded:
         if not content:
             raise ValueError("it is empty")
         return in_mode(opened(io.BytesIO(content)), mode)
+
+
+def decode_mask(content: bytes, name: str) -> Image.Image:
+    """Decode the mask in a file: an image of which each pixel is a class's number, 8 bits of grey.
+
+    Args:
+        content: of the file.
+        name: what a message calls it.
+
+    Raises:
+        DataError: it is no such image, empty, or cut short.
+    """
+    with told_as_damaged(name):
+        if not content:
+            raise ValueError("it is empty")
+        image = opened(io.BytesIO(content))
+        _require_small(image)
+        image.load()
+        if image.format in _LOSSY:
+            raise DataError(
+                f"{name} is a {image.format}, which does not keep numbers as they are; save masks "
+                "as PNG"
+            )
+        if image.mode not in {"P", "L"}:
+            raise DataError(
+                f"{name} holds pixels of mode {image.mode}, and each of a mask's is one number; "
+                "save it as a PNG with a palette, or in 8 bits of grey"
+            )
+        return Image.fromarray(np.asarray(image))
 
 
 @contextlib.contextmanager

@@ -9,6 +9,8 @@ FORMS = {
     "fashion_mnist": "fashion_mnist",
     "folder": "folder:PATH",
     "images": "images:PATH",
+    "masks": "masks:PATH",
+    "pairs": "pairs:PATH",
     "wds": "wds/PATH",
     "hfds": "hfds/NAME",
     "torch": "torch/NAME",

@@ -9,9 +9,9 @@ from depthopt.core import limits
 from depthopt.core.clipped import one_line
 from depthopt.core.reading import read_bytes
 from depthopt.data.decode import Decoded, decode, in_mode, opened, told_as_damaged
-from depthopt.data.images import StoredImage
 from depthopt.data.index import Index
 from depthopt.data.names import is_hidden
+from depthopt.data.stored import StoredImage
 from depthopt.errors import DataError
 
 _SPLITS = {"train": ("train",), "val": ("validation", "valid", "val"), "test": ("test",)}

@@ -3,73 +3,23 @@
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from timm.data.transforms_factory import create_transform
 from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
-from depthopt.core import limits
 from depthopt.data.dataset import Batch, Preprocessing, batch_indices
-from depthopt.data.decode import Decoded, Oddity, decode, told_as_damaged
+from depthopt.data.decode import Decoded, Oddity
 from depthopt.data.seeds import all_seeded
+from depthopt.data.stored import ImagePair, StoredImage
+from depthopt.data.together import SCALE, target_tensor, transform_of_pairs
 from depthopt.errors import DataError
 
 logger = logging.getLogger(__name__)
-
-
-class StoredImage(Protocol):
-    """An image that is not in memory."""
-
-    @property
-    def name(self) -> str:
-        """The image's name in messages."""
-        ...
-
-    def read(self, mode: str) -> Decoded:
-        """Decode the image as ``RGB`` or ``L``.
-
-        Raises:
-            DataError: the image is cut short or otherwise unreadable.
-        """
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class ImageFile:
-    """The place of one image's bytes.
-
-    Attributes:
-        name: what a message calls it.
-        path: the file that holds it.
-        start: offset of its first byte.
-        size: number of its bytes; -1 for the rest of the file.
-    """
-
-    name: str
-    path: str
-    start: int = 0
-    size: int = -1
-
-    def read(self, mode: str) -> Decoded:
-        """Decode the image as ``RGB`` or ``L``.
-
-        Raises:
-            DataError: the image is cut short or otherwise unreadable.
-        """
-        with told_as_damaged(self.name), Path(self.path).open("rb") as file:
-            file.seek(self.start)
-            most = limits.IMAGE_BYTES + 1  # of a device there is no end
-            content = file.read(most if self.size < 0 else min(self.size, most))
-            if len(content) == most:
-                raise ValueError(f"it has more than {limits.IMAGE_BYTES:,} bytes")
-        return decode(content, mode, self.name)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -78,7 +28,7 @@ class ImageSplit:
 
     Attributes:
         images: one by one.
-        targets: labels ``(n,)`` int64; None where there are no classes.
+        targets: labels ``(n,)`` int64; None where there are none, or each image has its own.
         preprocessing: what a batch shall look like.
         workers: processes that decode; 0 decodes in this one.
         skip_damaged: leave out images that cannot be read, with a warning.
@@ -133,6 +83,8 @@ class ImageSplit:
             self._tell_oddities((self.images[int(indices[i])].name, decoded[i][1]) for i in good)
             images = torch.from_numpy(np.stack([decoded[i][0] for i in good])).float()
             targets = None if self.targets is None else self.targets[indices[good]]
+            if any(decoded[i][2] is not None for i in good):
+                targets = target_tensor([decoded[i][2] for i in good])
             yield self.preprocessing.normalise(images), targets
 
     def _tell(self, damaged: Sequence[DataError], good: Sequence[int]) -> None:
@@ -153,7 +105,8 @@ class ImageSplit:
                     logger.warning("some images %s (first: %s)", oddity.value, name)
 
 
-_Read = tuple[NDArray[np.uint8], tuple[Oddity, ...]]
+_Read = tuple[NDArray[np.uint8], tuple[Oddity, ...], NDArray[np.uint8] | None]
+"""Pixels, what is not kept of the image, and its target where that is an image."""
 
 
 class _Decoder(TorchDataset[_Read | DataError]):
@@ -168,12 +121,18 @@ class _Decoder(TorchDataset[_Read | DataError]):
         self.seed = seed
         view = split.preprocessing
         self.mode = "L" if view.input_size[0] == 1 else "RGB"
+        self.together = None
+        first = next(iter(split.images), None)
+        if isinstance(first, ImagePair):
+            if randaugment is not None:
+                raise DataError("randaugment is for images with labels; leave it out")
+            self.together = transform_of_pairs(view, first, is_training=seed is not None)
         self.transform = create_transform(
             view.input_size,
             is_training=seed is not None,
             interpolation=view.interpolation,
             crop_pct=view.crop_pct,
-            scale=(0.35, 1.0),
+            scale=SCALE,
             color_jitter=0.0,
             auto_augment=randaugment,
             use_prefetcher=True,  # leaves uint8: a quarter of the bytes to send
@@ -181,14 +140,18 @@ class _Decoder(TorchDataset[_Read | DataError]):
 
     def __getitem__(self, index: int) -> _Read | DataError:
         try:
-            found = self.images[index].read(self.mode)
+            image = self.images[index]
+            found = image.read(self.mode)
+            if self.seed is None:
+                return self._pixels(image.name, found)
+            with all_seeded(f"{self.seed}/{index}"):
+                return self._pixels(image.name, found)
         except DataError as error:
             return error
-        if self.seed is None:
-            return self._pixels(found.image), found.oddities
-        with all_seeded(f"{self.seed}/{index}"):
-            return self._pixels(found.image), found.oddities
 
-    def _pixels(self, image: Image.Image) -> NDArray[np.uint8]:
-        pixels: NDArray[np.uint8] = self.transform(image)
-        return pixels
+    def _pixels(self, name: str, found: Decoded) -> _Read:
+        if self.together is None or found.target is None:
+            pixels: NDArray[np.uint8] = self.transform(found.image)
+            return pixels, found.oddities, None
+        pixels, target = self.together(name, found.image, found.target)
+        return pixels, found.oddities, target

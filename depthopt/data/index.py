@@ -9,7 +9,6 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from depthopt.data.flat import LAYOUTS, held_back, require_classes, tested, wrapping
-from depthopt.data.images import ImageFile, StoredImage
 from depthopt.data.names import (
     LeftOut,
     is_hidden,
@@ -19,6 +18,7 @@ from depthopt.data.names import (
     ties,
     why_left_out,
 )
+from depthopt.data.stored import ImageFile, StoredImage
 from depthopt.data.tars import members
 from depthopt.errors import DataError
 
@@ -267,6 +267,11 @@ def checked(index: Index, where: str) -> str:
         ]
         raise DataError(f"classes of {where} differ between splits: {'; '.join(only)}")
     return held_out
+
+
+def folders_in(root: Path) -> Iterator[tuple[tuple[str, ...], Mapping[str, ImageFile]]]:
+    """All folders below one: the folders from there down to it, and its files by whole name."""
+    return ((folder.below, folder.files) for folder in _in_folder(root, ""))
 
 
 def _in_folder(root: Path, split: str) -> Iterator[_Folder]:

@@ -45,9 +45,11 @@ def load_dataset(
             torchvision's files), ``folder:PATH``, a folder or uncompressed tar of
             ``train/CLASS/IMAGE`` and ``val/CLASS/IMAGE`` (or ``test/``), or of ``CLASS/IMAGE``
             alone (``docs/guides/your-data.md``), ``images:PATH``, all images below a folder or in
-            a tar, without classes, ``wds/PATH``, a folder of webdataset's shards, or, as timm
-            names them, ``hfds/NAME`` of Hugging Face's hub and ``torch/NAME`` of torchvision; or
-            what another package brings (``docs/guides/extending.md``).
+            a tar, without classes, ``masks:PATH`` and ``pairs:PATH``, folders with ``images/`` and
+            ``masks/`` or ``targets/`` (``docs/guides/pixels.md``), ``wds/PATH``, a folder of
+            webdataset's shards, or, as timm names them, ``hfds/NAME`` of Hugging Face's hub and
+            ``torch/NAME`` of torchvision; or what another package brings
+            (``docs/guides/extending.md``).
         input_size: (channels, height, width); 1 channel is grey, 3 are RGB. Of a source for
             several inputs, these.
         calibration_images: held out from train, each class in proportion; None holds out 512, or

@@ -8,6 +8,7 @@ from pathlib import Path
 from depthopt.core.clipped import clipped
 from depthopt.data.forms import is_source, known_forms
 from depthopt.data.names import extension, is_hidden, is_shard
+from depthopt.data.pairs import MASKS, TARGETS, holds_pairs
 from depthopt.errors import DataError
 
 _PACKED = (".zip", ".gz", ".tgz", ".bz2", ".tbz2", ".xz", ".txz", ".zst", ".7z", ".rar")
@@ -23,8 +24,9 @@ def source_of_path(text: str) -> str:
 
     Returns:
         A name as it is, and of a path the name that it goes by: ``wds/PATH`` of a folder of
-        webdataset's shards, ``hfds/PATH`` of what Hugging Face's datasets saved, ``folder:PATH``
-        of all else.
+        webdataset's shards, ``masks:PATH`` of one with ``images/`` and ``masks/``, ``pairs:PATH``
+        of one with ``images/`` and ``targets/``, ``hfds/PATH`` of what Hugging Face's datasets
+        saved, ``folder:PATH`` of all else.
 
     Raises:
         DataError: it is neither, or a packed file.
@@ -60,6 +62,9 @@ def source_from_everywhere(text: str) -> str:
 def _of_folder(path: Path) -> str:
     if (path / "dataset_dict.json").is_file():
         return f"hfds/{path}"
+    for source, targets in (("masks", MASKS), ("pairs", TARGETS)):
+        if holds_pairs(path, targets):
+            return f"{source}:{path}"
     entries = sorted(path.iterdir())
     folders = [each for each in entries if each.is_dir() and not is_hidden(each.name)]
     if not folders and any(is_shard(each.name) for each in entries):

@@ -11,9 +11,9 @@ from depthopt.core import limits, numbers
 from depthopt.core.clipped import clipped, one_line
 from depthopt.core.reading import read_text
 from depthopt.data.decode import EXTENSIONS
-from depthopt.data.images import ImageFile, StoredImage
 from depthopt.data.index import Index
 from depthopt.data.names import LeftOut, extension, is_litter, is_shard, natural, split_of
+from depthopt.data.stored import ImageFile, StoredImage
 from depthopt.data.tars import members
 from depthopt.errors import DataError
 

@@ -21,7 +21,7 @@ from depthopt.core.clipped import one_line
 from depthopt.core.inputs import Inputs, called, count, first, whole_batches
 from depthopt.core.numbers import Batch, Count, require
 from depthopt.core.writing import write_bytes
-from depthopt.errors import ArtefactError, CheckFailed, DataError, ModelError
+from depthopt.errors import ArtefactError, CheckFailed, DataError, ModelError, UsageError
 from depthopt.export.noted import check_noted, note_again
 from depthopt.export.older import TooOld, older
 from depthopt.export.read_once import read_once
@@ -83,6 +83,7 @@ def export_onnx(
 
     Raises:
         DataError: fewer examples than one batch.
+        UsageError: an input and an output would have the same name.
         ModelError: ONNX has no such operator, the network fixes its batch, or it cannot be
             written in that opset; then the message names the least newer one that works.
         CheckFailed: ONNX Runtime's outputs differ from torch's by more than ``tolerance``.
@@ -105,6 +106,9 @@ def export_onnx(
     wanted = one_tensor(network, output)
     input_name, output_name = names or ("image", task_of(task).output)
     outputs = [output_name + (f"_{name}" if name else "") for name in leaves(network, output)]
+    inputs = set(images) if isinstance(images, Mapping) else {input_name}
+    if both := sorted(inputs & set(outputs)):
+        raise UsageError(f"an input and an output are both called {both[0]}; give other names")
     names_ = (input_name, *outputs)
     model = _translated(network, first(images, most), names_, dynamic=batch is None)
     runtime = get_runtime("onnxruntime")

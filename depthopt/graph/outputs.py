@@ -45,7 +45,7 @@ def _leaves(network: nn.Module, output: object, name: str) -> Iterator[tuple[str
 
 
 def one_tensor(network: nn.Module, output: object) -> Tensor:
-    """The output if it is one tensor; of several, the numbers of all (N, numbers), in order.
+    """The output's one tensor; of several, the numbers of all (N, numbers), in order.
 
     Raises:
         ModelError: something else than a tensor is in it, or tensors of other types than the
@@ -55,6 +55,8 @@ def one_tensor(network: nn.Module, output: object) -> Tensor:
         return output
     found = leaves(network, output)
     _, first = next(iter(found.items()))
+    if len(found) == 1 and first.dim():
+        return first
     for name, tensor in found.items():
         if not tensor.dim() or len(tensor) != len(first) or tensor.dtype != first.dtype:
             raise ModelError(

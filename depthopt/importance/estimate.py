@@ -32,8 +32,8 @@ from depthopt.tasks.task import Task
 
 Estimator = Literal["regression", "finetune", "magnitude"]
 
-_UNITS: dict[float, Unit] = {100.0: "points", 1.0: "fraction"}
-"""Units of changes of a metric, by the metric's scale."""
+_UNITS: dict[tuple[str, float], Unit] = {("%", 100.0): "points", ("", 1.0): "fraction"}
+"""Units of changes of a metric, by the metric's unit and scale."""
 
 
 def estimate(
@@ -123,7 +123,7 @@ def estimate(
         estimator,
         sum(count(inputs) for inputs, _ in held_out),
         protocol=protocol,
-        unit=_UNITS.get(task.metric.scale, ""),
+        unit=_UNITS.get((task.metric.unit, task.metric.scale), ""),
         form=form,
     )
     known = _known(table, empty)

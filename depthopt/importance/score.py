@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, fx
@@ -35,7 +35,7 @@ that the original was too sure of its answers.
 class _Sums:
     divergence: float = 0.0
     loss: float = 0.0
-    measured: float = 0.0
+    measured: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.float64))
 
     def add(self, task: Task, outputs: Tensor, targets: Tensor | None, original: Tensor) -> None:
         found = outputs.double()
@@ -43,7 +43,7 @@ class _Sums:
         if targets is None:
             return
         self.loss += float(task.loss(found, targets))
-        self.measured += float(task.measure(outputs, targets))
+        self.measured = self.measured + task.measure(outputs, targets).double().cpu()
 
 
 def score(
@@ -131,5 +131,7 @@ def _importance(
         cost=divergence + more,
         divergence=divergence,
         loss_increase=loss_increase,
-        metric_change=metric.scale * metric.gain(original.measured, total.measured) / images,
+        metric_change=metric.gain(
+            *(task.figure(sums.measured, images) for sums in (original, total))
+        ),
     )

@@ -107,7 +107,7 @@ def _file(code: Code) -> ModuleType:
     try:
         content = read_bytes(path, limits.CODE_BYTES)
     except FileNotFoundError:
-        raise ModelError(f"{path} does not exist; {code.name} was to make the network") from None
+        raise ModelError(f"{path} does not exist, where {code.name} is to be") from None
     except (OSError, ValueError) as error:  # such as a folder's
         raise ModelError(f"{path} cannot be read ({one_line(error)})") from None
     path = path.resolve()
@@ -141,7 +141,7 @@ def _module(code: Code) -> ModuleType:
         near = difflib.get_close_matches(code.place, MODELS.names, n=1)
         hint = f"did you mean {near[0]}:{code.name}? " if near else ""
         raise ModelError(
-            f"there is no module {missing}; its {code.name} was to make the network; {hint}"
+            f"there is no module {missing}; {code.name} is to be in it; {hint}"
             "install it, or start in the folder that holds it"
         ) from None
     except (Exception, SystemExit) as error:

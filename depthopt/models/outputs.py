@@ -1,18 +1,21 @@
-"""Check that a network gives one row of numbers for each example."""
+"""Check that a network gives one tensor: a row of numbers for each example, or maps."""
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from depthopt.core.clipped import one_line
 from depthopt.core.inputs import InputSize, called, size_text
 from depthopt.errors import ModelError
 from depthopt.graph.examples import batch_like
+from depthopt.graph.outputs import leaves
 
 _EXAMPLES = 2
 
 
 @torch.no_grad()
-def require_row(model: nn.Module, size: InputSize, outputs: int, name: str) -> None:
+def require_outputs(
+    model: nn.Module, size: InputSize, outputs: int, name: str, *, maps: bool = False
+) -> None:
     """Run a network once, in evaluation mode, and refuse any other output.
 
     Args:
@@ -20,6 +23,7 @@ def require_row(model: nn.Module, size: InputSize, outputs: int, name: str) -> N
         size: of its inputs.
         outputs: numbers that it is to give for an example.
         name: of it, for messages.
+        maps: whether it is to give so many maps, not numbers.
 
     Raises:
         ModelError: it has no weights in memory, does not run, or gives something else.
@@ -41,14 +45,23 @@ def require_row(model: nn.Module, size: InputSize, outputs: int, name: str) -> N
     finally:
         for module in training:
             module.training = True
-    if not isinstance(output, Tensor):
+    tensors = leaves(model, output)
+    if len(tensors) > 1:
+        several = ", ".join(key or "its own" for key in tensors)
         raise ModelError(
-            f"{name} returns a {type(output).__name__}, expected one tensor; wrap it in a module "
+            f"{name} returns {len(tensors)} tensors ({several}), expected one; wrap it in a module "
             "whose forward returns the tensor that counts, or set task: matching, for all of them"
         )
-    shape = tuple(output.shape)
-    if shape != (_EXAMPLES, outputs):
-        found = "x".join(map(str, shape)) or "one number"
+    (tensor,) = tensors.values()
+    shape = tuple(tensor.shape)
+    found = "x".join(map(str, shape)) or "one number"
+    if maps and (len(shape) != 4 or shape[:2] != (_EXAMPLES, outputs)):
+        raise ModelError(
+            f"{name} gives {found} for {_EXAMPLES} examples, expected "
+            f"{_EXAMPLES}x{outputs}xROWSxCOLUMNS, a map for each class; name a network that does, "
+            "or let it give so many"
+        )
+    if not maps and shape != (_EXAMPLES, outputs):
         raise ModelError(
             f"{name} gives {found} for {_EXAMPLES} examples, expected {_EXAMPLES}x{outputs}, a row "
             "of numbers for each; end it with a mean over the image and a linear layer, for "

@@ -33,10 +33,16 @@ def create_torchvision_model(name: str, arguments: Mapping[str, Argument]) -> nn
         )
     if channels != 3:
         raise ModelError(f"torchvision's {name} takes images of 3 channels, got {channels}")
+    # Weights come with the auxiliary head alone, which evaluation need not run.
+    without_auxiliary = pretrained and given.get("aux_loss") is False
+    if without_auxiliary:
+        del given["aux_loss"]
     if pretrained:
         given["weights"] = "DEFAULT"
     try:
         model: nn.Module = models.get_model(name, **given)
+        if without_auxiliary:
+            model.register_module("aux_classifier", None)
     except Exception as error:  # of arguments that nobody thought of
         message = shortened(str(error).partition("\n")[0])
         raise ModelError(f"torchvision refuses {name} with {given}: {message}") from error

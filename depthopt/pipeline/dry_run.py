@@ -36,6 +36,7 @@ from depthopt.pipeline.measure import result_workload
 from depthopt.pipeline.methods import DEPTHOPT
 from depthopt.pipeline.original import Start, start, teacher_is_trained
 from depthopt.pipeline.overridden import AT_ODDS, Setting, at_odds, settings_of
+from depthopt.pipeline.own_metric import require_function
 from depthopt.pipeline.processes import Processes
 from depthopt.pipeline.recipe import Recipe
 from depthopt.pipeline.requirements import shortcomings
@@ -137,6 +138,8 @@ def dry_run(
     """
     recipe = named(recipe, model)
     require_allowed(recipe.network, allow_code=allow_code)
+    if recipe.own_metric is not None:
+        require_function(recipe.own_metric, allow_code=allow_code)
     unchecked = recipe.model_copy(
         update={"data": recipe.data.model_copy(update={"check": False, "workers": 0})}
     )

@@ -21,7 +21,7 @@ from depthopt.data.dataset import Dataset
 from depthopt.errors import UsageError
 from depthopt.importance.estimate import estimate
 from depthopt.models.names import require_allowed
-from depthopt.models.outputs import require_row
+from depthopt.models.outputs import require_outputs
 from depthopt.pipeline.attempts import EXPLORED, Attempts, Clock, part_of, worth_going_on
 from depthopt.pipeline.context import BATCH, Context, Reporter
 from depthopt.pipeline.folder import RunFolder
@@ -148,7 +148,8 @@ def _say_before(context: Context, say: Callable[[str], None]) -> None:
         return
     model = context.new_model()
     if (width := context.task.width(context.data)) is not None:
-        require_row(model, context.recipe.model.input_size, width, context.recipe.network_name)
+        size, name = context.recipe.model.input_size, context.recipe.network_name
+        require_outputs(model, size, width, name, maps=context.task.maps)
     parameters = sum(parameter.numel() for parameter in model.parameters())
     speed = measured_speed(model, context.recipe.model.input_size)
     config, images = context.recipe.teacher, len(context.data.train)

@@ -1,5 +1,7 @@
 """Measure a run's final figures: metric, latency and size, before and after."""
 
+from collections.abc import Mapping
+
 import torch
 from torch import fx, nn
 
@@ -16,7 +18,8 @@ from depthopt.pipeline.context import BATCH, Context
 from depthopt.pipeline.kept import read_kept
 from depthopt.pipeline.original import figures
 from depthopt.pipeline.overridden import told
-from depthopt.pipeline.result import NetworkFigures, Result
+from depthopt.pipeline.own_metric import function_name, told_by
+from depthopt.pipeline.result import NetworkFigures, OwnMetric, Result
 from depthopt.pipeline.sanity import judged, warnings_of
 from depthopt.shallow.fuse import fuse
 from depthopt.tables.importance import ImportanceTable
@@ -36,8 +39,8 @@ def measure(run: Context) -> Result:
     fused, batch = run.network("fused"), run.recipe.latency.batch
     latency = _latencies(run)
     found: dict[str, Evaluation] = {}
-    networks = zip(TESTED, (run.teacher, run.network("applied"), fused), strict=True)
-    for done, (name, network) in enumerate(networks, start=1):
+    networks = dict(zip(TESTED, (run.teacher, run.network("applied"), fused), strict=True))
+    for done, (name, network) in enumerate(networks.items(), start=1):
         run.reporter.progress(done, 4, f"testing {name}")
         batches = run.examples.test.batches(BATCH)
         found[name] = evaluate(network, batches, task=run.judge)
@@ -71,7 +74,17 @@ def measure(run: Context) -> Result:
         method=told(run.recipe),
         picked=run.recipe.picked,
         importance=_importance(run.importance),
+        own=_own(run, networks),
     )
+
+
+def _own(run: Context, networks: Mapping[str, nn.Module]) -> OwnMetric | None:
+    """What the user's own metric says of the networks, on the data as they are."""
+    name, test = run.recipe.own_metric, run.data.test
+    if name is None:
+        return None
+    found = (told_by(name, network, test.batches(BATCH)) for network in networks.values())
+    return OwnMetric(function_name(name), *found)
 
 
 def _importance(table: ImportanceTable) -> str:

@@ -35,7 +35,7 @@ from depthopt.pipeline.sections import (
     TrialsSection,
 )
 from depthopt.tables.latency import FOOTPRINT_PLANS
-from depthopt.tasks.registry import DEFAULT
+from depthopt.tasks.registry import DEFAULT, PURPOSES
 from depthopt.train.config import TrainConfig
 
 logger = logging.getLogger(__name__)
@@ -53,9 +53,7 @@ class Recipe(Section):
     data: DataSection
     task: TaskName = Field(
         DEFAULT,
-        description="what the network is for: the default task; without labels matching, to give "
-        "what the original gives, or embedding, to keep what lies near; or what another package "
-        "brings",
+        description=f"what the network is for: {PURPOSES}; or what another package brings",
     )
     budget: BudgetSection
     pick: Pick | None = Field(
@@ -73,6 +71,12 @@ class Recipe(Section):
     trials: TrialsSection = TrialsSection()
     apply: ApplySection = ApplySection()
     finetune: TrainConfig = TrainConfig()
+    metric: str | None = Field(
+        None,
+        description="a function of yours, FILE.py:NAME or MODULE:NAME, that is given each network "
+        "and the batches that it is tested on, and returns a number; the result tells it beside "
+        "the task's metric",
+    )
     seed: numbers.Seed = Field(0, description="seed of initialisation, order and augmentation")
 
     _beside: dict[str, str] = PrivateAttr(default_factory=dict)
@@ -81,9 +85,17 @@ class Recipe(Section):
     @property
     def network(self) -> str:
         """What ``create_model`` takes: ``model.name``, its file as it is reached."""
-        found = callable_of(self.model.name)
+        return self._reached(self.model.name)
+
+    @property
+    def own_metric(self) -> str | None:
+        """``metric``, its file as it is reached."""
+        return None if self.metric is None else self._reached(self.metric)
+
+    def _reached(self, name: str) -> str:
+        found = callable_of(name)
         if found is None or not found.is_file:
-            return self.model.name
+            return name
         return f"{self._beside.get(found.place, found.place)}:{found.name}"
 
     @property
@@ -104,9 +116,9 @@ class Recipe(Section):
         that ``model.name`` says is taken; where it is another than the recipe's, a line of the log
         says so.
         """
-        code = callable_of(self.model.name)
         given = [] if self.model.checkpoint is None else [str(self.model.checkpoint)]
-        given += [code.place] if code is not None and code.is_file else []
+        for code in (callable_of(self.model.name), callable_of(self.metric or "")):
+            given += [code.place] if code is not None and code.is_file else []
         found = {each: str(folder / each) for each in given if (folder / each).is_file()}
         recipe = self.model_copy()
         others = {each: path for each, path in found.items() if path != each}
@@ -124,13 +136,20 @@ class Recipe(Section):
 
     def moved_to(self, folder: Path) -> "Recipe":
         """This recipe as a file in another folder has it, which finds the same files."""
-        given, code = self.model.checkpoint, callable_of(self.model.name)
-        changed: dict[str, object] = {}
+        given, changed = self.model.checkpoint, dict[str, object]()
         if given is not None and self._is_beside(str(given)):
             changed["checkpoint"] = Path(os.path.relpath(self._beside[str(given)], folder))
-        if code is not None and Path(place := self._beside.get(code.place, code.place)).is_file():
-            changed["name"] = f"{os.path.relpath(place, folder)}:{code.name}"
-        return self.of_model(**changed)
+        recipe = self.of_model(**changed, name=self._seen_from(folder, self.model.name))
+        if self.metric is None:
+            return recipe
+        return recipe.model_copy(update={"metric": self._seen_from(folder, self.metric)})
+
+    def _seen_from(self, folder: Path, name: str) -> str:
+        """A callable's name whose file is found from another folder; others as they are."""
+        code = callable_of(name)
+        if code is None or not Path(place := self._beside.get(code.place, code.place)).is_file():
+            return name
+        return f"{os.path.relpath(place, folder)}:{code.name}"
 
     def settings(self, sections: AbstractSet[str], without: Mapping[str, set[str]]) -> Any:
         """Sections as they are digested: wherever the files lie that are beside the recipe."""

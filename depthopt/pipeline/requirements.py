@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import torch
 
-from depthopt.data.dataset import Dataset, Split
+from depthopt.data.dataset import Dataset, Split, has_targets
 from depthopt.errors import DataError, DepthoptError, UsageError
 from depthopt.pipeline.context import Context
 from depthopt.pipeline.original import start, teacher_is_trained
@@ -59,7 +59,7 @@ def _targets(run: Context) -> Iterator[DepthoptError]:
     for name, split in _splits(data):
         targets = split.targets
         if targets is None:
-            if name != "train":
+            if name != "train" and not has_targets(split):
                 yield DataError(
                     f"data.source {data.name} has no targets in its {name} split, so nothing "
                     "says how good a network is; the task matching needs none"
@@ -68,11 +68,15 @@ def _targets(run: Context) -> Iterator[DepthoptError]:
         if width is None or not len(targets):
             continue
         try:
-            run.task.check_targets(torch.zeros(1, width), targets)
+            run.task.check_targets(
+                torch.zeros(1, width, *([1, 1] if run.task.maps else [])), targets
+            )
         except DataError as error:
             yield DataError(f"data.source {data.name}, {name} split: {error}")
     targets = data.train.targets
-    if width is None or targets is None or targets.dtype != torch.int64 or not len(targets):
+    if width is None or targets is None or targets.dtype != torch.int64 or targets.dim() != 1:
+        return
+    if not len(targets):
         return
     if bool((targets == targets[0]).all()):
         yield DataError(

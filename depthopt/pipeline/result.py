@@ -33,6 +33,23 @@ class NetworkFigures:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class OwnMetric:
+    """What a user's own function says of the networks.
+
+    Attributes:
+        name: of the function.
+        original: of the network before.
+        untrained: of the shallow network before finetuning.
+        compressed: of the fused network.
+    """
+
+    name: str
+    original: float
+    untrained: float
+    compressed: float
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class Result:
     """A finished run.
@@ -59,6 +76,7 @@ class Result:
         picked: how the plan was: ``predicted``, ``measured`` or ``tried``.
         importance: how importances came about, with the word ``reduced`` where that is less than
             the papers' protocol.
+        own: what the user's own metric says; None where there is none.
     """
 
     model: str
@@ -81,6 +99,7 @@ class Result:
     method: str = ""
     picked: str = ""
     importance: str = ""
+    own: OwnMetric | None = None
 
     def __repr__(self) -> str:
         said = self.metric.text

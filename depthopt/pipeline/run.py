@@ -19,6 +19,7 @@ from depthopt.pipeline.given import named, require_same
 from depthopt.pipeline.kept import say_left_out
 from depthopt.pipeline.lock import lock
 from depthopt.pipeline.overridden import say_at_odds
+from depthopt.pipeline.own_metric import require_function
 from depthopt.pipeline.processes import Processes
 from depthopt.pipeline.recipe import Recipe, recipe_yaml
 from depthopt.pipeline.requirements import WITHOUT_DATA, require_enough
@@ -88,6 +89,8 @@ def run(
     """
     recipe = named(recipe, model)
     require_allowed(recipe.network, allow_code=allow_code)
+    if recipe.own_metric is not None:
+        require_function(recipe.own_metric, allow_code=allow_code)
     require_same(recipe, folder)
     processes = Processes()
     reporter = reporter if reporter and processes.is_main else Silent()

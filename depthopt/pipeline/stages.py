@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from depthopt.models.names import digest_of_code, told_as
 from depthopt.pipeline import picking, work
 from depthopt.pipeline.context import Context
 from depthopt.pipeline.methods import DEPTHOPT
@@ -88,6 +89,8 @@ def _estimating(recipe: Recipe) -> Any:
 def _resulting(recipe: Recipe) -> Any:
     """The data and the device; of a method that is named what the result says of it, too."""
     settings = _of(*_DATA, "latency")(recipe)
+    if recipe.own_metric is not None:
+        settings = [settings, told_as(recipe.metric or ""), digest_of_code(recipe.own_metric)]
     if recipe.method == DEPTHOPT:
         return settings
     return [settings, recipe.picked, told(recipe), _of("importance")(recipe)]

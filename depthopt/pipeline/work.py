@@ -29,7 +29,7 @@ from depthopt.kinds.latency_keys import latency_keys
 from depthopt.latency.footprint import with_footprints
 from depthopt.latency.profile import profile
 from depthopt.latency.worthwhile import worthwhile
-from depthopt.models.outputs import require_row
+from depthopt.models.outputs import require_outputs
 from depthopt.models.weights import save_weights
 from depthopt.pipeline.carried_out import carried_out
 from depthopt.pipeline.context import BATCH, CandidateList, Context
@@ -68,7 +68,9 @@ def run_teacher(run: Context) -> str:
     # Refuses, before any training, the networks that later stages would refuse.
     extract(model, section.input_size, name=run.recipe.network_name)
     if (width := run.task.width(run.data)) is not None:
-        require_row(model, section.input_size, width, run.recipe.network_name)
+        require_outputs(
+            model, section.input_size, width, run.recipe.network_name, maps=run.task.maps
+        )
     if begun.trained:
         finetune(
             model,

@@ -48,9 +48,16 @@ def result_rows(result: Result) -> tuple[Row, ...]:
     predicted = f"{result.predicted_ms:.3f} ms, {result.predicted_speedup:.2f}x"
     metric = result.metric
     unit = f", {metric.unit}" if metric.unit else ""
+    own, told = result.own, tuple[Row, ...]()
+    if own is not None:
+        told = (
+            Row(own.name, f"{own.original:.4g}", f"{own.compressed:.4g}"),
+            Row(f"{own.name} before finetuning", "", f"{own.untrained:.4g}"),
+        )
     return (
         Row(metric.label, metric.figure(before.metric), metric.figure(after.metric)),
         Row(f"{metric.name} before finetuning{unit}", "", metric.figure(result.untrained_metric)),
+        *told,
         Row("latency, ms (quartiles)", _latency(before.latency), _latency(after.latency)),
         Row("speed-up", "", f"{result.speedup:.2f}x"),
         Row("predicted", "", predicted),

@@ -10,8 +10,9 @@ import torch
 from depthopt.core.inputs import called, image_size
 from depthopt.data.dataset import Preprocessing
 from depthopt.data.decode import EXTENSIONS
-from depthopt.data.images import ImageFile, ImageSplit
+from depthopt.data.images import ImageSplit
 from depthopt.data.names import LeftOut, is_litter, why_left_out
+from depthopt.data.stored import ImageFile
 from depthopt.errors import ArtefactError, DataError, UsageError
 from depthopt.export.saved import SavedModel, load, load_saved
 from depthopt.models.memory import Original

@@ -57,7 +57,7 @@ def evaluate(
     like = next(model.parameters(), torch.zeros(()))
     modes = {module: module.training for module in model.modules()}
     model.eval()
-    images, measured, loss, losses = 0, 0.0, 0.0, list[float]()
+    images, measured, loss, losses = 0, torch.zeros((), dtype=torch.float64), 0.0, list[float]()
     try:
         for inputs, answers in batches:
             if answers is None:
@@ -66,7 +66,7 @@ def evaluate(
             targets = answers.to(like.device)
             task.check_targets(outputs, targets)
             loss += task.loss(outputs, targets).item()
-            measured += task.measure(outputs, targets).item()
+            measured = measured + task.measure(outputs, targets).double().cpu()
             images += count(inputs)
             if each:
                 ones = (slice(i, i + 1) for i in range(len(outputs)))
@@ -76,5 +76,5 @@ def evaluate(
             module.training = mode
     if not images:
         raise DataError("no images to evaluate on; give a split with at least one")
-    metric = task.metric.scale * measured / images
+    metric = task.figure(measured, images)
     return Evaluation(metric=metric, loss=loss / images, images=images, losses=tuple(losses))

@@ -77,12 +77,16 @@ class Task:
         divergence: (outputs, original's): how far they are from the original network's, summed
             over the examples; 0 where they are the same.
         loss: (outputs, targets): what is wrong with them, summed over the examples.
-        measure: (outputs, targets): the metric, summed over the examples, before its scale.
+        measure: (outputs, targets): the metric, summed over the examples, before its scale; or,
+            with ``total``, whatever tensor of sums the metric is made of.
+        total: (``measure``, summed over all examples): the metric, before its scale. None for a
+            mean over the examples.
         training_loss: see ``TrainingLoss``; by default ``loss`` against targets and ``divergence``
             from the teacher's outputs, weighed by ``distillation``.
         output: the name of the output in exported files.
         width: (data): how many numbers a network is to give for an example; None where the data
             does not say.
+        maps: whether it gives so many maps instead, (N, width, rows, columns).
         why_unfit: (outputs, data): why outputs cannot be judged by the data's targets, and what to
             do; None if they can. It is asked with the outputs for one example.
         check_targets: (outputs, targets): raises a ``DataError`` for targets that no such output
@@ -106,9 +110,11 @@ class Task:
     divergence: Callable[[Tensor, Tensor], Tensor]
     loss: Callable[[Tensor, Tensor], Tensor]
     measure: Callable[[Tensor, Tensor], Tensor]
+    total: Callable[[Tensor], float] | None = None
     training_loss: TrainingLoss | None = None
     output: str = "output"
     width: Callable[[Dataset], int | None] = lambda _: None
+    maps: bool = False
     why_unfit: Callable[[Tensor, Dataset], tuple[str, str] | None] = lambda *_: None
     check_targets: Callable[[Tensor, Tensor], None] = lambda *_: None
     unseen: Callable[[Dataset], str | None] = lambda _: None
@@ -118,6 +124,12 @@ class Task:
     regress_head: RegressHead | None = None
     imitates: bool = False
     scaled: "Callable[[Iterable[Tensor], Sequence[int]], Task] | None" = None
+
+    def figure(self, measured: Tensor, examples: int) -> float:
+        """The metric, from the sum of ``measure`` over this many examples."""
+        if self.total is not None:
+            return self.metric.scale * self.total(measured)
+        return self.metric.scale * float(measured) / examples
 
     def step_loss(
         self,

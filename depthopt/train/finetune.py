@@ -13,7 +13,7 @@ from torch import nn
 from depthopt.core.progress import Progress, silent
 from depthopt.core.training import EpochRecord, TrainResult
 from depthopt.core.workload import Workload
-from depthopt.data.dataset import Dataset, training_steps
+from depthopt.data.dataset import Dataset, has_targets, training_steps
 from depthopt.data.seeds import seed_of
 from depthopt.errors import DepthoptError, UsageError
 from depthopt.graph.examples import blank
@@ -86,7 +86,7 @@ def finetune(
     """
     config, task = config or TrainConfig(), task_of(task)
     check_config(config)
-    if data.train.targets is None and teacher is None:
+    if teacher is None and not has_targets(data.train):
         raise UsageError(f"{data.name} has no targets to train on; give a teacher to imitate")
     for name, network in (("network", model), ("teacher", teacher)):
         if network is not None:

@@ -132,9 +132,10 @@ def compress(
             recommended.
         run_dir: folder of the run; made if it does not exist.
         method: whose settings to take: ``depthopt``, or a paper's, ``layermerge`` or ``depth``.
-        task: what the network is for: ``classification``, the default; without labels
-            ``matching``, to give what the original gives, whatever that is, or ``embedding``, to
-            keep what lies near; or another package's.
+        task: what the network is for: ``classification``, the default; ``segmentation``, by masks;
+            ``restoration``, by images that are to come out; without labels ``matching``, to give
+            what the original gives, whatever that is, or ``embedding``, to keep what lies near; or
+            another package's.
         test: what the final figures are measured on, where ``data`` is torch's; without it a part
             of ``data`` is held out.
         input_size: a side in pixels, or (channels, height, width); by default of the data.

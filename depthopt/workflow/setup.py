@@ -25,13 +25,14 @@ from depthopt.models.checkpoints import Loaded, load_checkpoint
 from depthopt.models.head import new_head
 from depthopt.models.memory import copy_of
 from depthopt.models.names import runs_code
-from depthopt.models.outputs import require_row
+from depthopt.models.outputs import require_outputs
 from depthopt.models.registry import create_model, model_arguments, preprocessing_of, trained_for
 from depthopt.pipeline.methods import DEPTHOPT
 from depthopt.pipeline.overridden import told
 from depthopt.pipeline.overrides import changes_of
 from depthopt.pipeline.recipe import Recipe, make_recipe
 from depthopt.tasks.registry import task_of
+from depthopt.tasks.task import Task
 from depthopt.workflow.changes import WHERE, names_other_budget, overridden
 from depthopt.workflow.wish import Wish
 
@@ -102,7 +103,7 @@ def set_up(wish: Wish) -> Setup:
         raise UsageError("a checkpoint and pretrained weights are given; leave out one of the two")
     source = wish.data if wish.given_data is not None else source_from_everywhere(wish.data)
     data = wish.given_data or _examples(wish, source, changed)
-    if _imitates(wish):
+    if _task(wish).imitates:
         if not wish.has_weights:
             raise UsageError(
                 f"task {changed.task} imitates the original, and no weights are named; name a "
@@ -137,9 +138,8 @@ def set_up(wish: Wish) -> Setup:
     return Setup(recipe.beside(Path()), tuple(_remarks(wish, recipe, data, fit)))
 
 
-def _imitates(wish: Wish) -> bool:
-    """Whether the task is to give what the original gives, whatever the data's targets are."""
-    return task_of(overridden(wish.model, wish.overrides).task).imitates
+def _task(wish: Wish) -> Task:
+    return task_of(overridden(wish.model, wish.overrides).task)
 
 
 def _require_all_labels(data: Dataset) -> None:
@@ -149,7 +149,7 @@ def _require_all_labels(data: Dataset) -> None:
         DataError: a number from 0 on is not an example's label.
     """
     targets = data.train.targets
-    seen = {0} if targets is None else set(targets.tolist())
+    seen = {0} if targets is None or targets.dim() > 1 else set(targets.tolist())
     missing = [label for label in range(max(seen) + 1) if label not in seen]
     if missing:
         raise DataError(
@@ -254,14 +254,14 @@ def _made(wish: Wish, data: Dataset, size: InputSize) -> _Fit:
         network = create_model(wish.model, own, allow_code=wish.allow_code)
     size = _of_first_convolution(network, size)
     if outputs is not None:
-        require_row(network, size, outputs, wish.model)
+        require_outputs(network, size, outputs, wish.model, maps=_task(wish).maps)
     if wish.given is not None or (wish.pretrained and runs_code(wish.model)):
         return _Fit(size, None, new_head(network) or "")
     if wish.checkpoint is not None:
         loaded = load_checkpoint(network, wish.checkpoint, name=wish.model)
         return _Fit(size, loaded, loaded.head_replaced or "")
     known = trained_for(wish.model) if wish.pretrained else None
-    if wish.pretrained and known != outputs and not _imitates(wish):
+    if wish.pretrained and known != outputs and not _task(wish).imitates:
         return _Fit(size, None, f"its weights are for {known} classes, the data has {outputs}")
     return _Fit(size, None, "")
 

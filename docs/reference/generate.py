@@ -66,6 +66,10 @@ _NEEDS = {
     "digits": "Nothing is downloaded",
     "fashion_mnist": "Fashion-MNIST",
     "folder:imagenet": "ImageNet",
+    "masks:data/scenes": "Scenes of Fashion-MNIST",
+    "pairs:data/noisy": "Noisy photographs",
+    "images:data/photographs": "Photographs",
+    "masks:data/voc": "Pascal VOC",
 }
 """By a recipe's ``data.source``, what has to be there."""
 

@@ -9,7 +9,7 @@ once; ``--again`` times them once more, for instance an hour later, by the table
 until the one that is picked; costs are by magnitude, which needs no images. ``--only NAME ...``
 takes some of the cases. What is done is kept in the folder.
 
-Run it on an idle machine.
+Run it on an idle machine, in the project's folder, where two cases' files lie.
 """
 
 import argparse
@@ -82,6 +82,8 @@ CASES = (
     Case("efficientnet_lite0", 96, threads=2),
     Case("efficientnet_lite0", 96, batch=8),
     Case("resnet18", 32, "torch"),
+    Case("recipes/networks.py:unet", 64),
+    Case("tests/zoo/dense.py:yolo", 160),
 )
 
 

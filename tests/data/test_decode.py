@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from depthopt.data.decode import Oddity, decode
-from depthopt.data.images import ImageFile
 from depthopt.data.load import load_dataset
+from depthopt.data.stored import ImageFile
 from depthopt.errors import DataError
 
 RAMP = np.tile(np.linspace(0, 255, 32).astype(np.uint8), (8, 1))

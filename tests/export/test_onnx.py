@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from depthopt.core.operators import Convolution
-from depthopt.errors import ArtefactError, CheckFailed, DataError, ModelError
+from depthopt.errors import ArtefactError, CheckFailed, DataError, ModelError, UsageError
 from depthopt.export.onnx import export_onnx, load_onnx, relative_difference
 from depthopt.export.read_once import _kept, read_once
 from depthopt.graph.convolutions import make_conv
@@ -30,6 +30,12 @@ def test_a_file_says_what_it_is_and_nothing_of_this_machine(tmp_path: Path) -> N
     assert [node.op_type for node in model.graph.node] == ["Conv", "Flatten"]
     assert not any(node.metadata_props or node.doc_string for node in model.graph.node)
     assert b".py" not in path.read_bytes()
+
+
+def test_an_input_and_an_output_of_one_name_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="an input and an output are both called x"):
+        export_onnx(nn.Flatten(), tmp_path / "n", images=crops(2, (1, 5, 5)), names=("x", "x"))
+    assert not (tmp_path / "n").exists()
 
 
 def test_what_torch_keeps_private_is_as_it_was_after_an_export() -> None:

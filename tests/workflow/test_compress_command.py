@@ -219,7 +219,7 @@ def test_changes_count_while_the_network_is_made(
         ("mine.py:needs --data digits", "needs the argument width; give it"),
         ("mine.py:nothing --data digits", "returns nothing, expected a network"),
         ("mine.py:raises --data digits", "raises ValueError: no such thing (mine.py, line"),
-        ("mine.py:Two --data digits", "mine.py:Two returns a tuple, expected one tensor; wrap it"),
+        ("mine.py:Two --data digits", "Two returns 2 tensors (0, 1), expected one; wrap it"),
         ("mine.py:Map --data digits", "expected 2x10, a row of numbers for each"),
         ("mine.py:bild --data digits", "did you mean build?"),
         ("mine.py --data digits", "name the callable too, such as mine.py:build"),
