@@ -1,6 +1,6 @@
 """Measure a run's final figures: metric, latency and size, before and after."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import fx, nn
@@ -19,7 +19,7 @@ from depthopt.pipeline.kept import read_kept
 from depthopt.pipeline.original import figures
 from depthopt.pipeline.overridden import told
 from depthopt.pipeline.own_metric import function_name, told_by
-from depthopt.pipeline.result import NetworkFigures, OwnMetric, Result
+from depthopt.pipeline.result import FurtherMetric, NetworkFigures, Result
 from depthopt.pipeline.sanity import judged, warnings_of
 from depthopt.shallow.fuse import fuse
 from depthopt.tables.importance import ImportanceTable
@@ -74,17 +74,20 @@ def measure(run: Context) -> Result:
         method=told(run.recipe),
         picked=run.recipe.picked,
         importance=_importance(run.importance),
-        own=_own(run, networks),
+        further=tuple(_further(run, networks, found)),
     )
 
 
-def _own(run: Context, networks: Mapping[str, nn.Module]) -> OwnMetric | None:
-    """What the user's own metric says of the networks, on the data as they are."""
-    name, test = run.recipe.own_metric, run.data.test
-    if name is None:
-        return None
-    found = (told_by(name, network, test.batches(BATCH)) for network in networks.values())
-    return OwnMetric(function_name(name), *found)
+def _further(
+    run: Context, networks: Mapping[str, nn.Module], found: Mapping[str, Evaluation]
+) -> Iterator[FurtherMetric]:
+    """The task's further figures, and what the user's own metric says, on the data as they are."""
+    for name in run.judge.further:
+        yield FurtherMetric(name, *(each.further[name] for each in found.values()))
+    own, test = run.recipe.own_metric, run.data.test
+    if own is not None:
+        said = (told_by(own, network, test.batches(BATCH)) for network in networks.values())
+        yield FurtherMetric(function_name(own), *said)
 
 
 def _importance(table: ImportanceTable) -> str:

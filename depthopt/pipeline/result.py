@@ -34,11 +34,11 @@ class NetworkFigures:
 
 
 @dataclass(frozen=True, slots=True)
-class OwnMetric:
-    """What a user's own function says of the networks.
+class FurtherMetric:
+    """One more figure of the networks: a task's, or what a user's own function says.
 
     Attributes:
-        name: of the function.
+        name: of the figure or the function.
         original: of the network before.
         untrained: of the shallow network before finetuning.
         compressed: of the fused network.
@@ -76,7 +76,7 @@ class Result:
         picked: how the plan was: ``predicted``, ``measured`` or ``tried``.
         importance: how importances came about, with the word ``reduced`` where that is less than
             the papers' protocol.
-        own: what the user's own metric says; None where there is none.
+        further: more figures of the networks: the task's, and the user's own.
     """
 
     model: str
@@ -99,7 +99,7 @@ class Result:
     method: str = ""
     picked: str = ""
     importance: str = ""
-    own: OwnMetric | None = None
+    further: tuple[FurtherMetric, ...] = ()
 
     def __repr__(self) -> str:
         said = self.metric.text

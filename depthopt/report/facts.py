@@ -48,12 +48,14 @@ def result_rows(result: Result) -> tuple[Row, ...]:
     predicted = f"{result.predicted_ms:.3f} ms, {result.predicted_speedup:.2f}x"
     metric = result.metric
     unit = f", {metric.unit}" if metric.unit else ""
-    own, told = result.own, tuple[Row, ...]()
-    if own is not None:
-        told = (
-            Row(own.name, f"{own.original:.4g}", f"{own.compressed:.4g}"),
-            Row(f"{own.name} before finetuning", "", f"{own.untrained:.4g}"),
+    told = [
+        row
+        for each in result.further
+        for row in (
+            Row(each.name, f"{each.original:.4g}", f"{each.compressed:.4g}"),
+            Row(f"{each.name} before finetuning", "", f"{each.untrained:.4g}"),
         )
+    ]
     return (
         Row(metric.label, metric.figure(before.metric), metric.figure(after.metric)),
         Row(f"{metric.name} before finetuning{unit}", "", metric.figure(result.untrained_metric)),

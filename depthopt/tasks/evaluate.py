@@ -1,7 +1,7 @@
 """Evaluate a network on examples with targets."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 import torch
 from torch import nn
@@ -24,12 +24,14 @@ class Evaluation:
         loss: the task's, a mean; of classification the cross-entropy in nats.
         images: number of examples it was measured on.
         losses: each example's, in order, where they were asked for.
+        further: the task's further figures, means by name.
     """
 
     metric: float
     loss: float
     images: int
     losses: tuple[float, ...] = ()
+    further: Mapping[str, float] = field(default_factory=dict)
 
 
 @torch.no_grad()
@@ -55,7 +57,7 @@ def evaluate(
     """
     task = task_of(task)
     like = next(model.parameters(), torch.zeros(()))
-    modes = {module: module.training for module in model.modules()}
+    modes, further = {m: m.training for m in model.modules()}, dict.fromkeys(task.further, 0.0)
     model.eval()
     images, measured, loss, losses = 0, torch.zeros((), dtype=torch.float64), 0.0, list[float]()
     try:
@@ -66,6 +68,8 @@ def evaluate(
             targets = answers.to(like.device)
             task.check_targets(outputs, targets)
             loss += task.loss(outputs, targets).item()
+            for name, figure in task.further.items():
+                further[name] += figure(outputs, targets).item()
             measured = measured + task.measure(outputs, targets).double().cpu()
             images += count(inputs)
             if each:
@@ -77,4 +81,10 @@ def evaluate(
     if not images:
         raise DataError("no images to evaluate on; give a split with at least one")
     metric = task.figure(measured, images)
-    return Evaluation(metric=metric, loss=loss / images, images=images, losses=tuple(losses))
+    return Evaluation(
+        metric=metric,
+        loss=loss / images,
+        images=images,
+        losses=tuple(losses),
+        further={name: total / images for name, total in further.items()},
+    )

@@ -3,7 +3,8 @@
 A network's error is the share of the outputs' variance that it misses: its squared difference from
 the original's outputs, over their squared difference from their mean, which is each number's own
 over the calibration examples. An answer that does not depend on the inputs has an error of about 1
-or more. Of several outputs, which may be of other units, it is the mean of each one's error.
+or more. Of several outputs, which may be of other units, it is the mean of each one's error. The
+cosine is told too: of the angle between all numbers for an example and the original's.
 """
 
 from collections.abc import Iterable, Sequence
@@ -12,6 +13,7 @@ from functools import partial
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F  # noqa: N812 - torch's own name for it
 
 from depthopt.core.metric import Metric
 from depthopt.errors import DataError
@@ -43,6 +45,11 @@ def _error(outputs: Tensor, original: Tensor, *, parts: Sequence[_Part]) -> Tens
     return total / len(parts)
 
 
+def _cosine(outputs: Tensor, original: Tensor) -> Tensor:
+    """Of the angle between all of an example's numbers and the original's, summed."""
+    return F.cosine_similarity(outputs.flatten(1), original.flatten(1)).sum()
+
+
 def _check(outputs: Tensor, original: Tensor) -> None:
     if outputs.shape != original.shape:
         raise DataError(
@@ -59,6 +66,7 @@ def _task(parts: Sequence[_Part]) -> Task:
         divergence=error,
         loss=error,
         measure=error,
+        further={"cosine": _cosine},
         check_targets=_check,
         imitates=True,
         scaled=scaled,

@@ -1,7 +1,7 @@
 """The definition of a task: one value that tells every stage how good a network is."""
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from torch import Tensor, fx
@@ -81,6 +81,7 @@ class Task:
             with ``total``, whatever tensor of sums the metric is made of.
         total: (``measure``, summed over all examples): the metric, before its scale. None for a
             mean over the examples.
+        further: more figures for the result, by name: (outputs, targets): summed over the examples.
         training_loss: see ``TrainingLoss``; by default ``loss`` against targets and ``divergence``
             from the teacher's outputs, weighed by ``distillation``.
         output: the name of the output in exported files.
@@ -111,6 +112,7 @@ class Task:
     loss: Callable[[Tensor, Tensor], Tensor]
     measure: Callable[[Tensor, Tensor], Tensor]
     total: Callable[[Tensor], float] | None = None
+    further: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = field(default_factory=dict)
     training_loss: TrainingLoss | None = None
     output: str = "output"
     width: Callable[[Dataset], int | None] = lambda _: None

@@ -305,12 +305,37 @@ def _of_picks(found: dict[str, Any]) -> Table:
     return Table(columns, rows)
 
 
+def _of_beyond(found: dict[str, Any]) -> Table:
+    """Networks that do not classify, as ``beyond_classifiers.py`` measured them."""
+    rows = []
+    for key, row in found.items():
+        network, *method, asked = key.split()
+        if "beside" in method:
+            continue
+        name = " ".join(method)
+        if "refused" in row:
+            rows.append([network, asked, name, "no plan", "", "", "", ""])
+            continue
+        unit = row["metric"].partition(", ")[2]
+        figures = [f"{row[k]:.2f} {unit}" for k in ("original", "untrained", "finetuned")]
+        other = found.get(f"{network} depthopt beside {name} {asked}")
+        told = ""
+        if other is not None:
+            _, low, high = other["difference"]
+            digits = 2 if other["of"] != "loss" else 4
+            told = f"{low:+.{digits}f} to {high:+.{digits}f}"
+        rows.append([network, asked, name, f"{row['speedup']:.2f}x", *figures, told])
+    columns = ["network", "asked", "method", "measured", "original", "untrained", "finetuned"]
+    return Table([*columns, "the default less this one, 95 %"], rows)
+
+
 COMPUTED: dict[str, Callable[[dict[str, Any]], Table]] = {
     "passes": _of_passes,
     "ballast": _of_ballast,
     "predictions": _of_predictions,
     "classes": _of_classes,
     "picks": _of_picks,
+    "beyond": _of_beyond,
 }
 """Tables that are computed from what a benchmark has written, by ``of``."""
 

@@ -77,7 +77,8 @@ class Backbone(nn.Module):
 
 def tiny(**_):
     anchors = AnchorGenerator(((16,), (32,)), ((0.5, 1.0, 2.0),) * 2)
-    sizes = {"min_size": 64, "max_size": 96}
+    sizes = {"min_size": 64, "max_size": 96, "box_detections_per_img": 5}
+    sizes |= {"rpn_pre_nms_top_n_test": 20, "rpn_post_nms_top_n_test": 5}
     return FasterRCNN(Backbone(), num_classes=3, rpn_anchor_generator=anchors, **sizes)
 '''
 

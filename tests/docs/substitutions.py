@@ -40,7 +40,8 @@ _RECIPE_COMMANDS = "run|extract|profile|estimate|solve|apply|finetune|fuse|expor
 
 BASH = (
     Substitution(
-        r"^(depthopt run (?!.*--run-dir).*( '?candidates\.| latency\.table=| trials\.).*)$",
+        r"^(depthopt run (?!.*--run-dir)"
+        r".*( '?candidates\.| latency\.table=| trials\.| metric=).*)$",
         r"\1 --dry-run",
         "another run with other keys is loaded, checked and estimated, and not carried out",
     ),

@@ -145,6 +145,11 @@ def test_a_network_is_compressed_without_a_label(make: type[nn.Module], tmp_path
     assert list(wanted) == list(got) == list(spread)
     errors = [(wanted[k] - got[k]).square().mean() / spread[k] for k in wanted]
     assert found.compressed.metric == pytest.approx(float(sum(errors)) / len(errors), rel=1e-3)
+    (cosine,) = found.further
+    rows = (torch.cat([v.flatten(1) for v in values.values()], 1) for values in (wanted, got))
+    between = nn.functional.cosine_similarity(*rows).mean()
+    assert (cosine.name, cosine.original) == ("cosine", pytest.approx(1))
+    assert cosine.compressed == pytest.approx(float(between), rel=1e-5)
 
     # So does the file, whose outputs have the same names.
     session = get_runtime("onnxruntime").compile(out / "fused.onnx")

@@ -33,11 +33,10 @@ def test_the_result_tells_it_of_all_three_networks(
     with pytest.raises(UsageError, match=r"would run the file .*mine.py and call sure of it"):
         run(asked, out)
     before, log = result(out), Log()
-    assert before.own is None
+    assert before.further == ()
     made = run(asked, out, reporter=log, allow_code=True)
     assert log.done == ["result"]
-    own = result(out).own
-    assert own is not None
+    (own,) = result(out).further
     assert own.name == "sure"
     probabilities = []
     for network in (made.teacher, made.network("applied"), made.network("fused")):
@@ -57,7 +56,7 @@ def test_the_result_tells_it_of_all_three_networks(
     (recipe.parent / "mine.py").write_text(SURE.replace(".mean()", ".max()"))
     run(load_recipe(recipe, ["metric=mine.py:sure"]), out, reporter=again, allow_code=True)
     assert again.done == ["result"]
-    assert result(out).own != own
+    assert result(out).further != (own,)
 
 
 @pytest.mark.parametrize(
