@@ -8,7 +8,7 @@ from depthopt.core.metric import Metric
 from depthopt.data.dataset import Dataset
 from depthopt.errors import DataError
 from depthopt.tasks.classifier import regress_classifier
-from depthopt.tasks.task import Chance, Mixer, Settings, Task
+from depthopt.tasks.task import Chance, Mixer, Settings, Task, weighed
 
 
 def training_loss(
@@ -26,20 +26,18 @@ def training_loss(
         teacher_logits: ``(n, classes)``, or None.
         settings: of the training.
     """
-    hard, weight = logits.new_zeros(()), 1.0
+    hard = soft = None
     if labels is not None:
         smoothing = 0.0 if labels.is_floating_point() else settings.label_smoothing
         hard = F.cross_entropy(logits, labels, label_smoothing=smoothing)
-        weight = settings.distillation
-    if teacher_logits is None:
-        return hard
-    soft = F.kl_div(
-        F.log_softmax(logits / settings.temperature, dim=1),
-        F.log_softmax(teacher_logits / settings.temperature, dim=1),
-        log_target=True,
-        reduction="batchmean",
-    )
-    return (1 - weight) * hard + weight * settings.temperature**2 * soft
+    if teacher_logits is not None:
+        soft = settings.temperature**2 * F.kl_div(
+            F.log_softmax(logits / settings.temperature, dim=1),
+            F.log_softmax(teacher_logits / settings.temperature, dim=1),
+            log_target=True,
+            reduction="batchmean",
+        )
+    return weighed(hard, soft, settings)
 
 
 def _divergence(logits: Tensor, original: Tensor) -> Tensor:

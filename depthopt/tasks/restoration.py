@@ -10,7 +10,7 @@ from torch import Tensor
 from depthopt.core.metric import Metric
 from depthopt.data.dataset import Dataset
 from depthopt.errors import DataError
-from depthopt.tasks.task import Settings, Task
+from depthopt.tasks.task import Settings, Task, weighed
 
 _LEAST = 1e-10
 """Mean squared error that counts as none: 100 dB."""
@@ -35,12 +35,10 @@ def training_loss(
         teacher: likewise, or None.
         settings: of the training.
     """
-    hard, weight = outputs.new_zeros(()), 1.0
-    if targets is not None:
-        hard, weight = (outputs - targets).abs().mean(), settings.distillation
-    if teacher is None:
-        return hard
-    return (1 - weight) * hard + weight * (outputs - teacher).abs().mean()
+    hard, soft = (
+        None if wanted is None else (outputs - wanted).abs().mean() for wanted in (targets, teacher)
+    )
+    return weighed(hard, soft, settings)
 
 
 def _decibels(outputs: Tensor, targets: Tensor) -> Tensor:

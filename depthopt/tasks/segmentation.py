@@ -15,7 +15,7 @@ from depthopt.core.metric import Metric
 from depthopt.data.dataset import Dataset
 from depthopt.data.pairs import IGNORED
 from depthopt.errors import DataError
-from depthopt.tasks.task import Settings, Task
+from depthopt.tasks.task import Settings, Task, weighed
 
 
 def _fitted(logits: Tensor, targets: Tensor) -> Tensor:
@@ -61,15 +61,12 @@ def training_loss(
         teacher: as ``logits``, or None.
         settings: of the training.
     """
-    hard, weight = logits.new_zeros(()), 1.0
+    hard, soft, divisor = None, None, settings.temperature
     if targets is not None:
         hard = _loss(logits, targets, settings.label_smoothing) / len(logits)
-        weight = settings.distillation
-    if teacher is None:
-        return hard
-    divisor = settings.temperature
-    soft = _divergence(logits / divisor, teacher / divisor) / len(logits)
-    return (1 - weight) * hard + weight * divisor**2 * soft
+    if teacher is not None:
+        soft = divisor**2 * _divergence(logits / divisor, teacher / divisor) / len(logits)
+    return weighed(hard, soft, settings)
 
 
 def _areas(logits: Tensor, targets: Tensor) -> Tensor:

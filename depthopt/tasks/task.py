@@ -50,6 +50,21 @@ RegressHead = Callable[[fx.GraphModule, Iterable[Batch], Iterable[Batch], Settin
 """(network, fitting, held_out, settings): changes a network's last layer in place."""
 
 
+def weighed(hard: Tensor | None, soft: Tensor | None, settings: Settings) -> Tensor:
+    """``(1 - w) * hard + w * soft``, with w the distillation; one of the two alone if that is all.
+
+    Args:
+        hard: the loss against targets; None where there are none.
+        soft: the loss against the teacher's outputs; None where there is no teacher.
+        settings: of the training.
+    """
+    if hard is not None and soft is not None:
+        return (1 - settings.distillation) * hard + settings.distillation * soft
+    one = soft if hard is None else hard
+    assert one is not None  # noqa: S101 - narrows Tensor | None: data has one or the other
+    return one
+
+
 @dataclass(frozen=True, slots=True)
 class Chance:
     """The metric of the best answer that does not depend on the inputs.
@@ -150,12 +165,8 @@ class Task:
         """
         if self.training_loss is not None:
             return self.training_loss(outputs, targets, teacher, settings)
-        examples = len(outputs)
-        if targets is None and teacher is not None:
-            return self.divergence(outputs, teacher) / examples
-        assert targets is not None  # noqa: S101 - narrows Tensor | None: data has one or the other
-        hard = self.loss(outputs, targets) / examples
-        if teacher is None:
-            return hard
-        weight = settings.distillation
-        return (1 - weight) * hard + weight * (self.divergence(outputs, teacher) / examples)
+        hard, soft = (
+            None if wanted is None else far(outputs, wanted) / len(outputs)
+            for far, wanted in ((self.loss, targets), (self.divergence, teacher))
+        )
+        return weighed(hard, soft, settings)

@@ -15,6 +15,7 @@ from torch import nn
 
 from depthopt.core.metric import Metric
 from depthopt.core.operators import Activation
+from depthopt.data.tensors import TensorSplit
 from depthopt.errors import UsageError
 from depthopt.graph.trace import trace
 from depthopt.rewrite.inserted import InsertedActivation
@@ -245,7 +246,8 @@ def test_what_cannot_be_mixed_or_trained_on_is_refused():
     )  # fmt: skip
     with pytest.raises(UsageError, match="mix images and labels, which task numbers on rows does"):
         finetune(make_model(), data, task=numbers, config=mixed)
-    blind = replace(data, train=replace(data.train, targets=None))
+    images, _ = next(data.train.batches(32))
+    blind = replace(data, train=TensorSplit(images))
     with pytest.raises(UsageError, match="rows has no targets to train on; give a teacher"):
         finetune(make_model(), blind)
 
