@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from depthopt.errors import ModelError, UsageError
-from depthopt.pipeline.own_metric import told_by
+from depthopt.pipeline.own_metric import require_function, told_by
 from depthopt.pipeline.recipe import load_recipe
 from depthopt.pipeline.run import result, run
 from depthopt.report.facts import result_rows
@@ -87,3 +87,9 @@ def test_a_metric_that_is_not_there_is_refused_before_anything_else(
     with pytest.raises((ModelError, UsageError), match=message):
         run(recipe, tmp_path / "out", allow_code=True)
     assert not (tmp_path / "out").exists()
+
+
+def test_depthopts_own_functions_need_no_permission() -> None:
+    require_function("depthopt.tasks.embedding:knn_accuracy", allow_code=False)
+    with pytest.raises(UsageError, match="would import the module depthopt_other and call f"):
+        require_function("depthopt_other:f", allow_code=False)

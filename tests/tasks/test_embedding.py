@@ -2,9 +2,10 @@
 
 import pytest
 import torch
+from torch import nn
 
 from depthopt.errors import DataError
-from depthopt.tasks.embedding import TASK
+from depthopt.tasks.embedding import TASK, knn_accuracy
 from depthopt.tasks.registry import task_of
 
 
@@ -53,3 +54,24 @@ def test_what_is_not_rows_is_refused() -> None:
         TASK.check_targets(torch.rand(2, 3, 4, 4), torch.rand(2, 3, 4, 4))
     with pytest.raises(DataError, match=r"got targets of shape \(2,\)"):
         TASK.check_targets(torch.rand(2, 3), torch.zeros(2))
+
+
+def test_knn_accuracy_is_that_of_counting_by_hand() -> None:
+    points, labels = rows(30), torch.arange(30) % 3
+    points[labels == 1] += 2  # so that neighbours tell something
+    right = 0
+    for i in range(30):
+        others = sorted(
+            (j for j in range(30) if j != i),
+            key=lambda j: -float(torch.cosine_similarity(points[i], points[j], 0)),
+        )[:5]
+        near = [int(labels[j]) for j in others]
+        right += max(near, key=near.count) == int(labels[i])  # of equals the nearest one's
+    batches = [(points[:20], labels[:20]), (points[20:], labels[20:])]
+    found = knn_accuracy(nn.Identity(), batches)
+    assert 100 / 3 < found < 100
+    assert found == pytest.approx(100 * right / 30)
+    with pytest.raises(DataError, match="knn_accuracy needs a label for each example"):
+        knn_accuracy(nn.Identity(), [(points, None)])
+    with pytest.raises(DataError, match="needs two examples or more"):
+        knn_accuracy(nn.Identity(), [(points[:1], labels[:1])])
