@@ -62,7 +62,8 @@ def one_tensor(network: nn.Module, output: object) -> Tensor:
             raise ModelError(
                 f"{type(network).__name__} returns {tensor.dtype} of shape {tuple(tensor.shape)} "
                 f"as output {name}, beside {first.dtype} of shape {tuple(first.shape)}; expected "
-                "tensors of one type, with a row for each example"
+                "tensors of one type, with a row for each example; a part of the network that "
+                "gives such can be compressed alone (compress --part, depthopt.part_of)"
             )
     return torch.cat([tensor.reshape(len(tensor), -1) for tensor in found.values()], 1)
 

@@ -174,7 +174,8 @@ def _trace_around_failures(
             if not failed:
                 raise ModelError(
                     f"{type(model).__name__} cannot be traced{line_of(error)}: {in_words(error)}; "
-                    "what cannot be traced may be in a module of its own, without convolutions"
+                    "what cannot be traced may be in a module of its own, without convolutions, or "
+                    "around a part that is compressed alone (compress --part, depthopt.part_of)"
                 ) from error
             logger.info("tracing fails inside %s (%s): opaque", failed, error)
             opaque |= {failed}
