@@ -34,7 +34,11 @@ from depthopt.tasks.task import Task
 from depthopt.workflow.progress import ConsoleReporter
 
 RECIPES = Path(__file__).parents[2] / "recipes"
-METHODS = ("depthopt", "without labels", "block dropping")
+METHODS = {
+    "unet": ("depthopt", "without labels", "block dropping"),
+    "denoiser": ("depthopt", "block dropping"),
+    "embedding": ("depthopt", "block dropping"),  # it has no labels anyway
+}
 DRAWS = 2000
 
 
@@ -156,9 +160,8 @@ def of_network(
     base, recipe = options.run_dir / network, recipe_of(network, options)
     with ConsoleReporter(Console()) as reporter:
         first = run(recipe, base / "depthopt", until="extract", reporter=reporter, allow_code=True)
-    methods = [m for m in METHODS if not (recipe.task == "embedding" and m == "without labels")]
     for speedup in options.speedups:
-        for method in methods:
+        for method in METHODS[network]:
             key = f"{network} {method} {speedup:g}x"
             if key not in known:
                 row, sums = carried_out(recipe, first, base, method, speedup)
@@ -172,7 +175,7 @@ def intervals(
     network: str, first: Context, base: Path, speedup: float
 ) -> Iterator[tuple[str, dict]]:
     """The differences of the default's plan to the original and to other methods' plans."""
-    files = {m: base / f"{network} {m} {speedup:g}x.npy" for m in METHODS}
+    files = {m: base / f"{network} {m} {speedup:g}x.npy" for m in METHODS[network]}
     kept = {method: np.load(path) for method, path in files.items() if path.exists()}
     kept["original"] = each(first.judge, first, first.teacher)[1]
     what = "loss" if first.judge.name == "embedding" else first.judge.metric.name
