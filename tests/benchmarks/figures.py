@@ -329,6 +329,23 @@ def _of_beyond(found: dict[str, Any]) -> Table:
     return Table([*columns, "the default less this one, 95 %"], rows)
 
 
+def _of_detector(found: dict[str, Any]) -> Table:
+    """What became of a detector, as ``detector.py`` measured it."""
+    rows = []
+    for name, row in found.items():
+        own, truth = row.get("original"), row.get("truth")
+        speeds = [
+            f"{row[k]:.2f}x" if k in row else "" for k in ("part_speedup", "whole_speedup_eager")
+        ]
+        shares = [
+            f"{100 * of[key]:.1f} %" if of is not None else ""
+            for of, key in ((own, "kept"), (own, "not_new"), (truth, "kept"), (truth, "not_new"))
+        ]
+        rows.append([name, *speeds, *shares])
+    columns = ["network", "part, ONNX Runtime", "all, torch", "boxes kept", "boxes not new"]
+    return Table([*columns, "pieces found", "boxes that are pieces"], rows)
+
+
 COMPUTED: dict[str, Callable[[dict[str, Any]], Table]] = {
     "passes": _of_passes,
     "ballast": _of_ballast,
@@ -336,6 +353,7 @@ COMPUTED: dict[str, Callable[[dict[str, Any]], Table]] = {
     "classes": _of_classes,
     "picks": _of_picks,
     "beyond": _of_beyond,
+    "detector": _of_detector,
 }
 """Tables that are computed from what a benchmark has written, by ``of``."""
 
