@@ -113,7 +113,7 @@ def each(task: Task, context: Context, network: nn.Module) -> tuple[float, np.nd
 def figure(task: Task, sums: np.ndarray) -> float:
     if task.name == "embedding":
         return float(sums.mean())
-    return task.figure(torch.from_numpy(sums.sum(0)), len(sums))
+    return task.figure(torch.as_tensor(sums.sum(0)), len(sums))
 
 
 def interval(task: Task, first: np.ndarray, other: np.ndarray) -> list[float]:
