@@ -111,7 +111,7 @@ def decode_mask(content: bytes, name: str) -> Image.Image:
         name: what a message calls it.
 
     Raises:
-        DataError: it is no such image, empty, or cut short.
+        DataError: it is not such an image, or is empty or cut short.
     """
     with told_as_damaged(name):
         if not content:
