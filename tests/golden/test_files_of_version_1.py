@@ -202,7 +202,8 @@ def test_a_finished_run_is_not_carried_out_again(
         json.loads((folder / "result.json").read_text()),
     )
     of_method = {"importance": "", "method": "", "picked": ""}
-    unsaid = {"inputs": "", "warnings": [], **of_method}  # of what it did not say yet
+    # Of what it did not say yet.
+    unsaid = {"inputs": "", "warnings": [], "further": [], **of_method}
     held = read_artefact("Result", held) | unsaid
     conditions = {**held["conditions"], "ballast_mib": None}
     assert {**shown, "schema_version": 1} == held | {"conditions": conditions}
