@@ -136,7 +136,7 @@ def classes_of_masks(path: Path, index: Index) -> tuple[str, ...]:
         index: its pairs.
 
     Raises:
-        DataError: the file names no class or one twice, or a mask cannot be read.
+        DataError: the file names no class, or one twice.
     """
     file = path / CLASSES
     if file.is_file():
@@ -160,6 +160,9 @@ def classes_of_masks(path: Path, index: Index) -> tuple[str, ...]:
 
 
 def _largest(mask: ImageFile) -> int:
-    """The largest number of a class in a mask."""
-    numbers = np.asarray(decode_mask(mask.content(), mask.name))
+    """The largest number of a class in a mask; 0 of a damaged one, which reading it tells."""
+    try:
+        numbers = np.asarray(decode_mask(mask.content(), mask.name))
+    except DataError:
+        return 0
     return int(numbers[numbers != IGNORED].max(initial=0))

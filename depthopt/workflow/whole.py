@@ -86,7 +86,9 @@ class Within:
 
 
 def within(wish: Wish, name: str) -> Within:
-    """Record what a part of the network of a wish gets.
+    """Record what a part of the network of a wish gets, on the images to train on alone.
+
+    The images to test on are for the metric of the whole network.
 
     Images are normalised as the network's source says, and left as they are, from 0 to 1, where it
     says nothing, as detectors expect it; ``data.mean`` and ``data.std`` say otherwise.
@@ -104,7 +106,7 @@ def within(wish: Wish, name: str) -> Within:
     if changed.metric is not None:
         require_function(changed.metric, allow_code=wish.allow_code)
     model, data = _network(wish, changed), _data(wish, changed)
-    splits = (data.train, data.calibration, data.test)
+    splits = (data.train, data.calibration)
     batches = chain.from_iterable(split.batches(_BATCH) for split in splits)
     images = changed.data.calibration_images
     recorded = (inputs for inputs, _ in batches)

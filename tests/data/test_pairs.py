@@ -161,6 +161,14 @@ def test_a_mask_that_is_none_is_refused(tmp_path: Path, how: str, message: str) 
         loaded(f"masks:{root}")
 
 
+def test_a_damaged_mask_is_left_out_with_its_image_if_that_is_asked_for(tmp_path: Path) -> None:
+    root = pairs(tmp_path / "city", "masks", NAMES)
+    spoilt(root, "cut")
+    data = loaded(f"masks:{root}", skip_damaged=True)
+    assert len(data.train) + len(data.calibration) + len(data.test) == 19
+    assert len(data.class_names) == 16
+
+
 def test_a_folder_without_pairs_is_refused(tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     with pytest.raises(DataError, match=r"holds no pairs.*expected images/NAME.png and masks/NAME"):
