@@ -1,6 +1,7 @@
 """Make torchvision's networks by name."""
 
 import difflib
+import inspect
 from collections.abc import Mapping
 
 from torch import nn
@@ -39,6 +40,8 @@ def create_torchvision_model(name: str, arguments: Mapping[str, Argument]) -> nn
         del given["aux_loss"]
     if pretrained:
         given["weights"] = "DEFAULT"
+    elif "weights_backbone" in inspect.signature(models.get_model_builder(name)).parameters:
+        given.setdefault("weights_backbone", None)  # else a backbone's are downloaded unasked
     try:
         model: nn.Module = models.get_model(name, **given)
         if without_auxiliary:
