@@ -121,7 +121,7 @@ def decode_mask(content: bytes, name: str) -> Image.Image:
         image.load()
         if image.format in _LOSSY:
             raise DataError(
-                f"{name} is a {image.format}, which does not keep numbers as they are; save masks "
+                f"{name} is a {image.format}, which may not keep numbers as they are; save masks "
                 "as PNG"
             )
         if image.mode not in {"P", "L"}:

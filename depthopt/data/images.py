@@ -121,12 +121,12 @@ class _Decoder(TorchDataset[_Read | DataError]):
         self.seed = seed
         view = split.preprocessing
         self.mode = "L" if view.input_size[0] == 1 else "RGB"
-        self.together = None
         first = next(iter(split.images), None)
         if isinstance(first, ImagePair):
             if randaugment is not None:
                 raise DataError("randaugment is for images with labels; leave it out")
             self.together = transform_of_pairs(view, first, is_training=seed is not None)
+            return
         self.transform = create_transform(
             view.input_size,
             is_training=seed is not None,
@@ -150,7 +150,7 @@ class _Decoder(TorchDataset[_Read | DataError]):
             return error
 
     def _pixels(self, name: str, found: Decoded) -> _Read:
-        if self.together is None or found.target is None:
+        if found.target is None:
             pixels: NDArray[np.uint8] = self.transform(found.image)
             return pixels, found.oddities, None
         pixels, target = self.together(name, found.image, found.target)

@@ -85,7 +85,7 @@ class ImagePair:
         return self.image.name
 
     def read(self, mode: str) -> Decoded:
-        """Decode both, the image as ``RGB`` or ``L``, and its target too unless that is a mask.
+        """Decode both: the image as ``RGB`` or ``L``, its target likewise, or as a mask's numbers.
 
         Raises:
             DataError: one of them is cut short or otherwise unreadable, or they differ in size.

@@ -44,7 +44,7 @@ def transform_of_pairs(view: Preprocessing, pair: ImagePair, *, is_training: boo
         cut = v2.RandomResizedCrop(size, scale=SCALE, interpolation=how)
     else:
         cut = v2.RandomCrop(size)
-    mirror = v2.RandomHorizontalFlip(0.5 if is_training else 0.0)
+    mirror = v2.RandomHorizontalFlip() if is_training else v2.Identity()  # which draws nothing
 
     def together(
         name: str, image: Image.Image, target: Image.Image

@@ -30,6 +30,9 @@ from depthopt.workflow.wish import Wish
 _AS_THEY_ARE = (0.0,), (1.0,)
 """Mean and standard deviation of pixels from 0 to 1 that are left so."""
 
+_BATCH = 8
+"""Number of images that the whole network gets at a time."""
+
 
 @dataclass(frozen=True, slots=True)
 class Whole:
@@ -132,10 +135,6 @@ def within(wish: Wish, name: str) -> Within:
         ),
         changed.metric,
     )
-
-
-_BATCH = 8
-"""Images that the whole network gets at a time."""
 
 
 def _network(wish: Wish, changed: Recipe) -> nn.Module:

@@ -75,6 +75,19 @@ def test_a_mask_is_cropped_resized_and_mirrored_as_its_image_is(
     assert moved == augment
 
 
+@pytest.mark.parametrize("augment", [False, True])
+@pytest.mark.parametrize("targets", ["masks", "targets"])
+def test_a_pass_leaves_the_global_generator_alone(
+    targets: str, augment: bool, tmp_path: Path
+) -> None:
+    source = {"masks": "masks", "targets": "pairs"}[targets]
+    data = loaded(f"{source}:{pairs(tmp_path / 'city', targets, NAMES)}")
+    torch.manual_seed(7)
+    before = torch.get_rng_state()
+    assert len(list(data.train.batches(4, shuffle_seed=1, augment=augment))) == 3
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_a_pass_is_the_same_again(tmp_path: Path) -> None:
     data = loaded(f"masks:{pairs(tmp_path / 'city', 'masks', NAMES)}")
     first, second = (
@@ -148,7 +161,7 @@ def spoilt(root: Path, how: str) -> None:
     [
         ("colours", r"2\.png holds pixels of mode RGB, and each of a mask's is one number"),
         ("size", r"masks/2\.png has 10 x 16 pixels, its image 24 x 16; make them the same"),
-        ("jpeg", r"2\.jpg is a JPEG, which does not keep numbers as they are; save masks as PNG"),
+        ("jpeg", r"2\.jpg is a JPEG, which may not keep numbers as they are; save masks as PNG"),
         ("cut", r"masks/2\.png is damaged"),
         ("twice", r"2\.(png|jpg) and .*2\.(png|jpg) have the same name"),
     ],

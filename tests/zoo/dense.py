@@ -1,4 +1,4 @@
-"""Networks that give images, or several tensors: a U-Net, a restorer, a detector's heads."""
+"""Networks that give images, or several tensors: a restorer, a detector's heads."""
 
 import torch
 from torch import Tensor, nn
@@ -9,44 +9,6 @@ def conv(before: int, after: int, kernel: int = 3, stride: int = 1) -> nn.Sequen
     """A convolution, its norm and its activation."""
     layer = nn.Conv2d(before, after, kernel, stride, kernel // 2, bias=False)
     return nn.Sequential(layer, nn.BatchNorm2d(after), nn.SiLU())
-
-
-class UNet(nn.Module):
-    """Down, and up again by transposed convolutions, with what came before joined on."""
-
-    def __init__(self, width: int = 8, classes: int = 4, depth: int = 3) -> None:
-        super().__init__()
-        widths = [width * 2**i for i in range(depth)]
-        self.down = nn.ModuleList(
-            self._double(a, b) for a, b in zip([3, *widths], widths, strict=False)
-        )
-        pairs = list(zip(widths[:0:-1], widths[-2::-1], strict=True))
-        self.rise = nn.ModuleList(nn.ConvTranspose2d(a, b, 2, 2) for a, b in pairs)
-        self.up = nn.ModuleList(self._double(2 * b, b) for _, b in pairs)
-        self.head = nn.Conv2d(width, classes, 1)
-
-    @staticmethod
-    def _double(before: int, after: int) -> nn.Module:
-        return nn.Sequential(*(
-            part
-            for a in (before, after)
-            for part in (
-                nn.Conv2d(a, after, 3, padding=1, bias=False),
-                nn.BatchNorm2d(after),
-                nn.ReLU(inplace=True),
-            )
-        ))  # fmt: skip
-
-    def forward(self, x: Tensor) -> Tensor:
-        kept = []
-        for i, down in enumerate(self.down):
-            x = down(x if not i else F.max_pool2d(x, 2))
-            kept.append(x)
-        for rise, up in zip(self.rise, self.up, strict=True):
-            kept.pop()
-            x = up(torch.cat([kept[-1], rise(x)], 1))
-        found: Tensor = self.head(x)
-        return found
 
 
 class EDSR(nn.Module):

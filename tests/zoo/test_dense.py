@@ -23,9 +23,10 @@ from depthopt.graph.outputs import leaves, output_of
 from depthopt.kinds.candidates import candidates
 from depthopt.runtimes.registry import get_runtime
 from depthopt.shallow.fuse import fuse
+from recipes.networks import unet
 from tests.networks import randomised
 from tests.plans import plan_of
-from tests.zoo.dense import EDSR, UNet, Yolo
+from tests.zoo.dense import EDSR, Yolo
 from tests.zoo.test_zoo import built, difference, drawn, image
 
 _SEGMENTATION = torchvision.models.segmentation
@@ -56,7 +57,7 @@ PYRAMIDS = (
 )
 
 SMALL: dict[str, Callable[[], nn.Module]] = {
-    "unet": UNet,
+    "unet": lambda: unet(num_classes=4, width=8),
     "edsr": EDSR,
     "yolo": Yolo,
     "resnet18 pyramid": lambda: timm.create_model("resnet18", features_only=True),
