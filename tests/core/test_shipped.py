@@ -1,5 +1,6 @@
 """Recipes and tables that come with the package: from a checkout, and from an installed wheel."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -76,7 +77,8 @@ def test_the_build_takes_them_along() -> None:
     mapped = {line.partition(":")[2] for line in done.stdout.splitlines()}
     kept = [p for name in ("recipes", "latency_tables") for p in (ROOT / name).rglob("*")]
     files = {str(path.relative_to(ROOT)) for path in kept if path.is_file()}
-    files = {file for file in files if "/." not in file}  # a lock's
+    made = re.compile(r"/\.|/__pycache__/")  # locks, and what Python compiled
+    files = {file for file in files if not made.search(file)}
     assert files <= mapped, "name the folder in setup.py and pyproject.toml"
     assert "depthopt/data/digits.csv.gz" in mapped
     assert "depthopt/report/static/report.css" in mapped
