@@ -72,6 +72,7 @@ KIND = Kind(
     candidates=_candidates,
     is_filtered=False,
     takes_inserted=False,
+    is_tried_alone=True,
     latency_keys=_latency_keys,
     reader=lambda *_: None,
     problem=lambda *_: None,

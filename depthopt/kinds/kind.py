@@ -111,6 +111,8 @@ class Kind:
             replace are left out, if the user wishes so.
         takes_inserted: whether the activation that a user inserts goes behind it, where it
             replaces several blocks and none follows.
+        is_tried_alone: whether a plan of this kind alone is tried too, where plans are
+            (``pipeline.trials``), as what stays in it is as it was trained.
         takes_ends: whether it lists its candidates with and without an activation at either end
             itself, if the user wishes so.
         candidates: (chain, wishes): what segments may become.
@@ -146,6 +148,7 @@ class Kind:
     pattern: Pattern = ""
     is_filtered: bool = True
     takes_inserted: bool = True
+    is_tried_alone: bool = False
     takes_ends: bool = False
     why_not: Callable[[Chain, Candidate], str | None] = _why_illegal
     latency_keys: Callable[[Chain, Candidate], tuple[LatencyKey, ...]] = replacing_keys

@@ -45,7 +45,7 @@ from depthopt.pipeline.sanity import Judged, glance
 from depthopt.pipeline.short_training import remark, shares, short_training_workload
 from depthopt.pipeline.speed import Speed, measured_speed
 from depthopt.pipeline.stages import STAGES
-from depthopt.pipeline.trials import MOST_TRIED
+from depthopt.pipeline.trials import most_tried
 from depthopt.pipeline.work import starting_table
 from depthopt.shallow.apply import apply_workload
 from depthopt.train.config import TrainConfig
@@ -348,7 +348,8 @@ class _Forecast:
         what = "plans built and timed, seconds each"
         if picked == "measured":
             return None, what
-        what += f"; at most {MOST_TRIED} of them carried out"
+        most = most_tried(self.run.recipe.candidates.kinds)
+        what += f"; at most {most} of them carried out"
         work = self._apply()[0]
         if steps := self.run.recipe.trials.steps:
             training, trained = self._training(replace(self.run.recipe.finetune, steps=steps))
@@ -356,7 +357,7 @@ class _Forecast:
             if training is None:
                 return None, what
             work += training
-        return work * MOST_TRIED, what
+        return work * most, what
 
     def _apply(self) -> tuple[Workload, str]:
         recipe, images = self.run.recipe, self._seen(self.run.recipe.apply.images)

@@ -10,6 +10,7 @@ from depthopt.latency.timing import plan_timer
 from depthopt.pipeline.carried_out import carried_out, regressed_on
 from depthopt.pipeline.context import Context
 from depthopt.pipeline.kept import read_kept
+from depthopt.pipeline.solving import solved_alone
 from depthopt.pipeline.trials import contenders, trials_text, tried
 from depthopt.shallow.segment_ends import segment_ends
 from depthopt.tasks.evaluate import Evaluation, evaluate
@@ -59,6 +60,7 @@ def _tried(run: Context, frontier: Frontier) -> Trials:
                 asked_speedup(frontier, speedup=budget.speedup, budget_ms=budget.ms),
                 timer,
                 run.task.metric,
+                alone=solved_alone(run),
                 progress=run.reporter.progress,
             )
         save_json(trials, path, made_from=made_from)

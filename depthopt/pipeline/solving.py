@@ -1,14 +1,16 @@
 """Solve for a run's frontier by the recipe's ``solver`` section."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from depthopt.core.candidate import KEPT, Candidate
 from depthopt.core.plan import Frontier
 from depthopt.frontier.solve import solve
 from depthopt.pipeline.context import Context
 from depthopt.pipeline.methods import METHODS
 from depthopt.pipeline.recipe import Recipe
+from depthopt.pipeline.trials import tried_alone
 from depthopt.solver.stages import Bucketed, Epsilon, Exact, Mode
 
 logger = logging.getLogger(__name__)
@@ -67,6 +69,18 @@ def solving(recipe: Recipe, original_ms: float) -> dict[str, Any]:
 
 def solved(run: Context) -> Frontier:
     """Every good plan of a run."""
+    return _solved(run, run.worthwhile)
+
+
+def solved_alone(run: Context) -> tuple[Frontier, ...]:
+    """Every good plan of one kind alone, for each kind that is tried so."""
+    return tuple(
+        _solved(run, [each for each in run.worthwhile if each.kind in (KEPT, name)])
+        for name in tried_alone(run.recipe.candidates.kinds)
+    )
+
+
+def _solved(run: Context, candidates: Sequence[Candidate]) -> Frontier:
     original_ms = run.latency.network(run.chain).total.median_ms
     settings = solving(run.recipe, original_ms)
-    return solve(run.chain, run.worthwhile, run.latency, run.importance, **settings)
+    return solve(run.chain, candidates, run.latency, run.importance, **settings)

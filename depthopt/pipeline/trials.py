@@ -7,7 +7,7 @@ on held-out images, with no training or after a few steps of it.
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
 from depthopt.core.candidate import Candidate
@@ -17,6 +17,7 @@ from depthopt.core.plan import Frontier, Plan
 from depthopt.core.progress import Progress, silent
 from depthopt.core.trials import Trial, Trials
 from depthopt.errors import DataError, InfeasibleBudget, ModelError
+from depthopt.kinds.registry import KINDS
 from depthopt.latency.pick import least_costly
 from depthopt.latency.search import NEAR
 from depthopt.latency.timing import Timer
@@ -28,11 +29,24 @@ logger = logging.getLogger(__name__)
 FASTER = (1.15, 4 / 3, 1.6, 2.0)
 """Factors over the asked speed-up at which plans are tried too: they may be the better ones."""
 
-MOST_TRIED = 1 + len(FASTER)
-"""Maximum number of plans tried."""
-
 _AIMS = 3
 """Maximum number of timings for one contender: a faster plan follows one that is too slow."""
+
+
+def tried_alone(kinds: Collection[str]) -> tuple[str, ...]:
+    """The kinds, in order of name, of which a plan of them alone is tried too.
+
+    Args:
+        kinds: those of a recipe. A single one has no plans but its own.
+    """
+    if len(set(kinds)) < 2:
+        return ()
+    return tuple(name for name in sorted(kinds) if KINDS.get(name).is_tried_alone)
+
+
+def most_tried(kinds: Collection[str]) -> int:
+    """How many plans of these kinds are tried at most."""
+    return 1 + len(FASTER) + len(tried_alone(kinds))
 
 
 def contenders(
@@ -41,6 +55,7 @@ def contenders(
     timer: Timer,
     metric: Metric,
     *,
+    alone: Sequence[Frontier] = (),
     progress: Progress = silent,
 ) -> Trials:
     """Collect distinct plans that ``timer`` finds as fast as asked, or faster.
@@ -48,13 +63,15 @@ def contenders(
     The first is the least costly one. Its timing also shows how much faster plans are than
     predicted. The others are aimed by that at ``FASTER`` times the asked speed-up. Where the
     original was trained on other images, regressing more layers can be better than keeping them,
-    and costs do not show that.
+    and costs do not show that. Nor do they show what several replacements of unlike kinds do
+    together, so the least costly plans of some kinds alone are contenders too.
 
     Args:
         frontier: what ``solve`` gave.
         asked: speed-up over the original.
         timer: measures a plan's; asked once per plan.
         metric: what plans will be tried by, beside the loss.
+        alone: frontiers of one kind alone.
         progress: is told of the plans timed, and how many at most will be.
 
     Raises:
@@ -71,22 +88,31 @@ def contenders(
     pick = least_costly(frontier, asked, timed, progress=progress)
     found = {pick.plan.replaced: Trial(pick.plan, pick.speedup)}
     quicker = pick.speedup / pick.plan.speedup
-    for factor in FASTER:
-        aim = factor * asked / quicker
-        for _ in range(_AIMS):
-            if (plan := _as_fast_as(frontier, aim)) is None or not plan.replaced:
-                break
-            try:
-                speedup = timed(plan)
-            except ModelError as error:
-                logger.warning("a plan is left out of the trials: %s", error)
-                break
-            logger.info("%.2fx predicted, %.2fx measured", plan.speedup, speedup)
-            if speedup >= asked:
-                found.setdefault(plan.replaced, Trial(plan, speedup))
-                break
-            aim = NEAR * plan.speedup * asked / speedup
+    aims = [(frontier, factor) for factor in FASTER] + [(one, 1.0) for one in alone]
+    for plans, factor in aims:
+        trial = _contender(plans, factor * asked / quicker, asked, timed)
+        if trial is not None:
+            found.setdefault(trial.plan.replaced, trial)
     return Trials(tuple(found.values()), metric)
+
+
+def _contender(
+    frontier: Frontier, aim: float, asked: float, timed: Callable[[Plan], float]
+) -> Trial | None:
+    """The least costly plan predicted to be as fast as aimed at, if it or a faster one is."""
+    for _ in range(_AIMS):
+        if (plan := _as_fast_as(frontier, aim)) is None or not plan.replaced:
+            return None
+        try:
+            speedup = timed(plan)
+        except ModelError as error:
+            logger.warning("a plan is left out of the trials: %s", error)
+            return None
+        logger.info("%.2fx predicted, %.2fx measured", plan.speedup, speedup)
+        if speedup >= asked:
+            return Trial(plan, speedup)
+        aim = NEAR * plan.speedup * asked / speedup
+    return None
 
 
 def _as_fast_as(frontier: Frontier, speedup: float) -> Plan | None:

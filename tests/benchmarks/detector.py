@@ -36,7 +36,7 @@ SIDE, BATCH, SURE = 160, 8, 0.5
 def detector() -> nn.Module:
     return fasterrcnn_mobilenet_v3_large_320_fpn(
         weights=None, weights_backbone=None, num_classes=11, min_size=SIDE, max_size=SIDE,
-        box_detections_per_img=10,
+        box_detections_per_img=10, box_batch_size_per_image=64, rpn_post_nms_top_n_train=300,
     )  # fmt: skip
 
 
@@ -103,7 +103,7 @@ def answers(network: nn.Module, given: list[list[Tensor]]) -> list[list[dict]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--run-dir", type=Path, default=Path("runs/detector"))
-    parser.add_argument("--steps", type=int, default=1500, help="of the detector's training")
+    parser.add_argument("--steps", type=int, default=1000, help="of the detector's training")
     parser.add_argument("--speedups", type=float, nargs="+", default=[1.5])
     parser.add_argument("--json", type=Path, required=True)
     options = parser.parse_args()

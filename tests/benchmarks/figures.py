@@ -319,11 +319,14 @@ def _of_beyond(found: dict[str, Any]) -> Table:
         unit = row["metric"].partition(", ")[2]
         figures = [f"{row[k]:.2f} {unit}" for k in ("original", "untrained", "finetuned")]
         other = found.get(f"{network} depthopt beside {name} {asked}")
+        dropped = found.get(f"{network} {name} beside block dropping {asked}")
         told = ""
-        if other is not None:
-            _, low, high = other["difference"]
-            digits = 2 if other["of"] != "loss" else 4
+        if name != "depthopt" and (of := other or dropped) is not None:
+            _, low, high = of["difference"]
+            digits = 2 if of["of"] != "loss" else 4
             told = f"{low:+.{digits}f} to {high:+.{digits}f}"
+            if of is dropped:
+                told = f"this less block dropping: {told}"
         rows.append([network, asked, name, f"{row['speedup']:.2f}x", *figures, told])
     columns = ["network", "asked", "method", "measured", "original", "untrained", "finetuned"]
     return Table([*columns, "the default less this one, 95 %"], rows)

@@ -16,7 +16,7 @@ from depthopt.extraction.extract import extract
 from depthopt.frontier.solve import solve
 from depthopt.kinds.candidates import candidates
 from depthopt.kinds.latency_keys import candidate_ms, latency_keys
-from depthopt.pipeline.trials import FASTER, MOST_TRIED, contenders, trials_text, tried
+from depthopt.pipeline.trials import FASTER, contenders, most_tried, trials_text, tried, tried_alone
 from depthopt.tables.importance import Importance, ImportanceTable
 from depthopt.tables.latency import (
     LatencySummary,
@@ -53,9 +53,9 @@ def summary(ms):
     return LatencySummary(ms, 0.9 * ms, 1.1 * ms, 5)
 
 
-def contend(latency, importance, asked, timer):
+def contend(latency, importance, asked, timer, alone=()):
     frontier = solve(CHAIN, FOUND, latency, importance)
-    return contenders(frontier, asked, timer, TASK.metric)
+    return contenders(frontier, asked, timer, TASK.metric, alone=alone)
 
 
 @settings(deadline=None)  # the first call compiles the solver
@@ -81,7 +81,7 @@ def test_contenders_are_distinct_as_fast_as_asked_and_predicted_by_the_table(see
     trials = contend(latency, importance, asked, timer).trials
     points = [frontier.plan(i) for i in range(len(frontier.points))]
     assert trials[0].plan.replaced in [plan.replaced for plan in points]
-    assert len({trial.plan.replaced for trial in trials}) == len(trials) <= MOST_TRIED
+    assert len({trial.plan.replaced for trial in trials}) == len(trials) <= most_tried([])
     assert len(timed) == len(set(timed)), "no plan is timed twice"
     quicker = trials[0].speedup / trials[0].plan.speedup
     for factor in FASTER:
@@ -94,6 +94,39 @@ def test_contenders_are_distinct_as_fast_as_asked_and_predicted_by_the_table(see
         cost = sum(importance.entries[choice].cost for choice in trial.plan.replaced)
         assert trial.plan.cost == pytest.approx(cost)
         assert not trial.is_done
+
+
+def of_drops_alone(latency, importance):
+    kinds = ("keep", "drop")
+    return solve(CHAIN, [c for c in FOUND if c.kind in kinds], latency, importance)
+
+
+def test_the_least_costly_plan_of_drops_alone_is_a_contender_too():
+    latency, importance = tables(5)
+    alone = of_drops_alone(latency, importance)
+    asked = 0.999 * alone.plan(0).speedup  # the fastest
+    least = alone.pick(speedup=asked).replaced
+    (given, more) = (
+        contend(latency, importance, asked, lambda plan: plan.speedup, alone=each).trials
+        for each in ((), (alone,))
+    )
+    assert least not in [trial.plan.replaced for trial in given]
+    assert more[: len(given)] == given
+    assert [trial.plan.replaced for trial in more[len(given) :]] == [least]
+
+
+def test_drops_alone_that_are_too_slow_are_no_contenders():
+    latency, importance = tables(5)
+    alone = of_drops_alone(latency, importance)
+    asked = 1.01 * alone.plan(0).speedup
+    given = contend(latency, importance, asked, lambda plan: plan.speedup)
+    assert contend(latency, importance, asked, lambda plan: plan.speedup, alone=[alone]) == given
+
+
+def test_kinds_that_are_tried_alone():
+    assert tried_alone(("narrow", "drop", "fit", "merge")) == ("drop",)
+    assert tried_alone(("fit", "merge")) == tried_alone(("drop",)) == ()
+    assert most_tried(("drop", "fit")) == most_tried(("fit",)) + 1 == 6
 
 
 def test_a_plan_that_cannot_be_timed_is_left_out_and_named(caplog):
