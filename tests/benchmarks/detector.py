@@ -126,7 +126,10 @@ def main() -> None:
     for speedup in options.speedups:
         done = depthopt.compress(
             part.module, part.data, speedup, run_dir=options.run_dir / "body", task="matching",
-            overrides=["finetune.steps=600", "finetune.batch_size=16"],
+            overrides=[
+                "candidates.kernel_sizes=[1,3]", "importance.images=256", "apply.images=256",
+                "finetune.steps=600", "finetune.batch_size=16",
+            ],
         )  # fmt: skip
         whole = part.put_back(done.network)
         behind = answers(whole, given)
