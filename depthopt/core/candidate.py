@@ -116,7 +116,7 @@ class Candidate:
 
 
 _N = numbers.DIGITS
-_PART = r"[a-z]?-?[0-9][-0-9x.,]*"
+_PART = r"[a-z]?-?[0-9][-0-9x.,]*(:[a-z]\S*)?"
 _OPERATOR = rf"([a-z]\w* )?{_PART}( {_PART})*"
 _KEY = re.compile(
     rf"(?P<kind>[a-z][\w-]*) (?P<start>{_N})(\.(?P<entry>{_N}))?:(?P<end>{_N})(\.(?P<exit>{_N}))? "

@@ -11,19 +11,19 @@ from dataclasses import dataclass
 from depthopt.core import numbers
 from depthopt.core.counted import counted
 from depthopt.core.inputs import InputSize, size_text
-from depthopt.core.operators import Activation, AveragePooling, Convolution
+from depthopt.core.operators import Activation, AnyOperator, AveragePooling, Convolution
 from depthopt.core.shapes import Pair
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """The tensors that a block reads and writes.
+    """The tensors that a block reads and writes: maps (N, C, H, W), or tokens (N, T, C).
 
     Attributes:
         in_channels: channels of the input.
-        input_size: (height, width) of the input.
+        input_size: (height, width) of the input; (T, 1) of tokens.
         out_channels: channels of the output.
-        output_size: (height, width) of the output.
+        output_size: (height, width) of the output; (T, 1) of tokens.
     """
 
     in_channels: numbers.Count
@@ -47,7 +47,7 @@ class Layer:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Block:
-    """A convolution, its norm if any, its activation if any.
+    """A convolution, its norm if any, its activation if any; or a branch of a transformer.
 
     A norm that no convolution can absorb, as before the convolutions of a pre-activation
     network, is a block too: a depthwise 1x1 convolution.
@@ -57,24 +57,39 @@ class Block:
 
     Attributes:
         name: path of the convolution's module, for instance ``layer1.0.conv1``; of the
-            norm's, where there is no convolution.
-        operator: the convolution with its norm folded in.
+            norm's, where there is no convolution; of what holds a branch's linear layers,
+            for instance ``blocks.0.attn``.
+        operator: the convolution with its norm folded in; or the attention or MLP.
         layout: the tensors before and behind it.
         activation: what follows, or None.
         input: fx node whose value is the tensor at the block's position.
         linear: fx node of the convolution's or its norm's output, before any add.
         preactivation: fx node behind the adds, before the activation.
         output: fx node of the block's output, after add and activation.
+        reader: fx node that reads the tensor at the block's position, where that does not call
+            the module ``name``; else None.
     """
 
     name: str
-    operator: Convolution
+    operator: AnyOperator
     layout: Layout
     activation: Activation | None
     input: str
     linear: str
     preactivation: str
     output: str
+    reader: str | None = None
+
+    @property
+    def convolution(self) -> Convolution:
+        """The block's operator.
+
+        Raises:
+            ValueError: it is not a convolution.
+        """
+        if isinstance(self.operator, Convolution):
+            return self.operator
+        raise ValueError(f"block {self.name} is not a convolution: {self.operator}")
 
     def __repr__(self) -> str:
         size = "{}x{}".format(*self.layout.input_size)
@@ -192,6 +207,7 @@ class Chain:
         conv_macs: multiply-accumulates of all the network's convolutions for one image, those
             that are no part of a block included.
         gates: squeeze-excites, each before a block.
+        other_macs: those of all its linear layers and attention.
     """
 
     model: str
@@ -202,6 +218,7 @@ class Chain:
     unused: tuple[Unused, ...]
     conv_macs: int = 0
     gates: tuple[Gate, ...] = ()
+    other_macs: int = 0
 
     def __post_init__(self) -> None:
         """Check that skips, barriers and gates are at positions of the chain.
@@ -261,6 +278,9 @@ class Chain:
         for barrier in self.barriers:
             if start < barrier.position < end:
                 return f"crosses the barrier at {barrier.position}: {barrier.reason}"
+        for block in self.blocks[start:end]:
+            if not isinstance(block.operator, Convolution):
+                return f"{block.name} is not a convolution"
         for skip in self.covered(start, end):
             if skip.gated:
                 return f"covers {skip.add}, which also depends on something other than blocks"

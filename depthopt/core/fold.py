@@ -53,7 +53,7 @@ def edges_of(
     for index in range(start, end):
         block = chain.blocks[index]
         stays = composed is None or index in composed
-        layers = (Layer(block.name, block.operator),) if stays else ()
+        layers = (Layer(block.name, block.convolution),) if stays else ()
         edges.append(Edge(index, index + 1, layers))
         edges += [Edge(s.source, s.target, s.branch) for s in inside if s.target == index + 1]
     return tuple(edges)

@@ -28,10 +28,15 @@ def barriers(network: Network, chain: Chain, layers: Sequence[fx.Node]) -> Itera
             continue
         own = {after.name} | {s.add for s in chain.skips if s.source == position}
         for user in before.users:
-            if user.name not in own and user.target not in branches:
+            if user.name not in own and user.target not in branches and not _is_size(user):
                 reason = f"also read by {_what(network, user)}"
                 yield Barrier(position, user.name, reason, regions(position))
                 break
+
+
+def _is_size(node: fx.Node) -> bool:
+    """Whether a node only asks for a tensor's shape, which no replacement changes."""
+    return (node.target is getattr and node.args[1] in {"shape", "ndim"}) or node.target == "size"
 
 
 def _what(network: Network, node: fx.Node) -> str:

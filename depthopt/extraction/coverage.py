@@ -25,7 +25,7 @@ def reducible_share(chain: Chain, *, merging: bool = False) -> float:
             covered.update(
                 i for i, s in enumerate(chain.skips) if start <= s.source and s.target <= end
             )
-    blocks = [chain.blocks[i] for i in inside if not chain.blocks[i].operator.is_scaling]
+    blocks = [chain.blocks[i] for i in inside if not _is_scaling(chain.blocks[i].operator)]
     macs = sum(block.macs for block in blocks)
     macs += sum(
         chain.branch_macs(skip)

@@ -16,15 +16,17 @@ from depthopt.extraction.gates import gates
 from depthopt.extraction.network import Network, size_of
 from depthopt.extraction.sums import Sum, find_sums
 from depthopt.graph.convolutions import operator_of, sole_user
+from depthopt.extraction.transformer import attention_macs, find_residuals
 from depthopt.graph.original import unwrapped
 from depthopt.graph.trace import trace
 
 
 def extract(model: nn.Module, input_size: InputSize, *, name: str | None = None) -> Chain:
-    """Find the chain of convolution blocks in a model.
+    """Find the chain of blocks in a model.
 
     Works from structure alone: the model is traced with torch.fx, every convolution
-    with the norm and the activation behind it becomes a block, adds become skips where
+    with the norm and the activation behind it becomes a block, and so does every attention or MLP
+    whose output is added to the tokens that it reads; adds become skips where
     one operand comes through blocks from the other's source, and whatever else reads or
     makes a tensor between two blocks becomes a barrier.
 
@@ -35,7 +37,7 @@ def extract(model: nn.Module, input_size: InputSize, *, name: str | None = None)
 
     Raises:
         ModelError: the model cannot be traced, refuses the input size, holds weights
-            that are not finite, or has no convolution that could be used.
+            that are not finite, or has nothing that could be used.
     """
     model = unwrapped(model)
     name = name or type(model).__name__
@@ -48,9 +50,11 @@ def chain_of(graph_module: fx.GraphModule, input_size: InputSize, name: str) -> 
     """The chain of an already traced model."""
     network = Network.of(graph_module)
     layers = find_layers(network)
-    sums = find_sums(network, layers)
+    sums, residuals = find_sums(network, layers), find_residuals(network)
     on_branches = {layer for sum_ in sums.found.values() for layer in sum_.branch.layers}
-    block_layers = [layer for layer in layers.linear if layer not in on_branches]
+    of_residuals = {residual.reader: residual for residual in residuals.found}
+    kept = {*layers.linear, *of_residuals} - on_branches
+    block_layers = [node for node in network.nodes if node in kept]
     placed = {
         sum_: position
         for sum_ in sums.found.values()
@@ -61,7 +65,7 @@ def chain_of(graph_module: fx.GraphModule, input_size: InputSize, name: str) -> 
         for sum_ in sums.found.values()
         if sum_ not in placed
     ]
-    unused = (*layers.unused, *sums.unused, *misplaced)
+    unused = (*layers.unused, *sums.unused, *misplaced, *residuals.unused)
     if graph_module.meta.get("more_in_training"):
         unused += (Unused("output", "only the first of the outputs in training is kept"),)
     if not block_layers:
@@ -70,11 +74,20 @@ def chain_of(graph_module: fx.GraphModule, input_size: InputSize, name: str) -> 
     chain = Chain(
         name,
         input_size,
-        tuple(_block(network, layers, layer, tuple(placed)) for layer in block_layers),
-        tuple(_skips(network, block_layers, placed)),
+        tuple(
+            of_residuals[layer].block
+            if layer in of_residuals
+            else _block(network, layers, layer, tuple(placed))
+            for layer in block_layers
+        ),
+        (
+            *_skips(network, block_layers, placed),
+            *(each.skip(block_layers.index(reader)) for reader, each in of_residuals.items()),
+        ),
         barriers=(),
         unused=unused,
         conv_macs=graph_module.meta["conv_macs"],
+        other_macs=graph_module.meta["linear_macs"] + attention_macs(network),
     )
     return replace(
         chain,

@@ -47,7 +47,8 @@ def trace(model: nn.Module, input_size: InputSize, *, proven: bool = True) -> Tr
     module inside which tracing fails becomes an opaque leaf; identities are left out. What is
     random in training alone stays so. Each node's ``meta["shape"]`` holds its output's shape for
     one image; nodes without a tensor output have none. The network's ``meta["conv_macs"]`` holds
-    the multiply-accumulates of all its convolutions for one image.
+    the multiply-accumulates of all its convolutions for one image, ``meta["linear_macs"]`` those of
+    all its linear layers.
 
     What was traced is proven to be the model: on a batch of 2 both give the same, on a CPU bit
     for bit (``depthopt.graph.verify``). On the meta device there is nothing to compare.
@@ -239,7 +240,7 @@ def _observe(graph_module: fx.GraphModule, input_size: InputSize) -> None:
     """Run the network once: for the shapes of its nodes, and for what they write."""
     like = next(graph_module.parameters(), torch.zeros(()))
     inputs = blank(input_size, like)
-    graph_module.meta["conv_macs"] = 0
+    graph_module.meta["conv_macs"] = graph_module.meta["linear_macs"] = 0
     observer = Observer(graph_module)
     try:
         # It prints the traceback of what it raises again.
@@ -258,16 +259,17 @@ def _observe(graph_module: fx.GraphModule, input_size: InputSize) -> None:
 
 @contextlib.contextmanager
 def _counting(graph_module: fx.GraphModule) -> Iterator[None]:
-    """Add up the multiply-accumulates of all convolutions, those in opaque leaves included."""
+    """Add up multiply-accumulates of convolutions and linear layers, in opaque leaves too."""
 
-    def count(conv: nn.Module, _: object, output: Tensor) -> None:
-        assert isinstance(conv, nn.Conv2d)  # noqa: S101 - narrows nn.Module: hooked below
-        graph_module.meta["conv_macs"] += output.numel() * conv.weight[0].numel()
+    def count(layer: nn.Module, _: object, output: Tensor) -> None:
+        assert isinstance(layer, nn.Conv2d | nn.Linear)  # noqa: S101 - narrows nn.Module
+        kind = "conv_macs" if isinstance(layer, nn.Conv2d) else "linear_macs"
+        graph_module.meta[kind] += output.numel() * layer.weight[0].numel()
 
     hooks = [
         module.register_forward_hook(count)
         for module in graph_module.modules()
-        if isinstance(module, nn.Conv2d)
+        if isinstance(module, nn.Conv2d | nn.Linear)
     ]
     try:
         yield

@@ -25,6 +25,8 @@ def _candidates(chain: Chain, wishes: Wishes) -> Iterator[Candidate]:
 
 def _of_segment(chain: Chain, start: int, end: int, wishes: Wishes) -> Iterator[Candidate]:
     first, ending = chain.blocks[start], chain.ending(start, end)
+    if not all(isinstance(block.operator, Convolution) for block in chain.blocks[start:end]):
+        return
     linear = chain.why_unmergeable(start, end) is None
     window = segment_window(chain, start, end) if linear else region_window(chain, start, end)
     if window is None:

@@ -47,6 +47,9 @@ def why_no_branch(chain: Chain, start: int, end: int) -> str | None:
         return illegal
     if end - start < 2:
         return "has no hidden tensor: it is one block"
+    for block in chain.blocks[start:end]:
+        if not isinstance(block.operator, Convolution):
+            return f"{block.name} is not a convolution"
     return _why_not_hidden(chain, start, end) or _why_no_form(chain, start, end)
 
 
@@ -70,7 +73,7 @@ def _gate(chain: Chain, start: int, end: int) -> Gate | None:
     gate = chain.gate_in(start, end)
     if gate is None or gate.end != end - 1 or gate.end - gate.start != 2:
         return None
-    squeeze, expand = (block.operator for block in chain.blocks[gate.start : gate.end])
+    squeeze, expand = (block.convolution for block in chain.blocks[gate.start : gate.end])
     plain = {(each.kernel_size, each.groups) for each in (squeeze, expand)} == {((1, 1), 1)}
     weighs = chain.blocks[gate.start - 1].output == gate.source
     return gate if plain and weighs else None
@@ -81,7 +84,7 @@ def _middle(chain: Chain, start: int, end: int) -> Block | None:
     if end - start != 3:
         return None
     middle = chain.blocks[start + 1]
-    own = middle.operator
+    own = middle.convolution
     return middle if own.groups == 1 and own.in_channels == own.out_channels > 1 else None
 
 
@@ -94,7 +97,7 @@ def _branch(chain: Chain, start: int, end: int) -> tuple[Block, ...]:
 
 def _why_no_form(chain: Chain, start: int, end: int) -> str | None:
     """What its convolutions have that a branch has not."""
-    first, *between, last = (block.operator for block in _branch(chain, start, end))
+    first, *between, last = (block.convolution for block in _branch(chain, start, end))
     for operator in (first, last):
         if operator.groups != 1:
             return f"does not begin and end with dense convolutions: {operator}"
@@ -110,7 +113,7 @@ def _units(chain: Chain, start: int, end: int) -> int:
     """What stays or goes as a whole: the groups of what is between, or single channels."""
     _, *between, last = _branch(chain, start, end)
     whole = not between or _middle(chain, start, end) is not None
-    return last.layout.in_channels if whole else between[0].operator.groups
+    return last.layout.in_channels if whole else between[0].convolution.groups
 
 
 def _candidates(chain: Chain, wishes: Wishes) -> Iterator[Candidate]:
@@ -140,7 +143,7 @@ def of_width(chain: Chain, start: int, end: int, width: int) -> Candidate:
     left = width * units // blocks[-1].layout.in_channels
 
     operators = tuple(
-        _fewer(block.operator, units, left, reads=reads, gives=gives)
+        _fewer(block.convolution, units, left, reads=reads, gives=gives)
         for block, (reads, gives) in zip(blocks, _hidden(chain, start, end), strict=True)
     )
     channels = blocks[-1].layout.in_channels

@@ -16,6 +16,7 @@ So it has 391 rows of MobileNetV2, 341 of them of several blocks, and 150 and 11
 from collections.abc import Iterator
 
 from depthopt.core.chain import Block, Chain
+from depthopt.core.operators import Convolution
 
 
 def breaks(chain: Chain) -> frozenset[int]:
@@ -23,7 +24,7 @@ def breaks(chain: Chain) -> frozenset[int]:
     blocks = chain.blocks
     found = set()
     for i, block in enumerate(blocks):
-        if block.operator.stride != (1, 1):
+        if isinstance(block.operator, Convolution) and block.operator.stride != (1, 1):
             separable = block.operator.is_depthwise and i + 1 < len(blocks)
             found.add(i + 2 if separable and _is_pointwise(blocks[i + 1]) else i + 1)
     last = len(blocks) - 1
@@ -42,4 +43,6 @@ def published_segments(chain: Chain, max_length: int | None = None) -> Iterator[
 
 def _is_pointwise(block: Block) -> bool:
     operator = block.operator
+    if not isinstance(operator, Convolution):
+        return False
     return operator.kernel_size == (1, 1) and operator.stride == (1, 1) and operator.groups == 1

@@ -30,7 +30,7 @@ def is_removable(block: Block) -> bool:
     """Whether a block's convolution may become the identity."""
     layout = block.layout
     same = layout.in_channels == layout.out_channels and layout.input_size == layout.output_size
-    return same and block.operator.stride == (1, 1)
+    return same and block.convolution.stride == (1, 1)
 
 
 def in_steps(weights: Sequence[float]) -> list[int]:

@@ -3,7 +3,7 @@
 import re
 
 from depthopt.core.chain import Block, Chain, Skip
-from depthopt.core.operators import AveragePooling, Operator
+from depthopt.core.operators import AveragePooling, Convolution, Operator
 
 BARRIER = "#b2182b"
 """The colour of barriers."""
@@ -13,6 +13,8 @@ _KIND_COLOURS = {
     "pointwise": "#c7e9c0",
     "norm": "#eeeeee",
     "dense": "#fdd0a2",
+    "attention": "#dadaeb",
+    "mlp": "#c6dbef",
 }
 
 
@@ -37,12 +39,14 @@ def chain_dot(chain: Chain) -> str:
 
 
 def colour_of(block: Block) -> str:
-    """The colour of a block's box, by its kind of convolution."""
+    """The colour of a block's box, by its kind of operator."""
     return _KIND_COLOURS[_kind(block)]
 
 
 def _kind(block: Block) -> str:
     convolution = block.operator
+    if not isinstance(convolution, Convolution):
+        return type(convolution).__name__.lower()
     if convolution.is_depthwise:
         return "norm" if convolution.is_scaling else "depthwise"
     return "pointwise" if convolution.kernel_size == (1, 1) else "dense"

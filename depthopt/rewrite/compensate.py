@@ -10,6 +10,7 @@ W0 the weight that it has. No labels are needed and nothing is trained.
 from torch import fx, nn
 
 from depthopt.core.chain import Block, Chain
+from depthopt.core.operators import Convolution
 from depthopt.rewrite.affine import folded
 from depthopt.rewrite.narrower import layers_of
 from depthopt.rewrite.ridges import COMPENSATION_RIDGES
@@ -26,6 +27,8 @@ def compensate(networks: SideBySide, chain: Chain, index: int) -> None:
         index: the block's.
     """
     block = chain.blocks[index]
+    if not isinstance(block.operator, Convolution):
+        return
     last, layer, norm = _layers(networks.student, block)
     if not isinstance(layer, nn.Conv2d) or (norm is not None and not norm.affine):
         return  # a norm alone, or one with nothing to adjust

@@ -66,7 +66,7 @@ class ExpandedSegment(nn.Module):
         self.layers = nn.ModuleDict()
         self._names: dict[Edge, str] = {}
         homes: dict[tuple[Layer, ...], tuple[str, str]] = {
-            (Layer(block.name, block.operator),): (f"block{i}", block.linear)
+            (Layer(block.name, block.convolution),): (f"block{i}", block.linear)
             for i, block in enumerate(chain.blocks[start:end])
         }
         for i, skip in enumerate(chain.covered(start, end)):

@@ -70,7 +70,7 @@ class _Linear:
 
     def __init__(self, block: Block, weights: Weights, device: torch.device | None) -> None:
         self._weights = tuple((weight.to(device), bias.to(device)) for weight, bias in weights)
-        self.spec = block.operator
+        self.spec = block.convolution
         self.regression = Regression(self.spec, {_ONLY: self.spec.out_channels}, device)
         self._held_out: list[Tensor] = []
 
@@ -166,7 +166,7 @@ def weighed(x: Tensor, weights: Weights, blocks: Collection[Block]) -> Tensor:
 def convolved(x: Tensor, weights: Weights, blocks: Collection[Block]) -> Tensor:
     """What blocks in a row, their activations too, make of a tensor with these weights."""
     for block, (weight, bias) in zip(blocks, weights, strict=True):
-        x = convolve(x, weight.to(x), bias.to(x), block.operator)
+        x = convolve(x, weight.to(x), bias.to(x), block.convolution)
         if block.activation is not None:
             x = make_activation(block.activation)(x)
     return x

@@ -8,6 +8,8 @@ from depthopt.core.candidate import Candidate
 from depthopt.core.chain import Chain, Skip
 from depthopt.core.plan import Plan
 from depthopt.errors import ModelError
+from depthopt.extraction.network import Network
+from depthopt.extraction.transformer import find_residuals
 from depthopt.graph.convolutions import operator_of, why_opaque
 from depthopt.graph.network import TracedNetwork, reroute
 from depthopt.graph.trace import nodes_by_name, trace
@@ -67,9 +69,10 @@ def build(
 def check_chain(graph_module: fx.GraphModule, chain: Chain) -> None:
     """Raise ``ModelError`` unless every block of ``chain`` is in the traced model."""
     modules, nodes = dict(graph_module.named_modules()), nodes_by_name(graph_module)
+    branches = {each.block for each in find_residuals(Network.of(graph_module)).found}
     for block in chain.blocks:
         module = modules.get(block.name)
-        same = (
+        same = block in branches or (
             module is not None
             and why_opaque(module) is None
             and operator_of(module) == block.operator
@@ -140,7 +143,9 @@ class _Builder:
 
     def at(self, position: int) -> fx.Node:
         """The current node of the tensor at a position."""
-        node: fx.Node = self._calls[self.chain.blocks[position].name].all_input_nodes[0]
+        block = self.chain.blocks[position]
+        reads = self._calls[block.name] if block.reader is None else self._nodes[block.reader]
+        node: fx.Node = reads.all_input_nodes[0]
         return node
 
     def operand(self, skip: Skip) -> fx.Node:

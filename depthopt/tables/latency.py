@@ -13,7 +13,7 @@ from depthopt.core import numbers
 from depthopt.core.chain import Chain
 from depthopt.core.counted import counted
 from depthopt.core.inputs import InputSize, parse_size, size_text
-from depthopt.core.operators import Activation, Convolution, Operator, parse_operator
+from depthopt.core.operators import Activation, Convolution, Operator, parse_operator, reads_tokens
 from depthopt.core.shapes import Pair
 from depthopt.core.text import text_schema
 from depthopt.errors import TableError
@@ -25,7 +25,7 @@ class LatencyKey:
 
     Attributes:
         operator: the convolution or pooling, or the identity where only what follows runs.
-        input_size: (height, width) of its input.
+        input_size: (height, width) of its input; (T, 1) of tokens.
         activation: after it, or None.
         residual: whether a residual is added between the two.
     """
@@ -38,7 +38,8 @@ class LatencyKey:
     def __str__(self) -> str:
         """The canonical name under which files hold the entry."""
         word = "conv " if isinstance(self.operator, Convolution) else ""
-        parts = [f"{word}{self.operator}", "@{}x{}".format(*self.input_size)]
+        size = self.input_size[:1] if reads_tokens(self.operator) else self.input_size
+        parts = [f"{word}{self.operator}", f"@{'x'.join(map(str, size))}"]
         if self.residual:
             parts.append("+add")
         if self.activation is not None:
@@ -68,11 +69,11 @@ class LatencyKey:
         if found is None:
             raise ValueError(f"{text!r} is not an entry, such as 'conv 8-8 k1x1 @7x7 +add relu'")
         part = found.groupdict()
-        height, width = part["size"].split("x")
+        height, _, width = part["size"].partition("x")
         activation = part["activation"]
         return cls(
             parse_operator(part["operator"]),
-            (int(height), int(width)),
+            (int(height), int(width or 1)),
             None if activation is None else Activation.parse(activation),
             part["residual"] is not None,
         )
@@ -83,7 +84,7 @@ class LatencyKey:
 
 
 _KEY = re.compile(
-    rf"(conv (?=\d)|(?!\d))(?P<operator>[^@]+) @(?P<size>{numbers.NATURAL}x{numbers.NATURAL})"
+    rf"(conv (?=\d)|(?!\d))(?P<operator>[^@]+) @(?P<size>{numbers.NATURAL}(x{numbers.NATURAL})?)"
     r"(?P<residual> \+add)?( (?P<activation>[a-z]\S*))?"
 )
 

@@ -6,25 +6,34 @@ packages may bring operators of their own (``docs/guides/extending.md``).
 """
 
 import re
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
+
+from pydantic import GetPydanticSchema
 
 from depthopt.core.operators.activation import Activation
+from depthopt.core.operators.attention import Attention
 from depthopt.core.operators.average_pooling import AveragePooling
 from depthopt.core.operators.convolution import Convolution
 from depthopt.core.operators.identity import Identity
+from depthopt.core.operators.mlp import Mlp
 from depthopt.core.operators.unknown import Unknown
 from depthopt.core.shapes import Pair
+from depthopt.core.text import text_schema
 from depthopt.errors import UsageError
 from depthopt.plugins import Plugins
 
 __all__ = [
     "OPERATORS",
     "Activation",
+    "AnyOperator",
+    "Attention",
     "AveragePooling",
     "Convolution",
     "Identity",
+    "Mlp",
     "Operator",
     "parse_operator",
+    "reads_tokens",
 ]
 
 
@@ -64,11 +73,18 @@ OPERATORS = Plugins(
     "depthopt.operators",
     "operator",
     {
+        "attn": "depthopt.core.operators.attention:Attention",
         "avgpool": "depthopt.core.operators.average_pooling:AveragePooling",
         "identity": "depthopt.core.operators.identity:Identity",
+        "mlp": "depthopt.core.operators.mlp:Mlp",
     },
 )
 """Operators by the first word of their text. A convolution's text begins with its channels."""
+
+
+def reads_tokens(operator: Operator) -> bool:
+    """Whether an operator reads and gives tokens (N, T, C), not maps (N, C, H, W)."""
+    return isinstance(operator, Attention | Mlp)
 
 
 def parse_operator(text: str) -> Operator:
@@ -86,3 +102,19 @@ def parse_operator(text: str) -> Operator:
             return Unknown(text, str(error))
     operator: Operator = kind.parse(text)
     return operator
+
+
+class _Known:
+    """The schema of an operator that is known here, as files hold it."""
+
+    @classmethod
+    def parse(cls, text: str) -> Operator:
+        """The operator. Raises ``ValueError`` if there is none, or it is not known."""
+        operator = parse_operator(text)
+        if isinstance(operator, Unknown):
+            raise ValueError(operator.reason)  # noqa: TRY004 - pydantic's
+        return operator
+
+
+AnyOperator = Annotated[Operator, GetPydanticSchema(lambda *_: text_schema(_Known))]
+"""An operator as a field: files hold its text."""

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from depthopt.core.candidate import Candidate, kept_blocks
 from depthopt.core.chain import Chain
+from depthopt.core.operators import Convolution
 from depthopt.core.window import Window, segment_window
 from depthopt.errors import TableError
 from depthopt.frontier.published.importances import StateScore, SubsetScore
@@ -38,6 +39,8 @@ def _why_unfit(chain: Chain, row: PublishedLatency, first_block: int) -> str | N
             return f"its str is {row.stride}, that of blocks {start} to {end} {stride}"
     if end - start == 1 and row.kernel is not None:
         own = chain.blocks[start].operator
+        if not isinstance(own, Convolution):
+            return f"{chain.blocks[start].name} is not a convolution"
         if (row.kernel, row.kernel) != own.kernel_size or row.depthwise != own.is_depthwise:
             return f"its ker is {row.kernel}, is_dw {row.depthwise}, block {start} is {own}"
     return None

@@ -28,6 +28,18 @@ def produced(builder: GraphBuilder, name: str, channels: int, size: Pair, number
     return add_convolution(builder, producer, builder.input(name, BLOCK, size))
 
 
+def produced_tokens(builder: GraphBuilder, name: str, channels: int, tokens: int) -> str:
+    """Tokens (N, T, C) as a linear layer leaves them."""
+    weight, _ = builder.random((BLOCK, channels))
+    x = builder.raw_input(name, [builder.batch, tokens, BLOCK])
+    return builder.node("MatMul", x, builder.constant(f"{name}_{len(builder)}.weight", weight))
+
+
+def tap_tokens(builder: GraphBuilder, x: str, number: int = 0) -> str:
+    """One token of ``x``: the cheapest consumer. Taps of unlike numbers are unlike."""
+    return builder.node("Gather", x, builder.constant(f"token_{number}", [number]), axis=1)
+
+
 def tap(builder: GraphBuilder, x: str, channels: int, size: Pair, number: int = 0) -> str:
     """One pixel per channel of ``x``: the cheapest consumer, in any layout.
 

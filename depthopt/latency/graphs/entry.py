@@ -26,14 +26,31 @@ does: whatever cache holds the network's weights holds theirs.
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from depthopt.core.operators import AveragePooling, Convolution, Identity, Operator
+from depthopt.core.operators import (
+    Attention,
+    AveragePooling,
+    Convolution,
+    Identity,
+    Mlp,
+    Operator,
+    reads_tokens,
+)
 from depthopt.errors import ModelError
 from depthopt.latency.graphs.activation import add_activation
+from depthopt.latency.graphs.attention import add_attention
 from depthopt.latency.graphs.average_pooling import add_average_pooling
 from depthopt.latency.graphs.builder import GraphBuilder
 from depthopt.latency.graphs.convolution import add_convolution
-from depthopt.latency.graphs.edges import BLOCK, produced, tap, tap_source
+from depthopt.latency.graphs.edges import (
+    BLOCK,
+    produced,
+    produced_tokens,
+    tap,
+    tap_source,
+    tap_tokens,
+)
 from depthopt.latency.graphs.identity import add_identity
+from depthopt.latency.graphs.mlp import add_mlp
 from depthopt.tables.latency import LatencyKey
 
 
@@ -90,6 +107,10 @@ def add_operator(builder: GraphBuilder, operator: Operator, x: str) -> str:
             return add_average_pooling(builder, operator, x)
         case Identity():
             return add_identity(builder, operator, x)
+        case Attention():
+            return add_attention(builder, operator, x)
+        case Mlp():
+            return add_mlp(builder, operator, x)
         case _:
             return _add_foreign(builder, operator, x)
 
@@ -107,6 +128,22 @@ def _add_foreign(builder: GraphBuilder, operator: Operator, x: str) -> str:
     return operator.add_to_graph(builder, x)
 
 
+def _add_copies_of_tokens(
+    builder: GraphBuilder, key: LatencyKey, copies: int, *, held: bool
+) -> None:
+    """``_add_copies`` of what reads and gives tokens, in a chain of residual adds."""
+    tokens, channels = key.input_size[0], key.operator.out_channels
+    x = produced_tokens(builder, "x", key.operator.in_channels, tokens)
+    y = produced_tokens(builder, "other", channels, tokens)
+    tapped = [tap_tokens(builder, y), tap_tokens(builder, x)]
+    for i in range(copies):
+        if held:
+            y = add_entry(builder, key, y if key.residual else x, y if key.residual else None)
+        if i == copies - 1 or not key.residual:
+            tapped.append(tap_tokens(builder, y, (i + 1) % tokens))
+    builder.output(builder.node("Sum", *tapped))
+
+
 def _add_copies(builder: GraphBuilder, key: LatencyKey, copies: int, *, held: bool) -> None:
     """What stands around ``copies`` of the entry, and the copies, if they are ``held``.
 
@@ -121,6 +158,9 @@ def _add_copies(builder: GraphBuilder, key: LatencyKey, copies: int, *, held: bo
     output_size = operator.output_size(input_size)
     has_weights = operator.parameters > 0
     chained = has_weights and key.residual
+    if reads_tokens(operator):
+        _add_copies_of_tokens(builder, key, copies, held=held)
+        return
     y = other = produced(builder, "other", output_channels, output_size)
     tapped = [tap(builder, other, output_channels, output_size)]
     for i in range(copies):

@@ -1,0 +1,117 @@
+"""The attention branch of a transformer: a norm, self-attention of all tokens, a projection."""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic_core import CoreSchema
+
+from depthopt.core import numbers
+from depthopt.core.clipped import clipped
+from depthopt.core.shapes import Pair
+from depthopt.core.text import text_schema
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Attention:
+    """A layer norm, scaled dot-product attention of all tokens with each other, a projection.
+
+    "Attention Is All You Need", section 3.2 (https://arxiv.org/abs/1706.03762), with the norm in
+    front. It reads and gives tokens (N, T, C).
+
+    Attributes:
+        channels: C, of input and output.
+        heads: of queries, keys and values each.
+        head_width: channels of a head.
+        layers: linear layers that queries, keys and values come from: one, or three.
+        normed: whether queries and keys have layer norms of their own.
+        scaled: whether each channel of the output has a factor (LayerScale).
+    """
+
+    channels: int
+    heads: int
+    head_width: int
+    layers: int = 1
+    normed: bool = False
+    scaled: bool = False
+
+    @property
+    def in_channels(self) -> int:
+        """Channels of the input."""
+        return self.channels
+
+    @property
+    def out_channels(self) -> int:
+        """Channels of the output."""
+        return self.channels
+
+    @property
+    def is_depthwise(self) -> bool:
+        """Whether every channel is computed separately."""
+        return False
+
+    @property
+    def width(self) -> int:
+        """Channels of all heads together."""
+        return self.heads * self.head_width
+
+    @property
+    def parameters(self) -> int:
+        """Number of weights and biases."""
+        norms = 2 * self.channels + (4 * self.head_width if self.normed else 0)
+        scale = self.channels if self.scaled else 0
+        read = 3 * self.width * (self.channels + 1)
+        return norms + read + self.channels * (self.width + 1) + scale
+
+    def output_size(self, input_size: Pair) -> Pair:
+        """(tokens, 1) of the output."""
+        return input_size
+
+    def macs(self, input_size: Pair) -> int:
+        """Multiply-accumulates for one image of ``input_size`` (tokens, 1)."""
+        tokens = input_size[0]
+        return tokens * 4 * self.channels * self.width + self.attention_macs(input_size)
+
+    def attention_macs(self, input_size: Pair) -> int:
+        """Those of the two products of tokens with each other alone."""
+        return 2 * input_size[0] ** 2 * self.width
+
+    def __str__(self) -> str:
+        """Canonical name, such as ``attn 192 h3``."""
+        parts = [f"attn {self.channels} h{self.heads}"]
+        if self.width != self.channels:
+            parts.append(f"w{self.head_width}")
+        if self.layers != 1:
+            parts.append(f"p{self.layers}")
+        parts += [f"{letter}1" for letter, has in (("q", self.normed), ("s", self.scaled)) if has]
+        return " ".join(parts)
+
+    @classmethod
+    def parse(cls, text: str) -> "Attention":
+        """The attention that ``text`` describes.
+
+        Raises:
+            ValueError: there is none.
+        """
+        found = _NAME.fullmatch(text)
+        channels, heads = (int(found[i]) for i in (1, 2)) if found else (1, 2)
+        if found is None or (found["width"] is None and channels % heads):
+            raise ValueError(f"{clipped(text)} is not an attention, such as 'attn 192 h3'")
+        return cls(
+            channels,
+            heads,
+            int(found["width"] or channels // heads),
+            int(found["layers"] or 1),
+            found["normed"] is not None,
+            found["scaled"] is not None,
+        )
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, *_: Any) -> CoreSchema:
+        return text_schema(cls)
+
+
+_N = numbers.NATURAL
+_NAME = re.compile(
+    rf"attn ({_N}) h({_N})( w(?P<width>{_N}))?( p(?P<layers>3))?(?P<normed> q1)?(?P<scaled> s1)?"
+)

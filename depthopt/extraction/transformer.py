@@ -1,0 +1,264 @@
+"""Find the branches of transformers: attention and MLPs whose output is added to their input.
+
+A branch reads tokens (N, T, C) through a layer norm, and gives as many, which are added to what it
+read: ``x + attention(norm(x))`` or ``x + mlp(norm(x))``. It is recognised by what it computes, not
+by its class. A branch that does anything else stays as it is, with a reason.
+"""
+
+import math
+import operator
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - torch's own convention
+from timm.layers import DropPath, LayerNorm, drop_path
+from torch import fx, nn
+
+from depthopt.core.chain import Block, Layout, Skip, Unused
+from depthopt.core.operators import Attention, Mlp
+from depthopt.extraction.network import Network
+from depthopt.graph.activations import is_addition, node_activation
+from depthopt.graph.convolutions import sole_user
+from depthopt.graph.plain import is_plain, why_not_plain
+
+_RESHAPING = frozenset(
+    {"chunk", "contiguous", "flatten", "permute", "reshape", "split", "transpose", "unbind", "view"}
+)
+"""Names of methods and functions that only arrange numbers otherwise."""
+
+_SIZES = frozenset({getattr, operator.getitem, operator.floordiv, operator.mul, operator.eq})
+"""Functions of Python that sizes are worked out by."""
+
+
+class _UnknownError(Exception):
+    """A branch does something that this module does not know."""
+
+
+@dataclass(frozen=True, slots=True)
+class Residual:
+    """A branch whose output is added to what it reads.
+
+    Attributes:
+        name: path of what holds its linear layers.
+        operator: what it computes.
+        source: the tensor that it reads.
+        reader: the norm, which reads it.
+        output: what is added.
+        add: the addition.
+    """
+
+    name: str
+    operator: Attention | Mlp
+    source: fx.Node
+    reader: fx.Node
+    output: fx.Node
+    add: fx.Node
+
+    @property
+    def block(self) -> Block:
+        """The branch and the add behind it, as a block."""
+        _, tokens, channels = self.add.meta["shape"]
+        add = self.add.name
+        layout = Layout(channels, (tokens, 1), channels, (tokens, 1))
+        return Block(
+            self.name, self.operator, layout, None, self.source.name, self.output.name, add, add,
+            self.reader.name,
+        )  # fmt: skip
+
+    def skip(self, position: int) -> Skip:
+        """What is added to the branch, as the skip over its block."""
+        return Skip(position, position + 1, self.add.name, self.source.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Residuals:
+    """The branches of a network.
+
+    Attributes:
+        found: in order.
+        unused: those that are not known, and why.
+    """
+
+    found: tuple[Residual, ...]
+    unused: tuple[Unused, ...]
+
+
+def find_residuals(network: Network) -> Residuals:
+    """The branches that add attention or an MLP of some tokens to these."""
+    found, unused = list[Residual](), list[Unused]()
+    for node in network.nodes:
+        if not is_addition(node) or len(node.meta["shape"]) != 3:
+            continue
+        if any(each.op == "get_attr" for each in node.all_input_nodes):
+            continue  # of where tokens are
+        ends = _ends(network, node)
+        if ends is None:
+            continue
+        try:
+            found.append(_read(network, *ends, node))
+        except _UnknownError as error:
+            unused.append(Unused(node.name, f"adds a branch that {error}"))
+    return Residuals(tuple(found), tuple(unused))
+
+
+def attention_macs(network: Network) -> int:
+    """Multiply-accumulates of all products of queries, keys and values, for one image."""
+    return sum(
+        2 * math.prod(node.meta["shape"]) * node.all_input_nodes[1].meta["shape"][-2]
+        for node in network.nodes
+        if node.target is F.scaled_dot_product_attention
+    )
+
+
+def _ends(network: Network, add: fx.Node) -> tuple[fx.Node, fx.Node] | None:
+    """What a branch reads, and what it gives, where all between is the branch's own."""
+    left, right = add.all_input_nodes
+    for source, output in ((left, right), (right, left)):
+        if sole_user(output) is add and network.regions.is_closed(source, add):
+            return source, output
+    return None
+
+
+def _read(network: Network, source: fx.Node, output: fx.Node, add: fx.Node) -> Residual:
+    inside = [node for node in network.nodes if network.regions.holds(source, output, node)]
+    readers = [node for node in source.users if node is not add]
+    if len(readers) != 1 or not _is_norm(network, readers[0]):
+        raise _UnknownError("does not begin with a layer norm")
+    parts = _Parts.of(network, inside)
+    if parts.products:
+        found: Attention | Mlp = _attention(network, parts, source)
+    else:
+        found = _mlp(network, parts, source)
+    paths = [str(node.target).split(".") for node in parts.linear]
+    name = ".".join(os.path.commonprefix(paths))
+    return Residual(name or str(parts.linear[0].target), found, source, readers[0], output, add)
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """The nodes of a branch, by what they do.
+
+    Attributes:
+        linear: linear layers.
+        norms: layer norms.
+        products: attention of queries, keys and values.
+        activations: by name in the chain's words.
+        scales: factors of channels.
+    """
+
+    linear: list[fx.Node] = field(default_factory=list)
+    norms: list[fx.Node] = field(default_factory=list)
+    products: list[fx.Node] = field(default_factory=list)
+    activations: list[fx.Node] = field(default_factory=list)
+    scales: list[fx.Node] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, network: Network, inside: Sequence[fx.Node]) -> "_Parts":
+        """Sort a branch's nodes.
+
+        Raises:
+            _UnknownError: one is none of these.
+        """
+        parts = cls()
+        for node in inside:
+            module = network.module(node)
+            if isinstance(module, nn.Linear):
+                parts.linear.append(_usable(network, node, module))
+            elif _is_norm(network, node):
+                parts.norms.append(node)
+            elif node.target is F.scaled_dot_product_attention:
+                parts.products.append(node)
+            elif node_activation(node, network.modules) is not None:
+                parts.activations.append(node)
+            elif _is_scale(node):
+                parts.scales.append(node)
+            elif not _only_arranges(node, module):
+                what = getattr(node.target, "__name__", node.target)
+                called = what if module is None else type(module).__name__
+                raise _UnknownError(f"has a {called} inside ({node.name})")
+        return parts
+
+
+def _usable(network: Network, node: fx.Node, module: nn.Module) -> fx.Node:
+    reason = why_not_plain(module) or network.shared.get(str(node.target))
+    if network.calls[node.target] > 1:
+        reason = f"is called {network.calls[node.target]} times with shared weights"
+    if type(module) is not nn.Linear:
+        reason = f"is a {type(module).__name__}"
+    if reason is not None:
+        raise _UnknownError(f"holds {node.target}, which {reason}")
+    return node
+
+
+def _is_norm(network: Network, node: fx.Node) -> bool:
+    """Whether a node is a layer norm of tokens' channels, or of those of a head."""
+    if is_plain(network.module(node), nn.LayerNorm, LayerNorm):
+        return True
+    return node.op == "call_function" and node.target is F.layer_norm
+
+
+def _is_scale(node: fx.Node) -> bool:
+    """Whether a node multiplies each channel by a weight."""
+    if node.op != "call_function" or node.target not in {operator.mul, torch.mul}:
+        return False
+    shapes = [each.meta.get("shape") for each in node.all_input_nodes]
+    weights = [each for each in node.all_input_nodes if each.op == "get_attr"]
+    return len(weights) == 1 and len(shapes) == 2 and len(weights[0].meta["shape"]) == 1
+
+
+def _only_arranges(node: fx.Node, module: nn.Module | None) -> bool:
+    """Whether a node changes no number while the network is not trained."""
+    if module is not None:
+        return is_plain(module, nn.Dropout, DropPath)
+    if node.op == "get_attr" or node.target is drop_path:
+        return True
+    name = node.target if node.op == "call_method" else getattr(node.target, "__name__", "")
+    is_size = node.target in _SIZES or name in {"size", "_assert"}
+    is_part = node.target is operator.getitem
+    return name in _RESHAPING or (is_size and (is_part or node.meta.get("shape") is None))
+
+
+def _attention(network: Network, parts: _Parts, source: fx.Node) -> Attention:
+    tokens, channels = source.meta["shape"][1:]
+    if len(parts.products) != 1 or parts.activations:
+        raise _UnknownError("is more than one attention")
+    (product,) = parts.products
+    queries, keys, values, *more = (*product.args, *product.kwargs.values())
+    if any(each is not None and each not in {0.0, False} for each in more):
+        raise _UnknownError("has an attention with a mask, a bias or a scale of its own")
+    shapes = {tuple(each.meta["shape"]) for each in (queries, keys, values)}
+    _, heads, length, width = product.meta["shape"] if len(product.meta["shape"]) == 4 else (0,) * 4
+    if shapes != {(1, heads, tokens, width)} or length != tokens:
+        raise _UnknownError("has an attention that is not of all tokens with each other")
+    *reading, last = (network.modules[str(node.target)] for node in parts.linear)
+    features = [(each.in_features, each.out_features) for each in reading]
+    together = heads * width
+    if features not in ([(channels, 3 * together)], [(channels, together)] * 3):
+        raise _UnknownError(f"makes queries, keys and values by layers of {features}")
+    if (last.in_features, last.out_features) != (together, channels):
+        raise _UnknownError(f"ends in a layer of {last.in_features} to {last.out_features}")
+    if len(parts.norms) not in {1, 3} or len(parts.scales) > 1:
+        raise _UnknownError(f"has {len(parts.norms)} norms and {len(parts.scales)} scales")
+    normed = len(parts.norms) == 3
+    return Attention(channels, heads, width, len(reading), normed, bool(parts.scales))
+
+
+def _mlp(network: Network, parts: _Parts, source: fx.Node) -> Mlp:
+    channels = source.meta["shape"][2]
+    if len(parts.linear) != 2 or len(parts.activations) != 1 or len(parts.norms) != 1:
+        raise _UnknownError(
+            f"is neither attention nor an MLP: it has {len(parts.linear)} linear layers, "
+            f"{len(parts.activations)} activations and {len(parts.norms)} norms"
+        )
+    first, last = (network.modules[str(node.target)] for node in parts.linear)
+    hidden = first.out_features
+    if (first.in_features, last.in_features, last.out_features) != (channels, hidden, channels):
+        raise _UnknownError("has linear layers that do not follow each other")
+    if len(parts.scales) > 1:
+        raise _UnknownError(f"has {len(parts.scales)} scales")
+    activation = node_activation(parts.activations[0], network.modules)
+    if activation is None:
+        raise _UnknownError(f"has an activation that is not known ({parts.activations[0]})")
+    return Mlp(channels, hidden, activation, bool(parts.scales))

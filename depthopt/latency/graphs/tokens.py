@@ -1,0 +1,31 @@
+"""Add to a graph what branches of transformers are made of, as torch's exporter writes it."""
+
+import numpy as np
+
+from depthopt.latency.graphs.builder import GraphBuilder
+
+
+def add_linear(builder: GraphBuilder, x: str, inputs: int, outputs: int) -> str:
+    """Add a linear layer of tokens (N, T, inputs) with random weights of its own."""
+    weight, bias = builder.random((outputs, inputs))
+    name = f"weights_{len(builder)}"
+    weight = weight.T.copy()
+    weight.flat[0] += 1e-3 * len(builder)  # equal nodes of equal inputs would be run once
+    y = builder.node("MatMul", x, builder.constant(f"{name}.weight", weight))
+    return builder.node("Add", y, builder.constant(f"{name}.bias", bias))
+
+
+def add_layer_norm(builder: GraphBuilder, x: str, channels: int) -> str:
+    """Add a layer norm of the last dimension, with weights of its own."""
+    name = f"norm_{len(builder)}"
+    weight = np.ones(channels, np.float32)
+    weight[0] += np.float32(1e-3 * len(builder))
+    scale = builder.constant(f"{name}.weight", weight)
+    bias = builder.constant(f"{name}.bias", np.zeros(channels, np.float32))
+    return builder.node("LayerNormalization", x, scale, bias, axis=-1, epsilon=1e-6, stash_type=1)
+
+
+def add_scale(builder: GraphBuilder, x: str, channels: int) -> str:
+    """Add a factor for each channel."""
+    factors = np.full(channels, 0.1, np.float32)
+    return builder.node("Mul", x, builder.constant(f"scale_{len(builder)}", factors))
