@@ -2,7 +2,16 @@
 
 from hypothesis import strategies as st
 
-from depthopt.core.operators import Activation, AveragePooling, Convolution, Identity, Operator
+from depthopt.core.operators import (
+    Activation,
+    Attention,
+    AveragePooling,
+    Convolution,
+    Identity,
+    Linear,
+    Mlp,
+    Operator,
+)
 from depthopt.core.operators.activation import PLAIN
 
 channels = st.integers(1, 4096)
@@ -20,10 +29,18 @@ def convolutions_of_groups(draw: st.DrawFn) -> Convolution:
 convolutions = convolutions_of_groups()
 poolings = st.builds(AveragePooling, channels, sizes, sizes, sides)
 identities = st.builds(Identity, channels)
-operators: st.SearchStrategy[Operator] = st.one_of(convolutions, poolings, identities)
 
 slopes = st.floats(allow_nan=False, width=64)
 activations = st.one_of(
     st.builds(Activation, st.sampled_from(sorted(PLAIN))),
     st.builds(Activation, st.just("leaky_relu"), slopes),
+)
+
+attentions = st.builds(
+    Attention, channels, channels, channels, st.sampled_from([1, 3]), st.booleans(), st.booleans()
+)
+mlps = st.builds(Mlp, channels, channels, activations, st.booleans())
+linears = st.builds(Linear, channels, channels)
+operators: st.SearchStrategy[Operator] = st.one_of(
+    convolutions, poolings, identities, attentions, mlps, linears
 )

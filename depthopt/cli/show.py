@@ -72,7 +72,7 @@ def show_chain(
     found = f"{counted(segments, 'legal segment')}; {counted(len(candidates), 'candidate')}"
     console.print(f"{found}: {counts}")
     console.print(
-        f"of the convolutions' {chain.conv_macs / 1e6:,.1f} million multiply-accumulates, "
+        f"of {(chain.conv_macs + chain.other_macs) / 1e6:,.1f} million multiply-accumulates, "
         f"{shares[1]:.1%} lie in segments longer than one block, {shares[0]:.1%} in segments that "
         "merge into one convolution",
         highlight=False,

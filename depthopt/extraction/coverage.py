@@ -1,7 +1,7 @@
 """How much of a network could be made shallower."""
 
 from depthopt.core.chain import Chain
-from depthopt.core.operators import Convolution, Operator
+from depthopt.core.operators import Convolution, Operator, reads_tokens
 
 LONGEST = 32
 """Longest segment that is considered, in blocks."""
@@ -10,7 +10,8 @@ LONGEST = 32
 def reducible_share(chain: Chain, *, merging: bool = False) -> float:
     """The share of multiply-accumulates that lie in legal segments longer than one block.
 
-    Projections count with the segments that cover their skips; norms that stand alone do
+    A transformer's branch counts alone, too, as it can be dropped; nothing takes the place of
+    convolutions and branches together. Projections count with the segments that cover their skips; norms that stand alone do
     not count.
 
     Args:
@@ -20,7 +21,9 @@ def reducible_share(chain: Chain, *, merging: bool = False) -> float:
     """
     inside, covered = set[int](), set[int]()
     for start, end in chain.segments(LONGEST):
-        if end - start > 1 and not (merging and chain.why_unmergeable(start, end)):
+        of_tokens = {reads_tokens(block.operator) for block in chain.blocks[start:end]}
+        replaceable = of_tokens == {True} or (of_tokens == {False} and end - start > 1)
+        if replaceable and not (merging and chain.why_unmergeable(start, end)):
             inside.update(range(start, end))
             covered.update(
                 i for i, s in enumerate(chain.skips) if start <= s.source and s.target <= end
@@ -32,7 +35,7 @@ def reducible_share(chain: Chain, *, merging: bool = False) -> float:
         for skip in (chain.skips[i] for i in covered)
         if not any(_is_scaling(layer.operator) for layer in skip.branch)
     )
-    return macs / max(chain.conv_macs, 1)
+    return macs / max(chain.conv_macs + chain.other_macs, 1)
 
 
 def _is_scaling(operator: Operator) -> bool:

@@ -33,6 +33,7 @@ from depthopt.rewrite.options import Form
 from depthopt.rewrite.problem import Problem, sums_bytes
 from depthopt.rewrite.regression import Regression, best_fits, error_of
 from depthopt.rewrite.segment_tensors import SegmentTensors
+from depthopt.rewrite.tokens import as_map
 
 logger = logging.getLogger(__name__)
 
@@ -176,10 +177,10 @@ def regress(
 
     def wanted(start: int, end: int, values: Mapping[str, Tensor]) -> Tensor:
         segment = segments[start, end]
-        return segment.wanted(values[segment.target], values)
+        return as_map(segment.wanted(values[segment.target], values))
 
     def add(group: Group, values: Mapping[str, Tensor]) -> None:
-        inputs = values[chain.blocks[group.start].input]
+        inputs = as_map(values[chain.blocks[group.start].input])
         targets = {str(end): wanted(group.start, end, values) for end in group.ends}
         regressions[group].add(inputs, targets)
         if group in inner:
@@ -189,7 +190,8 @@ def regress(
     def solve(group: Group) -> dict[Candidate, Weights]:
         regression = regressions.pop(group)  # and with it its memory
         targets = {str(end): wanted(group.start, end, values) for end in group.ends}
-        inputs, found = values[chain.blocks[group.start].input], dict[Candidate, Weights]()
+        inputs = as_map(values[chain.blocks[group.start].input])
+        found = dict[Candidate, Weights]()
         read, more = inner.get(group, ("", None))
         if more is not None:
             more.hold_out(values[read])
@@ -271,7 +273,9 @@ def _whole(
     ends = {str(c.end) for c, _ in members}
     inputs = known.inputs
     targets = {end: target for end, target in known.targets.items() if end in ends}
-    fits = best_fits(known.regression, spec, inputs, targets, ridges) if ends else {}
+    to_identity = any(problem.to_identity for _, problem in members)
+    priors = known.regression.identities() if to_identity else None
+    fits = best_fits(known.regression, spec, inputs, targets, ridges, priors) if ends else {}
     weights: dict[Candidate, Weights] = {}
     for c, problem in members:
         fitted, target = fits[str(c.end)], targets[str(c.end)]

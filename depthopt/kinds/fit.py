@@ -1,11 +1,15 @@
-"""``fit``: replace a segment by one convolution, or two in a row, regressed on data."""
+"""``fit``: replace a segment by one convolution, or two in a row, regressed on data.
+
+A run of a transformer's branches becomes one linear layer ``x + x R + b`` of each token, whose
+ridge shrinks R, as ReplaceMe does without one (NeurIPS 2025, https://arxiv.org/abs/2505.02819).
+"""
 
 from collections.abc import Iterator
 from dataclasses import replace
 
 from depthopt.core.candidate import Candidate
 from depthopt.core.chain import Chain
-from depthopt.core.operators import Convolution
+from depthopt.core.operators import Convolution, Linear, reads_tokens
 from depthopt.core.window import Window, region_window, segment_window
 from depthopt.kinds.kind import Kind, Wishes
 from depthopt.kinds.widths import fewer_channels
@@ -25,7 +29,11 @@ def _candidates(chain: Chain, wishes: Wishes) -> Iterator[Candidate]:
 
 def _of_segment(chain: Chain, start: int, end: int, wishes: Wishes) -> Iterator[Candidate]:
     first, ending = chain.blocks[start], chain.ending(start, end)
-    if not all(isinstance(block.operator, Convolution) for block in chain.blocks[start:end]):
+    of_tokens = {reads_tokens(block.operator) for block in chain.blocks[start:end]}
+    if True in of_tokens:
+        if of_tokens == {True} and not chain.open_skips(start, end) and "dense" in wishes.fits:
+            operator = Linear(first.layout.in_channels, ending.channels)
+            yield Candidate(start, end, KIND.name, (operator,))
         return
     linear = chain.why_unmergeable(start, end) is None
     window = segment_window(chain, start, end) if linear else region_window(chain, start, end)
@@ -61,7 +69,22 @@ def _forms(dense: Convolution, wishes: Wishes) -> Iterator[tuple[Convolution, ..
             yield Convolution(channels, rank, (1, 1)), replace(dense, in_channels=rank)
 
 
+def _linear(candidate: Candidate) -> Linear | None:
+    match candidate.operators:
+        case (Linear() as only,):
+            return only
+    return None
+
+
 def _why_not(chain: Chain, candidate: Candidate) -> str | None:
+    blocks = chain.blocks[candidate.start : candidate.end]
+    of_tokens = {reads_tokens(block.operator) for block in blocks}
+    if _linear(candidate) is not None:
+        if of_tokens != {True}:
+            return "is a linear layer of tokens in the place of something else"
+        return chain.why_illegal(candidate.start, candidate.end)
+    if True in of_tokens:
+        return "is a convolution in the place of tokens"
     convolutions = [each for each in candidate.operators if isinstance(each, Convolution)]
     if len(convolutions) != len(candidate.operators) or len(convolutions) not in {1, 2}:
         return "is neither one convolution nor two in a row"
@@ -74,6 +97,8 @@ def _why_not(chain: Chain, candidate: Candidate) -> str | None:
 
 
 def _problem(candidate: Candidate, _: Form) -> Problem:
+    if (linear := _linear(candidate)) is not None:
+        return Problem(linear.convolution, to_identity=True)
     convolutions = [each for each in candidate.operators if isinstance(each, Convolution)]
     if len(convolutions) == 1:
         return Problem(convolutions[0])

@@ -1,12 +1,13 @@
-"""Put a convolution into a network, run it, and set its weights."""
+"""Put a convolution or a linear layer into a network, run it, and set its weights."""
 
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F  # noqa: N812 - torch's own convention
 from torch import Tensor, fx, nn
 
 from depthopt.core.candidate import Candidate
-from depthopt.core.operators import Convolution
+from depthopt.core.operators import Convolution, Linear
 from depthopt.errors import ModelError
 from depthopt.graph.convolutions import make_conv
 from depthopt.kinds.site import New, Site, Weights, module_name
@@ -16,11 +17,14 @@ from depthopt.rewrite.set_weights import fresh_lengths, set_weights
 
 
 def convolved(candidate: Candidate, weights: Weights, x: Tensor) -> Tensor:
-    """Run a candidate's operators on (N, C, H, W), one after another.
+    """Run a candidate's operators on (N, C, H, W), or on tokens (N, T, C), one after another.
 
     Raises:
-        TypeError: one of them is not a convolution; its kind has to run it.
+        TypeError: one of them is not a convolution or linear; its kind has to run it.
     """
+    if _linear(candidate) is not None:
+        ((weight, bias),) = weights
+        return F.linear(x, weight.flatten(1), bias)
     for operator, (weight, bias) in zip(_convolutions(candidate), weights, strict=True):
         x = convolve(x, weight, bias, operator)
     return x
@@ -29,9 +33,13 @@ def convolved(candidate: Candidate, weights: Weights, x: Tensor) -> Tensor:
 def install_convolution(site: Site, candidate: Candidate) -> tuple[fx.Node, New]:
     """Put in one or two new convolutions, with a norm if the segment's last block has one.
 
-    The norm trains as those around it do, and is folded in the end as theirs are.
+    The norm trains as those around it do, and is folded in the end as theirs are. In the place of
+    tokens' blocks it is a linear layer.
     """
     name, like = module_name(candidate), next(site.network.parameters())
+    if (linear := _linear(candidate)) is not None:
+        layer = nn.Linear(linear.in_channels, linear.out_channels).to(like).eval()
+        return site.call(name, layer, site.at(candidate.start)), New(name, name)
     node, norm = site.at(candidate.start), norm_like(site, candidate)
     paths = (name, _second(name))[: len(candidate.operators)]
     for path, operator in zip(paths, _convolutions(candidate), strict=True):
@@ -55,6 +63,14 @@ def _convolutions(candidate: Candidate) -> tuple[Convolution, ...]:
         if not isinstance(operator, Convolution):
             raise TypeError(f"{operator} is not a convolution; its kind has to run it")
     return tuple(each for each in candidate.operators if isinstance(each, Convolution))
+
+
+def _linear(candidate: Candidate) -> Linear | None:
+    """The linear layer that a candidate is, if it is one."""
+    match candidate.operators:
+        case (Linear() as only,):
+            return only
+    return None
 
 
 def _second(name: str) -> str:
@@ -91,6 +107,12 @@ def set_convolution(network: nn.Module, new: New, weights: Weights, regression: 
     """Set what ``install_convolution`` put in so that it computes with the given weights."""
     if len(weights) == 1:
         ((weight, bias),) = weights
+        layer = network.get_submodule(new.name)
+        if isinstance(layer, nn.Linear):
+            with torch.no_grad():
+                layer.weight.copy_(weight.flatten(1))
+                layer.bias.copy_(bias)
+            return
         conv, norm = convolution_and_norm(network, new)
         set_weights(conv, norm, weight, bias, regression, fresh_lengths(conv))
         return

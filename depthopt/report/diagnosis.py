@@ -119,7 +119,7 @@ def _understood(traced: nn.Module, chain: Chain) -> Iterator[str]:
         )
     merging, replaced = reducible_share(chain, merging=True), reducible_share(chain)
     yield (
-        f"of {chain.conv_macs / 1e6:,.1f} million multiply-accumulates, {replaced:.1%} lie in "
+        f"of {(chain.conv_macs + chain.other_macs) / 1e6:,.1f} million multiply-accumulates, {replaced:.1%} lie in "
         f"segments longer than one block, {merging:.1%} in segments that merge into one"
     )
     random = [f"{path} ({module})" for path, module in traced.named_modules() if _is_random(module)]

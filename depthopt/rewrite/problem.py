@@ -26,6 +26,7 @@ class Problem:
             of a gate on them, or the one that gives them (``depthopt.rewrite.inner``).
         factors: the two convolutions in a row that are regressed in its place
             (``depthopt.rewrite.factored``), where that is wished.
+        to_identity: whether the weight is drawn to the identity, not to 0.
     """
 
     convolution: Convolution
@@ -35,6 +36,7 @@ class Problem:
     together: int = 1
     inner: Convolution | None = None
     factors: tuple[Convolution, Convolution] | None = None
+    to_identity: bool = False
 
     @property
     def memory_bytes(self) -> int:

@@ -251,6 +251,11 @@ class Regression:
         outputs = torch.einsum("gf,gof->go", self._sums, rows)
         return ((self._target_sums - outputs) / self.count).reshape(-1)
 
+    def identities(self) -> dict[str, Tensor]:
+        """For every target the weight (channels, channels, 1, 1) of the identity, as a prior."""
+        eye = partial(torch.eye, dtype=torch.float64, device=self.device)
+        return {name: eye(channels)[:, :, None, None] for name, channels in self.targets.items()}
+
     def output_moments(self, weight: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and variance (out_channels,) of what a convolution without bias gives.
 

@@ -21,6 +21,7 @@ from depthopt.rewrite.inner import Inner
 from depthopt.rewrite.narrowing import narrowed
 from depthopt.rewrite.regression import Fitted, Regression, best_fits, error_of
 from depthopt.rewrite.segment_tensors import SegmentTensors
+from depthopt.rewrite.tokens import as_map
 
 HELD_OUT_EVERY, MOST_HELD_OUT = 5, 4
 """One calibration batch in this many is held out to choose the regularisation, up to a maximum.
@@ -69,15 +70,19 @@ class Observed:
     wanted: Tensor
     inner: Inner | None = None
 
-    def best(self, ridges: Iterable[float], prior: Tensor | None = None) -> Fitted:
+    def best(
+        self, ridges: Iterable[float], prior: Tensor | None = None, *, to_identity: bool = False
+    ) -> Fitted:
         """The solution whose ridge is best on the batches held out.
 
         Args:
             ridges: strengths to try.
             prior: the weight that it is drawn to; 0 without it.
+            to_identity: whether it is drawn to the identity.
         """
         targets: Mapping[str, Tensor] = {_ONLY: self.wanted}
         priors = None if prior is None else {_ONLY: prior}
+        priors = self.regression.identities() if to_identity else priors
         return best_fits(self.regression, self.convolution, self.inputs, targets, ridges, priors)[
             _ONLY
         ]
@@ -169,6 +174,7 @@ class SideBySide:
         for index, (seen, given) in enumerate(self._replay(*wishes)):
             inputs, target = seen[ends.input], ends.wanted(given[ends.target], seen)
             inputs = inputs if before is None else before(inputs, {})
+            inputs, target = as_map(inputs), as_map(target)
             is_held_out = index % HELD_OUT_EVERY == HELD_OUT_EVERY - 1
             is_held_out &= len(held_out) < MOST_HELD_OUT
             if place.inner is not None:

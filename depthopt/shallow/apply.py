@@ -157,7 +157,7 @@ def _refit(
     elif problem.factors is not None:
         fitted = observed.factored(problem.factors, ridges)
     else:
-        fitted = observed.best(ridges)
+        fitted = observed.best(ridges, to_identity=problem.to_identity)
     if problem.keeps_start:
         start = folded(*convolution_and_norm(networks.student, new))
         if observed.error(*start) <= fitted.error:

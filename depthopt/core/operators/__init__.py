@@ -15,6 +15,7 @@ from depthopt.core.operators.attention import Attention
 from depthopt.core.operators.average_pooling import AveragePooling
 from depthopt.core.operators.convolution import Convolution
 from depthopt.core.operators.identity import Identity
+from depthopt.core.operators.linear import Linear
 from depthopt.core.operators.mlp import Mlp
 from depthopt.core.operators.unknown import Unknown
 from depthopt.core.shapes import Pair
@@ -30,6 +31,7 @@ __all__ = [
     "AveragePooling",
     "Convolution",
     "Identity",
+    "Linear",
     "Mlp",
     "Operator",
     "parse_operator",
@@ -76,6 +78,7 @@ OPERATORS = Plugins(
         "attn": "depthopt.core.operators.attention:Attention",
         "avgpool": "depthopt.core.operators.average_pooling:AveragePooling",
         "identity": "depthopt.core.operators.identity:Identity",
+        "linear": "depthopt.core.operators.linear:Linear",
         "mlp": "depthopt.core.operators.mlp:Mlp",
     },
 )
@@ -84,7 +87,7 @@ OPERATORS = Plugins(
 
 def reads_tokens(operator: Operator) -> bool:
     """Whether an operator reads and gives tokens (N, T, C), not maps (N, C, H, W)."""
-    return isinstance(operator, Attention | Mlp)
+    return isinstance(operator, Attention | Linear | Mlp)
 
 
 def parse_operator(text: str) -> Operator:

@@ -31,6 +31,7 @@ from depthopt.core.operators import (
     AveragePooling,
     Convolution,
     Identity,
+    Linear,
     Mlp,
     Operator,
     reads_tokens,
@@ -51,6 +52,7 @@ from depthopt.latency.graphs.edges import (
 )
 from depthopt.latency.graphs.identity import add_identity
 from depthopt.latency.graphs.mlp import add_mlp
+from depthopt.latency.graphs.tokens import add_linear
 from depthopt.tables.latency import LatencyKey
 
 
@@ -111,6 +113,8 @@ def add_operator(builder: GraphBuilder, operator: Operator, x: str) -> str:
             return add_attention(builder, operator, x)
         case Mlp():
             return add_mlp(builder, operator, x)
+        case Linear():
+            return add_linear(builder, x, operator.in_channels, operator.out_channels)
         case _:
             return _add_foreign(builder, operator, x)
 

@@ -1,0 +1,160 @@
+"""Transformers whose branches are kept, dropped, and replaced by a linear layer."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from depthopt.core.candidate import Candidate, replacing
+from depthopt.errors import ModelError
+from depthopt.export.onnx import export_onnx
+from depthopt.extraction.extract import extract
+from depthopt.importance.estimate import estimate
+from depthopt.kinds.candidates import candidates
+from depthopt.kinds.latency_keys import latency_keys
+from depthopt.rewrite.ridges import FIT_RIDGES
+from depthopt.shallow.apply import apply
+from depthopt.shallow.build import build
+from depthopt.shallow.fuse import fuse
+from tests.plans import plan_of, random_plan
+from tests.transformers import PLAIN, SIZE, small
+
+MODEL = small("layer scale").double()
+CHAIN = extract(MODEL, SIZE)
+ALL = candidates(CHAIN, kinds=("drop", "fit", "merge", "narrow"))
+
+
+def images(seed: int = 0, count: int = 8) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(count, *SIZE, dtype=torch.float64, generator=generator)
+
+
+def candidate(kind: str, start: int, end: int) -> Candidate:
+    (found,) = (c for c in ALL if (c.kind, c.start, c.end) == (kind, start, end))
+    return found
+
+
+@pytest.mark.parametrize("kind", PLAIN)
+@torch.no_grad()
+def test_all_kept_is_the_original(kind: str) -> None:
+    model = small(kind).double()
+    chain = extract(model, SIZE)
+    wanted = model(images())
+    kept = apply(model, chain, plan_of(chain))
+    torch.testing.assert_close(kept(images()), wanted, rtol=0, atol=0)
+    torch.testing.assert_close(fuse(kept)(images()), wanted, rtol=1e-9, atol=1e-9)
+
+
+def without(model: nn.Module, path: str) -> nn.Module:
+    """The model with the output of one module set to zero."""
+    model.get_submodule(path).register_forward_hook(lambda _m, _i, output: 0 * output)
+    return model
+
+
+@pytest.mark.parametrize("kind", PLAIN)
+@torch.no_grad()
+def test_a_drop_is_the_network_with_that_output_zeroed(kind: str) -> None:
+    model = small(kind).double()
+    chain = extract(model, SIZE)
+    for position, path in ((3, "blocks.1.attn"), (4, "blocks.1.mlp")):
+        plan = plan_of(chain, Candidate(position, position + 1, "drop", ()))
+        got = fuse(apply(model, chain, plan))
+        wanted = without(small(kind).double(), path)(images())
+        torch.testing.assert_close(got(images()), wanted, rtol=1e-9, atol=1e-9)
+        assert not [name for name, _ in got.named_modules() if name.startswith(path)]
+
+
+def test_what_is_listed_and_what_runs() -> None:
+    of = {c.kind: [d for d in replacing(ALL) if d.kind == c.kind] for c in ALL}
+    assert set(of) == {"keep", "drop", "fit"}, "no branch merges or is a pair of convolutions"
+    assert [(c.start, c.end) for c in of["drop"]] == [(i, i + 1) for i in range(1, 7)]
+    linear = [c for c in of["fit"] if c.start]
+    assert len(linear) == 6 * 7 / 2, "every run of branches"
+    assert {str(c.operators[0]) for c in linear} == {"linear 32-32"}
+    assert all(c.end == 1 for c in of["fit"] if not c.start), "no patches with branches"
+    runs = {c: [str(key) for key in latency_keys(CHAIN, c)] for c in ALL}
+    assert runs[candidate("drop", 1, 2)] == []
+    assert runs[candidate("fit", 1, 5)] == ["linear 32-32 @17"]
+    assert runs[candidate("keep", 1, 2)] == ["attn 32 h2 s1 @17 +add"]
+    assert runs[candidate("keep", 2, 3)] == ["mlp 32-128:gelu s1 @17 +add"]
+    for c in ALL:
+        assert Candidate.parse(c.key) == c
+
+
+@torch.no_grad()
+def test_a_fit_is_the_least_squares_solution() -> None:
+    """By an independent solver, of the tokens that the network sees there."""
+    batches = [images(seed) for seed in range(1, 6)]
+    network = apply(MODEL, CHAIN, plan_of(CHAIN, candidate("fit", 3, 5)), fitting=batches)
+    tokens = {name: list[Tensor]() for name in ("before", "behind")}
+    for i, name in ((0, "before"), (1, "behind")):
+        block = MODEL.blocks[i]
+        block.register_forward_hook(lambda _m, _i, out, name=name: tokens[name].append(out))
+    for batch in batches[:4]:  # the fifth is held out
+        MODEL(batch)
+    x, y = (torch.cat(tokens[name]).flatten(0, 1) for name in ("before", "behind"))
+    centred, wanted = x - x.mean(0), y - y.mean(0)
+    got = network.get_submodule("segment_3_5")
+    ridges = []
+    for ridge in FIT_RIDGES:
+        gram = centred.T @ centred
+        strength = ridge * gram.diagonal().mean() * torch.eye(32, dtype=gram.dtype)
+        residual = torch.linalg.solve(gram + strength, centred.T @ (wanted - centred))
+        weight = (torch.eye(32, dtype=gram.dtype) + residual).T
+        ridges.append(float((got.weight - weight).abs().max()))
+    assert min(ridges) < 1e-6
+    for block in MODEL.blocks:
+        block._forward_hooks.clear()  # noqa: SLF001 - as they were
+
+
+@torch.no_grad()
+def test_a_branch_that_is_linear_is_fitted_exactly() -> None:
+    model = small("vit").double()
+    for layer in (model.blocks[1].mlp.fc2, model.blocks[1].attn.proj):
+        layer.weight.zero_()  # each branch adds its bias
+    chain = extract(model, SIZE)
+    fit = Candidate.parse("fit 3:5 linear 32-32")
+    batches = [images(seed) for seed in range(1, 6)]
+    network = fuse(apply(model, chain, plan_of(chain, fit), fitting=batches))
+    torch.testing.assert_close(network(images()), model(images()), rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(4))
+@torch.no_grad()
+def test_random_plans_are_carried_out_and_exported(seed: int, tmp_path) -> None:
+    model = small(list(PLAIN)[seed])
+    chain = extract(model, SIZE)
+    plan = random_plan(chain, candidates(chain, kinds=("drop", "fit")), seed)
+    batches = [images(i).float() for i in range(5)]
+    network = apply(model, chain, plan, fitting=batches)
+    fused = fuse(network)
+    torch.testing.assert_close(fused(batches[0]), network(batches[0]), rtol=1e-5, atol=1e-5)
+    assert export_onnx(fused, tmp_path / "net.onnx", images=batches[0]) < 1e-4
+
+
+def test_costs_are_those_of_the_networks_themselves() -> None:
+    batches = [(images(seed), None) for seed in range(1, 7)]
+    some = [*(c for c in ALL if c.kind == "keep"), candidate("drop", 3, 4), candidate("fit", 3, 5)]
+    fitting = [inputs for inputs, _ in batches[:5]]
+    table = estimate(MODEL, CHAIN, some, fitting=fitting, held_out=batches[5:])
+    drop, fit = (table.entries[c].cost for c in some[-2:])
+    assert 0 < fit < drop
+
+
+@pytest.mark.parametrize(
+    ("key", "reason"),
+    [
+        ("fit 0:2 linear 3-32", "a linear layer of tokens in the place of something else"),
+        ("fit 1:2 32-32 k1x1", "is a convolution in the place of tokens"),
+    ],
+)
+def test_a_plan_that_does_not_fit_is_refused(key: str, reason: str) -> None:
+    with pytest.raises(ModelError, match=reason):
+        build(MODEL, CHAIN, plan_of(CHAIN, Candidate.parse(key)))
+
+
+def test_a_chain_of_another_transformer_is_refused() -> None:
+    other = small("layer scale", num_heads=4).double()
+    with pytest.raises(ModelError, match=r"block blocks.0.attn \(attn 32 h2 s1\) is not in it"):
+        build(other, CHAIN, plan_of(CHAIN))
+
+
