@@ -37,7 +37,7 @@ activations = st.one_of(
 )
 
 attentions = st.builds(
-    Attention, channels, channels, channels, st.sampled_from([1, 3]), st.booleans(), st.booleans()
+    Attention, channels, channels, channels, st.sampled_from([1, 3]), *[st.booleans()] * 3
 )
 mlps = st.builds(Mlp, channels, channels, activations, st.booleans())
 linears = st.builds(Linear, channels, channels)

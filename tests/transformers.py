@@ -18,6 +18,7 @@ PLAIN = {
     "norm in front": ("vit_base_patch32_clip_224", {}),
     "no bias": ("vit_tiny_patch16_224", {"qkv_bias": False}),
     "mean of the tokens": ("vit_tiny_patch16_224", {"global_pool": "avg", "class_token": False}),
+    "bias of positions": ("beit_base_patch16_224", {}),
     "random depth": ("vit_tiny_patch16_224", {"drop_path_rate": 0.1, "proj_drop_rate": 0.1}),
 }
 """Transformers whose every branch is known: timm's names, and what is changed beside the size."""

@@ -68,6 +68,7 @@ class Block:
         output: fx node of the block's output, after add and activation.
         reader: fx node that reads the tensor at the block's position, where that does not call
             the module ``name``; else None.
+        hidden: of a branch the fx node that its last linear layer reads; else None.
     """
 
     name: str
@@ -79,6 +80,7 @@ class Block:
     preactivation: str
     output: str
     reader: str | None = None
+    hidden: str | None = None
 
     @property
     def convolution(self) -> Convolution:
@@ -156,12 +158,14 @@ class Barrier:
         reason: why that cannot be merged.
         region: the shortest segment around the barrier that has one tensor in and one tensor
             out; it can be replaced as a whole, but not merged. None if there is none.
+        macs: multiply-accumulates of the linear layers and attention there, for one image.
     """
 
     position: int
     node: str
     reason: str
     region: tuple[int, int] | None = None
+    macs: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,8 +322,9 @@ class Chain:
         )
 
     def segment_macs(self, start: int, end: int) -> int:
-        """Multiply-accumulates of the segment's blocks and of the branches that it covers."""
+        """Multiply-accumulates of the segment's blocks, barriers, and branches of covered skips."""
         blocks = sum(block.macs for block in self.blocks[start:end])
+        blocks += sum(each.macs for each in self.barriers if start < each.position < end)
         return blocks + sum(self.branch_macs(skip) for skip in self.covered(start, end))
 
     def gate_in(self, start: int, end: int) -> Gate | None:

@@ -19,17 +19,19 @@ def reducible_share(chain: Chain, *, merging: bool = False) -> float:
         merging: count only the segments whose convolutions merge into one, not those that
             are replaced as a whole.
     """
-    inside, covered = set[int](), set[int]()
+    inside, covered, crossed = set[int](), set[int](), set[int]()
     for start, end in chain.segments(LONGEST):
         of_tokens = {reads_tokens(block.operator) for block in chain.blocks[start:end]}
         replaceable = of_tokens == {True} or (of_tokens == {False} and end - start > 1)
         if replaceable and not (merging and chain.why_unmergeable(start, end)):
             inside.update(range(start, end))
+            crossed.update(range(start + 1, end))
             covered.update(
                 i for i, s in enumerate(chain.skips) if start <= s.source and s.target <= end
             )
     blocks = [chain.blocks[i] for i in inside if not _is_scaling(chain.blocks[i].operator)]
     macs = sum(block.macs for block in blocks)
+    macs += sum(barrier.macs for barrier in chain.barriers if barrier.position in crossed)
     macs += sum(
         chain.branch_macs(skip)
         for skip in (chain.skips[i] for i in covered)

@@ -15,8 +15,8 @@ from depthopt.extraction.convolution import Layers, find_layers, layer_at
 from depthopt.extraction.gates import gates
 from depthopt.extraction.network import Network, size_of
 from depthopt.extraction.sums import Sum, find_sums
-from depthopt.graph.convolutions import operator_of, sole_user
 from depthopt.extraction.transformer import attention_macs, find_residuals
+from depthopt.graph.convolutions import operator_of, sole_user
 from depthopt.graph.original import unwrapped
 from depthopt.graph.trace import trace
 
@@ -87,7 +87,7 @@ def chain_of(graph_module: fx.GraphModule, input_size: InputSize, name: str) -> 
         barriers=(),
         unused=unused,
         conv_macs=graph_module.meta["conv_macs"],
-        other_macs=graph_module.meta["linear_macs"] + attention_macs(network),
+        other_macs=graph_module.meta["linear_macs"] + sum(map(attention_macs, network.nodes)),
     )
     return replace(
         chain,

@@ -7,7 +7,7 @@ import networkx as nx
 from torch import fx, nn
 
 from depthopt.core.shapes import Pair
-from depthopt.extraction.regions import Regions
+from depthopt.extraction.regions import Regions, constants
 from depthopt.graph.shared import shared_weights
 
 
@@ -22,6 +22,7 @@ class Network:
         shared: why weights are not a module's own, by its path.
         flow: which node reads which.
         regions: which parts have one tensor in and one tensor out.
+        constants: the nodes that depend on no input.
     """
 
     nodes: tuple[fx.Node, ...]
@@ -30,6 +31,7 @@ class Network:
     shared: dict[str, str]
     flow: "nx.DiGraph[fx.Node]"
     regions: Regions
+    constants: frozenset[fx.Node]
 
     @classmethod
     def of(cls, graph_module: fx.GraphModule) -> "Network":
@@ -42,6 +44,7 @@ class Network:
             shared_weights(graph_module),
             nx.DiGraph((source, node) for node in nodes for source in node.all_input_nodes),
             Regions(nodes),
+            constants(nodes),
         )
 
     def module(self, node: fx.Node) -> nn.Module | None:

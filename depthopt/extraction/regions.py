@@ -6,7 +6,7 @@ is computed after the one, up to the other, and it is closed if it reads nothing
 the first and nothing newer reads from it but the second.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from torch import fx
 
@@ -16,19 +16,30 @@ LONGEST = 32
 """Longest region that is looked for, in blocks."""
 
 
+def constants(nodes: Iterable[fx.Node]) -> frozenset[fx.Node]:
+    """The nodes that depend on no input of the network: weights, and what is made of them."""
+    found = set[fx.Node]()
+    for node in nodes:  # in the order of execution
+        if node.op == "get_attr" or (node.op.startswith("call") and node.op != "call_module"):
+            if found.issuperset(node.all_input_nodes):
+                found.add(node)
+    return frozenset(found)
+
+
 class Regions:
     """Finds which parts of a network are closed."""
 
     def __init__(self, nodes: Sequence[fx.Node]) -> None:
         """Take the nodes in order of execution."""
         self._place = {node: i for i, node in enumerate(nodes)}
-        # Weights that are read directly are older than all, and no tensor of the network's.
+        # Constants may be older than all that is in a region, and be read behind it too.
+        fixed = constants(nodes)
         self._first_read = [
-            min((self._place[n] for n in node.all_input_nodes if n.op != "get_attr"), default=i)
+            min((self._place[n] for n in node.all_input_nodes if n not in fixed), default=i)
             for i, node in enumerate(nodes)
         ]
         self._last_user = [
-            max((self._place[user] for user in node.users), default=i)
+            max((self._place[user] for user in node.users if node not in fixed), default=i)
             for i, node in enumerate(nodes)
         ]
 

@@ -7,7 +7,7 @@ by its class. A branch that does anything else stays as it is, with a reason.
 
 import math
 import operator
-import os
+import posixpath
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -32,6 +32,10 @@ _SIZES = frozenset({getattr, operator.getitem, operator.floordiv, operator.mul, 
 """Functions of Python that sizes are worked out by."""
 
 
+_ATTENTION = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal", "scale", "enable_gqa")
+"""Names of what torch's attention is given, in order."""
+
+
 class _UnknownError(Exception):
     """A branch does something that this module does not know."""
 
@@ -45,6 +49,7 @@ class Residual:
         operator: what it computes.
         source: the tensor that it reads.
         reader: the norm, which reads it.
+        hidden: what its last linear layer reads.
         output: what is added.
         add: the addition.
     """
@@ -53,6 +58,7 @@ class Residual:
     operator: Attention | Mlp
     source: fx.Node
     reader: fx.Node
+    hidden: fx.Node
     output: fx.Node
     add: fx.Node
 
@@ -64,7 +70,7 @@ class Residual:
         layout = Layout(channels, (tokens, 1), channels, (tokens, 1))
         return Block(
             self.name, self.operator, layout, None, self.source.name, self.output.name, add, add,
-            self.reader.name,
+            self.reader.name, self.hidden.name,
         )  # fmt: skip
 
     def skip(self, position: int) -> Skip:
@@ -103,13 +109,11 @@ def find_residuals(network: Network) -> Residuals:
     return Residuals(tuple(found), tuple(unused))
 
 
-def attention_macs(network: Network) -> int:
-    """Multiply-accumulates of all products of queries, keys and values, for one image."""
-    return sum(
-        2 * math.prod(node.meta["shape"]) * node.all_input_nodes[1].meta["shape"][-2]
-        for node in network.nodes
-        if node.target is F.scaled_dot_product_attention
-    )
+def attention_macs(node: fx.Node) -> int:
+    """Multiply-accumulates of a product of queries, keys and values; 0 for any other node."""
+    if node.target is not F.scaled_dot_product_attention:
+        return 0
+    return 2 * math.prod(node.meta["shape"]) * int(node.all_input_nodes[1].meta["shape"][-2])
 
 
 def _ends(network: Network, add: fx.Node) -> tuple[fx.Node, fx.Node] | None:
@@ -122,7 +126,11 @@ def _ends(network: Network, add: fx.Node) -> tuple[fx.Node, fx.Node] | None:
 
 
 def _read(network: Network, source: fx.Node, output: fx.Node, add: fx.Node) -> Residual:
-    inside = [node for node in network.nodes if network.regions.holds(source, output, node)]
+    inside = [
+        node
+        for node in network.nodes
+        if network.regions.holds(source, output, node) and node not in network.constants
+    ]
     readers = [node for node in source.users if node is not add]
     if len(readers) != 1 or not _is_norm(network, readers[0]):
         raise _UnknownError("does not begin with a layer norm")
@@ -131,9 +139,53 @@ def _read(network: Network, source: fx.Node, output: fx.Node, add: fx.Node) -> R
         found: Attention | Mlp = _attention(network, parts, source)
     else:
         found = _mlp(network, parts, source)
-    paths = [str(node.target).split(".") for node in parts.linear]
-    name = ".".join(os.path.commonprefix(paths))
-    return Residual(name or str(parts.linear[0].target), found, source, readers[0], output, add)
+    paths = [layer.path.replace(".", "/") for layer in parts.linear]
+    name = posixpath.commonpath(paths).replace("/", ".")
+    name = name or parts.linear[0].path
+    return Residual(name, found, source, readers[0], parts.linear[-1].reads, output, add)
+
+
+@dataclass(frozen=True, slots=True)
+class _Layer:
+    """A linear layer.
+
+    Attributes:
+        path: of its module.
+        inputs: channels of its input.
+        outputs: channels of its output.
+        reads: the node of its input.
+    """
+
+    path: str
+    inputs: int
+    outputs: int
+    reads: fx.Node
+
+    @classmethod
+    def of(cls, network: Network, node: fx.Node) -> "_Layer | None":
+        """The layer that a node calls, as a module or as a function of weights; None if none.
+
+        Raises:
+            _UnknownError: it is called twice, shares its weights, or is not a plain one.
+        """
+        module = network.module(node)
+        if isinstance(module, nn.Linear):
+            path = str(node.target)
+            reason = why_not_plain(module) or network.shared.get(path)
+            if network.calls[node.target] > 1:
+                reason = f"is called {network.calls[node.target]} times with shared weights"
+            if type(module) is not nn.Linear:
+                reason = f"is a {type(module).__name__}"
+            if reason is not None:
+                raise _UnknownError(f"holds {path}, which {reason}")
+            return cls(path, module.in_features, module.out_features, node.all_input_nodes[0])
+        if node.op != "call_function" or node.target is not F.linear:
+            return None
+        weight = node.kwargs.get("weight", node.args[1] if len(node.args) > 1 else None)
+        if not isinstance(weight, fx.Node) or weight.op != "get_attr":
+            raise _UnknownError(f"has a linear layer of weights that are computed ({node.name})")
+        outputs, inputs = weight.meta["shape"]
+        return cls(str(weight.target).rpartition(".")[0], inputs, outputs, node.args[0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +200,7 @@ class _Parts:
         scales: factors of channels.
     """
 
-    linear: list[fx.Node] = field(default_factory=list)
+    linear: list[_Layer] = field(default_factory=list)
     norms: list[fx.Node] = field(default_factory=list)
     products: list[fx.Node] = field(default_factory=list)
     activations: list[fx.Node] = field(default_factory=list)
@@ -164,8 +216,8 @@ class _Parts:
         parts = cls()
         for node in inside:
             module = network.module(node)
-            if isinstance(module, nn.Linear):
-                parts.linear.append(_usable(network, node, module))
+            if (layer := _Layer.of(network, node)) is not None:
+                parts.linear.append(layer)
             elif _is_norm(network, node):
                 parts.norms.append(node)
             elif node.target is F.scaled_dot_product_attention:
@@ -179,17 +231,6 @@ class _Parts:
                 called = what if module is None else type(module).__name__
                 raise _UnknownError(f"has a {called} inside ({node.name})")
         return parts
-
-
-def _usable(network: Network, node: fx.Node, module: nn.Module) -> fx.Node:
-    reason = why_not_plain(module) or network.shared.get(str(node.target))
-    if network.calls[node.target] > 1:
-        reason = f"is called {network.calls[node.target]} times with shared weights"
-    if type(module) is not nn.Linear:
-        reason = f"is a {type(module).__name__}"
-    if reason is not None:
-        raise _UnknownError(f"holds {node.target}, which {reason}")
-    return node
 
 
 def _is_norm(network: Network, node: fx.Node) -> bool:
@@ -225,24 +266,30 @@ def _attention(network: Network, parts: _Parts, source: fx.Node) -> Attention:
     if len(parts.products) != 1 or parts.activations:
         raise _UnknownError("is more than one attention")
     (product,) = parts.products
-    queries, keys, values, *more = (*product.args, *product.kwargs.values())
-    if any(each is not None and each not in {0.0, False} for each in more):
-        raise _UnknownError("has an attention with a mask, a bias or a scale of its own")
+    given = dict(zip(_ATTENTION, product.args, strict=False)) | product.kwargs
+    queries, keys, values = (given.pop(name) for name in _ATTENTION[:3])
+    bias = given.pop("attn_mask", None)
+    if bias is not None and bias not in network.constants:
+        raise _UnknownError("has an attention with a mask that is computed")
+    if any(each is not None and each not in {0.0} for each in given.values()):
+        raise _UnknownError("has an attention that is causal or has a scale of its own")
     shapes = {tuple(each.meta["shape"]) for each in (queries, keys, values)}
     _, heads, length, width = product.meta["shape"] if len(product.meta["shape"]) == 4 else (0,) * 4
     if shapes != {(1, heads, tokens, width)} or length != tokens:
         raise _UnknownError("has an attention that is not of all tokens with each other")
-    *reading, last = (network.modules[str(node.target)] for node in parts.linear)
-    features = [(each.in_features, each.out_features) for each in reading]
+    *reading, last = parts.linear
+    features = [(each.inputs, each.outputs) for each in reading]
     together = heads * width
     if features not in ([(channels, 3 * together)], [(channels, together)] * 3):
         raise _UnknownError(f"makes queries, keys and values by layers of {features}")
-    if (last.in_features, last.out_features) != (together, channels):
-        raise _UnknownError(f"ends in a layer of {last.in_features} to {last.out_features}")
+    if (last.inputs, last.outputs) != (together, channels):
+        raise _UnknownError(f"ends in a layer of {last.inputs} to {last.outputs}")
     if len(parts.norms) not in {1, 3} or len(parts.scales) > 1:
         raise _UnknownError(f"has {len(parts.norms)} norms and {len(parts.scales)} scales")
     normed = len(parts.norms) == 3
-    return Attention(channels, heads, width, len(reading), normed, bool(parts.scales))
+    return Attention(
+        channels, heads, width, len(reading), normed, bool(parts.scales), bias is not None
+    )
 
 
 def _mlp(network: Network, parts: _Parts, source: fx.Node) -> Mlp:
@@ -252,9 +299,8 @@ def _mlp(network: Network, parts: _Parts, source: fx.Node) -> Mlp:
             f"is neither attention nor an MLP: it has {len(parts.linear)} linear layers, "
             f"{len(parts.activations)} activations and {len(parts.norms)} norms"
         )
-    first, last = (network.modules[str(node.target)] for node in parts.linear)
-    hidden = first.out_features
-    if (first.in_features, last.in_features, last.out_features) != (channels, hidden, channels):
+    (first, last), hidden = parts.linear, parts.linear[0].outputs
+    if (first.inputs, last.inputs, last.outputs) != (channels, hidden, channels):
         raise _UnknownError("has linear layers that do not follow each other")
     if len(parts.scales) > 1:
         raise _UnknownError(f"has {len(parts.scales)} scales")

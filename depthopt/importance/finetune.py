@@ -116,7 +116,7 @@ def _initialise(network: fx.GraphModule, chain: Chain, candidate: Candidate, see
         layers = list(modules[module_name(candidate)].modules())
     else:
         norm = modules.get(str(nodes_by_name(network)[block.linear].target))
-        layers = [modules[block.name], *([] if norm is None else [norm])]
+        layers = [*modules[block.name].modules(), *([] if norm is None else [norm])]
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         for module in dict.fromkeys(layers):

@@ -6,10 +6,12 @@ from torch import nn
 
 from depthopt.core.candidate import Candidate, replacing
 from depthopt.core.chain import Chain
+from depthopt.core.operators import Convolution
 from depthopt.graph.trace import trace
 from depthopt.kinds.registry import is_part, kind_of
 from depthopt.rewrite.affine import folded
 from depthopt.rewrite.fold import fold_norms
+from depthopt.rewrite.norms import l1_norm
 from depthopt.shallow.build import check_chain
 from depthopt.tables.importance import Importance, ImportanceTable
 
@@ -19,8 +21,8 @@ def magnitude_importance(
 ) -> ImportanceTable:
     """Score every candidate by the weights that it removes, without data.
 
-    The cost is the L1 norm of the removed convolutions, norms folded, as a share of all
-    convolutions', times the share of the segment's parameters that is saved.
+    The cost is the L1 norm of the removed layers, norms folded into convolutions, as a share of all
+    blocks', times the share of the segment's parameters that is saved.
 
     Args:
         model: the original network; it is not changed.
@@ -31,8 +33,11 @@ def magnitude_importance(
     check_chain(graph_module, chain)
     fold_norms(graph_module)
     norms = [
-        float(folded(graph_module.get_submodule(block.name))[0].abs().sum())
+        float(folded(layer)[0].abs().sum())
+        if isinstance(block.operator, Convolution)
+        else l1_norm(layer)
         for block in chain.blocks
+        for layer in [graph_module.get_submodule(block.name)]
     ]
     entries = {}
     for candidate in replacing(candidates):

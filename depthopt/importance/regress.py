@@ -59,6 +59,12 @@ class Group:
         """The kernel that holds all others."""
         return max((p.convolution for p in self.problems), key=lambda one: one.kernel_size)
 
+    def tensors(self, chain: Chain, end: int) -> SegmentTensors:
+        """The original's nodes that the problems of one end are regressed on."""
+        if self.problems[0].hidden:
+            return SegmentTensors.of_hidden(chain, self.start)
+        return SegmentTensors.of(chain, self.start, end)
+
     @property
     def ends(self) -> tuple[int, ...]:
         """Where its segments end."""
@@ -119,7 +125,8 @@ def grouped(chain: Chain, problems: Mapping[Candidate, Problem]) -> list[Group]:
         window = Window.of(new)
         centre = tuple(2 * o + k for o, k in zip(window.offset, window.size, strict=True))
         size = chain.ending(start, candidate.end).size
-        groups[start, new.stride, new.groups, centre, size].append(candidate)
+        hidden = problems[candidate].hidden
+        groups[start, new.stride, new.groups, centre, size, hidden].append(candidate)
     return [
         Group(first[members[0]], tuple(members), tuple(problems[c] for c in members))
         for members in groups.values()
@@ -160,9 +167,8 @@ def regress(
         DataError: a tensor is not finite.
     """
     like = next(teacher.parameters())
-    segments = {
-        (g.start, end): SegmentTensors.of(chain, g.start, end) for g in groups for end in g.ends
-    }
+    segments = {(g, end): g.tensors(chain, end) for g in groups for end in g.ends}
+    read_by = {g: segments[g, g.ends[0]].input for g in groups}
     names = set[str]().union(*(segment.names for segment in segments.values()))
     regressions = {
         group: Regression(
@@ -175,13 +181,13 @@ def regress(
     inner = {g: own for g in groups if (own := _inner(chain, g, starts, like.device)) is not None}
     names.update(node for node, _ in inner.values())
 
-    def wanted(start: int, end: int, values: Mapping[str, Tensor]) -> Tensor:
-        segment = segments[start, end]
+    def wanted(group: Group, end: int, values: Mapping[str, Tensor]) -> Tensor:
+        segment = segments[group, end]
         return as_map(segment.wanted(values[segment.target], values))
 
     def add(group: Group, values: Mapping[str, Tensor]) -> None:
-        inputs = as_map(values[chain.blocks[group.start].input])
-        targets = {str(end): wanted(group.start, end, values) for end in group.ends}
+        inputs = as_map(values[read_by[group]])
+        targets = {str(end): wanted(group, end, values) for end in group.ends}
         regressions[group].add(inputs, targets)
         if group in inner:
             read, more = inner[group]
@@ -189,8 +195,8 @@ def regress(
 
     def solve(group: Group) -> dict[Candidate, Weights]:
         regression = regressions.pop(group)  # and with it its memory
-        targets = {str(end): wanted(group.start, end, values) for end in group.ends}
-        inputs = as_map(values[chain.blocks[group.start].input])
+        targets = {str(end): wanted(group, end, values) for end in group.ends}
+        inputs = as_map(values[read_by[group]])
         found = dict[Candidate, Weights]()
         read, more = inner.get(group, ("", None))
         if more is not None:

@@ -19,6 +19,19 @@ from depthopt.core.chain import Block, Chain, Gate
 from depthopt.core.operators import Convolution
 from depthopt.errors import UsageError
 from depthopt.kinds.kind import Kind, Wishes
+from depthopt.kinds.narrow_mlp import (
+    NarrowedMlp,
+    install_mlp,
+    is_mlp,
+    of_mlps,
+    output_of_mlp,
+    problem_of_mlp,
+    reads_of_mlp,
+    set_mlp,
+    start_of_mlp,
+    why_no_mlp,
+    width_of_mlp,
+)
 from depthopt.kinds.running import kept_keys
 from depthopt.kinds.site import New, Site, Weights
 from depthopt.kinds.widths import fewer_channels
@@ -117,7 +130,8 @@ def _units(chain: Chain, start: int, end: int) -> int:
 
 
 def _candidates(chain: Chain, wishes: Wishes) -> Iterator[Candidate]:
-    """A few widths of every branch."""
+    """A few widths of every branch, and of every transformer's MLP."""
+    yield from of_mlps(chain, wishes, KIND.name, _MOST_BYTES)
     for start, end in wishes.segments:
         if why_no_branch(chain, start, end) is not None:
             continue
@@ -177,6 +191,8 @@ def _fewer(
 
 
 def _why_not(chain: Chain, candidate: Candidate) -> str | None:
+    if is_mlp(candidate):
+        return why_no_mlp(chain, candidate)
     start, end = candidate.start, candidate.end
     if (reason := why_no_branch(chain, start, end)) is not None:
         return reason
@@ -192,8 +208,10 @@ def _latency_keys(chain: Chain, candidate: Candidate) -> tuple[LatencyKey, ...]:
     """Every block as if it were kept, but narrower.
 
     Raises:
-        UsageError: it has another number of convolutions than its segment has blocks.
+        UsageError: it has another number of operators than its segment has blocks.
     """
+    if is_mlp(candidate):
+        return kept_keys(chain, candidate)
     if len(candidate.operators) != candidate.end - candidate.start:
         raise UsageError(f"{candidate} is not a narrower form of its blocks")
     blocks = range(candidate.start, candidate.end)
@@ -219,10 +237,14 @@ def _last(candidate: Candidate) -> tuple[Convolution, int]:
 
 
 def _width(_: Chain, candidate: Candidate) -> float:
+    if is_mlp(candidate):
+        return width_of_mlp(candidate)
     return candidate.operators[-1].in_channels / _last(candidate)[0].in_channels
 
 
 def _problem(candidate: Candidate, _: Form) -> Problem:
+    if is_mlp(candidate):
+        return problem_of_mlp(candidate)
     last, together = _last(candidate)
     width = candidate.operators[-1].in_channels
     inner = None
@@ -245,6 +267,8 @@ def _inner(chain: Chain, candidate: Candidate) -> tuple[Block, ...]:
 
 
 def _start(network: "fx.GraphModule", chain: Chain, candidate: Candidate) -> Weights:
+    if is_mlp(candidate):
+        return start_of_mlp(network, chain, candidate)
     from depthopt.rewrite.affine import folded  # noqa: PLC0415 - torch takes seconds
     from depthopt.rewrite.narrower import layers_of  # noqa: PLC0415 - as above
 
@@ -254,6 +278,8 @@ def _start(network: "fx.GraphModule", chain: Chain, candidate: Candidate) -> Wei
 
 
 def _reads(chain: Chain, candidate: Candidate) -> set[str]:
+    if is_mlp(candidate):
+        return reads_of_mlp(chain, candidate)
     return {_read(chain, candidate), *_added(chain, candidate)}
 
 
@@ -275,6 +301,8 @@ def _added(chain: Chain, candidate: Candidate) -> list[str]:
 def _output(
     chain: Chain, candidate: Candidate, weights: Weights, values: "Mapping[str, Tensor]"
 ) -> "Tensor":
+    if is_mlp(candidate):
+        return output_of_mlp(chain, candidate, weights, values)
     from depthopt.rewrite.inner import convolved, weighed  # noqa: PLC0415 - torch takes seconds
     from depthopt.rewrite.regression import convolve  # noqa: PLC0415 - as above
 
@@ -342,6 +370,8 @@ class _Narrowed(New):
 
 
 def _install(site: Site, candidate: Candidate) -> "tuple[None, New]":
+    if is_mlp(candidate):
+        return None, install_mlp(site, candidate)
     import torch  # noqa: PLC0415 - it takes seconds
     from torch import nn  # noqa: PLC0415 - as above
 
@@ -379,6 +409,9 @@ def _set_weights(
     weights: Weights,
     regression: "Regression",
 ) -> None:
+    if isinstance(new, NarrowedMlp):
+        set_mlp(network, new, weights, candidate.operators[0].hidden)
+        return
     from torch import nn  # noqa: PLC0415 - torch takes seconds
 
     from depthopt.rewrite.narrowing import channels_of  # noqa: PLC0415 - as above

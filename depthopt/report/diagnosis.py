@@ -118,8 +118,9 @@ def _understood(traced: nn.Module, chain: Chain) -> Iterator[str]:
             "something that is not a block"
         )
     merging, replaced = reducible_share(chain, merging=True), reducible_share(chain)
+    macs = chain.conv_macs + chain.other_macs
     yield (
-        f"of {(chain.conv_macs + chain.other_macs) / 1e6:,.1f} million multiply-accumulates, {replaced:.1%} lie in "
+        f"of {macs / 1e6:,.1f} million multiply-accumulates, {replaced:.1%} lie in "
         f"segments longer than one block, {merging:.1%} in segments that merge into one"
     )
     random = [f"{path} ({module})" for path, module in traced.named_modules() if _is_random(module)]

@@ -27,6 +27,8 @@ class Problem:
         factors: the two convolutions in a row that are regressed in its place
             (``depthopt.rewrite.factored``), where that is wished.
         to_identity: whether the weight is drawn to the identity, not to 0.
+        hidden: whether it reads what the last linear layer of the segment's one branch does, not
+            the tensor at its start.
     """
 
     convolution: Convolution
@@ -37,6 +39,7 @@ class Problem:
     inner: Convolution | None = None
     factors: tuple[Convolution, Convolution] | None = None
     to_identity: bool = False
+    hidden: bool = False
 
     @property
     def memory_bytes(self) -> int:

@@ -28,6 +28,12 @@ class SegmentTensors:
         added = tuple(skip.operand for skip in chain.open_skips(start, end))
         return cls(chain.blocks[start].input, added, chain.ending(start, end).preactivation)
 
+    @classmethod
+    def of_hidden(cls, chain: Chain, position: int) -> "SegmentTensors":
+        """The nodes in the original network around the last linear layer of a branch."""
+        block = chain.blocks[position]
+        return cls(str(block.hidden), (block.input,), block.preactivation)
+
     @property
     def names(self) -> frozenset[str]:
         """The names of all nodes."""

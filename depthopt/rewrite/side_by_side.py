@@ -33,8 +33,8 @@ class Place:
     """Where a convolution stands in a shallow network.
 
     Attributes:
-        name: path of its module.
-        last: path of the norm behind it, or its own where there is none.
+        name: path of its module, or name of the node that reads what it is to read.
+        last: path of the norm behind it, or its own where there is none; or a node's name.
         convolution: the two together.
         adds: how many residuals are added to what they give.
         wanted: the original's node of the tensor behind those adds.
@@ -148,7 +148,7 @@ class SideBySide:
         self._replay = Replay((parts.first, parts.second), parts.batches)
         calls = (node for node in parts.first.graph.nodes if node.op == "call_module")
         self._calls = {str(node.target): node for node in calls}
-        self._wanted = nodes_by_name(parts.second)
+        self._nodes, self._wanted = nodes_by_name(parts.first), nodes_by_name(parts.second)
 
     @torch.no_grad()
     def observe(self, place: Place) -> Observed:
@@ -160,8 +160,8 @@ class SideBySide:
         Raises:
             DataError: there are too few batches to hold one out, or a tensor is not finite.
         """
-        conv, wanted = self._calls[place.name], self._wanted[place.wanted]
-        added = tuple(_added_to(self._calls[place.last], place.adds))
+        conv, wanted = self._node(place.name), self._wanted[place.wanted]
+        added = tuple(_added_to(self._node(place.last), place.adds))
         ends = SegmentTensors(conv.all_input_nodes[0].name, added, wanted.name)
         channels = place.convolution.out_channels
         regression = Regression(place.convolution, {_ONLY: channels}, self._replay.device)
@@ -196,6 +196,10 @@ class SideBySide:
             )
         inputs, target = (torch.cat(tensors) for tensors in zip(*held_out, strict=True))
         return Observed(regression, place.convolution, inputs, target, place.inner)
+
+    def _node(self, name: str) -> fx.Node:
+        """The shallow network's node that calls a module of this path, or has this name."""
+        return self._calls[name] if name in self._calls else self._nodes[name]
 
     def _through(self, first: str, last: str) -> Tail:
         """What the original makes of one node's value on the way to another."""

@@ -149,6 +149,9 @@ def _refit(
         device = next(networks.student.parameters()).device
         read, inner = inner_of(chain, choice.start, choice.end, held_to[1:], device)
         through = chain.blocks[choice.start].input, read
+    if problem.hidden:
+        block = chain.blocks[first]
+        adds, through = 1, (block.input, str(block.hidden))
     place = Place(new.name, new.last, problem.convolution, adds, wanted, through, inner)
     observed, kind = networks.observe(place), kind_of(choice)
     if problem.channels is not None:

@@ -38,7 +38,8 @@ class LatencyKey:
     def __str__(self) -> str:
         """The canonical name under which files hold the entry."""
         word = "conv " if isinstance(self.operator, Convolution) else ""
-        size = self.input_size[:1] if reads_tokens(self.operator) else self.input_size
+        of_tokens = reads_tokens(self.operator) and self.input_size[1] == 1
+        size = self.input_size[:1] if of_tokens else self.input_size
         parts = [f"{word}{self.operator}", f"@{'x'.join(map(str, size))}"]
         if self.residual:
             parts.append("+add")
@@ -66,13 +67,15 @@ class LatencyKey:
             ValueError: there is none.
         """
         found = _KEY.fullmatch(text)
-        if found is None:
+        operator = None if found is None else parse_operator(found["operator"])
+        tokens = operator is not None and reads_tokens(operator)
+        if found is None or operator is None or not (tokens or "x" in found["size"]):
             raise ValueError(f"{text!r} is not an entry, such as 'conv 8-8 k1x1 @7x7 +add relu'")
         part = found.groupdict()
         height, _, width = part["size"].partition("x")
         activation = part["activation"]
         return cls(
-            parse_operator(part["operator"]),
+            operator,
             (int(height), int(width or 1)),
             None if activation is None else Activation.parse(activation),
             part["residual"] is not None,

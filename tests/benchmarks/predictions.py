@@ -84,6 +84,9 @@ CASES = (
     Case("resnet18", 32, "torch"),
     Case("recipes/networks.py:unet", 64),
     Case("tests/zoo/dense.py:yolo", 160),
+    Case("deit_tiny_patch16_224", 224),
+    Case("deit_small_patch16_224", 224),
+    Case("deit_tiny_patch16_224", 224, "openvino"),
 )
 
 

@@ -1,10 +1,11 @@
 """What extraction finds in timm's models, as a Markdown table.
 
-    python tests/benchmarks/zoo_table.py [--models NAME,GLOB,...] [--size 224]
+    python tests/benchmarks/zoo_table.py [--transformers] [--models NAME,GLOB,...] [--size 224]
 
-Shares are of all convolutions' multiply-accumulates: those that lie in segments longer than
-one block that merge into one convolution, and those in segments that can be replaced, as a
-whole where a gate or pooling lies inside. Seconds are those of extraction alone.
+Shares are of all multiply-accumulates of convolutions, linear layers and attention: those that lie
+in segments longer than one block that merge into one convolution, and those in segments that can be
+replaced, as a whole where a gate or pooling lies inside. Seconds are those of extraction alone.
+Transformers have the size that they were made for.
 """
 
 import argparse
@@ -27,22 +28,35 @@ MODELS = (
     "convnext_tiny,nfnet_f0"
 )
 
+TRANSFORMERS = (
+    "vit_tiny_patch16_224,vit_base_patch32_clip_224,vit_base_patch16_siglip_224,"
+    "vit_little_patch16_reg4_gap_256,vit_relpos_small_patch16_224,deit_tiny_patch16_224,"
+    "deit_tiny_distilled_patch16_224,deit3_small_patch16_224,beit_base_patch16_224,"
+    "eva02_tiny_patch14_224,vit_small_patch14_dinov2,vit_small_patch16_dinov3,cait_xxs24_224,"
+    "mixer_s16_224,xcit_nano_12_p16_224,swin_tiny_patch4_window7_224,vit_tiny_r_s16_p8_224,"
+    "coat_tiny,pit_ti_224,levit_128s,mobilevit_xxs,efficientformer_l1,convnext_tiny"
+)
+"""Networks with attention, or with linear layers between convolutions."""
+
 
 def main() -> None:
     """Print the table."""
     formatter = argparse.RawTextHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=formatter)
     parser.add_argument("--models", default=MODELS)
+    parser.add_argument("--transformers", action="store_true", help="those instead")
     parser.add_argument("--size", type=int, default=224)
     options = parser.parse_args()
+    models = TRANSFORMERS if options.transformers else options.models
     print("| model | blocks | skips | barriers | not used | mergeable | replaceable | seconds |")
     print("|---|---|---|---|---|---|---|---|")
-    for pattern in options.models.split(","):
+    for pattern in models.split(","):
         for name in [pattern] if timm.is_model(pattern) else timm.list_models(pattern):
             model = timm.create_model(name)
+            size = model.default_cfg["input_size"] if options.transformers else None
             begin = time.perf_counter()
             try:
-                chain = extract(model, (3, options.size, options.size), name=name)
+                chain = extract(model, size or (3, options.size, options.size), name=name)
             except ModelError as refusal:
                 print(f"| {name} | - | - | - | refused: {refusal} | - | - | - |", flush=True)
             else:

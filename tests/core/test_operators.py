@@ -180,7 +180,8 @@ def test_an_operator_that_is_not_known_keeps_its_name_and_is_refused_where_it_is
         lambda: unknown.macs((4, 4)),
     ):
         with pytest.raises(
-            UsageError, match="operator 'maxpool' is unknown; known: attn, avgpool, identity, linear, mlp"
+            UsageError,
+            match="operator 'maxpool' is unknown; known: attn, avgpool, identity, linear, mlp",
         ):
             use()
 

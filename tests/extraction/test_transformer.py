@@ -38,6 +38,7 @@ def test_each_branch_is_a_block_with_a_skip_over_it(kind: str) -> None:
         ("vit", "attn 32 h2", "mlp 32-128:gelu"),
         ("layer scale", "attn 32 h2 s1", "mlp 32-128:gelu s1"),
         ("norms of queries and keys", "attn 32 h2 q1", "mlp 32-128:gelu"),
+        ("bias of positions", "attn 32 h2 s1 b1", "mlp 32-128:gelu s1"),
     ],
 )
 def test_an_operator_says_what_decides_latency(kind: str, attention: str, mlp: str) -> None:
@@ -54,6 +55,15 @@ def test_multiply_accumulates_are_those_that_torch_counts() -> None:
         counted = macs(lambda: model(torch.zeros(1, *SIZE))).total()
     assert chain.conv_macs + chain.other_macs == own + head == counted
     assert reducible_share(chain) == pytest.approx((own - chain.blocks[0].macs) / (own + head))
+
+
+def test_linear_layers_between_blocks_count_where_they_are_replaced() -> None:
+    chain = extract(timm.create_model("convnext_atto", depths=(1, 1, 1, 1)), (3, 64, 64))
+    linear = sum(barrier.macs for barrier in chain.barriers)
+    whole = chain.conv_macs + chain.other_macs
+    assert 0 < chain.other_macs - linear == chain.blocks[-1].layout.out_channels * 1000
+    blocks = sum(block.macs for block in chain.blocks)
+    assert reducible_share(chain) == pytest.approx((blocks + linear) / whole)
 
 
 @pytest.mark.parametrize("kind", ["vit", "layer scale", "norms of queries and keys"])
@@ -121,7 +131,7 @@ def test_what_is_not_known_stays_whole_with_a_reason(changed: str, reason: str) 
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("beit_base_patch16_224", "adds a branch that has a"),
+        ("vit_relpos_small_patch16_224", "adds a branch that"),
         ("cait_xxs24_224", "adds a branch that has a"),
         ("mixer_s16_224", "linear layers that do not follow each other"),
     ],

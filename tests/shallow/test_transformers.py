@@ -65,7 +65,7 @@ def test_a_drop_is_the_network_with_that_output_zeroed(kind: str) -> None:
 
 def test_what_is_listed_and_what_runs() -> None:
     of = {c.kind: [d for d in replacing(ALL) if d.kind == c.kind] for c in ALL}
-    assert set(of) == {"keep", "drop", "fit"}, "no branch merges or is a pair of convolutions"
+    assert set(of) == {"keep", "drop", "fit", "narrow"}, "no branch merges"
     assert [(c.start, c.end) for c in of["drop"]] == [(i, i + 1) for i in range(1, 7)]
     linear = [c for c in of["fit"] if c.start]
     assert len(linear) == 6 * 7 / 2, "every run of branches"
@@ -76,6 +76,10 @@ def test_what_is_listed_and_what_runs() -> None:
     assert runs[candidate("fit", 1, 5)] == ["linear 32-32 @17"]
     assert runs[candidate("keep", 1, 2)] == ["attn 32 h2 s1 @17 +add"]
     assert runs[candidate("keep", 2, 3)] == ["mlp 32-128:gelu s1 @17 +add"]
+    assert [c.key for c in of["narrow"]][:4] == [
+        f"narrow 2:3 mlp 32-{hidden}:gelu s1 of 128 channels" for hidden in (112, 96, 64, 32)
+    ]
+    assert runs[of["narrow"][2]] == ["mlp 32-64:gelu s1 @17 +add"]
     for c in ALL:
         assert Candidate.parse(c.key) == c
 
@@ -103,7 +107,7 @@ def test_a_fit_is_the_least_squares_solution() -> None:
         ridges.append(float((got.weight - weight).abs().max()))
     assert min(ridges) < 1e-6
     for block in MODEL.blocks:
-        block._forward_hooks.clear()  # noqa: SLF001 - as they were
+        block._forward_hooks.clear()
 
 
 @torch.no_grad()
@@ -118,17 +122,70 @@ def test_a_branch_that_is_linear_is_fitted_exactly() -> None:
     torch.testing.assert_close(network(images()), model(images()), rtol=1e-6, atol=1e-6)
 
 
+def with_spare_units(kind: str) -> nn.Module:
+    """A transformer half of whose hidden units give nothing, or what another gives."""
+    model = small(kind).double().requires_grad_(False)
+    for block in model.blocks:
+        for layer in (block.mlp.fc1.weight, block.mlp.fc1.bias):
+            layer[64:96] = layer[32:64]
+            layer[96:] = 0
+    return model
+
+
+@pytest.mark.parametrize("kind", ["vit", "layer scale"])
+@torch.no_grad()
+def test_units_that_give_nothing_new_go_at_no_cost(kind: str) -> None:
+    model = with_spare_units(kind)
+    chain = extract(model, SIZE)
+    found = candidates(chain, kinds=("narrow",), widths=(0.5,))
+    half = [c for c in found if c.kind == "narrow"]
+    assert len(half) == 3
+    batches = [images(seed) for seed in range(1, 6)]
+    network = fuse(apply(model, chain, plan_of(chain, *half), fitting=batches))
+    assert network.get_submodule("blocks.1.mlp.fc1").out_features == 64
+    torch.testing.assert_close(network(images()), model(images()), rtol=1e-4, atol=1e-4)
+    given = [(batch, None) for batch in batches]
+    table = estimate(model, chain, found, fitting=batches, held_out=given[:1])
+    assert all(table.entries[c].cost < 1e-6 for c in half)
+
+
+@torch.no_grad()
+def test_the_layer_behind_fewer_units_is_regressed() -> None:
+    """What stays of the first layer is what it was; the second is the better for it."""
+    narrow = next(c for c in ALL if c.kind == "narrow" and c.start == 4 and "-64:" in c.key)
+    batches = [images(seed) for seed in range(1, 6)]
+    network = apply(MODEL, CHAIN, plan_of(CHAIN, narrow), fitting=batches)
+    first, whole = network.get_submodule("blocks.1.mlp.fc1"), MODEL.blocks[1].mlp.fc1
+    same = (first.weight[:, None] == whole.weight[None]).all(-1)
+    stays = same.to(torch.int8).argmax(1)
+    assert bool(same.any(1).all())
+    cut = network.get_submodule("blocks.1.mlp.fc2")
+    error = (network(images()) - MODEL(images())).square().mean()
+    cut.weight.copy_(MODEL.blocks[1].mlp.fc2.weight[:, stays])
+    cut.bias.copy_(MODEL.blocks[1].mlp.fc2.bias)
+    assert error < 0.7 * (network(images()) - MODEL(images())).square().mean()
+
+
 @pytest.mark.parametrize("seed", range(4))
 @torch.no_grad()
 def test_random_plans_are_carried_out_and_exported(seed: int, tmp_path) -> None:
     model = small(list(PLAIN)[seed])
     chain = extract(model, SIZE)
-    plan = random_plan(chain, candidates(chain, kinds=("drop", "fit")), seed)
+    plan = random_plan(chain, candidates(chain, kinds=("drop", "fit", "narrow")), seed)
     batches = [images(i).float() for i in range(5)]
     network = apply(model, chain, plan, fitting=batches)
     fused = fuse(network)
     torch.testing.assert_close(fused(batches[0]), network(batches[0]), rtol=1e-5, atol=1e-5)
     assert export_onnx(fused, tmp_path / "net.onnx", images=batches[0]) < 1e-4
+
+
+def test_costs_by_magnitude_are_shares_of_the_weights() -> None:
+    table = estimate(MODEL, CHAIN, ALL, estimator="magnitude", fitting=(), held_out=())
+    drops = [entry.cost for c, entry in table.entries.items() if c.kind == "drop"]
+    patches = MODEL.patch_embed.proj.weight.abs().sum()
+    linear = [m.weight.abs().sum() for m in MODEL.blocks.modules() if isinstance(m, nn.Linear)]
+    share = float(sum(linear) / (sum(linear) + patches))
+    assert sum(drops) == pytest.approx(share)
 
 
 def test_costs_are_those_of_the_networks_themselves() -> None:
@@ -145,6 +202,8 @@ def test_costs_are_those_of_the_networks_themselves() -> None:
     [
         ("fit 0:2 linear 3-32", "a linear layer of tokens in the place of something else"),
         ("fit 1:2 32-32 k1x1", "is a convolution in the place of tokens"),
+        ("narrow 2:3 mlp 32-64:relu s1 of 128 channels", "is not a narrower form of this block"),
+        ("narrow 1:2 mlp 32-64:gelu s1 of 128 channels", "is not a narrower form of this block"),
     ],
 )
 def test_a_plan_that_does_not_fit_is_refused(key: str, reason: str) -> None:
@@ -156,5 +215,3 @@ def test_a_chain_of_another_transformer_is_refused() -> None:
     other = small("layer scale", num_heads=4).double()
     with pytest.raises(ModelError, match=r"block blocks.0.attn \(attn 32 h2 s1\) is not in it"):
         build(other, CHAIN, plan_of(CHAIN))
-
-

@@ -26,6 +26,7 @@ class Attention:
         layers: linear layers that queries, keys and values come from: one, or three.
         normed: whether queries and keys have layer norms of their own.
         scaled: whether each channel of the output has a factor (LayerScale).
+        biased: whether a fixed bias (heads, T, T) is added to the scores, as of relative positions.
     """
 
     channels: int
@@ -34,6 +35,7 @@ class Attention:
     layers: int = 1
     normed: bool = False
     scaled: bool = False
+    biased: bool = False
 
     @property
     def in_channels(self) -> int:
@@ -83,7 +85,8 @@ class Attention:
             parts.append(f"w{self.head_width}")
         if self.layers != 1:
             parts.append(f"p{self.layers}")
-        parts += [f"{letter}1" for letter, has in (("q", self.normed), ("s", self.scaled)) if has]
+        flags = (("q", self.normed), ("s", self.scaled), ("b", self.biased))
+        parts += [f"{letter}1" for letter, has in flags if has]
         return " ".join(parts)
 
     @classmethod
@@ -104,6 +107,7 @@ class Attention:
             int(found["layers"] or 1),
             found["normed"] is not None,
             found["scaled"] is not None,
+            found["biased"] is not None,
         )
 
     @classmethod
@@ -113,5 +117,6 @@ class Attention:
 
 _N = numbers.NATURAL
 _NAME = re.compile(
-    rf"attn ({_N}) h({_N})( w(?P<width>{_N}))?( p(?P<layers>3))?(?P<normed> q1)?(?P<scaled> s1)?"
+    rf"attn ({_N}) h({_N})( w(?P<width>{_N}))?( p(?P<layers>3))?"
+    r"(?P<normed> q1)?(?P<scaled> s1)?(?P<biased> b1)?"
 )

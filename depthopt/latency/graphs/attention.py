@@ -2,27 +2,30 @@
 
 import numpy as np
 
-from depthopt.core.operators import Attention
+from depthopt.core.operators import Attention, Linear
 from depthopt.latency.graphs.builder import GraphBuilder
-from depthopt.latency.graphs.tokens import add_layer_norm, add_linear, add_scale
+from depthopt.latency.graphs.linear import add_linear
+from depthopt.latency.graphs.tokens import add_layer_norm, add_scale
 
 
-def add_attention(builder: GraphBuilder, attention: Attention, x: str) -> str:
+def add_attention(builder: GraphBuilder, attention: Attention, x: str, tokens: int) -> str:
     """Add an attention of tokens (N, T, C), the norm before it included."""
     a = attention
     y = add_layer_norm(builder, x, a.channels)
     if a.layers == 1:
-        queries, keys, values = _split(builder, add_linear(builder, y, a.channels, 3 * a.width), a)
+        together = add_linear(builder, Linear(a.channels, 3 * a.width), y)
+        queries, keys, values = _split(builder, together, a)
     else:
         queries, keys, values = (
-            _heads(builder, add_linear(builder, y, a.channels, a.width), a) for _ in range(3)
+            _heads(builder, add_linear(builder, Linear(a.channels, a.width), y), a)
+            for _ in range(3)
         )
     if a.normed:
         queries, keys = (add_layer_norm(builder, each, a.head_width) for each in (queries, keys))
-    y = _product(builder, queries, keys, values, a)
+    y = _product(builder, queries, keys, values, a, tokens)
     y = builder.node("Transpose", y, perm=[0, 2, 1, 3])
     y = builder.node("Reshape", y, _shape(builder, 0, -1, a.width))
-    y = add_linear(builder, y, a.width, a.channels)
+    y = add_linear(builder, Linear(a.width, a.channels), y)
     return add_scale(builder, y, a.channels) if a.scaled else y
 
 
@@ -38,9 +41,7 @@ def _split(builder: GraphBuilder, x: str, a: Attention) -> tuple[str, ...]:
     x = builder.node("Transpose", x, perm=[2, 0, 3, 1, 4])
     axis = builder.constant("axis", np.array([0], np.int64))
     places = [builder.constant(f"place_{i}", np.array([i], np.int64)) for i in range(4)]
-    parts = (
-        builder.node("Slice", x, places[i], places[i + 1], axis) for i in range(3)
-    )
+    parts = (builder.node("Slice", x, places[i], places[i + 1], axis) for i in range(3))
     return tuple(builder.node("Squeeze", part, axis) for part in parts)
 
 
@@ -49,11 +50,16 @@ def _heads(builder: GraphBuilder, x: str, a: Attention) -> str:
     return builder.node("Transpose", x, perm=[0, 2, 1, 3])
 
 
-def _product(builder: GraphBuilder, queries: str, keys: str, values: str, a: Attention) -> str:
+def _product(
+    builder: GraphBuilder, queries: str, keys: str, values: str, a: Attention, tokens: int
+) -> str:
     """Scaled dot-product attention; the scale's root goes to queries and keys each."""
     root = builder.constant(f"root_{a.head_width}", np.float32(a.head_width**-0.25))
     turned = builder.node("Transpose", keys, perm=[0, 1, 3, 2])
     scores = builder.node(
         "MatMul", builder.node("Mul", queries, root), builder.node("Mul", turned, root)
     )
+    if a.biased:
+        bias, _ = builder.random((a.heads, tokens, tokens))
+        scores = builder.node("Add", scores, builder.constant(f"bias_{len(builder)}", bias[None]))
     return builder.node("MatMul", builder.node("Softmax", scores, axis=-1), values)

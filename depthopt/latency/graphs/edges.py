@@ -1,5 +1,7 @@
 """The surroundings of an entry's copies: where tensors come from, and what reads them."""
 
+import numpy as np
+
 from depthopt.core.operators import Convolution
 from depthopt.core.shapes import Pair
 from depthopt.latency.graphs.builder import GraphBuilder
@@ -35,9 +37,23 @@ def produced_tokens(builder: GraphBuilder, name: str, channels: int, tokens: int
     return builder.node("MatMul", x, builder.constant(f"{name}_{len(builder)}.weight", weight))
 
 
-def tap_tokens(builder: GraphBuilder, x: str, number: int = 0) -> str:
-    """One token of ``x``: the cheapest consumer. Taps of unlike numbers are unlike."""
-    return builder.node("Gather", x, builder.constant(f"token_{number}", [number]), axis=1)
+def tap_tokens(builder: GraphBuilder, x: str, tokens: int, number: int = 0) -> str:
+    """One of the tokens of ``x``: the cheapest consumer.
+
+    Args:
+        builder: of the graph.
+        x: what is tapped (N, tokens, C).
+        tokens: how many it has.
+        number: of the tap. It chooses the token and lengthens the step to the next, which is not
+            read, so that no two taps are alike: equal nodes would be run once.
+    """
+    at = number % tokens
+    values = {"from": at, "to": at + 1, "along": 1, "by": 1 + number // tokens}
+    parts = (
+        builder.constant(f"{name}_{value}", np.array([value], np.int64))
+        for name, value in values.items()
+    )
+    return builder.node("Slice", x, *parts)
 
 
 def tap(builder: GraphBuilder, x: str, channels: int, size: Pair, number: int = 0) -> str:

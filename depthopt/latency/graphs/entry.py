@@ -36,6 +36,7 @@ from depthopt.core.operators import (
     Operator,
     reads_tokens,
 )
+from depthopt.core.shapes import Pair
 from depthopt.errors import ModelError
 from depthopt.latency.graphs.activation import add_activation
 from depthopt.latency.graphs.attention import add_attention
@@ -51,8 +52,8 @@ from depthopt.latency.graphs.edges import (
     tap_tokens,
 )
 from depthopt.latency.graphs.identity import add_identity
+from depthopt.latency.graphs.linear import add_linear
 from depthopt.latency.graphs.mlp import add_mlp
-from depthopt.latency.graphs.tokens import add_linear
 from depthopt.tables.latency import LatencyKey
 
 
@@ -94,29 +95,30 @@ def ballast_graph(size_bytes: int) -> bytes:
 
 def add_entry(builder: GraphBuilder, key: LatencyKey, x: str, residual: str | None) -> str:
     """Add an entry: its operator, its add if any, its activation if any."""
-    y = add_operator(builder, key.operator, x)
+    y = add_operator(builder, key.operator, x, key.input_size)
     if residual is not None:
         y = builder.node("Add", y, residual)
     return y if key.activation is None else add_activation(builder, key.activation, y)
 
 
-def add_operator(builder: GraphBuilder, operator: Operator, x: str) -> str:
-    """Add an operator that reads ``x``."""
+def add_operator(builder: GraphBuilder, operator: Operator, x: str, input_size: Pair) -> str:
+    """Add an operator that reads ``x``, of this (height, width) or (tokens, 1)."""
     match operator:
         case Convolution():
-            return add_convolution(builder, operator, x)
+            y = add_convolution(builder, operator, x)
         case AveragePooling():
-            return add_average_pooling(builder, operator, x)
+            y = add_average_pooling(builder, operator, x)
         case Identity():
-            return add_identity(builder, operator, x)
+            y = add_identity(builder, operator, x)
         case Attention():
-            return add_attention(builder, operator, x)
+            y = add_attention(builder, operator, x, input_size[0])
         case Mlp():
-            return add_mlp(builder, operator, x)
+            y = add_mlp(builder, operator, x)
         case Linear():
-            return add_linear(builder, x, operator.in_channels, operator.out_channels)
+            y = add_linear(builder, operator, x)
         case _:
-            return _add_foreign(builder, operator, x)
+            y = _add_foreign(builder, operator, x)
+    return y
 
 
 @runtime_checkable
@@ -139,12 +141,12 @@ def _add_copies_of_tokens(
     tokens, channels = key.input_size[0], key.operator.out_channels
     x = produced_tokens(builder, "x", key.operator.in_channels, tokens)
     y = produced_tokens(builder, "other", channels, tokens)
-    tapped = [tap_tokens(builder, y), tap_tokens(builder, x)]
+    tapped = [tap_tokens(builder, y, tokens), tap_tokens(builder, x, tokens)]
     for i in range(copies):
         if held:
             y = add_entry(builder, key, y if key.residual else x, y if key.residual else None)
         if i == copies - 1 or not key.residual:
-            tapped.append(tap_tokens(builder, y, (i + 1) % tokens))
+            tapped.append(tap_tokens(builder, y, tokens, i + 1))
     builder.output(builder.node("Sum", *tapped))
 
 

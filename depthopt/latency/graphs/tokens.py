@@ -1,18 +1,8 @@
-"""Add to a graph what branches of transformers are made of, as torch's exporter writes it."""
+"""Add to a graph what stands around the linear layers of tokens, as torch's exporter writes it."""
 
 import numpy as np
 
 from depthopt.latency.graphs.builder import GraphBuilder
-
-
-def add_linear(builder: GraphBuilder, x: str, inputs: int, outputs: int) -> str:
-    """Add a linear layer of tokens (N, T, inputs) with random weights of its own."""
-    weight, bias = builder.random((outputs, inputs))
-    name = f"weights_{len(builder)}"
-    weight = weight.T.copy()
-    weight.flat[0] += 1e-3 * len(builder)  # equal nodes of equal inputs would be run once
-    y = builder.node("MatMul", x, builder.constant(f"{name}.weight", weight))
-    return builder.node("Add", y, builder.constant(f"{name}.bias", bias))
 
 
 def add_layer_norm(builder: GraphBuilder, x: str, channels: int) -> str:
