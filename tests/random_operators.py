@@ -39,7 +39,7 @@ activations = st.one_of(
 attentions = st.builds(
     Attention, channels, channels, channels, st.sampled_from([1, 3]), *[st.booleans()] * 3
 )
-mlps = st.builds(Mlp, channels, channels, activations, st.booleans())
+mlps = st.builds(Mlp, channels, channels, activations.map(str), st.booleans())
 linears = st.builds(Linear, channels, channels)
 operators: st.SearchStrategy[Operator] = st.one_of(
     convolutions, poolings, identities, attentions, mlps, linears

@@ -11,8 +11,8 @@ def reducible_share(chain: Chain, *, merging: bool = False) -> float:
     """The share of multiply-accumulates that lie in legal segments longer than one block.
 
     A transformer's branch counts alone, too, as it can be dropped; nothing takes the place of
-    convolutions and branches together. Projections count with the segments that cover their skips; norms that stand alone do
-    not count.
+    convolutions and branches together. Projections count with the segments that cover their skips;
+    norms that stand alone do not count.
 
     Args:
         chain: the network.

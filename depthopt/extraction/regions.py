@@ -20,9 +20,9 @@ def constants(nodes: Iterable[fx.Node]) -> frozenset[fx.Node]:
     """The nodes that depend on no input of the network: weights, and what is made of them."""
     found = set[fx.Node]()
     for node in nodes:  # in the order of execution
-        if node.op == "get_attr" or (node.op.startswith("call") and node.op != "call_module"):
-            if found.issuperset(node.all_input_nodes):
-                found.add(node)
+        is_call = node.op in {"call_function", "call_method"}
+        if node.op == "get_attr" or (is_call and found.issuperset(node.all_input_nodes)):
+            found.add(node)
     return frozenset(found)
 
 

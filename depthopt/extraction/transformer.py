@@ -10,6 +10,7 @@ import operator
 import posixpath
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own convention
@@ -266,7 +267,8 @@ def _attention(network: Network, parts: _Parts, source: fx.Node) -> Attention:
     if len(parts.products) != 1 or parts.activations:
         raise _UnknownError("is more than one attention")
     (product,) = parts.products
-    given = dict(zip(_ATTENTION, product.args, strict=False)) | product.kwargs
+    given: dict[str, Any] = dict(zip(_ATTENTION, product.args, strict=False))
+    given |= product.kwargs
     queries, keys, values = (given.pop(name) for name in _ATTENTION[:3])
     bias = given.pop("attn_mask", None)
     if bias is not None and bias not in network.constants:
@@ -307,4 +309,4 @@ def _mlp(network: Network, parts: _Parts, source: fx.Node) -> Mlp:
     activation = node_activation(parts.activations[0], network.modules)
     if activation is None:
         raise _UnknownError(f"has an activation that is not known ({parts.activations[0]})")
-    return Mlp(channels, hidden, activation, bool(parts.scales))
+    return Mlp(channels, hidden, str(activation), bool(parts.scales))

@@ -98,7 +98,8 @@ def _why_not(chain: Chain, candidate: Candidate) -> str | None:
 
 def _problem(candidate: Candidate, _: Form) -> Problem:
     if (linear := _linear(candidate)) is not None:
-        return Problem(linear.convolution, to_identity=True)
+        as_map = Convolution(linear.in_channels, linear.out_channels, (1, 1))
+        return Problem(as_map, to_identity=True)
     convolutions = [each for each in candidate.operators if isinstance(each, Convolution)]
     if len(convolutions) == 1:
         return Problem(convolutions[0])

@@ -410,7 +410,7 @@ def _set_weights(
     regression: "Regression",
 ) -> None:
     if isinstance(new, NarrowedMlp):
-        set_mlp(network, new, weights, candidate.operators[0].hidden)
+        set_mlp(network, new, candidate, weights)
         return
     from torch import nn  # noqa: PLC0415 - torch takes seconds
 

@@ -52,9 +52,9 @@ def of_mlps(chain: Chain, wishes: Wishes, name: str, most_bytes: int) -> Iterato
 def why_no_mlp(chain: Chain, candidate: Candidate) -> str | None:
     """Why a plan cannot narrow an MLP so. None if it can."""
     own, new = chain.blocks[candidate.start].operator, _operator(candidate)
-    same = isinstance(own, Mlp) and replace(own, hidden=new.hidden) == new
-    fits = same and new.hidden < _hidden(candidate) == own.hidden  # type: ignore[union-attr] # same
-    if candidate.end != candidate.start + 1 or not fits:
+    one = candidate.end == candidate.start + 1
+    same = one and isinstance(own, Mlp) and replace(own, hidden=new.hidden) == new
+    if not (same and new.hidden < _hidden(candidate) == getattr(own, "hidden", 0)):
         return "is not a narrower form of this block"
     return chain.why_illegal(candidate.start, candidate.end)
 
@@ -74,9 +74,9 @@ def problem_of_mlp(candidate: Candidate) -> Problem:
 def start_of_mlp(network: "fx.GraphModule", chain: Chain, candidate: Candidate) -> Weights:
     """The weight (C, hidden, 1, 1) and bias of that layer with the LayerScale behind it."""
     layers = _Layers.of(network, chain.blocks[candidate.start])
-    weight, bias = layers.last.weight.detach(), layers.last.bias
-    scale = layers.scale
-    bias = weight.new_zeros(len(weight)) if bias is None else bias.detach()
+    scale, weight = layers.scale, layers.last.weight.detach()
+    own = layers.last.bias
+    bias = weight.new_zeros(len(weight)) if own is None else own.detach()
     return (((scale[:, None] * weight)[:, :, None, None], scale * bias),)
 
 
@@ -167,14 +167,16 @@ def install_mlp(site: Site, candidate: Candidate) -> NarrowedMlp:
     return NarrowedMlp(str(block.reader), block.linear, layers)
 
 
-def set_mlp(network: "fx.GraphModule", new: NarrowedMlp, weights: Weights, width: int) -> None:
+def set_mlp(
+    network: "fx.GraphModule", new: NarrowedMlp, candidate: Candidate, weights: Weights
+) -> None:
     """Give the two layers what is kept of the first, and what was regressed of the last."""
     import torch  # noqa: PLC0415 - it takes seconds
 
     from depthopt.rewrite.narrowing import channels_of  # noqa: PLC0415 - as above
 
     ((weight, bias),), layers = weights, new.layers
-    stays = channels_of(weight, width)
+    stays = channels_of(weight, _operator(candidate).hidden)
     first, last = (network.get_submodule(path) for path in (layers.first_path, layers.last_path))
     scale = torch.where(layers.scale == 0, 1.0, layers.scale.double())
     with torch.no_grad():

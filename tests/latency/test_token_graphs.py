@@ -7,7 +7,7 @@ import onnx
 import pytest
 import torch
 
-from depthopt.core.operators import Activation, Attention, Linear, Mlp
+from depthopt.core.operators import Attention, Linear, Mlp
 from depthopt.export.onnx import export_onnx
 from depthopt.extraction.extract import extract
 from depthopt.latency.graphs.entry import entry_graphs
@@ -22,8 +22,8 @@ KEYS = [
     LatencyKey(
         Attention(32, 2, 8, 3, normed=True, scaled=True, biased=True), TOKENS, residual=True
     ),
-    LatencyKey(Mlp(32, 64, Activation("gelu")), TOKENS, residual=True),
-    LatencyKey(Mlp(32, 64, Activation("relu"), scaled=True), TOKENS, residual=True),
+    LatencyKey(Mlp(32, 64, "gelu"), TOKENS, residual=True),
+    LatencyKey(Mlp(32, 64, "relu", scaled=True), TOKENS, residual=True),
     LatencyKey(Linear(32, 32), TOKENS),
     LatencyKey(Linear(32, 32), (1, 1)),
 ]

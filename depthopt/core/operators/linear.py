@@ -8,7 +8,6 @@ from pydantic_core import CoreSchema
 
 from depthopt.core import numbers
 from depthopt.core.clipped import clipped
-from depthopt.core.operators.convolution import Convolution
 from depthopt.core.shapes import Pair
 from depthopt.core.text import text_schema
 
@@ -34,11 +33,6 @@ class Linear:
     def parameters(self) -> int:
         """Number of weights and biases."""
         return self.out_channels * (self.in_channels + 1)
-
-    @property
-    def convolution(self) -> Convolution:
-        """What computes the same of tokens as a map (N, C, T, 1)."""
-        return Convolution(self.in_channels, self.out_channels, (1, 1))
 
     def output_size(self, input_size: Pair) -> Pair:
         """(tokens, 1) of the output."""

@@ -8,7 +8,6 @@ from pydantic_core import CoreSchema
 
 from depthopt.core import numbers
 from depthopt.core.clipped import clipped
-from depthopt.core.operators.activation import Activation
 from depthopt.core.shapes import Pair
 from depthopt.core.text import text_schema
 
@@ -23,13 +22,13 @@ class Mlp:
     Attributes:
         channels: C, of input and output.
         hidden: channels between the two linear layers.
-        activation: of those.
+        activation: of those, by its canonical name.
         scaled: whether each channel of the output has a factor (LayerScale).
     """
 
     channels: int
     hidden: int
-    activation: Activation
+    activation: str
     scaled: bool = False
 
     @property
@@ -76,8 +75,8 @@ class Mlp:
         found = _NAME.fullmatch(text)
         if found is None:
             raise ValueError(f"{clipped(text)} is not an MLP, such as 'mlp 192-768:gelu'")
-        activation = Activation.parse(found["activation"])
-        return cls(int(found[1]), int(found[2]), activation, found["scaled"] is not None)
+        scaled = found["scaled"] is not None
+        return cls(int(found[1]), int(found[2]), found["activation"], scaled)
 
     @classmethod
     def __get_pydantic_core_schema__(cls, *_: Any) -> CoreSchema:
@@ -85,4 +84,4 @@ class Mlp:
 
 
 _N = numbers.NATURAL
-_NAME = re.compile(rf"mlp ({_N})-({_N}):(?P<activation>\S+)(?P<scaled> s1)?")
+_NAME = re.compile(rf"mlp ({_N})-({_N}):(?P<activation>[a-z]\S*)(?P<scaled> s1)?")
