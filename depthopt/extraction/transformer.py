@@ -8,8 +8,10 @@ by its class. A branch that does anything else stays as it is, with a reason.
 import math
 import operator
 import posixpath
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -35,6 +37,10 @@ _SIZES = frozenset({getattr, operator.getitem, operator.floordiv, operator.mul, 
 
 _ATTENTION = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal", "scale", "enable_gqa")
 """Names of what torch's attention is given, in order."""
+
+
+_MLP = re.compile("norm linear activation( dropout)* linear( dropout)*( scale)?( dropout)*")
+"""What an MLP does, in the words of ``_Parts``."""
 
 
 class _UnknownError(Exception):
@@ -114,7 +120,8 @@ def attention_macs(node: fx.Node) -> int:
     """Multiply-accumulates of a product of queries, keys and values; 0 for any other node."""
     if node.target is not F.scaled_dot_product_attention:
         return 0
-    return 2 * math.prod(node.meta["shape"]) * int(node.all_input_nodes[1].meta["shape"][-2])
+    keys = node.all_input_nodes[1].meta["shape"][-2]
+    return int(2 * math.prod(node.meta["shape"]) * keys)
 
 
 def _ends(network: Network, add: fx.Node) -> tuple[fx.Node, fx.Node] | None:
@@ -139,7 +146,7 @@ def _read(network: Network, source: fx.Node, output: fx.Node, add: fx.Node) -> R
     if parts.products:
         found: Attention | Mlp = _attention(network, parts, source)
     else:
-        found = _mlp(network, parts, source)
+        found = _mlp(network, parts, source, inside)
     paths = [layer.path.replace(".", "/") for layer in parts.linear]
     name = posixpath.commonpath(paths).replace("/", ".")
     name = name or parts.linear[0].path
@@ -186,7 +193,7 @@ class _Layer:
         if not isinstance(weight, fx.Node) or weight.op != "get_attr":
             raise _UnknownError(f"has a linear layer of weights that are computed ({node.name})")
         outputs, inputs = weight.meta["shape"]
-        return cls(str(weight.target).rpartition(".")[0], inputs, outputs, node.args[0])
+        return cls(str(weight.target).rpartition(".")[0], inputs, outputs, node.all_input_nodes[0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +206,7 @@ class _Parts:
         products: attention of queries, keys and values.
         activations: by name in the chain's words.
         scales: factors of channels.
+        steps: what each node does, in order, in a word.
     """
 
     linear: list[_Layer] = field(default_factory=list)
@@ -206,6 +214,7 @@ class _Parts:
     products: list[fx.Node] = field(default_factory=list)
     activations: list[fx.Node] = field(default_factory=list)
     scales: list[fx.Node] = field(default_factory=list)
+    steps: list[str] = field(default_factory=list)
 
     @classmethod
     def of(cls, network: Network, inside: Sequence[fx.Node]) -> "_Parts":
@@ -219,15 +228,24 @@ class _Parts:
             module = network.module(node)
             if (layer := _Layer.of(network, node)) is not None:
                 parts.linear.append(layer)
+                parts.steps.append("linear" if module is not None else "function")
             elif _is_norm(network, node):
                 parts.norms.append(node)
+                parts.steps.append("norm")
             elif node.target is F.scaled_dot_product_attention:
                 parts.products.append(node)
+                parts.steps.append("attention")
             elif node_activation(node, network.modules) is not None:
                 parts.activations.append(node)
+                parts.steps.append("activation")
             elif _is_scale(node):
                 parts.scales.append(node)
-            elif not _only_arranges(node, module):
+                parts.steps.append("scale")
+            elif is_plain(module, nn.Dropout, DropPath) or node.target is drop_path:
+                parts.steps.append("dropout")
+            elif _only_arranges(node):
+                parts.steps.append("reshape")
+            else:
                 what = getattr(node.target, "__name__", node.target)
                 called = what if module is None else type(module).__name__
                 raise _UnknownError(f"has a {called} inside ({node.name})")
@@ -250,12 +268,10 @@ def _is_scale(node: fx.Node) -> bool:
     return len(weights) == 1 and len(shapes) == 2 and len(weights[0].meta["shape"]) == 1
 
 
-def _only_arranges(node: fx.Node, module: nn.Module | None) -> bool:
-    """Whether a node changes no number while the network is not trained."""
-    if module is not None:
-        return is_plain(module, nn.Dropout, DropPath)
-    if node.op == "get_attr" or node.target is drop_path:
-        return True
+def _only_arranges(node: fx.Node) -> bool:
+    """Whether a node only puts numbers elsewhere, or works out a size."""
+    if node.op == "call_module":
+        return False
     name = node.target if node.op == "call_method" else getattr(node.target, "__name__", "")
     is_size = node.target in _SIZES or name in {"size", "_assert"}
     is_part = node.target is operator.getitem
@@ -294,19 +310,14 @@ def _attention(network: Network, parts: _Parts, source: fx.Node) -> Attention:
     )
 
 
-def _mlp(network: Network, parts: _Parts, source: fx.Node) -> Mlp:
-    channels = source.meta["shape"][2]
-    if len(parts.linear) != 2 or len(parts.activations) != 1 or len(parts.norms) != 1:
-        raise _UnknownError(
-            f"is neither attention nor an MLP: it has {len(parts.linear)} linear layers, "
-            f"{len(parts.activations)} activations and {len(parts.norms)} norms"
-        )
-    (first, last), hidden = parts.linear, parts.linear[0].outputs
-    if (first.inputs, last.inputs, last.outputs) != (channels, hidden, channels):
-        raise _UnknownError("has linear layers that do not follow each other")
-    if len(parts.scales) > 1:
-        raise _UnknownError(f"has {len(parts.scales)} scales")
+def _mlp(network: Network, parts: _Parts, source: fx.Node, inside: Sequence[fx.Node]) -> Mlp:
+    if not _MLP.fullmatch(" ".join(parts.steps)):
+        raise _UnknownError(f"is neither attention nor an MLP: {', '.join(parts.steps)}")
+    for before, node in pairwise([source, *inside]):
+        if [each for each in node.all_input_nodes if each not in network.constants] != [before]:
+            raise _UnknownError(f"is not one row of layers: {node.name} reads something else")
+    hidden = parts.linear[0].outputs
     activation = node_activation(parts.activations[0], network.modules)
     if activation is None:
         raise _UnknownError(f"has an activation that is not known ({parts.activations[0]})")
-    return Mlp(channels, hidden, str(activation), bool(parts.scales))
+    return Mlp(source.meta["shape"][2], hidden, str(activation), bool(parts.scales))

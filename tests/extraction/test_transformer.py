@@ -102,6 +102,10 @@ class Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = self.patches(x).flatten(2).transpose(1, 2)
         for i, mlp in enumerate(self.mlps):
+            if (i, self.changed) == (1, "read inside"):
+                hidden = mlp[1](mlp[0](x))
+                x = x + mlp[3](mlp[2](hidden) + hidden)
+                continue
             x = x + (mlp(x) * x.mean() if (i, self.changed) == (1, "scaled") else mlp(x))
         return x.mean(1)
 
@@ -111,7 +115,7 @@ class Block(nn.Module):
     [
         ("no norm", "does not begin with a layer norm"),
         ("shared", "holds mlps.0.3, which is called 2 times with shared weights"),
-        ("three layers", "it has 3 linear layers, 1 activations and 1 norms"),
+        ("three layers", "neither attention nor an MLP: norm, linear, activation, linear, linear"),
         ("pooled", "has a AvgPool1d inside"),
         ("hooked", "holds mlps.1.1, which carries a forward hook"),
         ("scaled", "does not begin with a layer norm"),
@@ -128,12 +132,23 @@ def test_what_is_not_known_stays_whole_with_a_reason(changed: str, reason: str) 
     assert [skip.target - skip.source for skip in chain.skips] == [1] * (2 - len(more))
 
 
+def test_an_mlp_with_an_add_inside_is_no_mlp() -> None:
+    torch.manual_seed(0)
+    chain = extract(Block("read inside"), (3, 8, 8))
+    assert len(chain.blocks) == 3
+    reasons = [unused.reason for unused in chain.unused]
+    assert reasons == [
+        "adds a branch that does not begin with a layer norm",
+        "adds a branch that has a add inside (add_1)",
+    ]
+
+
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
         ("vit_relpos_small_patch16_224", "adds a branch that"),
         ("cait_xxs24_224", "adds a branch that has a"),
-        ("mixer_s16_224", "linear layers that do not follow each other"),
+        ("mixer_s16_224", "nor an MLP: norm, reshape, linear, activation, linear, reshape"),
     ],
 )
 def test_attention_of_other_kinds_is_named(name: str, reason: str) -> None:
