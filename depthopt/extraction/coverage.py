@@ -10,9 +10,8 @@ LONGEST = 32
 def reducible_share(chain: Chain, *, merging: bool = False) -> float:
     """The share of multiply-accumulates that lie in legal segments longer than one block.
 
-    A transformer's branch counts alone, too, as it can be dropped; nothing takes the place of
-    convolutions and branches together. Projections count with the segments that cover their skips;
-    norms that stand alone do not count.
+    A transformer's branch counts alone, too, as it can be dropped. Projections count with the
+    segments that cover their skips; norms that stand alone do not count.
 
     Args:
         chain: the network.
@@ -21,9 +20,8 @@ def reducible_share(chain: Chain, *, merging: bool = False) -> float:
     """
     inside, covered, crossed = set[int](), set[int](), set[int]()
     for start, end in chain.segments(LONGEST):
-        of_tokens = {reads_tokens(block.operator) for block in chain.blocks[start:end]}
-        replaceable = of_tokens == {True} or (of_tokens == {False} and end - start > 1)
-        if replaceable and not (merging and chain.why_unmergeable(start, end)):
+        several = end - start > 1 or reads_tokens(chain.blocks[start].operator)
+        if several and not (merging and chain.why_unmergeable(start, end)):
             inside.update(range(start, end))
             crossed.update(range(start + 1, end))
             covered.update(

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from torch import fx
 
 from depthopt.core.chain import Chain
+from depthopt.core.operators import reads_tokens
 
 LONGEST = 32
 """Longest region that is looked for, in blocks."""
@@ -82,6 +83,8 @@ class Regions:
         start: int,
         end: int,
     ) -> bool:
+        if len({reads_tokens(block.operator) for block in chain.blocks[start:end]}) > 1:
+            return False  # nothing takes the place of maps and tokens together
         source = nodes[chain.blocks[start].input]
         last = nodes[chain.ending(start, end).output]
         begin, stop = self._place[source], self._place[last]

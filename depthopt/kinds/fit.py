@@ -29,11 +29,9 @@ def _candidates(chain: Chain, wishes: Wishes) -> Iterator[Candidate]:
 
 def _of_segment(chain: Chain, start: int, end: int, wishes: Wishes) -> Iterator[Candidate]:
     first, ending = chain.blocks[start], chain.ending(start, end)
-    of_tokens = {reads_tokens(block.operator) for block in chain.blocks[start:end]}
-    if True in of_tokens:
-        if of_tokens == {True} and not chain.open_skips(start, end) and "dense" in wishes.fits:
-            operator = Linear(first.layout.in_channels, ending.channels)
-            yield Candidate(start, end, KIND.name, (operator,))
+    if any(reads_tokens(block.operator) for block in chain.blocks[start:end]):
+        if "dense" in wishes.fits and _why_no_linear(chain, start, end) is None:
+            yield Candidate(start, end, KIND.name, (Linear(ending.channels, ending.channels),))
         return
     linear = chain.why_unmergeable(start, end) is None
     window = segment_window(chain, start, end) if linear else region_window(chain, start, end)
@@ -76,14 +74,26 @@ def _linear(candidate: Candidate) -> Linear | None:
     return None
 
 
+def _why_no_linear(chain: Chain, start: int, end: int) -> str | None:
+    """Why no linear layer of tokens, near to the identity, can take a segment's place."""
+    if (illegal := chain.why_illegal(start, end)) is not None:
+        return illegal
+    blocks, first, ending = chain.blocks[start:end], chain.blocks[start], chain.ending(start, end)
+    if not all(reads_tokens(block.operator) for block in blocks) or chain.open_skips(start, end):
+        return "is a linear layer of tokens in the place of something else"
+    if (first.layout.in_channels, first.layout.input_size) != (ending.channels, ending.size):
+        return "has other tokens at its end than at its start"
+    return None
+
+
 def _why_not(chain: Chain, candidate: Candidate) -> str | None:
+    if (linear := _linear(candidate)) is not None:
+        channels = chain.ending(candidate.start, candidate.end).channels
+        if linear != Linear(channels, channels):
+            return f"is not a linear layer of {channels} channels"
+        return _why_no_linear(chain, candidate.start, candidate.end)
     blocks = chain.blocks[candidate.start : candidate.end]
-    of_tokens = {reads_tokens(block.operator) for block in blocks}
-    if _linear(candidate) is not None:
-        if of_tokens != {True}:
-            return "is a linear layer of tokens in the place of something else"
-        return chain.why_illegal(candidate.start, candidate.end)
-    if True in of_tokens:
+    if any(reads_tokens(block.operator) for block in blocks):
         return "is a convolution in the place of tokens"
     convolutions = [each for each in candidate.operators if isinstance(each, Convolution)]
     if len(convolutions) != len(candidate.operators) or len(convolutions) not in {1, 2}:

@@ -27,7 +27,7 @@ def test_each_branch_is_a_block_with_a_skip_over_it(kind: str) -> None:
     for i, (block, skip) in enumerate(zip(blocks, chain.skips, strict=True), start=1):
         assert skip == Skip(i, i + 1, block.preactivation, block.input)
         assert (block.layout.in_channels, block.layout.input_size[1]) == (32, 1)
-    assert [barrier.position for barrier in chain.barriers] == [1]
+    assert [(barrier.position, barrier.region) for barrier in chain.barriers] == [(1, None)]
     assert chain.unused == ()
     assert all(chain.why_illegal(start, end) is None for start, end in ((1, 2), (2, 5), (1, 7)))
 

@@ -200,7 +200,9 @@ def test_costs_are_those_of_the_networks_themselves() -> None:
 @pytest.mark.parametrize(
     ("key", "reason"),
     [
-        ("fit 0:2 linear 3-32", "a linear layer of tokens in the place of something else"),
+        ("fit 0:1 linear 32-32", "a linear layer of tokens in the place of something else"),
+        ("fit 1:2 linear 32-16", "is not a linear layer of 32 channels"),
+        ("fit 0:2 linear 32-32", "crosses the barrier at 1"),
         ("fit 1:2 32-32 k1x1", "is a convolution in the place of tokens"),
         ("narrow 2:3 mlp 32-64:relu s1 of 128 channels", "is not a narrower form of this block"),
         ("narrow 1:2 mlp 32-64:gelu s1 of 128 channels", "is not a narrower form of this block"),
@@ -209,6 +211,34 @@ def test_costs_are_those_of_the_networks_themselves() -> None:
 def test_a_plan_that_does_not_fit_is_refused(key: str, reason: str) -> None:
     with pytest.raises(ModelError, match=reason):
         build(MODEL, CHAIN, plan_of(CHAIN, Candidate.parse(key)))
+
+
+class Pooled(nn.Module):
+    """Two MLPs; between them pairs of tokens become one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.patches = nn.Conv2d(3, 8, 4, 4)
+        self.mlps = nn.ModuleList(
+            nn.Sequential(nn.LayerNorm(8), nn.Linear(8, 16), nn.GELU(), nn.Linear(16, 8))
+            for _ in range(2)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.patches(x).flatten(2).transpose(1, 2)
+        x = x + self.mlps[0](x)
+        x = x.unflatten(1, (-1, 2)).mean(2)
+        return (x + self.mlps[1](x)).mean(1)
+
+
+def test_no_linear_layer_takes_the_place_of_a_pooling_of_tokens() -> None:
+    chain = extract(Pooled(), SIZE)
+    assert chain.why_illegal(1, 3) is None, "it could be replaced as a whole"
+    fits = [c for c in candidates(chain, kinds=("fit",)) if c.kind == "fit" and c.start]
+    assert [(c.start, c.end) for c in fits] == [(1, 2), (2, 3)]
+    with pytest.raises(ModelError, match="has other tokens at its end than at its start"):
+        build(Pooled(), chain, plan_of(chain, Candidate.parse("fit 1:3 linear 8-8")))
 
 
 def test_a_chain_of_another_transformer_is_refused() -> None:
