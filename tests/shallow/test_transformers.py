@@ -6,12 +6,13 @@ from torch import Tensor, nn
 
 from depthopt.core.candidate import Candidate, replacing
 from depthopt.errors import ModelError
-from depthopt.export.onnx import export_onnx
+from depthopt.export.onnx import export_onnx, onnx_difference
 from depthopt.extraction.extract import extract
 from depthopt.importance.estimate import estimate
 from depthopt.kinds.candidates import candidates
 from depthopt.kinds.latency_keys import latency_keys
 from depthopt.rewrite.ridges import FIT_RIDGES
+from depthopt.runtimes.registry import get_runtime
 from depthopt.shallow.apply import apply
 from depthopt.shallow.build import build
 from depthopt.shallow.fuse import fuse
@@ -177,6 +178,11 @@ def test_random_plans_are_carried_out_and_exported(seed: int, tmp_path) -> None:
     fused = fuse(network)
     torch.testing.assert_close(fused(batches[0]), network(batches[0]), rtol=1e-5, atol=1e-5)
     assert export_onnx(fused, tmp_path / "net.onnx", images=batches[0]) < 1e-4
+    for name in ("torch", "openvino"):
+        if name == "openvino":
+            pytest.importorskip("openvino")
+        runtime, path = get_runtime(name), tmp_path / "net.onnx"
+        assert onnx_difference(runtime, path, batches[0], fused(batches[0]), 1) < 1e-4
 
 
 def test_costs_by_magnitude_are_shares_of_the_weights() -> None:
