@@ -25,6 +25,7 @@ from depthopt.extraction.network import Network
 from depthopt.graph.activations import is_addition, node_activation
 from depthopt.graph.convolutions import sole_user
 from depthopt.graph.plain import is_plain, why_not_plain
+from depthopt.graph.heads import heads_written
 
 _RESHAPING = frozenset(
     {"chunk", "contiguous", "flatten", "permute", "reshape", "split", "transpose", "unbind", "view"}
@@ -56,7 +57,7 @@ class Residual:
         operator: what it computes.
         source: the tensor that it reads.
         reader: the norm, which reads it.
-        hidden: what its last linear layer reads.
+        hidden: what its last linear layer reads; None where what it comes from cannot be told.
         output: what is added.
         add: the addition.
     """
@@ -65,7 +66,7 @@ class Residual:
     operator: Attention | Mlp
     source: fx.Node
     reader: fx.Node
-    hidden: fx.Node
+    hidden: fx.Node | None
     output: fx.Node
     add: fx.Node
 
@@ -77,7 +78,7 @@ class Residual:
         layout = Layout(channels, (tokens, 1), channels, (tokens, 1))
         return Block(
             self.name, self.operator, layout, None, self.source.name, self.output.name, add, add,
-            self.reader.name, self.hidden.name,
+            self.reader.name, None if self.hidden is None else self.hidden.name,
         )  # fmt: skip
 
     def skip(self, position: int) -> Skip:
@@ -150,7 +151,10 @@ def _read(network: Network, source: fx.Node, output: fx.Node, add: fx.Node) -> R
     paths = [layer.path.replace(".", "/") for layer in parts.linear]
     name = posixpath.commonpath(paths).replace("/", ".")
     name = name or parts.linear[0].path
-    return Residual(name, found, source, readers[0], parts.linear[-1].reads, output, add)
+    hidden: fx.Node | None = parts.linear[-1].reads
+    if isinstance(found, Attention) and heads_written(parts.linear[-1].reads, found) is None:
+        hidden = None
+    return Residual(name, found, source, readers[0], hidden, output, add)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,18 +19,18 @@ from depthopt.core.chain import Block, Chain, Gate
 from depthopt.core.operators import Convolution
 from depthopt.errors import UsageError
 from depthopt.kinds.kind import Kind, Wishes
-from depthopt.kinds.narrow_mlp import (
-    NarrowedMlp,
-    install_mlp,
-    is_mlp,
-    of_mlps,
-    output_of_mlp,
-    problem_of_mlp,
-    reads_of_mlp,
-    set_mlp,
-    start_of_mlp,
-    why_no_mlp,
-    width_of_mlp,
+from depthopt.kinds.narrow_branch import (
+    NarrowedBranch,
+    install_branch,
+    is_branch,
+    of_branches,
+    output_of_branch,
+    problem_of_branch,
+    reads_of_branch,
+    set_branch,
+    start_of_branch,
+    why_no_branch_so,
+    width_of_branch,
 )
 from depthopt.kinds.running import kept_keys
 from depthopt.kinds.site import New, Site, Weights
@@ -130,8 +130,8 @@ def _units(chain: Chain, start: int, end: int) -> int:
 
 
 def _candidates(chain: Chain, wishes: Wishes) -> Iterator[Candidate]:
-    """A few widths of every branch, and of every transformer's MLP."""
-    yield from of_mlps(chain, wishes, KIND.name, _MOST_BYTES)
+    """A few widths of every branch, and of every transformer's branch."""
+    yield from of_branches(chain, wishes, KIND.name, _MOST_BYTES)
     for start, end in wishes.segments:
         if why_no_branch(chain, start, end) is not None:
             continue
@@ -191,8 +191,8 @@ def _fewer(
 
 
 def _why_not(chain: Chain, candidate: Candidate) -> str | None:
-    if is_mlp(candidate):
-        return why_no_mlp(chain, candidate)
+    if is_branch(candidate):
+        return why_no_branch_so(chain, candidate)
     start, end = candidate.start, candidate.end
     if (reason := why_no_branch(chain, start, end)) is not None:
         return reason
@@ -210,7 +210,7 @@ def _latency_keys(chain: Chain, candidate: Candidate) -> tuple[LatencyKey, ...]:
     Raises:
         UsageError: it has another number of operators than its segment has blocks.
     """
-    if is_mlp(candidate):
+    if is_branch(candidate):
         return kept_keys(chain, candidate)
     if len(candidate.operators) != candidate.end - candidate.start:
         raise UsageError(f"{candidate} is not a narrower form of its blocks")
@@ -237,14 +237,14 @@ def _last(candidate: Candidate) -> tuple[Convolution, int]:
 
 
 def _width(_: Chain, candidate: Candidate) -> float:
-    if is_mlp(candidate):
-        return width_of_mlp(candidate)
+    if is_branch(candidate):
+        return width_of_branch(candidate)
     return candidate.operators[-1].in_channels / _last(candidate)[0].in_channels
 
 
 def _problem(candidate: Candidate, _: Form) -> Problem:
-    if is_mlp(candidate):
-        return problem_of_mlp(candidate)
+    if is_branch(candidate):
+        return problem_of_branch(candidate)
     last, together = _last(candidate)
     width = candidate.operators[-1].in_channels
     inner = None
@@ -267,8 +267,8 @@ def _inner(chain: Chain, candidate: Candidate) -> tuple[Block, ...]:
 
 
 def _start(network: "fx.GraphModule", chain: Chain, candidate: Candidate) -> Weights:
-    if is_mlp(candidate):
-        return start_of_mlp(network, chain, candidate)
+    if is_branch(candidate):
+        return start_of_branch(network, chain, candidate)
     from depthopt.rewrite.affine import folded  # noqa: PLC0415 - torch takes seconds
     from depthopt.rewrite.narrower import layers_of  # noqa: PLC0415 - as above
 
@@ -278,8 +278,8 @@ def _start(network: "fx.GraphModule", chain: Chain, candidate: Candidate) -> Wei
 
 
 def _reads(chain: Chain, candidate: Candidate) -> set[str]:
-    if is_mlp(candidate):
-        return reads_of_mlp(chain, candidate)
+    if is_branch(candidate):
+        return reads_of_branch(chain, candidate)
     return {_read(chain, candidate), *_added(chain, candidate)}
 
 
@@ -301,8 +301,8 @@ def _added(chain: Chain, candidate: Candidate) -> list[str]:
 def _output(
     chain: Chain, candidate: Candidate, weights: Weights, values: "Mapping[str, Tensor]"
 ) -> "Tensor":
-    if is_mlp(candidate):
-        return output_of_mlp(chain, candidate, weights, values)
+    if is_branch(candidate):
+        return output_of_branch(chain, candidate, weights, values)
     from depthopt.rewrite.inner import convolved, weighed  # noqa: PLC0415 - torch takes seconds
     from depthopt.rewrite.regression import convolve  # noqa: PLC0415 - as above
 
@@ -370,8 +370,8 @@ class _Narrowed(New):
 
 
 def _install(site: Site, candidate: Candidate) -> "tuple[None, New]":
-    if is_mlp(candidate):
-        return None, install_mlp(site, candidate)
+    if is_branch(candidate):
+        return None, install_branch(site, candidate)
     import torch  # noqa: PLC0415 - it takes seconds
     from torch import nn  # noqa: PLC0415 - as above
 
@@ -409,8 +409,8 @@ def _set_weights(
     weights: Weights,
     regression: "Regression",
 ) -> None:
-    if isinstance(new, NarrowedMlp):
-        set_mlp(network, new, candidate, weights)
+    if isinstance(new, NarrowedBranch):
+        set_branch(network, new, candidate, weights)
         return
     from torch import nn  # noqa: PLC0415 - torch takes seconds
 

@@ -77,10 +77,12 @@ def test_what_is_listed_and_what_runs() -> None:
     assert runs[candidate("fit", 1, 5)] == ["linear 32-32 @17"]
     assert runs[candidate("keep", 1, 2)] == ["attn 32 h2 s1 @17 +add"]
     assert runs[candidate("keep", 2, 3)] == ["mlp 32-128:gelu s1 @17 +add"]
-    assert [c.key for c in of["narrow"]][:4] == [
-        f"narrow 2:3 mlp 32-{hidden}:gelu s1 of 128 channels" for hidden in (112, 96, 64, 32)
+    assert [c.key for c in of["narrow"]][:5] == [
+        "narrow 1:2 attn 32 h1 w16 s1 of 32 channels",
+        *(f"narrow 2:3 mlp 32-{hidden}:gelu s1 of 128 channels" for hidden in (112, 96, 64, 32)),
     ]
-    assert runs[of["narrow"][2]] == ["mlp 32-64:gelu s1 @17 +add"]
+    assert runs[of["narrow"][0]] == ["attn 32 h1 w16 s1 @17 +add"]
+    assert runs[of["narrow"][3]] == ["mlp 32-64:gelu s1 @17 +add"]
     for c in ALL:
         assert Candidate.parse(c.key) == c
 
@@ -133,13 +135,34 @@ def with_spare_units(kind: str) -> nn.Module:
     return model
 
 
+@pytest.mark.parametrize("kind", ["vit", "layer scale", "norms of queries and keys", "no bias"])
+@torch.no_grad()
+def test_a_head_that_is_another_once_more_goes_at_no_cost(kind: str) -> None:
+    model = small(kind, num_heads=4).double().requires_grad_(False)
+    for block in model.blocks:
+        for own in block.attn.qkv.parameters():
+            rows = own.unflatten(0, (3, 4, 8))
+            rows[:, 1], rows[:, 3] = rows[:, 0], rows[:, 2]
+    chain = extract(model, SIZE)
+    half = [
+        c
+        for c in candidates(chain, kinds=("narrow",), widths=(0.5,))
+        if c.kind == "narrow" and c.start % 2
+    ]
+    assert [str(c.operators[0]).split(" w8")[0] for c in half] == ["attn 32 h2"] * 3
+    batches = [images(seed) for seed in range(1, 6)]
+    network = fuse(apply(model, chain, plan_of(chain, *half), fitting=batches))
+    assert network.get_submodule("blocks.1.attn.qkv").out_features == 3 * 16
+    torch.testing.assert_close(network(images()), model(images()), rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("kind", ["vit", "layer scale"])
 @torch.no_grad()
 def test_units_that_give_nothing_new_go_at_no_cost(kind: str) -> None:
     model = with_spare_units(kind)
     chain = extract(model, SIZE)
     found = candidates(chain, kinds=("narrow",), widths=(0.5,))
-    half = [c for c in found if c.kind == "narrow"]
+    half = [c for c in found if c.kind == "narrow" and "mlp" in c.key]
     assert len(half) == 3
     batches = [images(seed) for seed in range(1, 6)]
     network = fuse(apply(model, chain, plan_of(chain, *half), fitting=batches))
@@ -212,6 +235,8 @@ def test_costs_are_those_of_the_networks_themselves() -> None:
         ("fit 1:2 32-32 k1x1", "is a convolution in the place of tokens"),
         ("narrow 2:3 mlp 32-64:relu s1 of 128 channels", "is not a narrower form of this block"),
         ("narrow 1:2 mlp 32-64:gelu s1 of 128 channels", "is not a narrower form of this block"),
+        ("narrow 1:2 attn 32 h1 s1 of 32 channels", "is not a narrower form of this block"),
+        ("narrow 0:1 attn 32 h1 w16 s1 of 32 channels", "is not a narrower form of this block"),
     ],
 )
 def test_a_plan_that_does_not_fit_is_refused(key: str, reason: str) -> None:
@@ -251,3 +276,10 @@ def test_a_chain_of_another_transformer_is_refused() -> None:
     other = small("layer scale", num_heads=4).double()
     with pytest.raises(ModelError, match=r"block blocks.0.attn \(attn 32 h2 s1\) is not in it"):
         build(other, CHAIN, plan_of(CHAIN))
+
+
+def test_heads_with_a_bias_of_positions_stay() -> None:
+    chain = extract(small("bias of positions"), SIZE)
+    found = candidates(chain, kinds=("narrow",))
+    assert {c.kind for c in found if chain.blocks[c.start].hidden is None} == {"keep"}
+    assert "narrow" in {c.kind for c in found}
