@@ -24,8 +24,8 @@ from depthopt.core.operators import Attention, Mlp
 from depthopt.extraction.network import Network
 from depthopt.graph.activations import is_addition, node_activation
 from depthopt.graph.convolutions import sole_user
-from depthopt.graph.plain import is_plain, why_not_plain
 from depthopt.graph.heads import heads_written
+from depthopt.graph.plain import is_plain, why_not_plain
 
 _RESHAPING = frozenset(
     {"chunk", "contiguous", "flatten", "permute", "reshape", "split", "transpose", "unbind", "view"}
@@ -152,9 +152,20 @@ def _read(network: Network, source: fx.Node, output: fx.Node, add: fx.Node) -> R
     name = posixpath.commonpath(paths).replace("/", ".")
     name = name or parts.linear[0].path
     hidden: fx.Node | None = parts.linear[-1].reads
-    if isinstance(found, Attention) and heads_written(parts.linear[-1].reads, found) is None:
+    if not _is_known(parts, found, parts.linear[-1].reads, output):
         hidden = None
     return Residual(name, found, source, readers[0], hidden, output, add)
+
+
+def _is_known(parts: "_Parts", found: Attention | Mlp, hidden: fx.Node, output: fx.Node) -> bool:
+    """Whether heads can be told apart, and only LayerScale lies behind the last linear layer."""
+    if isinstance(found, Attention) and heads_written(hidden, found) is None:
+        return False
+    *_, behind = " ".join(parts.steps).rpartition("linear")
+    node = sole_user(hidden)
+    while node is not None and node is not output:
+        node = sole_user(node)
+    return node is output and not set(behind.split()) - {"scale", "dropout"}
 
 
 @dataclass(frozen=True, slots=True)

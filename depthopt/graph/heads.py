@@ -51,15 +51,15 @@ def heads_written(hidden: fx.Node, attention: Attention) -> tuple[Written, ...] 
     match _sizes(hidden)[-1]:
         case -1:
             return found
-        case attention.width:
+        case attention.hidden:
             return (*found, Written(hidden, -1, attention.head_width))
     return None
 
 
 def _reshape_before(hidden: fx.Node) -> fx.Node | None:
     """The reshape of queries, keys and values together, on the way back from ``hidden``."""
-    node = hidden.all_input_nodes[0] if _is_reshape(hidden) else hidden
-    for node in _back(node):
+    start = hidden.all_input_nodes[0] if _is_reshape(hidden) else hidden
+    for node in _back(start):
         if _is_reshape(node):
             return node
     return None

@@ -11,7 +11,7 @@ from math import lcm
 from typing import TYPE_CHECKING
 
 from depthopt.core.candidate import Candidate
-from depthopt.core.chain import Block, Chain
+from depthopt.core.chain import Chain
 from depthopt.core.operators import Attention, Convolution, Mlp, Operator
 from depthopt.kinds.kind import Wishes
 from depthopt.kinds.site import New, Site, Weights
@@ -19,9 +19,9 @@ from depthopt.kinds.widths import fewer_channels
 from depthopt.rewrite.problem import Problem, sums_bytes
 
 if TYPE_CHECKING:  # torch takes seconds to import, and tables are solved without it
-    from torch import Tensor, fx, nn
+    from torch import Tensor, fx
 
-    from depthopt.graph.heads import Written
+    from depthopt.rewrite.branch_layers import BranchLayers
 
 
 def is_branch(candidate: Candidate) -> bool:
@@ -97,11 +97,9 @@ def problem_of_branch(candidate: Candidate) -> Problem:
 
 def start_of_branch(network: "fx.GraphModule", chain: Chain, candidate: Candidate) -> Weights:
     """The weight (C, hidden, 1, 1) and bias of that layer with the LayerScale behind it."""
-    layers = _Layers.of(network, chain.blocks[candidate.start])
-    scale, weight = layers.scale, layers.last.weight.detach()
-    own = layers.last.bias
-    bias = weight.new_zeros(len(weight)) if own is None else own.detach()
-    return (((scale[:, None] * weight)[:, :, None, None], scale * bias),)
+    from depthopt.rewrite.branch_layers import BranchLayers  # noqa: PLC0415 - torch takes seconds
+
+    return (BranchLayers.of(network, chain.blocks[candidate.start]).weights(),)
 
 
 def reads_of_branch(chain: Chain, candidate: Candidate) -> set[str]:
@@ -121,67 +119,6 @@ def output_of_branch(
 
 
 @dataclass(frozen=True, slots=True)
-class _Layers:
-    """The linear layers around the hidden channels of a branch, and the factors behind them.
-
-    Attributes:
-        first_path: of the first.
-        first: the layer that the hidden channels come from; of an attention, queries, keys and
-            values together.
-        last_path: of the last.
-        last: the layer that reads them.
-        scale: (C,) of LayerScale; ones without it.
-        heads: where an attention writes how many it has.
-    """
-
-    first_path: str
-    first: "nn.Linear"
-    last_path: str
-    last: "nn.Linear"
-    scale: "Tensor"
-    heads: "tuple[Written, ...]"
-
-    @classmethod
-    def of(cls, network: "fx.GraphModule", block: Block) -> "_Layers":
-        """Find those of a block."""
-        import operator  # noqa: PLC0415 - with torch
-
-        from torch import nn  # noqa: PLC0415 - torch takes seconds
-
-        from depthopt.graph.heads import heads_written  # noqa: PLC0415 - as above
-
-        nodes = {node.name: node for node in network.graph.nodes}
-        hidden = first = nodes[str(block.hidden)]
-        last, scale = next(iter(hidden.users)), None
-        node = last
-        while node.name != block.linear:
-            node = next(iter(node.users))
-            weights = [each for each in node.all_input_nodes if each.op == "get_attr"]
-            if weights:
-                scale = operator.attrgetter(str(weights[0].target))(network).detach()
-        while first.op != "call_module" or not isinstance(
-            network.get_submodule(str(first.target)), nn.Linear
-        ):
-            first = first.all_input_nodes[0]
-        paths = str(first.target), str(last.target)
-        one, two = (network.get_submodule(path) for path in paths)
-        assert isinstance(one, nn.Linear)  # noqa: S101 - narrows nn.Module: found so
-        assert isinstance(two, nn.Linear)  # noqa: S101 - narrows nn.Module: what a branch ends in
-        scale = one.weight.new_ones(two.out_features) if scale is None else scale
-        heads = None
-        if isinstance(block.operator, Attention):
-            heads = heads_written(hidden, block.operator)
-        return cls(paths[0], one, paths[1], two, scale, heads or ())
-
-    def rows(self, stays: "Tensor") -> "Tensor":
-        """The rows of the first layer that give the hidden channels that stay."""
-        import torch  # noqa: PLC0415 - it takes seconds
-
-        whole = self.last.in_features
-        return torch.cat([stays + i * whole for i in range(self.first.out_features // whole)])
-
-
-@dataclass(frozen=True, slots=True)
 class NarrowedBranch(New):
     """A branch with fewer hidden channels. Which is not known before it is regressed.
 
@@ -189,15 +126,18 @@ class NarrowedBranch(New):
         layers: of the original.
     """
 
-    layers: _Layers
+    layers: "BranchLayers"
 
 
 def install_branch(site: Site, candidate: Candidate) -> NarrowedBranch:
     """Put narrower layers in the place of the two."""
     from torch import nn  # noqa: PLC0415 - torch takes seconds
 
+    from depthopt.rewrite.branch_layers import BranchLayers  # noqa: PLC0415 - as above
+
     block = site.chain.blocks[candidate.start]
-    (width, together), layers = _hidden(candidate.operators[0]), _Layers.of(site.network, block)
+    width, together = _hidden(candidate.operators[0])
+    layers = BranchLayers.of(site.network, block)
     times = layers.first.out_features // layers.last.in_features
     has_bias = layers.first.bias is not None
     first = nn.Linear(layers.first.in_features, times * width, bias=has_bias)
@@ -219,16 +159,12 @@ def set_branch(
 
     ((weight, bias),), layers = weights, new.layers
     stays = channels_of(weight, *_hidden(candidate.operators[0]))
-    rows = layers.rows(stays)
-    first, last = (network.get_submodule(path) for path in (layers.first_path, layers.last_path))
-    scale = torch.where(layers.scale == 0, 1.0, layers.scale.double())
+    rows, first = layers.rows(stays), network.get_submodule(layers.first_path)
     with torch.no_grad():
         first.get_parameter("weight").copy_(layers.first.weight[rows])
         if layers.first.bias is not None:
             first.get_parameter("bias").copy_(layers.first.bias[rows])
-        kept = weight.flatten(1)[:, stays].double() / scale[:, None]
-        last.get_parameter("weight").copy_(kept)
-        last.get_parameter("bias").copy_(bias.double() / scale)
+    layers.set_last(network, weight[:, stays], bias)
 
 
 def _mlp(operator: Operator) -> Mlp:
@@ -240,7 +176,7 @@ def _hidden(operator: Operator) -> tuple[int, int]:
     """The hidden channels of a branch, and how many of them stay or go together."""
     match operator:
         case Attention():
-            return operator.width, operator.head_width
+            return operator.hidden, operator.head_width
         case Mlp():
             return operator.hidden, 1
     return 0, 1

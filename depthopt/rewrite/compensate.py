@@ -1,10 +1,11 @@
-"""Regress kept convolutions again, to make up for replacements before them.
+"""Regress kept layers again, to make up for replacements before them.
 
 A shallow network's tensors differ from the original's behind the first replacement, and
 the differences pile up. Every kept convolution behind it is therefore drawn to the weight
 that brings the tensor at its block's end back to the original's:
 ``min |X W - Y|^2 + ridge |W - W0|^2`` over calibration images, with X what it sees now and
-W0 the weight that it has. No labels are needed and nothing is trained.
+W0 the weight that it has. Of a transformer's branch it is the last linear layer, with the
+LayerScale behind it. No labels are needed and nothing is trained.
 """
 
 from torch import fx, nn
@@ -12,6 +13,7 @@ from torch import fx, nn
 from depthopt.core.chain import Block, Chain
 from depthopt.core.operators import Convolution
 from depthopt.rewrite.affine import folded
+from depthopt.rewrite.branch_layers import BranchLayers
 from depthopt.rewrite.narrower import layers_of
 from depthopt.rewrite.ridges import COMPENSATION_RIDGES
 from depthopt.rewrite.set_weights import own_lengths, set_weights
@@ -19,7 +21,7 @@ from depthopt.rewrite.side_by_side import Place, SideBySide
 
 
 def compensate(networks: SideBySide, chain: Chain, index: int) -> None:
-    """Regress one kept block's convolution in place, if that is better on held-out images.
+    """Regress one kept block's last layer in place, if that is better on held-out images.
 
     Args:
         networks: the shallow network, done up to this block, and the original.
@@ -28,6 +30,8 @@ def compensate(networks: SideBySide, chain: Chain, index: int) -> None:
     """
     block = chain.blocks[index]
     if not isinstance(block.operator, Convolution):
+        if block.hidden is not None:
+            _compensate_branch(networks, block)
         return
     last, layer, norm = _layers(networks.student, block)
     if not isinstance(layer, nn.Conv2d) or (norm is not None and not norm.affine):
@@ -38,6 +42,21 @@ def compensate(networks: SideBySide, chain: Chain, index: int) -> None:
     best = observed.best(COMPENSATION_RIDGES, prior=weight)
     if best.error < observed.error(weight, bias):
         set_weights(layer, norm, best.weight, best.bias, observed.regression, own_lengths(layer))
+
+
+def _compensate_branch(networks: SideBySide, block: Block) -> None:
+    layers = BranchLayers.of(networks.student, block)
+    if layers.last.bias is None:
+        return  # nothing takes up the means
+    hidden, channels = layers.last.in_features, layers.last.out_features
+    place = Place(
+        layers.last_path, block.linear, Convolution(hidden, channels, (1, 1)), 1,
+        block.preactivation,
+    )  # fmt: skip
+    observed, (weight, bias) = networks.observe(place), layers.weights()
+    best = observed.best(COMPENSATION_RIDGES, prior=weight)
+    if best.error < observed.error(weight, bias):
+        layers.set_last(networks.student, best.weight, best.bias)
 
 
 def _layers(student: fx.GraphModule, block: Block) -> tuple[str, nn.Module, nn.BatchNorm2d | None]:

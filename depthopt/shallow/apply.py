@@ -10,7 +10,7 @@ from torch import nn
 from depthopt.core.candidate import Candidate
 from depthopt.core.chain import Chain
 from depthopt.core.inputs import Inputs
-from depthopt.core.operators import Convolution
+from depthopt.core.operators import Attention, Convolution, Mlp
 from depthopt.core.plan import Plan
 from depthopt.core.progress import Progress, silent
 from depthopt.core.workload import Workload
@@ -121,9 +121,11 @@ def apply_workload(
     for block in chain.blocks:
         pixels = images * math.prod(block.layout.output_size)
         channels = block.layout.out_channels
-        if isinstance(block.operator, Convolution):
-            own = Regression.workload(block.operator, channels, pixels=pixels, solves=solves)
-            regressing += own
+        layer = block.operator
+        if isinstance(layer, Attention | Mlp):
+            layer = Convolution(layer.hidden, channels, (1, 1))
+        if isinstance(layer, Convolution):
+            regressing += Regression.workload(layer, channels, pixels=pixels, solves=solves)
     memory_bytes = observing.memory_bytes + regressing.memory_bytes
     tracing = Workload(forward_images=2 * EXAMPLES + 2)  # a proof, and the shapes of two networks
     return replace(tracing + observing + regressing, memory_bytes=memory_bytes)

@@ -1,5 +1,7 @@
 """Transformers whose branches are kept, dropped, and replaced by a linear layer."""
 
+from functools import partial
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -276,6 +278,24 @@ def test_a_chain_of_another_transformer_is_refused() -> None:
     other = small("layer scale", num_heads=4).double()
     with pytest.raises(ModelError, match=r"block blocks.0.attn \(attn 32 h2 s1\) is not in it"):
         build(other, CHAIN, plan_of(CHAIN))
+
+
+@pytest.mark.parametrize("kind", ["vit", "layer scale", "norms of queries and keys"])
+@torch.no_grad()
+def test_what_is_kept_makes_up_for_what_is_dropped(kind: str) -> None:
+    model = small(kind).double()
+    chain, batches = extract(model, SIZE), [images(seed, 16) for seed in range(1, 11)]
+    plan = plan_of(chain, Candidate(2, 3, "drop", ()))
+    made = partial(apply, model, chain, plan, fitting=batches)
+    networks = {each: made(compensated=each) for each in (True, False)}
+    wanted, error = model(images()), {}
+    for compensated, network in networks.items():
+        error[compensated] = float((network(images()) - wanted).square().mean())
+        kept = network.get_submodule("blocks.0.attn.proj").weight
+        assert torch.equal(kept, model.blocks[0].attn.proj.weight), "nothing before it is changed"
+    changed = networks[True].get_submodule("blocks.1.mlp.fc2").weight
+    assert not torch.equal(changed, model.blocks[1].mlp.fc2.weight)
+    assert error[True] < 0.9 * error[False]
 
 
 def test_heads_with_a_bias_of_positions_stay() -> None:

@@ -53,8 +53,8 @@ class Attention:
         return False
 
     @property
-    def width(self) -> int:
-        """Channels of all heads together."""
+    def hidden(self) -> int:
+        """Channels that the projection reads: of all heads together."""
         return self.heads * self.head_width
 
     @property
@@ -62,8 +62,8 @@ class Attention:
         """Number of weights and biases."""
         norms = 2 * self.channels + (4 * self.head_width if self.normed else 0)
         scale = self.channels if self.scaled else 0
-        read = 3 * self.width * (self.channels + 1)
-        return norms + read + self.channels * (self.width + 1) + scale
+        read = 3 * self.hidden * (self.channels + 1)
+        return norms + read + self.channels * (self.hidden + 1) + scale
 
     def output_size(self, input_size: Pair) -> Pair:
         """(tokens, 1) of the output."""
@@ -72,16 +72,16 @@ class Attention:
     def macs(self, input_size: Pair) -> int:
         """Multiply-accumulates for one image of ``input_size`` (tokens, 1)."""
         tokens = input_size[0]
-        return tokens * 4 * self.channels * self.width + self.attention_macs(input_size)
+        return tokens * 4 * self.channels * self.hidden + self.attention_macs(input_size)
 
     def attention_macs(self, input_size: Pair) -> int:
         """Those of the two products of tokens with each other alone."""
-        return 2 * input_size[0] ** 2 * self.width
+        return 2 * input_size[0] ** 2 * self.hidden
 
     def __str__(self) -> str:
         """Canonical name, such as ``attn 192 h3``."""
         parts = [f"attn {self.channels} h{self.heads}"]
-        if self.width != self.channels:
+        if self.hidden != self.channels:
             parts.append(f"w{self.head_width}")
         if self.layers != 1:
             parts.append(f"p{self.layers}")

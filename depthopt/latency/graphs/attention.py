@@ -13,19 +13,19 @@ def add_attention(builder: GraphBuilder, attention: Attention, x: str, tokens: i
     a = attention
     y = add_layer_norm(builder, x, a.channels)
     if a.layers == 1:
-        together = add_linear(builder, Linear(a.channels, 3 * a.width), y)
+        together = add_linear(builder, Linear(a.channels, 3 * a.hidden), y)
         queries, keys, values = _split(builder, together, a)
     else:
         queries, keys, values = (
-            _heads(builder, add_linear(builder, Linear(a.channels, a.width), y), a)
+            _heads(builder, add_linear(builder, Linear(a.channels, a.hidden), y), a)
             for _ in range(3)
         )
     if a.normed:
         queries, keys = (add_layer_norm(builder, each, a.head_width) for each in (queries, keys))
     y = _product(builder, queries, keys, values, a, tokens)
     y = builder.node("Transpose", y, perm=[0, 2, 1, 3])
-    y = builder.node("Reshape", y, _shape(builder, 0, -1, a.width))
-    y = add_linear(builder, Linear(a.width, a.channels), y)
+    y = builder.node("Reshape", y, _shape(builder, 0, -1, a.hidden))
+    y = add_linear(builder, Linear(a.hidden, a.channels), y)
     return add_scale(builder, y, a.channels) if a.scaled else y
 
 
