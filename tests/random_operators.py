@@ -1,5 +1,7 @@
 """Any operator and any activation, as hypothesis draws them."""
 
+from dataclasses import replace
+
 from hypothesis import strategies as st
 
 from depthopt.core.operators import (
@@ -36,10 +38,16 @@ activations = st.one_of(
     st.builds(Activation, st.just("leaky_relu"), slopes),
 )
 
-attentions = st.builds(
+plain_attentions = st.builds(
     Attention, channels, channels, channels, st.sampled_from([1, 3]), *[st.booleans()] * 3
 )
-mlps = st.builds(Mlp, channels, channels, activations.map(str), st.booleans())
+attentions = st.one_of(
+    plain_attentions,
+    st.builds(replace, plain_attentions, rotary=st.integers(0, 9), interleaved=st.booleans()),
+)
+mlps = st.builds(
+    Mlp, channels, channels, activations.map(str), st.booleans(), st.integers(0, 2), st.booleans()
+)
 linears = st.builds(Linear, channels, channels)
 operators: st.SearchStrategy[Operator] = st.one_of(
     convolutions, poolings, identities, attentions, mlps, linears

@@ -19,6 +19,9 @@ PLAIN = {
     "no bias": ("vit_tiny_patch16_224", {"qkv_bias": False}),
     "mean of the tokens": ("vit_tiny_patch16_224", {"global_pool": "avg", "class_token": False}),
     "bias of positions": ("beit_base_patch16_224", {}),
+    "rotary": ("vit_small_patch16_dinov3", {}),
+    "rotary and gated": ("eva02_tiny_patch14_224", {}),
+    "three layers and a gate": ("eva02_base_patch14_224", {}),
     "random depth": ("vit_tiny_patch16_224", {"drop_path_rate": 0.1, "proj_drop_rate": 0.1}),
 }
 """Transformers whose every branch is known: timm's names, and what is changed beside the size."""
@@ -31,7 +34,7 @@ def small(kind: str, **changes: object) -> nn.Module:
     model = timm.create_model(name, num_classes=5, **(SMALL | arguments | changes))
     generator = torch.Generator().manual_seed(0)
     for name, parameter in model.named_parameters():
-        if name.endswith("gamma"):  # of 1e-6, as timm begins with, would hide errors
+        if "gamma" in name:  # of 1e-6, as timm begins with, would hide errors
             parameter.data.uniform_(0.5, 1.5, generator=generator)
         elif name.endswith("bias"):
             parameter.data.normal_(0, 0.2, generator=generator)

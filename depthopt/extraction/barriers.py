@@ -8,6 +8,7 @@ from torch import fx, nn
 
 from depthopt.core.chain import Barrier, Chain
 from depthopt.extraction.network import Network
+from depthopt.extraction.regions import is_size
 from depthopt.extraction.transformer import attention_macs
 
 
@@ -33,7 +34,7 @@ def barriers(network: Network, chain: Chain, layers: Sequence[fx.Node]) -> Itera
             continue
         own = {after.name} | {s.add for s in chain.skips if s.source == position}
         for user in before.users:
-            if user.name not in own and user.target not in branches and not _is_size(user):
+            if user.name not in own and user.target not in branches and not is_size(user):
                 reason = f"also read by {_what(network, user)}"
                 yield Barrier(position, user.name, reason, regions(position), macs[position])
                 break
@@ -55,11 +56,6 @@ def _macs_between(network: Network, chain: Chain, layers: Sequence[fx.Node]) -> 
             found[position] += math.prod(node.meta["shape"]) * module.in_features
         found[position] += attention_macs(node)
     return found
-
-
-def _is_size(node: fx.Node) -> bool:
-    """Whether a node only asks for a tensor's shape, which no replacement changes."""
-    return (node.target is getattr and node.args[1] in {"shape", "ndim"}) or node.target == "size"
 
 
 def _what(network: Network, node: fx.Node) -> str:

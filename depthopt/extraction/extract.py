@@ -65,7 +65,9 @@ def chain_of(graph_module: fx.GraphModule, input_size: InputSize, name: str) -> 
         for sum_ in sums.found.values()
         if sum_ not in placed
     ]
-    unused = (*layers.unused, *sums.unused, *misplaced, *residuals.unused)
+    inside = {node.name for residual in residuals.found for node in residual.inside}
+    of_sums = [each for each in (*sums.unused, *misplaced) if each.node not in inside]
+    unused = (*layers.unused, *of_sums, *residuals.unused)
     if graph_module.meta.get("more_in_training"):
         unused += (Unused("output", "only the first of the outputs in training is kept"),)
     if not block_layers:

@@ -22,6 +22,7 @@ from torch import fx, nn
 from depthopt.core.chain import Block, Layout, Skip, Unused
 from depthopt.core.operators import Attention, Mlp
 from depthopt.extraction.network import Network
+from depthopt.extraction.regions import is_size
 from depthopt.graph.activations import is_addition, node_activation
 from depthopt.graph.convolutions import sole_user
 from depthopt.graph.heads import heads_written
@@ -29,8 +30,12 @@ from depthopt.graph.plain import is_plain, why_not_plain
 
 _RESHAPING = frozenset(
     {"chunk", "contiguous", "flatten", "permute", "reshape", "split", "transpose", "unbind", "view"}
+    | {"to", "type_as"}
 )
 """Names of methods and functions that only arrange numbers otherwise."""
+
+_ROTATING = frozenset({operator.neg, torch.neg, torch.cat, torch.stack})
+"""Functions that rotary positions are made with, besides products with constants and sums."""
 
 _SIZES = frozenset({getattr, operator.getitem, operator.floordiv, operator.mul, operator.eq})
 """Functions of Python that sizes are worked out by."""
@@ -40,8 +45,16 @@ _ATTENTION = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal", "s
 """Names of what torch's attention is given, in order."""
 
 
-_MLP = re.compile("norm linear activation( dropout)* linear( dropout)*( scale)?( dropout)*")
+_BEHIND = "( dropout)*( norm)?( dropout)* linear( dropout)*( scale)?( dropout)*"
+
+_PLAIN = re.compile(f"norm linear activation{_BEHIND.replace('( norm)?', '')}")
 """What an MLP does, in the words of ``_Parts``."""
+
+_GATED = {
+    1: re.compile(f"norm linear( reshape){{3}} activation( dropout)* gate{_BEHIND}"),
+    2: re.compile(f"norm linear ?(activation linear|linear activation)( dropout)* gate{_BEHIND}"),
+}
+"""What an MLP with a gate does, by the linear layers in front: one that gives both, or two."""
 
 
 class _UnknownError(Exception):
@@ -60,6 +73,7 @@ class Residual:
         hidden: what its last linear layer reads; None where what it comes from cannot be told.
         output: what is added.
         add: the addition.
+        inside: all nodes between what it reads and the addition.
     """
 
     name: str
@@ -69,6 +83,7 @@ class Residual:
     hidden: fx.Node | None
     output: fx.Node
     add: fx.Node
+    inside: tuple[fx.Node, ...]
 
     @property
     def block(self) -> Block:
@@ -140,7 +155,7 @@ def _read(network: Network, source: fx.Node, output: fx.Node, add: fx.Node) -> R
         for node in network.nodes
         if network.regions.holds(source, output, node) and node not in network.constants
     ]
-    readers = [node for node in source.users if node is not add]
+    readers = [node for node in source.users if node is not add and not is_size(node)]
     if len(readers) != 1 or not _is_norm(network, readers[0]):
         raise _UnknownError("does not begin with a layer norm")
     parts = _Parts.of(network, inside)
@@ -154,7 +169,7 @@ def _read(network: Network, source: fx.Node, output: fx.Node, add: fx.Node) -> R
     hidden: fx.Node | None = parts.linear[-1].reads
     if not _is_known(parts, found, parts.linear[-1].reads, output):
         hidden = None
-    return Residual(name, found, source, readers[0], hidden, output, add)
+    return Residual(name, found, source, readers[0], hidden, output, add, tuple(inside))
 
 
 def _is_known(parts: "_Parts", found: Attention | Mlp, hidden: fx.Node, output: fx.Node) -> bool:
@@ -222,6 +237,7 @@ class _Parts:
         activations: by name in the chain's words.
         scales: factors of channels.
         steps: what each node does, in order, in a word.
+        turned: negations, one for each tensor that rotary positions turn.
     """
 
     linear: list[_Layer] = field(default_factory=list)
@@ -230,6 +246,7 @@ class _Parts:
     activations: list[fx.Node] = field(default_factory=list)
     scales: list[fx.Node] = field(default_factory=list)
     steps: list[str] = field(default_factory=list)
+    turned: list[fx.Node] = field(default_factory=list)
 
     @classmethod
     def of(cls, network: Network, inside: Sequence[fx.Node]) -> "_Parts":
@@ -258,8 +275,10 @@ class _Parts:
                 parts.steps.append("scale")
             elif is_plain(module, nn.Dropout, DropPath) or node.target is drop_path:
                 parts.steps.append("dropout")
-            elif _only_arranges(node):
-                parts.steps.append("reshape")
+            elif (step := _step(network, node)) is not None:
+                parts.steps.append(step)
+                if node.target in {operator.neg, torch.neg}:
+                    parts.turned.append(node)
             else:
                 what = getattr(node.target, "__name__", node.target)
                 called = what if module is None else type(module).__name__
@@ -283,6 +302,22 @@ def _is_scale(node: fx.Node) -> bool:
     return len(weights) == 1 and len(shapes) == 2 and len(weights[0].meta["shape"]) == 1
 
 
+def _step(network: Network, node: fx.Node) -> str | None:
+    """What a node that is no layer does, in a word; None if that is not known."""
+    if _only_arranges(node):
+        return "reshape"
+    if node.op != "call_function":
+        return None
+    moving = [each for each in node.all_input_nodes if each not in network.constants]
+    is_product = node.target in {operator.mul, torch.mul}
+    if is_product and len(moving) == 2:
+        return "gate"
+    turns = is_product or node.target in _ROTATING
+    if turns or (is_addition(node) and len(node.meta["shape"]) == 4):
+        return "turn"
+    return None
+
+
 def _only_arranges(node: fx.Node) -> bool:
     """Whether a node only puts numbers elsewhere, or works out a size."""
     if node.op == "call_module":
@@ -295,8 +330,14 @@ def _only_arranges(node: fx.Node) -> bool:
 
 def _attention(network: Network, parts: _Parts, source: fx.Node) -> Attention:
     tokens, channels = source.meta["shape"][1:]
-    if len(parts.products) != 1 or parts.activations:
+    if len(parts.products) != 1 or parts.activations or "gate" in parts.steps:
         raise _UnknownError("is more than one attention")
+    rotary = interleaved = None
+    if "turn" in parts.steps:
+        if len(parts.turned) != 2:
+            raise _UnknownError("turns its tokens in a way that is not known")
+        rotary = tokens - parts.turned[0].meta["shape"][-2]
+        interleaved = any(node.target is torch.stack for node in parts.turned[0].users)
     (product,) = parts.products
     given: dict[str, Any] = dict(zip(_ATTENTION, product.args, strict=False))
     given |= product.kwargs
@@ -321,18 +362,25 @@ def _attention(network: Network, parts: _Parts, source: fx.Node) -> Attention:
         raise _UnknownError(f"has {len(parts.norms)} norms and {len(parts.scales)} scales")
     normed = len(parts.norms) == 3
     return Attention(
-        channels, heads, width, len(reading), normed, bool(parts.scales), bias is not None
-    )
+        channels, heads, width, len(reading), normed, bool(parts.scales), bias is not None,
+        rotary, bool(interleaved),
+    )  # fmt: skip
 
 
 def _mlp(network: Network, parts: _Parts, source: fx.Node, inside: Sequence[fx.Node]) -> Mlp:
-    if not _MLP.fullmatch(" ".join(parts.steps)):
+    steps, channels = " ".join(parts.steps), source.meta["shape"][2]
+    gated = next((layers for layers, form in _GATED.items() if form.fullmatch(steps)), 0)
+    if not gated and not _PLAIN.fullmatch(steps):
         raise _UnknownError(f"is neither attention nor an MLP: {', '.join(parts.steps)}")
-    for before, node in pairwise([source, *inside]):
+    for before, node in pairwise(() if gated else (source, *inside)):
         if [each for each in node.all_input_nodes if each not in network.constants] != [before]:
             raise _UnknownError(f"is not one row of layers: {node.name} reads something else")
-    hidden = parts.linear[0].outputs
+    *first, last = parts.linear
+    given = (2 if gated == 1 else 1) * last.inputs
+    if {(each.inputs, each.outputs) for each in first} != {(channels, given)}:
+        raise _UnknownError("has linear layers that do not follow each other")
     activation = node_activation(parts.activations[0], network.modules)
-    if activation is None:
+    if activation is None or last.outputs != channels:
         raise _UnknownError(f"has an activation that is not known ({parts.activations[0]})")
-    return Mlp(source.meta["shape"][2], hidden, str(activation), bool(parts.scales))
+    normed = len(parts.norms) > 1
+    return Mlp(channels, last.inputs, str(activation), bool(parts.scales), gated, normed)

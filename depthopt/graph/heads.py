@@ -44,25 +44,26 @@ def heads_written(hidden: fx.Node, attention: Attention) -> tuple[Written, ...] 
     before = _reshape_before(hidden)
     if before is None or attention.layers != 1 or attention.biased:
         return None
-    own = 3, attention.heads, attention.head_width
-    if _sizes(before)[-3:] != own or not _sizes(hidden):
+    sizes = _sizes(before)[-3:]
+    if sizes not in [(3, attention.heads, width) for width in (-1, attention.head_width)]:
+        return None
+    if not _is_reshape(hidden) or hidden.meta["shape"][-1] != attention.hidden:
         return None
     found = (Written(before, -2, 1),)
-    match _sizes(hidden)[-1]:
-        case -1:
-            return found
-        case attention.hidden:
-            return (*found, Written(hidden, -1, attention.head_width))
-    return None
+    if _sizes(hidden)[-1] == -1:
+        return found
+    return (*found, Written(hidden, -1, attention.head_width))
 
 
 def _reshape_before(hidden: fx.Node) -> fx.Node | None:
-    """The reshape of queries, keys and values together, on the way back from ``hidden``."""
-    start = hidden.all_input_nodes[0] if _is_reshape(hidden) else hidden
+    """The reshape of queries, keys and values together, on the way back from ``hidden``.
+
+    It is the last one on the way: rotary positions may reshape, too.
+    """
+    found, start = None, hidden.all_input_nodes[0] if _is_reshape(hidden) else hidden
     for node in _back(start):
-        if _is_reshape(node):
-            return node
-    return None
+        found = node if _is_reshape(node) else found
+    return found
 
 
 def _back(node: fx.Node) -> Iterator[fx.Node]:

@@ -46,6 +46,8 @@ def of_branches(chain: Chain, wishes: Wishes, name: str, most_bytes: int) -> Ite
         if end != start + 1 or block.hidden is None or chain.open_skips(start, end):
             continue
         hidden, together = _hidden(block.operator)
+        if not hidden:
+            continue
         whole = Convolution(hidden, block.layout.out_channels, (1, 1))
         if sums_bytes(whole, whole.out_channels) > most_bytes:
             continue
@@ -173,11 +175,14 @@ def _mlp(operator: Operator) -> Mlp:
 
 
 def _hidden(operator: Operator) -> tuple[int, int]:
-    """The hidden channels of a branch, and how many of them stay or go together."""
+    """The hidden channels of a branch, and how many of them stay or go together.
+
+    0 where none can go: a gate has hidden channels in two places.
+    """
     match operator:
         case Attention():
             return operator.hidden, operator.head_width
-        case Mlp():
+        case Mlp() if not operator.gated:
             return operator.hidden, 1
     return 0, 1
 

@@ -39,6 +39,9 @@ def test_each_branch_is_a_block_with_a_skip_over_it(kind: str) -> None:
         ("layer scale", "attn 32 h2 s1", "mlp 32-128:gelu s1"),
         ("norms of queries and keys", "attn 32 h2 q1", "mlp 32-128:gelu"),
         ("bias of positions", "attn 32 h2 s1 b1", "mlp 32-128:gelu s1"),
+        ("rotary", "attn 32 h2 s1 r5", "mlp 32-128:gelu s1"),
+        ("rotary and gated", "attn 32 h2 r1 i1", "mlp 32-85:silu g1"),
+        ("three layers and a gate", "attn 32 h2 p3 r1 i1", "mlp 32-85:silu g2 n1"),
     ],
 )
 def test_an_operator_says_what_decides_latency(kind: str, attention: str, mlp: str) -> None:

@@ -137,7 +137,9 @@ def with_spare_units(kind: str) -> nn.Module:
     return model
 
 
-@pytest.mark.parametrize("kind", ["vit", "layer scale", "norms of queries and keys", "no bias"])
+@pytest.mark.parametrize(
+    "kind", ["vit", "layer scale", "norms of queries and keys", "no bias", "rotary"]
+)
 @torch.no_grad()
 def test_a_head_that_is_another_once_more_goes_at_no_cost(kind: str) -> None:
     model = small(kind, num_heads=4).double().requires_grad_(False)

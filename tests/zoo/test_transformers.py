@@ -27,14 +27,16 @@ WHOLE = (
     "deit_tiny_distilled_patch16_224",
     "deit3_small_patch16_224",
     "beit_base_patch16_224",
+    "eva02_tiny_patch14_224",
+    "eva02_base_patch14_224",
+    "vit_small_patch16_dinov3",
+    "vit_base_patch16_rope_reg1_gap_256",
 )
 """Those whose every branch is known."""
 
 IN_PART = (
     "cait_xxs24_224",
-    "eva02_tiny_patch14_224",
     "mixer_s16_224",
-    "vit_small_patch16_dinov3",
     "vit_relpos_small_patch16_224",
     "swin_tiny_patch4_window7_224",
     "xcit_nano_12_p16_224",

@@ -17,7 +17,8 @@ class Attention:
     """A layer norm, scaled dot-product attention of all tokens with each other, a projection.
 
     "Attention Is All You Need", section 3.2 (https://arxiv.org/abs/1706.03762), with the norm in
-    front. It reads and gives tokens (N, T, C).
+    front. It reads and gives tokens (N, T, C). Whether its layers have biases makes no difference
+    here.
 
     Attributes:
         channels: C, of input and output.
@@ -27,6 +28,9 @@ class Attention:
         normed: whether queries and keys have layer norms of their own.
         scaled: whether each channel of the output has a factor (LayerScale).
         biased: whether a fixed bias (heads, T, T) is added to the scores, as of relative positions.
+        rotary: how many tokens at the front, such as the class token, are not turned by rotary
+            positions (RoFormer, https://arxiv.org/abs/2104.09864); None where none is turned.
+        interleaved: whether a channel is turned with its neighbour, not with one in the other half.
     """
 
     channels: int
@@ -36,6 +40,8 @@ class Attention:
     normed: bool = False
     scaled: bool = False
     biased: bool = False
+    rotary: int | None = None
+    interleaved: bool = False
 
     @property
     def in_channels(self) -> int:
@@ -87,6 +93,8 @@ class Attention:
             parts.append(f"p{self.layers}")
         flags = (("q", self.normed), ("s", self.scaled), ("b", self.biased))
         parts += [f"{letter}1" for letter, has in flags if has]
+        if self.rotary is not None:
+            parts.append(f"r{self.rotary}" + (" i1" if self.interleaved else ""))
         return " ".join(parts)
 
     @classmethod
@@ -108,6 +116,8 @@ class Attention:
             found["normed"] is not None,
             found["scaled"] is not None,
             found["biased"] is not None,
+            None if found["rotary"] is None else int(found["rotary"]),
+            found["interleaved"] is not None,
         )
 
     @classmethod
@@ -119,4 +129,5 @@ _N = numbers.NATURAL
 _NAME = re.compile(
     rf"attn ({_N}) h({_N})( w(?P<width>{_N}))?( p(?P<layers>3))?"
     r"(?P<normed> q1)?(?P<scaled> s1)?(?P<biased> b1)?"
+    rf"( r(?P<rotary>{numbers.DIGITS})(?P<interleaved> i1)?)?"
 )

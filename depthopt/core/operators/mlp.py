@@ -1,4 +1,4 @@
-"""The MLP branch of a transformer: a norm, and two linear layers with an activation between."""
+"""The MLP branch of a transformer: a norm, linear layers, and an activation between."""
 
 import re
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from depthopt.core.text import text_schema
 
 @dataclass(frozen=True, slots=True, order=True)
 class Mlp:
-    """A layer norm, a linear layer, an activation, a linear layer back.
+    """A layer norm, a linear layer, an activation, a linear layer back; with or without a gate.
 
     "Attention Is All You Need", section 3.3 (https://arxiv.org/abs/1706.03762), with the norm in
     front. It reads and gives tokens (N, T, C).
@@ -24,12 +24,18 @@ class Mlp:
         hidden: channels between the two linear layers.
         activation: of those, by its canonical name.
         scaled: whether each channel of the output has a factor (LayerScale).
+        gated: linear layers in front where what one gives, behind the activation, is multiplied
+            with what another gives (https://arxiv.org/abs/2002.05202): 2, or 1 that gives both;
+            0 where there is no gate.
+        normed: whether the hidden channels have a layer norm.
     """
 
     channels: int
     hidden: int
     activation: str
     scaled: bool = False
+    gated: int = 0
+    normed: bool = False
 
     @property
     def in_channels(self) -> int:
@@ -49,8 +55,10 @@ class Mlp:
     @property
     def parameters(self) -> int:
         """Number of weights and biases."""
-        both = self.hidden * (self.channels + 1) + self.channels * (self.hidden + 1)
-        return 2 * self.channels + both + (self.channels if self.scaled else 0)
+        times = 2 if self.gated else 1
+        both = times * self.hidden * (self.channels + 1) + self.channels * (self.hidden + 1)
+        norms = 2 * self.channels + (2 * self.hidden if self.normed else 0)
+        return norms + both + (self.channels if self.scaled else 0)
 
     def output_size(self, input_size: Pair) -> Pair:
         """(tokens, 1) of the output."""
@@ -58,12 +66,14 @@ class Mlp:
 
     def macs(self, input_size: Pair) -> int:
         """Multiply-accumulates for one image of ``input_size`` (tokens, 1)."""
-        return 2 * input_size[0] * self.channels * self.hidden
+        times = 3 if self.gated else 2
+        return times * input_size[0] * self.channels * self.hidden
 
     def __str__(self) -> str:
         """Canonical name, such as ``mlp 192-768:gelu``."""
-        text = f"mlp {self.channels}-{self.hidden}:{self.activation}"
-        return f"{text} s1" if self.scaled else text
+        parts = [f"mlp {self.channels}-{self.hidden}:{self.activation}"]
+        given = (("s", self.scaled), ("g", self.gated), ("n", self.normed))
+        return " ".join([*parts, *(f"{letter}{int(value)}" for letter, value in given if value)])
 
     @classmethod
     def parse(cls, text: str) -> "Mlp":
@@ -75,8 +85,14 @@ class Mlp:
         found = _NAME.fullmatch(text)
         if found is None:
             raise ValueError(f"{clipped(text)} is not an MLP, such as 'mlp 192-768:gelu'")
-        scaled = found["scaled"] is not None
-        return cls(int(found[1]), int(found[2]), found["activation"], scaled)
+        return cls(
+            int(found[1]),
+            int(found[2]),
+            found["activation"],
+            found["scaled"] is not None,
+            int(found["gated"] or 0),
+            found["normed"] is not None,
+        )
 
     @classmethod
     def __get_pydantic_core_schema__(cls, *_: Any) -> CoreSchema:
@@ -84,4 +100,7 @@ class Mlp:
 
 
 _N = numbers.NATURAL
-_NAME = re.compile(rf"mlp ({_N})-({_N}):(?P<activation>[a-z]\S*)(?P<scaled> s1)?")
+_NAME = re.compile(
+    rf"mlp ({_N})-({_N}):(?P<activation>[a-z]\S*)(?P<scaled> s1)?"
+    r"( g(?P<gated>[12]))?(?P<normed> n1)?"
+)

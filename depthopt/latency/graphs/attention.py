@@ -5,7 +5,7 @@ import numpy as np
 from depthopt.core.operators import Attention, Linear
 from depthopt.latency.graphs.builder import GraphBuilder
 from depthopt.latency.graphs.linear import add_linear
-from depthopt.latency.graphs.tokens import add_layer_norm, add_scale
+from depthopt.latency.graphs.tokens import add_halves, add_layer_norm, add_part, add_scale
 
 
 def add_attention(builder: GraphBuilder, attention: Attention, x: str, tokens: int) -> str:
@@ -22,6 +22,8 @@ def add_attention(builder: GraphBuilder, attention: Attention, x: str, tokens: i
         )
     if a.normed:
         queries, keys = (add_layer_norm(builder, each, a.head_width) for each in (queries, keys))
+    if a.rotary is not None:
+        queries, keys = (_turned(builder, each, a, tokens) for each in (queries, keys))
     y = _product(builder, queries, keys, values, a, tokens)
     y = builder.node("Transpose", y, perm=[0, 2, 1, 3])
     y = builder.node("Reshape", y, _shape(builder, 0, -1, a.hidden))
@@ -48,6 +50,32 @@ def _split(builder: GraphBuilder, x: str, a: Attention) -> tuple[str, ...]:
 def _heads(builder: GraphBuilder, x: str, a: Attention) -> str:
     x = builder.node("Reshape", x, _shape(builder, 0, -1, a.heads, a.head_width))
     return builder.node("Transpose", x, perm=[0, 2, 1, 3])
+
+
+def _turned(builder: GraphBuilder, x: str, a: Attention, tokens: int) -> str:
+    """Rotary positions of queries or keys (N, heads, T, width of a head)."""
+    front, half = a.rotary or 0, a.head_width // 2
+    body = add_part(builder, x, 2, front, tokens) if front else x
+    if a.interleaved:
+        second, first = (add_part(builder, body, 3, i, a.head_width, 2) for i in (1, 0))
+        axis = builder.constant("last", np.array([-1], np.int64))
+        pairs = (
+            builder.node("Unsqueeze", each, axis) for each in (builder.node("Neg", second), first)
+        )
+        turned = builder.node("Concat", *pairs, axis=-1)
+        turned = builder.node("Reshape", turned, _shape(builder, 0, 0, -1, a.head_width))
+    else:
+        first, second = add_halves(builder, body, half)
+        turned = builder.node("Concat", builder.node("Neg", second), first, axis=-1)
+    angles, _ = builder.random((tokens - front, a.head_width))
+    parts = (
+        builder.node("Mul", each, builder.constant(f"angles_{len(builder)}", angles))
+        for each in (body, turned)
+    )
+    y = builder.node("Add", *parts)
+    if not front:
+        return y
+    return builder.node("Concat", add_part(builder, x, 2, 0, front), y, axis=2)
 
 
 def _product(

@@ -1,11 +1,10 @@
 """The surroundings of an entry's copies: where tensors come from, and what reads them."""
 
-import numpy as np
-
 from depthopt.core.operators import Convolution
 from depthopt.core.shapes import Pair
 from depthopt.latency.graphs.builder import GraphBuilder
 from depthopt.latency.graphs.convolution import add_convolution
+from depthopt.latency.graphs.tokens import add_part
 
 BLOCK = 16
 """Number of channels whose multiples fit every runtime's blocked layout."""
@@ -48,12 +47,7 @@ def tap_tokens(builder: GraphBuilder, x: str, tokens: int, number: int = 0) -> s
             read, so that no two taps are alike: equal nodes would be run once.
     """
     at = number % tokens
-    values = {"from": at, "to": at + 1, "along": 1, "by": 1 + number // tokens}
-    parts = (
-        builder.constant(f"{name}_{value}", np.array([value], np.int64))
-        for name, value in values.items()
-    )
-    return builder.node("Slice", x, *parts)
+    return add_part(builder, x, 1, at, at + 1, 1 + number // tokens)
 
 
 def tap(builder: GraphBuilder, x: str, channels: int, size: Pair, number: int = 0) -> str:

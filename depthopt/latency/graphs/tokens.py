@@ -19,3 +19,18 @@ def add_scale(builder: GraphBuilder, x: str, channels: int) -> str:
     """Add a factor for each channel."""
     factors = np.full(channels, 0.1, np.float32)
     return builder.node("Mul", x, builder.constant(f"scale_{len(builder)}", factors))
+
+
+def add_part(builder: GraphBuilder, x: str, axis: int, start: int, stop: int, step: int = 1) -> str:
+    """Add a slice of one dimension."""
+    values = {"from": start, "to": stop, "along": axis, "by": step}
+    parts = (
+        builder.constant(f"{name}_{value}", np.array([value], np.int64))
+        for name, value in values.items()
+    )
+    return builder.node("Slice", x, *parts)
+
+
+def add_halves(builder: GraphBuilder, x: str, width: int) -> tuple[str, str]:
+    """Add both halves, of this width, of the last dimension."""
+    return add_part(builder, x, -1, 0, width), add_part(builder, x, -1, width, 2 * width)
