@@ -169,11 +169,11 @@ class SideBySide:
         before = self._through(*place.through) if place.through else None
         wishes = (
             Wish(frozenset({ends.input, *ends.added}), conv),
-            Wish(frozenset({ends.target}), wanted.next),
+            Wish(frozenset({ends.target, *(before.needs if before else ())}), wanted.next),
         )
         for index, (seen, given) in enumerate(self._replay(*wishes)):
             inputs, target = seen[ends.input], ends.wanted(given[ends.target], seen)
-            inputs = inputs if before is None else before(inputs, {})
+            inputs = inputs if before is None else before(inputs, given)
             inputs, target = as_map(inputs), as_map(target)
             is_held_out = index % HELD_OUT_EVERY == HELD_OUT_EVERY - 1
             is_held_out &= len(held_out) < MOST_HELD_OUT

@@ -18,6 +18,7 @@ from depthopt.runtimes.registry import get_runtime
 from depthopt.shallow.apply import apply
 from depthopt.shallow.build import build
 from depthopt.shallow.fuse import fuse
+from depthopt.tasks.registry import task_of
 from tests.plans import plan_of, random_plan
 from tests.transformers import PLAIN, SIZE, small
 
@@ -221,13 +222,21 @@ def test_costs_by_magnitude_are_shares_of_the_weights() -> None:
     assert sum(drops) == pytest.approx(share)
 
 
-def test_costs_are_those_of_the_networks_themselves() -> None:
-    batches = [(images(seed), None) for seed in range(1, 7)]
-    some = [*(c for c in ALL if c.kind == "keep"), candidate("drop", 3, 4), candidate("fit", 3, 5)]
-    fitting = [inputs for inputs, _ in batches[:5]]
-    table = estimate(MODEL, CHAIN, some, fitting=fitting, held_out=batches[5:])
-    drop, fit = (table.entries[c].cost for c in some[-2:])
-    assert 0 < fit < drop
+@pytest.mark.parametrize("kind", ["layer scale", "rotary", "three layers and a gate"])
+@torch.no_grad()
+def test_costs_are_those_of_the_networks_themselves(kind: str) -> None:
+    model = small(kind).double()
+    chain, fitting = extract(model, SIZE), [images(seed) for seed in range(1, 6)]
+    held_out = [(images(6), None)]
+    found = candidates(chain, kinds=("drop", "fit", "narrow"))
+    places = ("drop 3:4", "fit 3:5", "narrow 4:5", "narrow 5:6")
+    some = [c for c in found if c.kind == "keep" or c.key.startswith(places)]
+    table = estimate(model, chain, some, fitting=fitting, held_out=held_out)
+    assert all(entry.cost > 0 for entry in table.entries.values())
+    (drop,) = (c for c in some if c.kind == "drop")
+    network = apply(model, chain, plan_of(chain, drop), compensated=False)
+    wanted = task_of("classification").divergence(network(held_out[0][0]), model(held_out[0][0]))
+    assert table.entries[drop].cost == pytest.approx(float(wanted) / len(held_out[0][0]))
 
 
 @pytest.mark.parametrize(
