@@ -40,10 +40,8 @@ _ROTATING = frozenset({operator.neg, torch.neg, torch.cat, torch.stack})
 _SIZES = frozenset({getattr, operator.getitem, operator.floordiv, operator.mul, operator.eq})
 """Functions of Python that sizes are worked out by."""
 
-
 _ATTENTION = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal", "scale", "enable_gqa")
 """Names of what torch's attention is given, in order."""
-
 
 _BEHIND = "( dropout)*( norm)?( dropout)* linear( dropout)*( scale)?( dropout)*"
 
@@ -174,9 +172,11 @@ def _read(network: Network, source: fx.Node, output: fx.Node, add: fx.Node) -> R
 
 def _is_known(parts: "_Parts", found: Attention | Mlp, hidden: fx.Node, output: fx.Node) -> bool:
     """Whether heads can be told apart, and only LayerScale lies behind the last linear layer."""
-    if isinstance(found, Attention) and heads_written(hidden, found) is None:
-        return False
-    *_, behind = " ".join(parts.steps).rpartition("linear")
+    before, _, behind = " ".join(parts.steps).rpartition("linear")
+    if isinstance(found, Attention):
+        own = {norm.meta["shape"][-1] for norm in parts.norms[1:]} <= {found.head_width}
+        if "scale" in before or not own or heads_written(hidden, found) is None:
+            return False
     node = sole_user(hidden)
     while node is not None and node is not output:
         node = sole_user(node)
@@ -323,9 +323,9 @@ def _only_arranges(node: fx.Node) -> bool:
     if node.op == "call_module":
         return False
     name = node.target if node.op == "call_method" else getattr(node.target, "__name__", "")
-    is_size = node.target in _SIZES or name in {"size", "_assert"}
+    sized = node.target in _SIZES or name in {"size", "_assert"}
     is_part = node.target is operator.getitem
-    return name in _RESHAPING or (is_size and (is_part or node.meta.get("shape") is None))
+    return name in _RESHAPING or (sized and (is_part or node.meta.get("shape") is None))
 
 
 def _attention(network: Network, parts: _Parts, source: fx.Node) -> Attention:

@@ -11,6 +11,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from depthopt.core.chain import Skip
 from depthopt.core.operators import Attention, Mlp
+from depthopt.errors import ModelError
 from depthopt.extraction.coverage import reducible_share
 from depthopt.extraction.extract import extract
 from tests.flops import macs
@@ -163,6 +164,23 @@ def test_attention_of_other_kinds_is_named(name: str, reason: str) -> None:
     assert kinds[Attention] == 0
     assert kinds[Mlp] >= 2
     assert any(reason in unused.reason for unused in chain.unused)
+
+
+def test_another_size_than_the_embedding_s_is_refused() -> None:
+    with pytest.raises(ModelError, match=r"refuses an input of 3x32x32: Input height \(32\)"):
+        extract(small("vit"), (3, 32, 32))
+
+
+def test_attention_that_is_written_out_is_named() -> None:
+    model = small("vit")
+    for block in model.blocks:
+        block.attn.fused_attn = False
+    chain = extract(model, SIZE)
+    assert [unused.reason for unused in chain.unused] == [
+        f"adds a branch that has a {what} inside ({name})"
+        for what, name in (("matmul", "matmul"), ("matmul", "matmul_2"), ("matmul", "matmul_4"))
+    ]
+    assert [type(block.operator) for block in chain.blocks[1:]] == [Mlp] * 3
 
 
 def test_heads_that_are_narrower_than_the_tokens() -> None:
