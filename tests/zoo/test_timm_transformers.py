@@ -59,7 +59,9 @@ def test_all_kept_is_the_original(name: str) -> None:
     got = fuse(apply(model, chain, plan_of(chain)))
     torch.testing.assert_close(got(images), model(images), rtol=1e-9, atol=1e-9)
     branches = [block for block in chain.blocks if reads_tokens(block.operator)]
-    assert name not in WHOLE or (branches and reducible_share(chain) > 0.6)
+    is_hybrid = "_r26" in name or "_r_" in name  # convolutions in front stay as they are
+    share = 0.3 if is_hybrid else 0.95
+    assert name not in WHOLE or (branches and reducible_share(chain) > share)
     assert name in WHOLE or chain.unused
 
 
@@ -69,7 +71,9 @@ def test_drops_are_the_network_with_those_outputs_zeroed(name: str) -> None:
     model, size, images = made(name)
     chain = extract(model, size)
     drops = candidates(chain, kinds=("drop",))
-    plan = random_plan(chain, [c for c in drops if reads_tokens_at(chain, c.start)], 0)
+    plan = random_plan(
+        chain, [c for c in drops if not c.replaces or reads_tokens_at(chain, c.start)], 0
+    )
     got = fuse(apply(model, chain, plan))
     for choice in plan.replaced:
         path = chain.blocks[choice.start].name
