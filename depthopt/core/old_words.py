@@ -81,7 +81,7 @@ _LATER: dict[tuple[str, str], object] = {
     **{
         (section, key): first
         for section in ("teacher", "finetune", "importance.train")
-        for key, first in (("decay_norms", False), ("nesterov", True))
+        for key, first in (("decay_norms", False), ("frozen_norms", False), ("nesterov", True))
     },
 }
 """Keys that recipes had not at first, by section, and what leaves all as it was then."""

@@ -24,6 +24,8 @@ class TrainConfig:
         warmup: share of all steps during which the learning rate rises from zero.
         weight_decay: decay of the weights.
         decay_norms: norms and biases decay too.
+        frozen_norms: batch norms use and keep the statistics that they have, not those of each
+            batch, so that a network that imitates another is trained as it will be used.
         momentum: momentum of ``sgd``.
         nesterov: ``sgd`` uses Nesterov's momentum.
         clip_norm: largest norm that a gradient may have; None does not clip.
@@ -69,6 +71,7 @@ class TrainConfig:
     warmup: numbers.ShareBelowOne = 0.1
     weight_decay: numbers.NonNegative = 0.05
     decay_norms: bool = False
+    frozen_norms: bool = False
     momentum: numbers.ShareBelowOne = 0.9
     nesterov: bool = True
     clip_norm: numbers.Positive | None = 5.0

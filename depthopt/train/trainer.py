@@ -36,6 +36,8 @@ from depthopt.train.matching import matching_loss
 from depthopt.train.module_inputs import Taps
 from depthopt.train.state import TrainState
 
+_BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+
 Matched = Sequence[tuple[str, str]]
 """Modules whose inputs are matched, by their paths in the network and in its teacher."""
 
@@ -189,6 +191,10 @@ def make_trainer(
     require_trainable(config, accelerator.num_processes)
     config = _laid_out(config, model, accelerator)
     _place(model.train(), accelerator, config)
+    if config.frozen_norms:
+        for module in model.modules():
+            if isinstance(module, _BATCH_NORMS):
+                module.eval()
     optimizer = create_optimizer_v2(
         model,
         opt=_optimizer(config),

@@ -67,7 +67,7 @@ def test_every_setting_that_scores_depend_on_is_said() -> None:
     """Two tables may be joined where the words are the same, so that they must not be too few."""
     others = {
         "optimizer": "adamw", "learning_rate": 0.2, "warmup": 0.5, "weight_decay": 0.1,
-        "decay_norms": False, "momentum": 0.5, "nesterov": False,
+        "decay_norms": False, "frozen_norms": True, "momentum": 0.5, "nesterov": False,
         "clip_norm": 1.0, "label_smoothing": 0.2, "mixup": 0.5, "cutmix": 0.5,
         "distillation": 0.5, "ema_decay": 0.5, "augment": False, "randaugment": "rand-m9",
         "mixed_precision": "bf16", "steps": 3, "batch_size": 16, "accumulation": 2,

@@ -264,6 +264,21 @@ def test_norms_decay_where_asked_for():
     assert all(norm.weight.abs().mean() < 0.5 for norm in norms[True])
 
 
+def test_norms_keep_their_statistics_where_asked_for():
+    """And are used with them: in evaluation the network is what it was while it was trained."""
+    config = replace(CONFIG, steps=3, evaluate_epochs=True)
+    fresh = [m for m in make_model().modules() if isinstance(m, nn.BatchNorm2d)]
+    for frozen in (False, True):
+        network = train(replace(config, frozen_norms=frozen))[0]
+        norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
+        same = [
+            torch.equal(a.running_mean, b.running_mean) for a, b in zip(fresh, norms, strict=True)
+        ]
+        assert same
+        assert all(same) == frozen == any(same)
+        assert not any(torch.equal(a.weight, b.weight) for a, b in zip(fresh, norms, strict=True))
+
+
 @pytest.mark.parametrize("nesterov", [False, True])
 def test_momentum_is_nesterovs_or_plain(nesterov):
     config = replace(
