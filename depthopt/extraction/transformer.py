@@ -303,7 +303,7 @@ def _is_scale(node: fx.Node) -> bool:
 
 
 def _step(network: Network, node: fx.Node) -> str | None:
-    """What a node that is no layer does, in a word; None if that is not known."""
+    """What a node does that is not a layer, in a word; None if that is not known."""
     if _only_arranges(node):
         return "reshape"
     if node.op != "call_function":

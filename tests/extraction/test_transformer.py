@@ -136,7 +136,7 @@ def test_what_is_not_known_stays_whole_with_a_reason(changed: str, reason: str) 
     assert [skip.target - skip.source for skip in chain.skips] == [1] * (2 - len(more))
 
 
-def test_an_mlp_with_an_add_inside_is_no_mlp() -> None:
+def test_an_mlp_with_an_add_inside_is_not_one() -> None:
     torch.manual_seed(0)
     chain = extract(Block("read inside"), (3, 8, 8))
     assert len(chain.blocks) == 3
