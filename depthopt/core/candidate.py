@@ -10,7 +10,7 @@ from pydantic_core import CoreSchema
 from depthopt.core import limits, numbers
 from depthopt.core.chain import Chain
 from depthopt.core.clipped import clipped
-from depthopt.core.operators import Activation, Convolution, Operator, parse_operator
+from depthopt.core.operators import Activation, Convolution, Linear, Operator, parse_operator
 from depthopt.core.text import text_schema
 
 KEPT = "keep"
@@ -55,6 +55,14 @@ class Candidate:
             case (Convolution() as only,):
                 return only
         raise ValueError(f"{self} is not one convolution")
+
+    @property
+    def linear(self) -> Linear | None:
+        """The candidate's only operator, if that is a linear layer of tokens; else None."""
+        match self.operators:
+            case (Linear() as only,):
+                return only
+        return None
 
     @property
     def replaces(self) -> bool:

@@ -67,13 +67,6 @@ def _forms(dense: Convolution, wishes: Wishes) -> Iterator[tuple[Convolution, ..
             yield Convolution(channels, rank, (1, 1)), replace(dense, in_channels=rank)
 
 
-def _linear(candidate: Candidate) -> Linear | None:
-    match candidate.operators:
-        case (Linear() as only,):
-            return only
-    return None
-
-
 def _why_no_linear(chain: Chain, start: int, end: int) -> str | None:
     """Why no linear layer of tokens, near to the identity, can take a segment's place."""
     if (illegal := chain.why_illegal(start, end)) is not None:
@@ -87,7 +80,7 @@ def _why_no_linear(chain: Chain, start: int, end: int) -> str | None:
 
 
 def _why_not(chain: Chain, candidate: Candidate) -> str | None:
-    if (linear := _linear(candidate)) is not None:
+    if (linear := candidate.linear) is not None:
         channels = chain.ending(candidate.start, candidate.end).channels
         if linear != Linear(channels, channels):
             return f"is not a linear layer of {channels} channels"
@@ -107,7 +100,7 @@ def _why_not(chain: Chain, candidate: Candidate) -> str | None:
 
 
 def _problem(candidate: Candidate, _: Form) -> Problem:
-    if (linear := _linear(candidate)) is not None:
+    if (linear := candidate.linear) is not None:
         as_map = Convolution(linear.in_channels, linear.out_channels, (1, 1))
         return Problem(as_map, to_identity=True)
     convolutions = [each for each in candidate.operators if isinstance(each, Convolution)]

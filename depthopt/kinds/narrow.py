@@ -10,28 +10,16 @@ or the middle one of three, is regressed too (``depthopt.rewrite.inner``).
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from depthopt.core.candidate import KEPT, Candidate
 from depthopt.core.chain import Block, Chain, Gate
 from depthopt.core.operators import Convolution
 from depthopt.errors import UsageError
+from depthopt.kinds import narrow_branch as branch
 from depthopt.kinds.kind import Kind, Wishes
-from depthopt.kinds.narrow_branch import (
-    NarrowedBranch,
-    install_branch,
-    is_branch,
-    of_branches,
-    output_of_branch,
-    problem_of_branch,
-    reads_of_branch,
-    set_branch,
-    start_of_branch,
-    why_no_branch_so,
-    width_of_branch,
-)
 from depthopt.kinds.running import kept_keys
 from depthopt.kinds.site import New, Site, Weights
 from depthopt.kinds.widths import fewer_channels
@@ -43,6 +31,9 @@ if TYPE_CHECKING:  # torch takes seconds to import, and tables are solved withou
     from torch import Tensor, fx, nn
 
     from depthopt.rewrite.regression import Fitted, Regression
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 _GATED, _TWICE = " gated", " twice"
 """At the end of a candidate's detail, if a gate weighs the channels, or two tensors lose some."""
@@ -130,8 +121,7 @@ def _units(chain: Chain, start: int, end: int) -> int:
 
 
 def _candidates(chain: Chain, wishes: Wishes) -> Iterator[Candidate]:
-    """A few widths of every branch, and of every transformer's branch."""
-    yield from of_branches(chain, wishes, KIND.name, _MOST_BYTES)
+    """A few widths of every branch."""
     for start, end in wishes.segments:
         if why_no_branch(chain, start, end) is not None:
             continue
@@ -191,8 +181,6 @@ def _fewer(
 
 
 def _why_not(chain: Chain, candidate: Candidate) -> str | None:
-    if is_branch(candidate):
-        return why_no_branch_so(chain, candidate)
     start, end = candidate.start, candidate.end
     if (reason := why_no_branch(chain, start, end)) is not None:
         return reason
@@ -208,10 +196,8 @@ def _latency_keys(chain: Chain, candidate: Candidate) -> tuple[LatencyKey, ...]:
     """Every block as if it were kept, but narrower.
 
     Raises:
-        UsageError: it has another number of operators than its segment has blocks.
+        UsageError: it has another number of convolutions than its segment has blocks.
     """
-    if is_branch(candidate):
-        return kept_keys(chain, candidate)
     if len(candidate.operators) != candidate.end - candidate.start:
         raise UsageError(f"{candidate} is not a narrower form of its blocks")
     blocks = range(candidate.start, candidate.end)
@@ -237,14 +223,10 @@ def _last(candidate: Candidate) -> tuple[Convolution, int]:
 
 
 def _width(_: Chain, candidate: Candidate) -> float:
-    if is_branch(candidate):
-        return width_of_branch(candidate)
     return candidate.operators[-1].in_channels / _last(candidate)[0].in_channels
 
 
 def _problem(candidate: Candidate, _: Form) -> Problem:
-    if is_branch(candidate):
-        return problem_of_branch(candidate)
     last, together = _last(candidate)
     width = candidate.operators[-1].in_channels
     inner = None
@@ -267,8 +249,6 @@ def _inner(chain: Chain, candidate: Candidate) -> tuple[Block, ...]:
 
 
 def _start(network: "fx.GraphModule", chain: Chain, candidate: Candidate) -> Weights:
-    if is_branch(candidate):
-        return start_of_branch(network, chain, candidate)
     from depthopt.rewrite.affine import folded  # noqa: PLC0415 - torch takes seconds
     from depthopt.rewrite.narrower import layers_of  # noqa: PLC0415 - as above
 
@@ -278,8 +258,6 @@ def _start(network: "fx.GraphModule", chain: Chain, candidate: Candidate) -> Wei
 
 
 def _reads(chain: Chain, candidate: Candidate) -> set[str]:
-    if is_branch(candidate):
-        return reads_of_branch(chain, candidate)
     return {_read(chain, candidate), *_added(chain, candidate)}
 
 
@@ -301,8 +279,6 @@ def _added(chain: Chain, candidate: Candidate) -> list[str]:
 def _output(
     chain: Chain, candidate: Candidate, weights: Weights, values: "Mapping[str, Tensor]"
 ) -> "Tensor":
-    if is_branch(candidate):
-        return output_of_branch(chain, candidate, weights, values)
     from depthopt.rewrite.inner import convolved, weighed  # noqa: PLC0415 - torch takes seconds
     from depthopt.rewrite.regression import convolve  # noqa: PLC0415 - as above
 
@@ -370,8 +346,6 @@ class _Narrowed(New):
 
 
 def _install(site: Site, candidate: Candidate) -> "tuple[None, New]":
-    if is_branch(candidate):
-        return None, install_branch(site, candidate)
     import torch  # noqa: PLC0415 - it takes seconds
     from torch import nn  # noqa: PLC0415 - as above
 
@@ -409,9 +383,6 @@ def _set_weights(
     weights: Weights,
     regression: "Regression",
 ) -> None:
-    if isinstance(new, NarrowedBranch):
-        set_branch(network, new, candidate, weights)
-        return
     from torch import nn  # noqa: PLC0415 - torch takes seconds
 
     from depthopt.rewrite.narrowing import channels_of  # noqa: PLC0415 - as above
@@ -447,23 +418,40 @@ def _realised(_: Candidate, fitted: "Fitted") -> Weights:
     return ((fitted.weight, fitted.bias), *fitted.inner)
 
 
+def _every(chain: Chain, wishes: Wishes) -> Iterator[Candidate]:
+    """A few widths of every branch, of convolutions or of a transformer."""
+    yield from branch.candidates(chain, wishes, KIND.name, _MOST_BYTES)
+    yield from _candidates(chain, wishes)
+
+
+def _by_form(of_convolutions: Callable[P, R], of_transformer: Callable[P, R]) -> Callable[P, R]:
+    """One of two functions, by what the candidate among their arguments narrows."""
+
+    def chosen(*args: P.args, **kwargs: P.kwargs) -> R:
+        (candidate,) = (each for each in args if isinstance(each, Candidate))
+        of = of_transformer if branch.is_branch(candidate) else of_convolutions
+        return of(*args, **kwargs)
+
+    return chosen
+
+
 KIND = Kind(
     name="narrow",
     verb="narrowed",
     letter="N",
     colour=("#7a5aa8", "#b79be0"),
     pattern="bars",
-    candidates=_candidates,
+    candidates=_every,
     takes_inserted=False,
-    why_not=_why_not,
-    latency_keys=_latency_keys,
-    width=_width,
+    why_not=_by_form(_why_not, branch.why_not),
+    latency_keys=_by_form(_latency_keys, kept_keys),
+    width=_by_form(_width, branch.width),
     reader=lambda chain, candidate: chain.blocks[candidate.start].name,
-    problem=_problem,
-    start=_start,
+    problem=_by_form(_problem, branch.problem),
+    start=_by_form(_start, branch.start),
     realised=_realised,
-    reads=_reads,
-    output=_output,
-    install=_install,
-    set_weights=_set_weights,
+    reads=_by_form(_reads, branch.reads),
+    output=_by_form(_output, branch.output),
+    install=_by_form(_install, branch.install),
+    set_weights=_by_form(_set_weights, branch.set_weights),
 )

@@ -2,7 +2,7 @@
 
 As for the branches of convolutions, those stay that serve the branch's output best, what they give
 stays what it was, and the layer behind them is regressed (``depthopt.rewrite.narrowing``). Heads
-stay or go as a whole.
+stay or go as a whole. The functions are those of a ``Kind``; ``narrow`` calls them for branches.
 """
 
 from collections.abc import Iterator, Mapping
@@ -16,12 +16,14 @@ from depthopt.core.operators import Attention, Convolution, Mlp, Operator
 from depthopt.kinds.kind import Wishes
 from depthopt.kinds.site import New, Site, Weights
 from depthopt.kinds.widths import fewer_channels
+from depthopt.rewrite.options import Form
 from depthopt.rewrite.problem import Problem, sums_bytes
 
 if TYPE_CHECKING:  # torch takes seconds to import, and tables are solved without it
     from torch import Tensor, fx
 
     from depthopt.rewrite.branch_layers import BranchLayers
+    from depthopt.rewrite.regression import Regression
 
 
 def is_branch(candidate: Candidate) -> bool:
@@ -32,7 +34,7 @@ def is_branch(candidate: Candidate) -> bool:
     return False
 
 
-def of_branches(chain: Chain, wishes: Wishes, name: str, most_bytes: int) -> Iterator[Candidate]:
+def candidates(chain: Chain, wishes: Wishes, name: str, most_bytes: int) -> Iterator[Candidate]:
     """A few widths of every branch.
 
     Args:
@@ -73,7 +75,7 @@ def of_width(operator: Operator, start: int, name: str, width: int) -> Candidate
     return Candidate(start, start + 1, name, (narrower,), None, f"{hidden} channels")
 
 
-def why_no_branch_so(chain: Chain, candidate: Candidate) -> str | None:
+def why_not(chain: Chain, candidate: Candidate) -> str | None:
     """Why a plan cannot narrow a branch so. None if it can."""
     block = chain.blocks[candidate.start]
     hidden, _ = _hidden(block.operator)
@@ -84,12 +86,12 @@ def why_no_branch_so(chain: Chain, candidate: Candidate) -> str | None:
     return chain.why_illegal(candidate.start, candidate.end)
 
 
-def width_of_branch(candidate: Candidate) -> float:
+def width(_: Chain, candidate: Candidate) -> float:
     """The share of the hidden channels that stay."""
     return _hidden(candidate.operators[0])[0] / _before(candidate)
 
 
-def problem_of_branch(candidate: Candidate) -> Problem:
+def problem(candidate: Candidate, _: Form) -> Problem:
     """The layer behind the hidden channels, regressed for those that stay."""
     operator, hidden = candidate.operators[0], _before(candidate)
     width, together = _hidden(operator)
@@ -97,20 +99,20 @@ def problem_of_branch(candidate: Candidate) -> Problem:
     return Problem(whole, channels=width, together=together, hidden=True)
 
 
-def start_of_branch(network: "fx.GraphModule", chain: Chain, candidate: Candidate) -> Weights:
+def start(network: "fx.GraphModule", chain: Chain, candidate: Candidate) -> Weights:
     """The weight (C, hidden, 1, 1) and bias of that layer with the LayerScale behind it."""
     from depthopt.rewrite.branch_layers import BranchLayers  # noqa: PLC0415 - torch takes seconds
 
     return (BranchLayers.of(network, chain.blocks[candidate.start]).weights(),)
 
 
-def reads_of_branch(chain: Chain, candidate: Candidate) -> set[str]:
-    """The nodes of what ``output_of_branch`` needs."""
+def reads(chain: Chain, candidate: Candidate) -> set[str]:
+    """The nodes of what ``output`` needs."""
     block = chain.blocks[candidate.start]
     return {block.input, str(block.hidden)}
 
 
-def output_of_branch(
+def output(
     chain: Chain, candidate: Candidate, weights: Weights, values: "Mapping[str, Tensor]"
 ) -> "Tensor":
     """The tokens (N, T, C) behind the add, by weights that are 0 for the channels that go."""
@@ -131,7 +133,7 @@ class NarrowedBranch(New):
     layers: "BranchLayers"
 
 
-def install_branch(site: Site, candidate: Candidate) -> NarrowedBranch:
+def install(site: Site, candidate: Candidate) -> tuple[None, NarrowedBranch]:
     """Put narrower layers in the place of the two."""
     from torch import nn  # noqa: PLC0415 - torch takes seconds
 
@@ -148,17 +150,22 @@ def install_branch(site: Site, candidate: Candidate) -> NarrowedBranch:
         site.network.set_submodule(path, layer.to(layers.first.weight).eval())
     for written in layers.heads:
         written.set(width // together)
-    return NarrowedBranch(str(block.reader), block.linear, layers)
+    return None, NarrowedBranch(str(block.reader), block.linear, layers)
 
 
-def set_branch(
-    network: "fx.GraphModule", new: NarrowedBranch, candidate: Candidate, weights: Weights
+def set_weights(
+    network: "fx.GraphModule",
+    new: New,
+    candidate: Candidate,
+    weights: Weights,
+    _: "Regression",
 ) -> None:
     """Give the two layers what is kept of the first, and what was regressed of the last."""
     import torch  # noqa: PLC0415 - it takes seconds
 
     from depthopt.rewrite.narrowing import channels_of  # noqa: PLC0415 - as above
 
+    assert isinstance(new, NarrowedBranch)  # noqa: S101 - narrows New: it is what was put in
     ((weight, bias),), layers = weights, new.layers
     stays = channels_of(weight, *_hidden(candidate.operators[0]))
     rows, first = layers.rows(stays), network.get_submodule(layers.first_path)

@@ -7,7 +7,7 @@ import torch.nn.functional as F  # noqa: N812 - torch's own convention
 from torch import Tensor, fx, nn
 
 from depthopt.core.candidate import Candidate
-from depthopt.core.operators import Convolution, Linear
+from depthopt.core.operators import Convolution
 from depthopt.errors import ModelError
 from depthopt.graph.convolutions import make_conv
 from depthopt.kinds.site import New, Site, Weights, module_name
@@ -22,7 +22,7 @@ def convolved(candidate: Candidate, weights: Weights, x: Tensor) -> Tensor:
     Raises:
         TypeError: one of them is not a convolution or linear; its kind has to run it.
     """
-    if _linear(candidate) is not None:
+    if candidate.linear is not None:
         ((weight, bias),) = weights
         return F.linear(x, weight.flatten(1), bias)
     for operator, (weight, bias) in zip(_convolutions(candidate), weights, strict=True):
@@ -37,7 +37,7 @@ def install_convolution(site: Site, candidate: Candidate) -> tuple[fx.Node, New]
     tokens' blocks it is a linear layer.
     """
     name, like = module_name(candidate), next(site.network.parameters())
-    if (linear := _linear(candidate)) is not None:
+    if (linear := candidate.linear) is not None:
         layer = nn.Linear(linear.in_channels, linear.out_channels).to(like).eval()
         return site.call(name, layer, site.at(candidate.start)), New(name, name)
     node, norm = site.at(candidate.start), norm_like(site, candidate)
@@ -63,14 +63,6 @@ def _convolutions(candidate: Candidate) -> tuple[Convolution, ...]:
         if not isinstance(operator, Convolution):
             raise TypeError(f"{operator} is not a convolution; its kind has to run it")
     return tuple(each for each in candidate.operators if isinstance(each, Convolution))
-
-
-def _linear(candidate: Candidate) -> Linear | None:
-    """The linear layer that a candidate is, if it is one."""
-    match candidate.operators:
-        case (Linear() as only,):
-            return only
-    return None
 
 
 def _second(name: str) -> str:

@@ -42,8 +42,7 @@ def _split(builder: GraphBuilder, x: str, a: Attention) -> tuple[str, ...]:
     x = builder.node("Reshape", x, _shape(builder, 0, -1, 3, a.heads, a.head_width))
     x = builder.node("Transpose", x, perm=[2, 0, 3, 1, 4])
     axis = builder.constant("axis", np.array([0], np.int64))
-    places = [builder.constant(f"place_{i}", np.array([i], np.int64)) for i in range(4)]
-    parts = (builder.node("Slice", x, places[i], places[i + 1], axis) for i in range(3))
+    parts = (add_part(builder, x, 0, i, i + 1) for i in range(3))
     return tuple(builder.node("Squeeze", part, axis) for part in parts)
 
 
