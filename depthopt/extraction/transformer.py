@@ -175,7 +175,8 @@ def _is_known(parts: "_Parts", found: Attention | Mlp, hidden: fx.Node, output: 
     before, _, behind = " ".join(parts.steps).rpartition("linear")
     if isinstance(found, Attention):
         own = {norm.meta["shape"][-1] for norm in parts.norms[1:]} <= {found.head_width}
-        if "scale" in before or not own or heads_written(hidden, found) is None:
+        others = {"scale", "function"} & set(before.split())
+        if others or not own or heads_written(hidden, found) is None:
             return False
     node = sole_user(hidden)
     while node is not None and node is not output:

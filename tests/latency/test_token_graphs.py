@@ -67,7 +67,7 @@ def test_a_key_is_told_from_its_name() -> None:
 @pytest.mark.parametrize(
     "kind",
     [
-        *("vit", "layer scale", "norms of queries and keys", "bias of positions", "rotary"),
+        *("vit", "norms of queries and keys", "bias of positions", "rotary"),
         *("rotary and gated", "three layers and a gate"),
     ],
 )

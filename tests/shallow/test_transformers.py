@@ -48,23 +48,24 @@ def test_all_kept_is_the_original(kind: str) -> None:
     torch.testing.assert_close(fuse(kept)(images()), wanted, rtol=1e-9, atol=1e-9)
 
 
-def without(model: nn.Module, path: str) -> nn.Module:
-    """The model with the output of one module set to zero."""
-    model.get_submodule(path).register_forward_hook(lambda _m, _i, output: 0 * output)
+def without(model: nn.Module, *paths: str) -> nn.Module:
+    """The model with the outputs of some modules set to zero."""
+    for path in paths:
+        model.get_submodule(path).register_forward_hook(lambda _m, _i, output: 0 * output)
     return model
 
 
 @pytest.mark.parametrize("kind", PLAIN)
 @torch.no_grad()
-def test_a_drop_is_the_network_with_that_output_zeroed(kind: str) -> None:
+def test_drops_are_the_network_with_those_outputs_zeroed(kind: str) -> None:
     model = small(kind).double()
     chain = extract(model, SIZE)
-    for position, path in ((3, "blocks.1.attn"), (4, "blocks.1.mlp")):
-        plan = plan_of(chain, Candidate(position, position + 1, "drop", ()))
-        got = fuse(apply(model, chain, plan))
-        wanted = without(small(kind).double(), path)(images())
-        torch.testing.assert_close(got(images()), wanted, rtol=1e-9, atol=1e-9)
-        assert not [name for name, _ in got.named_modules() if name.startswith(path)]
+    paths = ("blocks.0.mlp", "blocks.1.attn")
+    plan = plan_of(chain, *(Candidate(i, i + 1, "drop", ()) for i in (2, 3)))
+    got = fuse(apply(model, chain, plan))
+    wanted = without(model, *paths)(images())
+    torch.testing.assert_close(got(images()), wanted, rtol=1e-9, atol=1e-9)
+    assert not [name for name, _ in got.named_modules() if name.startswith(paths)]
 
 
 def test_what_is_listed_and_what_runs() -> None:
@@ -195,10 +196,10 @@ def test_the_layer_behind_fewer_units_is_regressed() -> None:
     assert error < 0.7 * (network(images()) - MODEL(images())).square().mean()
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 @torch.no_grad()
 def test_random_plans_are_carried_out_and_exported(seed: int, tmp_path) -> None:
-    model = small(list(PLAIN)[seed])
+    model = small(["registers", "rotary and gated"][seed])
     chain = extract(model, SIZE)
     plan = random_plan(chain, candidates(chain, kinds=("drop", "fit", "narrow")), seed)
     batches = [images(i).float() for i in range(5)]
@@ -213,6 +214,7 @@ def test_random_plans_are_carried_out_and_exported(seed: int, tmp_path) -> None:
         assert onnx_difference(runtime, path, batches[0], fused(batches[0]), 1) < 1e-4
 
 
+@torch.no_grad()
 def test_costs_by_magnitude_are_shares_of_the_weights() -> None:
     table = estimate(MODEL, CHAIN, ALL, estimator="magnitude", fitting=(), held_out=())
     drops = [entry.cost for c, entry in table.entries.items() if c.kind == "drop"]
@@ -309,8 +311,11 @@ def test_what_is_kept_makes_up_for_what_is_dropped(kind: str) -> None:
     assert error[True] < 0.9 * error[False]
 
 
-def test_heads_with_a_bias_of_positions_stay() -> None:
-    chain = extract(small("bias of positions"), SIZE)
+@pytest.mark.parametrize("kind", ["bias of positions", "rotary and gated"])
+def test_heads_with_biases_of_their_own_stay(kind: str) -> None:
+    """Those of positions, and those of queries and values that are put together in each pass."""
+    chain = extract(small(kind), SIZE)
     found = candidates(chain, kinds=("narrow",))
-    assert {c.kind for c in found if chain.blocks[c.start].hidden is None} == {"keep"}
-    assert "narrow" in {c.kind for c in found}
+    heads = [c for c in found if c.start and c.start % 2]
+    assert {c.kind for c in heads} == {"keep"}
+    assert all(chain.blocks[c.start].hidden is None for c in heads)
