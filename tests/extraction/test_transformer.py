@@ -166,6 +166,11 @@ def test_attention_of_other_kinds_is_named(name: str, reason: str) -> None:
     assert any(reason in unused.reason for unused in chain.unused)
 
 
+def test_constants_without_values_are_the_same_in_training() -> None:
+    model = small("bias of positions")
+    assert extract(model.to("meta"), SIZE) == extract(small("bias of positions"), SIZE)
+
+
 def test_another_size_than_the_embedding_s_is_refused() -> None:
     with pytest.raises(ModelError, match=r"refuses an input of 3x32x32: Input height \(32\)"):
         extract(small("vit"), (3, 32, 32))

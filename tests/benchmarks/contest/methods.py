@@ -97,6 +97,11 @@ ABLATIONS = (
 )  # fmt: skip
 """This project's default with one thing changed, and one thing of it given to a rival."""
 
+SINGLE_KINDS = tuple(
+    Method(f"{kind} only", (f"candidates.kinds=[{kind}]",)) for kind in ("drop", "fit", "narrow")
+)
+"""The default with one kind of replacement; ``fit`` alone is ReplaceMe's manner on transformers."""
+
 
 def solved(method: Method, recipe_of: RecipeOf, base: Context) -> Family:
     """The plans of a method's frontier, its tables made or gone on with in a folder of its own."""

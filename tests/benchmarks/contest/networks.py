@@ -16,6 +16,7 @@ RECIPES = Path(__file__).parents[3] / "recipes"
 OF_RECIPES = {
     "mobilenetv2": "mobilenetv2_100_fashion_onnxruntime.yaml",
     "resnet18": "resnet18_fashion_onnxruntime.yaml",
+    "vit": "vit_fashion_onnxruntime.yaml",
     "digits": "quickstart.yaml",
 }
 """Networks that are trained in the run; the last is for trying the benchmark out."""
