@@ -10,7 +10,14 @@ from pydantic_core import CoreSchema
 from depthopt.core import limits, numbers
 from depthopt.core.chain import Chain
 from depthopt.core.clipped import clipped
-from depthopt.core.operators import Activation, Convolution, Linear, Operator, parse_operator
+from depthopt.core.operators import (
+    Activation,
+    Convolution,
+    Linear,
+    LowRank,
+    Operator,
+    parse_operator,
+)
 from depthopt.core.text import text_schema
 
 KEPT = "keep"
@@ -57,10 +64,10 @@ class Candidate:
         raise ValueError(f"{self} is not one convolution")
 
     @property
-    def linear(self) -> Linear | None:
-        """The candidate's only operator, if that is a linear layer of tokens; else None."""
+    def linear(self) -> Linear | LowRank | None:
+        """The candidate's only operator, if that is linear in each token; else None."""
         match self.operators:
-            case (Linear() as only,):
+            case (Linear() | LowRank() as only,):
                 return only
         return None
 

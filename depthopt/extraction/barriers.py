@@ -8,8 +8,8 @@ from torch import fx, nn
 
 from depthopt.core.chain import Barrier, Chain
 from depthopt.extraction.network import Network
-from depthopt.extraction.regions import is_size
 from depthopt.extraction.transformer import attention_macs
+from depthopt.graph.constants import is_size
 
 
 def barriers(network: Network, chain: Chain, layers: Sequence[fx.Node]) -> Iterator[Barrier]:

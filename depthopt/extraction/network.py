@@ -7,7 +7,8 @@ import networkx as nx
 from torch import fx, nn
 
 from depthopt.core.shapes import Pair
-from depthopt.extraction.regions import Regions, constants
+from depthopt.extraction.regions import Regions
+from depthopt.graph.constants import constants
 from depthopt.graph.shared import shared_weights
 
 

@@ -22,8 +22,8 @@ from torch import fx, nn
 from depthopt.core.chain import Block, Layout, Skip, Unused
 from depthopt.core.operators import Attention, Mlp
 from depthopt.extraction.network import Network
-from depthopt.extraction.regions import is_size
 from depthopt.graph.activations import is_addition, node_activation
+from depthopt.graph.constants import is_size
 from depthopt.graph.convolutions import sole_user
 from depthopt.graph.heads import heads_written
 from depthopt.graph.plain import is_plain, why_not_plain
@@ -165,7 +165,9 @@ def _read(network: Network, source: fx.Node, output: fx.Node, add: fx.Node) -> R
     name = posixpath.commonpath(paths).replace("/", ".")
     name = name or parts.linear[0].path
     hidden: fx.Node | None = parts.linear[-1].reads
-    if not _is_known(parts, found, parts.linear[-1].reads, output):
+    divided = [node for node in inside if node.target in {"chunk", torch.chunk}]
+    is_halved = len(divided) == 1 or not isinstance(found, Mlp) or found.gated != 1
+    if not is_halved or not _is_known(parts, found, parts.linear[-1].reads, output):
         hidden = None
     return Residual(name, found, source, readers[0], hidden, output, add, tuple(inside))
 

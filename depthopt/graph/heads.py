@@ -1,11 +1,12 @@
 """Where a traced attention writes how many heads it has."""
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from torch import fx
 
 from depthopt.core.operators import Attention
+from depthopt.graph.constants import is_size
 
 _RESHAPING = frozenset({"reshape", "view"})
 
@@ -41,36 +42,49 @@ def heads_written(hidden: fx.Node, attention: Attention) -> tuple[Written, ...] 
             queries, keys and values gave.
         attention: what it computes.
     """
-    before = _reshape_before(hidden)
-    if before is None or attention.layers != 1 or attention.biased:
+    reshapes = _reshapes_before(hidden)
+    if reshapes is None or len(reshapes) != attention.layers or attention.biased:
         return None
-    sizes = _sizes(before)[-3:]
-    if sizes not in [(3, attention.heads, width) for width in (-1, attention.head_width)]:
+    together = (3,) if attention.layers == 1 else ()
+    known = [(*together, attention.heads, width) for width in (-1, attention.head_width)]
+    if any(_sizes(each)[-len(known[0]) :] not in known for each in reshapes):
         return None
     if not _is_reshape(hidden) or hidden.meta["shape"][-1] != attention.hidden:
         return None
-    found = (Written(before, -2, 1),)
+    found = tuple(Written(each, -2, 1) for each in reshapes)
     if _sizes(hidden)[-1] == -1:
         return found
     return (*found, Written(hidden, -1, attention.head_width))
 
 
-def _reshape_before(hidden: fx.Node) -> fx.Node | None:
-    """The reshape of queries, keys and values together, on the way back from ``hidden``.
+def _reshapes_before(hidden: fx.Node) -> list[fx.Node] | None:
+    """The reshapes behind the modules next before ``hidden``; None if one has none of its own.
 
-    It is the last one on the way: rotary positions may reshape, too.
+    They are those of queries, keys and values: rotary positions reshape further behind.
     """
-    found, start = None, hidden.all_input_nodes[0] if _is_reshape(hidden) else hidden
-    for node in _back(start):
-        found = node if _is_reshape(node) else found
+    found = list[fx.Node]()
+    for module in next_before(hidden, lambda node: node.op == "call_module"):
+        users = list(module.users)
+        if len(users) != 1 or not _is_reshape(users[0]):
+            return None
+        found.append(users[0])
     return found
 
 
-def _back(node: fx.Node) -> Iterator[fx.Node]:
-    """A node and those that it reads first, one after another, up to the first module's."""
-    while node.op != "call_module" and node.all_input_nodes:
-        yield node
-        node = node.all_input_nodes[0]
+def next_before(node: fx.Node, is_wanted: Callable[[fx.Node], bool]) -> list[fx.Node]:
+    """The wanted nodes that a tensor comes from, none of them by way of another."""
+    found, seen, ahead = list[fx.Node](), {node}, [node]
+    while ahead:
+        each = ahead.pop()
+        if each is not node and is_wanted(each):
+            found.append(each)
+            continue
+        reads = each.all_input_nodes[:1] if each.op == "call_method" else each.all_input_nodes
+        # Whatever else a method reads are sizes.
+        new = [one for one in reads if one not in seen and not is_size(one)]
+        seen.update(new)
+        ahead += new
+    return found
 
 
 def _is_reshape(node: fx.Node) -> bool:

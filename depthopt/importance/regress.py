@@ -288,7 +288,7 @@ def _whole(
         if problem.factors is not None:
             fitted = factored(
                 known.regression, problem.convolution, problem.factors, fitted, inputs, target,
-                target=str(c.end),
+                target=str(c.end), to_identity=to_identity,
             )  # fmt: skip
         weights[c] = kind_of(c).realised(c, fitted)
         known.errors[c] = fitted.error

@@ -1,7 +1,8 @@
 """``fit``: replace a segment by one convolution, or two in a row, regressed on data.
 
 A run of a transformer's branches becomes one linear layer ``x + x R + b`` of each token, whose
-ridge shrinks R, as ReplaceMe does without one (NeurIPS 2025, https://arxiv.org/abs/2505.02819).
+ridge shrinks R, as ReplaceMe does without one (NeurIPS 2025, https://arxiv.org/abs/2505.02819). R
+may be of low rank.
 """
 
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ from dataclasses import replace
 
 from depthopt.core.candidate import Candidate
 from depthopt.core.chain import Chain
-from depthopt.core.operators import Convolution, Linear, reads_tokens
+from depthopt.core.operators import Convolution, Linear, LowRank, Operator, reads_tokens
 from depthopt.core.window import Window, region_window, segment_window
 from depthopt.kinds.kind import Kind, Wishes
 from depthopt.kinds.widths import fewer_channels
@@ -30,8 +31,9 @@ def _candidates(chain: Chain, wishes: Wishes) -> Iterator[Candidate]:
 def _of_segment(chain: Chain, start: int, end: int, wishes: Wishes) -> Iterator[Candidate]:
     first, ending = chain.blocks[start], chain.ending(start, end)
     if any(reads_tokens(block.operator) for block in chain.blocks[start:end]):
-        if "dense" in wishes.fits and _why_no_linear(chain, start, end) is None:
-            yield Candidate(start, end, KIND.name, (Linear(ending.channels, ending.channels),))
+        if _why_no_linear(chain, start, end) is None:
+            for operator in _linear(ending.channels, wishes):
+                yield Candidate(start, end, KIND.name, (operator,))
         return
     linear = chain.why_unmergeable(start, end) is None
     window = segment_window(chain, start, end) if linear else region_window(chain, start, end)
@@ -67,6 +69,21 @@ def _forms(dense: Convolution, wishes: Wishes) -> Iterator[tuple[Convolution, ..
             yield Convolution(channels, rank, (1, 1)), replace(dense, in_channels=rank)
 
 
+def _linear(channels: int, wishes: Wishes) -> Iterator[Operator]:
+    """A linear layer of tokens, and those of low rank that need fewer multiply-accumulates."""
+    if "dense" in wishes.fits:
+        yield Linear(channels, channels)
+    if "low_rank" in wishes.fits and sums_bytes(_as_map(channels), channels) <= _MOST_BYTES:
+        for rank in fewer_channels(channels, wishes.ranks, wishes.width_step):
+            if 2 * rank < channels:
+                yield LowRank(channels, rank)
+
+
+def _as_map(channels: int, out_channels: int | None = None) -> Convolution:
+    """The convolution that is a linear layer where tokens are pixels."""
+    return Convolution(channels, out_channels or channels, (1, 1))
+
+
 def _why_no_linear(chain: Chain, start: int, end: int) -> str | None:
     """Why no linear layer of tokens, near to the identity, can take a segment's place."""
     if (illegal := chain.why_illegal(start, end)) is not None:
@@ -82,7 +99,7 @@ def _why_no_linear(chain: Chain, start: int, end: int) -> str | None:
 def _why_not(chain: Chain, candidate: Candidate) -> str | None:
     if (linear := candidate.linear) is not None:
         channels = chain.ending(candidate.start, candidate.end).channels
-        if linear != Linear(channels, channels):
+        if {linear.in_channels, linear.out_channels} != {channels}:
             return f"is not a linear layer of {channels} channels"
         return _why_no_linear(chain, candidate.start, candidate.end)
     blocks = chain.blocks[candidate.start : candidate.end]
@@ -101,8 +118,10 @@ def _why_not(chain: Chain, candidate: Candidate) -> str | None:
 
 def _problem(candidate: Candidate, _: Form) -> Problem:
     if (linear := candidate.linear) is not None:
-        as_map = Convolution(linear.in_channels, linear.out_channels, (1, 1))
-        return Problem(as_map, to_identity=True)
+        channels, factors = linear.out_channels, None
+        if isinstance(linear, LowRank):
+            factors = _as_map(channels, linear.rank), _as_map(linear.rank, channels)
+        return Problem(_as_map(channels), to_identity=True, factors=factors)
     convolutions = [each for each in candidate.operators if isinstance(each, Convolution)]
     if len(convolutions) == 1:
         return Problem(convolutions[0])

@@ -134,7 +134,7 @@ class NarrowedBranch(New):
 
 
 def install(site: Site, candidate: Candidate) -> tuple[None, NarrowedBranch]:
-    """Put narrower layers in the place of the two."""
+    """Put narrower layers in the place of the branch's."""
     from torch import nn  # noqa: PLC0415 - torch takes seconds
 
     from depthopt.rewrite.branch_layers import BranchLayers  # noqa: PLC0415 - as above
@@ -142,12 +142,12 @@ def install(site: Site, candidate: Candidate) -> tuple[None, NarrowedBranch]:
     block = site.chain.blocks[candidate.start]
     width, together = _hidden(candidate.operators[0])
     layers = BranchLayers.of(site.network, block)
-    times = layers.first.out_features // layers.last.in_features
-    has_bias = layers.first.bias is not None
-    first = nn.Linear(layers.first.in_features, times * width, bias=has_bias)
-    last = nn.Linear(width, layers.last.out_features)
-    for path, layer in ((layers.first_path, first), (layers.last_path, last)):
-        site.network.set_submodule(path, layer.to(layers.first.weight).eval())
+    narrower = {layers.last_path: nn.Linear(width, layers.last.out_features)}
+    for path, first in layers.first.items():
+        outputs = layers.parts(path) * width
+        narrower[path] = nn.Linear(first.in_features, outputs, bias=first.bias is not None)
+    for path, layer in narrower.items():
+        site.network.set_submodule(path, layer.to(layers.last.weight).eval())
     for written in layers.heads:
         written.set(width // together)
     return None, NarrowedBranch(str(block.reader), block.linear, layers)
@@ -160,7 +160,7 @@ def set_weights(
     weights: Weights,
     _: "Regression",
 ) -> None:
-    """Give the two layers what is kept of the first, and what was regressed of the last."""
+    """Give the layers what is kept of the first, and what was regressed of the last."""
     import torch  # noqa: PLC0415 - it takes seconds
 
     from depthopt.rewrite.narrowing import channels_of  # noqa: PLC0415 - as above
@@ -168,11 +168,12 @@ def set_weights(
     assert isinstance(new, NarrowedBranch)  # noqa: S101 - narrows New: it is what was put in
     ((weight, bias),), layers = weights, new.layers
     stays = channels_of(weight, *_hidden(candidate.operators[0]))
-    rows, first = layers.rows(stays), network.get_submodule(layers.first_path)
-    with torch.no_grad():
-        first.get_parameter("weight").copy_(layers.first.weight[rows])
-        if layers.first.bias is not None:
-            first.get_parameter("bias").copy_(layers.first.bias[rows])
+    for path, whole in layers.first.items():
+        rows, first = layers.rows(path, stays), network.get_submodule(path)
+        with torch.no_grad():
+            first.get_parameter("weight").copy_(whole.weight[rows])
+            if whole.bias is not None:
+                first.get_parameter("bias").copy_(whole.bias[rows])
     layers.set_last(network, weight[:, stays], bias)
 
 
@@ -184,12 +185,12 @@ def _mlp(operator: Operator) -> Mlp:
 def _hidden(operator: Operator) -> tuple[int, int]:
     """The hidden channels of a branch, and how many of them stay or go together.
 
-    0 where none can go: a gate has hidden channels in two places.
+    0 where none can go: a norm of them sees all.
     """
     match operator:
         case Attention():
             return operator.hidden, operator.head_width
-        case Mlp() if not operator.gated:
+        case Mlp() if not operator.normed:
             return operator.hidden, 1
     return 0, 1
 

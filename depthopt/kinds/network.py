@@ -1,13 +1,14 @@
 """Put a convolution or a linear layer into a network, run it, and set its weights."""
 
 from dataclasses import dataclass
+from operator import add
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own convention
 from torch import Tensor, fx, nn
 
 from depthopt.core.candidate import Candidate
-from depthopt.core.operators import Convolution
+from depthopt.core.operators import Convolution, Linear, LowRank
 from depthopt.errors import ModelError
 from depthopt.graph.convolutions import make_conv
 from depthopt.kinds.site import New, Site, Weights, module_name
@@ -23,8 +24,12 @@ def convolved(candidate: Candidate, weights: Weights, x: Tensor) -> Tensor:
         TypeError: one of them is not a convolution or linear; its kind has to run it.
     """
     if candidate.linear is not None:
-        ((weight, bias),) = weights
-        return F.linear(x, weight.flatten(1), bias)
+        *first, (weight, bias) = weights
+        y = x
+        for front, _ in first:
+            y = F.linear(y, front.flatten(1))
+        y = F.linear(y, weight.flatten(1), bias)
+        return x + y if first else y
     for operator, (weight, bias) in zip(_convolutions(candidate), weights, strict=True):
         x = convolve(x, weight, bias, operator)
     return x
@@ -38,8 +43,7 @@ def install_convolution(site: Site, candidate: Candidate) -> tuple[fx.Node, New]
     """
     name, like = module_name(candidate), next(site.network.parameters())
     if (linear := candidate.linear) is not None:
-        layer = nn.Linear(linear.in_channels, linear.out_channels).to(like).eval()
-        return site.call(name, layer, site.at(candidate.start)), New(name, name)
+        return _install_linear(site, candidate, linear)
     node, norm = site.at(candidate.start), norm_like(site, candidate)
     paths = (name, _second(name))[: len(candidate.operators)]
     for path, operator in zip(paths, _convolutions(candidate), strict=True):
@@ -51,6 +55,21 @@ def install_convolution(site: Site, candidate: Candidate) -> tuple[fx.Node, New]
         return node, New(name, paths[-1])
     new = New(name, f"{name}_norm")
     return site.call(new.last, norm, node), new
+
+
+def _install_linear(
+    site: Site, candidate: Candidate, linear: Linear | LowRank
+) -> tuple[fx.Node, New]:
+    """Put in a linear layer of tokens, or two in a row and what they are added to."""
+    like, channels = next(site.network.parameters()), linear.out_channels
+    name, before = module_name(candidate), site.at(candidate.start)
+    if isinstance(linear, Linear):
+        layer = nn.Linear(linear.in_channels, channels).to(like).eval()
+        return site.call(name, layer, before), New(name, name)
+    front = nn.Linear(channels, linear.rank, bias=False).to(like).eval()
+    back = nn.Linear(linear.rank, channels).to(like).eval()
+    y = site.call(_second(name), back, site.call(name, front, before))
+    return site.network.graph.call_function(add, (y, before)), New(name, _second(name))
 
 
 def _convolutions(candidate: Candidate) -> tuple[Convolution, ...]:
@@ -101,20 +120,30 @@ def set_convolution(network: nn.Module, new: New, weights: Weights, regression: 
         ((weight, bias),) = weights
         layer = network.get_submodule(new.name)
         if isinstance(layer, nn.Linear):
-            with torch.no_grad():
-                layer.weight.copy_(weight.flatten(1))
-                layer.bias.copy_(bias)
+            _set_linear(layer, weight, bias)
             return
         conv, norm = convolution_and_norm(network, new)
         set_weights(conv, norm, weight, bias, regression, fresh_lengths(conv))
         return
     (first, _), (second, bias) = weights
+    layers = [network.get_submodule(path) for path in (new.name, new.last)]
+    if isinstance(layers[0], nn.Linear) and isinstance(layers[1], nn.Linear):
+        _set_linear(layers[0], first)
+        _set_linear(layers[1], second, bias)
+        return
     front, _ = convolution_and_norm(network, New(new.name, new.name))
     back, norm = convolution_and_norm(network, New(_second(new.name), new.last))
     first, second = scaled(first.double(), second.double(), fresh_lengths(front))
     with torch.no_grad():
         front.weight.copy_(first)
     set_weights(back, norm, second, bias, _Behind(first, regression), fresh_lengths(back))
+
+
+@torch.no_grad()
+def _set_linear(layer: nn.Linear, weight: Tensor, bias: Tensor | None = None) -> None:
+    layer.weight.copy_(weight.flatten(1))
+    if bias is not None:
+        layer.bias.copy_(bias)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from torch import Tensor, fx, nn
 
 from depthopt.core.chain import Block
 from depthopt.core.operators import Attention
-from depthopt.graph.heads import Written, heads_written
+from depthopt.graph.heads import Written, heads_written, next_before
 from depthopt.graph.trace import nodes_by_name
 
 
@@ -17,17 +17,15 @@ class BranchLayers:
     """The linear layers around the hidden channels of a branch, and the factors behind them.
 
     Attributes:
-        first_path: of the first.
-        first: the layer that the hidden channels come from; of an attention, queries, keys and
-            values together.
+        first: the layers that the hidden channels come from, by path: one, or one each for queries,
+            keys and values, or for an MLP's gate and what it is a factor of.
         last_path: of the last.
         last: the layer that reads them.
         scale: (C,) of LayerScale; ones without it.
         heads: where an attention writes how many it has.
     """
 
-    first_path: str
-    first: nn.Linear
+    first: dict[str, nn.Linear]
     last_path: str
     last: nn.Linear
     scale: Tensor
@@ -36,7 +34,7 @@ class BranchLayers:
     @classmethod
     def of(cls, network: fx.GraphModule, block: Block) -> "BranchLayers":
         """Find those of a block whose ``hidden`` is known."""
-        hidden = first = nodes_by_name(network)[str(block.hidden)]
+        hidden = nodes_by_name(network)[str(block.hidden)]
         last, scale = next(iter(hidden.users)), None
         node = last
         while node.name != block.linear:
@@ -44,15 +42,12 @@ class BranchLayers:
             for each in node.all_input_nodes:
                 if each.op == "get_attr":
                     scale = operator.attrgetter(str(each.target))(network).detach()
-        while not (first.op == "call_module" and isinstance(_module(network, first), nn.Linear)):
-            first = first.all_input_nodes[0]
-        one, two = _module(network, first), _module(network, last)
-        assert isinstance(one, nn.Linear)  # noqa: S101 - narrows nn.Module: found so
+        two = _module(network, last)
         assert isinstance(two, nn.Linear)  # noqa: S101 - narrows nn.Module: what a branch ends in
         scale = two.weight.new_ones(two.out_features) if scale is None else scale
         own = block.operator
         heads = heads_written(hidden, own) if isinstance(own, Attention) else None
-        return cls(str(first.target), one, str(last.target), two, scale, heads or ())
+        return cls(_first(network, hidden), str(last.target), two, scale, heads or ())
 
     def weights(self) -> tuple[Tensor, Tensor]:
         """The weight (C, hidden, 1, 1) and bias (C,) of the last layer and the factors behind."""
@@ -74,10 +69,24 @@ class BranchLayers:
         layer.get_parameter("weight").copy_(weight.flatten(1).double() / scale[:, None])
         layer.get_parameter("bias").copy_(bias.double() / scale)
 
-    def rows(self, stays: Tensor) -> Tensor:
-        """The rows of the first layer that give the hidden channels that stay."""
-        whole = self.last.in_features
-        return torch.cat([stays + i * whole for i in range(self.first.out_features // whole)])
+    def parts(self, path: str) -> int:
+        """How many numbers one of the first layers gives for each hidden channel."""
+        return self.first[path].out_features // self.last.in_features
+
+    def rows(self, path: str, stays: Tensor) -> Tensor:
+        """The rows of one of the first layers that give the hidden channels that stay."""
+        return torch.cat([stays + i * self.last.in_features for i in range(self.parts(path))])
+
+
+def _first(network: fx.GraphModule, hidden: fx.Node) -> dict[str, nn.Linear]:
+    """The linear layers next before a node, by path."""
+
+    def is_linear(node: fx.Node) -> bool:
+        return node.op == "call_module" and isinstance(_module(network, node), nn.Linear)
+
+    paths = [str(node.target) for node in next_before(hidden, is_linear)]
+    layers = {path: network.get_submodule(path) for path in paths}
+    return {path: layer for path, layer in layers.items() if isinstance(layer, nn.Linear)}
 
 
 def _module(network: fx.GraphModule, node: fx.Node) -> nn.Module:

@@ -11,6 +11,8 @@ compute together:
   reduced-rank regression (Izenman 1975, https://doi.org/10.1016/0047-259X(75)90042-1), which is
   exact for a 1x1 kernel, the second by least squares on what the first gives.
 
+In the place of tokens the two are added to the identity, and together they compute the rest.
+
 Nothing but the Gram matrix, the moments and the means of the dense problem is needed: no image is
 seen again.
 """
@@ -54,6 +56,7 @@ def factored(
     wanted: Tensor,
     *,
     target: str,
+    to_identity: bool = False,
 ) -> Fitted:
     """The two convolutions that together come nearest to what is wanted.
 
@@ -65,6 +68,8 @@ def factored(
         inputs: (N, in_channels, H, W), not among what was accumulated.
         wanted: (N, out_channels, H', W') that they should give for them.
         target: name of the regression's target.
+        to_identity: whether they are added to what they read, as the dense problem was drawn to
+            the identity.
 
     Returns:
         The second one's weight and bias, and the weight of the ``first``.
@@ -72,17 +77,23 @@ def factored(
     first, second = factors
     everything = torch.arange(spec.in_channels, device=regression.device)
     own = regression.of_channels(spec, everything, target)
-    (gram,), (moments,), _ = own.normal_equations(own.spec, dense.ridge)
+    (gram,), (moments,), (strength,) = own.normal_equations(own.spec, dense.ridge)
+    whole = dense.weight.double()
+    identity = own.identities()[target] if to_identity else torch.zeros_like(whole)
+    if to_identity:
+        moments = moments - gram + strength * torch.eye(len(gram)).to(gram)
+    whole = whole - identity
     channels, taps = spec.in_channels, features_of(spec) // spec.in_channels
     sums = _Sums(gram.reshape(channels, taps, channels, taps), moments.reshape(channels, taps, -1))
-    weight = dense.weight.double().reshape(spec.out_channels, channels, taps)
+    weight = whole.reshape(spec.out_channels, channels, taps)
     solve = _separable if first.groups > 1 else _low_rank
     front, back = solve(sums, weight, first.out_channels)
     front = front.reshape(first.out_channels, -1, *first.kernel_size)
     back = back.reshape(second.out_channels, -1, *second.kernel_size)
-    bias = own.bias_of(composed(front, back))
+    bias = own.bias_of(composed(front, back) + identity)
     single = [tensor.to(inputs.dtype) for tensor in (front, back, bias)]
-    error = _error(inputs, wanted, factors, *single)
+    rest = wanted - inputs if to_identity else wanted
+    error = _error(inputs, rest, factors, *single) / max(float(wanted.var()), 1e-30)
     return Fitted(single[1], single[2], dense.ridge, error, first=single[0])
 
 
@@ -169,11 +180,10 @@ def _error(
     back: Tensor,
     bias: Tensor,
 ) -> float:
-    """Mean squared error over the target's variance, as ``regression.error_of``."""
+    """Mean squared error."""
     first, second = factors
     between = convolve(inputs, front, front.new_zeros(len(front)), first)
-    error = (convolve(between, back, bias, second) - wanted).square().mean()
-    return float(error) / max(float(wanted.var()), 1e-30)
+    return float((convolve(between, back, bias, second) - wanted).square().mean())
 
 
 def scaled(first: Tensor, second: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:

@@ -87,11 +87,18 @@ class Observed:
             _ONLY
         ]
 
-    def factored(self, factors: tuple[Convolution, Convolution], ridges: Iterable[float]) -> Fitted:
+    def factored(
+        self,
+        factors: tuple[Convolution, Convolution],
+        ridges: Iterable[float],
+        *,
+        to_identity: bool,
+    ) -> Fitted:
         """Two convolutions in a row in its place (``depthopt.rewrite.factored``)."""
+        dense = self.best(ridges, to_identity=to_identity)
         return factored(
-            self.regression, self.convolution, factors, self.best(ridges), self.inputs, self.wanted,
-            target=_ONLY,
+            self.regression, self.convolution, factors, dense, self.inputs, self.wanted,
+            target=_ONLY, to_identity=to_identity,
         )  # fmt: skip
 
     def narrowed(self, weight: Tensor, count: int, together: int) -> Fitted:

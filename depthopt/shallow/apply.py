@@ -160,7 +160,7 @@ def _refit(
         ((weight, _), *_) = held_to or ()
         fitted = observed.narrowed(weight, problem.channels, problem.together)
     elif problem.factors is not None:
-        fitted = observed.factored(problem.factors, ridges)
+        fitted = observed.factored(problem.factors, ridges, to_identity=problem.to_identity)
     else:
         fitted = observed.best(ridges, to_identity=problem.to_identity)
     if problem.keeps_start:

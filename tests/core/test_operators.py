@@ -181,7 +181,7 @@ def test_an_operator_that_is_not_known_keeps_its_name_and_is_refused_where_it_is
     ):
         with pytest.raises(
             UsageError,
-            match="operator 'maxpool' is unknown; known: attn, avgpool, identity, linear, mlp",
+            match="operator 'maxpool' is unknown; known: attn, avgpool, identity, linear, lowrank",
         ):
             use()
 

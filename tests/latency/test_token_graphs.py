@@ -7,7 +7,7 @@ import onnx
 import pytest
 import torch
 
-from depthopt.core.operators import Attention, Linear, Mlp
+from depthopt.core.operators import Attention, Linear, LowRank, Mlp
 from depthopt.export.onnx import export_onnx
 from depthopt.extraction.extract import extract
 from depthopt.latency.graphs.entry import entry_graphs
@@ -30,6 +30,7 @@ KEYS = [
     LatencyKey(Mlp(32, 64, "silu", gated=2, normed=True), TOKENS, residual=True),
     LatencyKey(Linear(32, 32), TOKENS),
     LatencyKey(Linear(32, 32), (1, 1)),
+    LatencyKey(LowRank(32, 8), TOKENS),
 ]
 
 

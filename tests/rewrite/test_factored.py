@@ -88,6 +88,34 @@ def squared_error(dense: Convolution, weight: Tensor, x: Tensor, y: Tensor) -> f
     return float((rest - rest.mean((0, 2, 3), keepdim=True)).square().mean())
 
 
+def test_two_that_are_added_to_the_identity_are_reduced_rank_regression_of_the_rest() -> None:
+    """By numpy, with the ridge as more rows: of the rest of the target, drawn to 0."""
+    torch.manual_seed(2)
+    square, ridge = Convolution(6, 6, (1, 1)), 0.1
+    x = torch.randn(40, 6, 5, 5, dtype=torch.float64) + 0.3
+    x[:, 1] += 0.8 * x[:, 0]
+    y = x + 0.3 * convolve(x, shaped(square), torch.ones(6, dtype=torch.float64), square)
+    regression, factors = Regression(square, {"y": 6}), low_rank(square, 2)
+    regression.add(x, {"y": y})
+    prior = regression.identities()
+    whole = best_fits(regression, square, x, {"y": y}, [ridge], prior)["y"]
+    found = factored(regression, square, factors, whole, x, y, target="y", to_identity=True)
+    assert found.first is not None
+    rows, rest = (t.permute(0, 2, 3, 1).flatten(0, 2).numpy() for t in (x, y - x))
+    mean, rest_mean = rows.mean(0), rest.mean(0)
+    rows, rest = rows - mean, rest - rest_mean
+    more = np.sqrt(ridge * (rows**2).sum(0).mean()) * np.eye(6)
+    rows, rest = np.concatenate([rows, more]), np.concatenate([rest, 0 * more])
+    solution = np.linalg.lstsq(rows, rest, rcond=None)[0]
+    *_, directions = np.linalg.svd(rows @ solution, full_matrices=False)
+    wanted = solution @ directions[:2].T @ directions[:2]
+    got = composed(found.first, found.weight)[:, :, 0, 0].T.numpy()
+    np.testing.assert_allclose(got, wanted, rtol=1e-6, atol=1e-8)
+    np.testing.assert_allclose(found.bias, rest_mean - mean @ wanted, rtol=1e-6, atol=1e-8)
+    error = (both(factors, x, found.first, found.weight, found.bias) + x - y).square().mean()
+    assert found.error == pytest.approx(float(error / y.var()))
+
+
 def test_no_separable_one_nearby_is_better() -> None:
     torch.manual_seed(2)
     x = torch.randn(40, 6, 9, 8, dtype=torch.float64)

@@ -16,6 +16,7 @@ from depthopt.core.operators.average_pooling import AveragePooling
 from depthopt.core.operators.convolution import Convolution
 from depthopt.core.operators.identity import Identity
 from depthopt.core.operators.linear import Linear
+from depthopt.core.operators.low_rank import LowRank
 from depthopt.core.operators.mlp import Mlp
 from depthopt.core.operators.unknown import Unknown
 from depthopt.core.shapes import Pair
@@ -32,6 +33,7 @@ __all__ = [
     "Convolution",
     "Identity",
     "Linear",
+    "LowRank",
     "Mlp",
     "Operator",
     "parse_operator",
@@ -79,6 +81,7 @@ OPERATORS = Plugins(
         "avgpool": "depthopt.core.operators.average_pooling:AveragePooling",
         "identity": "depthopt.core.operators.identity:Identity",
         "linear": "depthopt.core.operators.linear:Linear",
+        "lowrank": "depthopt.core.operators.low_rank:LowRank",
         "mlp": "depthopt.core.operators.mlp:Mlp",
     },
 )
@@ -87,7 +90,7 @@ OPERATORS = Plugins(
 
 def reads_tokens(operator: Operator) -> bool:
     """Whether an operator reads and gives tokens (N, T, C), not maps (N, C, H, W)."""
-    return isinstance(operator, Attention | Linear | Mlp)
+    return isinstance(operator, Attention | Linear | LowRank | Mlp)
 
 
 def parse_operator(text: str) -> Operator:

@@ -32,6 +32,7 @@ from depthopt.core.operators import (
     Convolution,
     Identity,
     Linear,
+    LowRank,
     Mlp,
     Operator,
     reads_tokens,
@@ -53,6 +54,7 @@ from depthopt.latency.graphs.edges import (
 )
 from depthopt.latency.graphs.identity import add_identity
 from depthopt.latency.graphs.linear import add_linear
+from depthopt.latency.graphs.low_rank import add_low_rank
 from depthopt.latency.graphs.mlp import add_mlp
 from depthopt.tables.latency import LatencyKey
 
@@ -114,6 +116,8 @@ def add_operator(builder: GraphBuilder, operator: Operator, x: str, input_size: 
             y = add_attention(builder, operator, x, input_size[0])
         case Mlp():
             y = add_mlp(builder, operator, x)
+        case LowRank():
+            y = add_low_rank(builder, operator, x)
         case Linear():
             y = add_linear(builder, operator, x)
         case _:
