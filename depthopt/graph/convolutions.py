@@ -127,12 +127,17 @@ def conv_with(spec: Convolution, weight: Tensor, bias: Tensor, like: nn.Module) 
     """
     parameter = next(chain(like.parameters(), like.buffers()))
     conv = make_conv(spec)
-    conv.weight = nn.Parameter(_fitting(weight, parameter))
-    conv.bias = nn.Parameter(_fitting(bias, parameter))
+    conv.weight = nn.Parameter(fitting(weight, parameter))
+    conv.bias = nn.Parameter(fitting(bias, parameter))
     return conv.train(like.training)
 
 
-def _fitting(values: Tensor, like: Tensor) -> Tensor:
+def fitting(values: Tensor, like: Tensor) -> Tensor:
+    """Values in the precision and place of a tensor.
+
+    Raises:
+        ModelError: its precision does not hold them.
+    """
     fitting = values.to(like)
     if not bool(fitting.isfinite().all()) and bool(values.isfinite().all()):
         raise ModelError(

@@ -1,10 +1,10 @@
-"""Fuse a network: fold its norms and compose its expanded segments, exactly."""
+"""Fuse a network: fold its norms and scales and compose its expanded segments, exactly."""
 
 from depthopt.graph.network import TracedNetwork
 from depthopt.graph.original import deepcopied
 from depthopt.graph.verify import check_rewritten
 from depthopt.rewrite.expanded import is_expanded
-from depthopt.rewrite.fold import fold_norms, norms_to_convolutions
+from depthopt.rewrite.fold import fold_norms, fold_scales, norms_to_convolutions
 from depthopt.rewrite.inserted import settle
 from depthopt.rewrite.join import join
 
@@ -13,9 +13,10 @@ def fuse(network: TracedNetwork) -> TracedNetwork:
     """A fused copy of a trained shallow network.
 
     Every batch norm is folded into its convolution, one that has none becomes a depthwise
-    1x1 convolution, and every expanded segment and all fits in a row that one convolution can
-    stand for (``depthopt.kinds.chained``) become one. The result computes
-    the same as ``network`` in evaluation mode, to rounding; that is checked on a made-up batch.
+    1x1 convolution, and every LayerScale is folded into its linear layer. Every expanded segment
+    and all fits in a row that one convolution can stand for (``depthopt.kinds.chained``) become
+    one. The result computes the same as ``network`` in evaluation mode, to rounding; that is
+    checked on a made-up batch.
 
     Args:
         network: what ``apply`` gave, trained or not; it is not changed.
@@ -31,6 +32,7 @@ def fuse(network: TracedNetwork) -> TracedNetwork:
     settle(fused)
     fold_norms(fused)
     norms_to_convolutions(fused)
+    fold_scales(fused)
     for names, operator in () if network.meta.get("fused") else fused.meta.get("joined", ()):
         join(fused, names, operator)
     fused.graph.lint()
