@@ -1,4 +1,4 @@
-"""Find layers: convolutions with the norm behind them, and norms that stand alone."""
+"""Find layers: convolutions with the norm behind them, norms that stand alone, MLPs of channels."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -7,21 +7,24 @@ import torch
 from torch import fx, nn
 
 from depthopt.core.chain import Layer, Unused
+from depthopt.extraction.channel_mlp import ChannelMlp, find_channel_mlps
 from depthopt.extraction.network import Network
 from depthopt.graph.convolutions import is_foldable_norm, operator_of, sole_user, why_opaque
 
 
 @dataclass(frozen=True, slots=True)
 class Layers:
-    """The convolutions and norms that blocks and branches are made of.
+    """What blocks are made of: convolutions, norms, and MLPs of a map's channels.
 
     Attributes:
         linear: by the node of each, in order, the node of its norm's output; its own where it
-            has no norm.
+            has no norm. Of an MLP what reads its map, and what gives its output.
+        mlps: the MLPs, by what reads their map.
         unused: those that cannot be replaced, and why.
     """
 
     linear: dict[fx.Node, fx.Node]
+    mlps: dict[fx.Node, ChannelMlp]
     unused: tuple[Unused, ...]
 
     def ending_in(self, node: fx.Node) -> fx.Node | None:
@@ -30,14 +33,16 @@ class Layers:
 
 
 def find_layers(network: Network) -> Layers:
-    """Convolutions with the node of their norm's output, and norms that stand alone."""
+    """All layers of a network, by what reads the tensor before each."""
     linear: dict[fx.Node, fx.Node] = {}
     unused: list[Unused] = []
-    absorbed = set()
+    absorbed, mlps = set(), find_channel_mlps(network)
     for node in network.nodes:
         module = network.module(node)
         unused += _hidden(node, module)
-        if isinstance(module, nn.Conv2d):
+        if node in mlps:
+            linear[node] = mlps[node].output
+        elif isinstance(module, nn.Conv2d):
             if (reason := _why_unusable(network, node, module)) is not None:
                 unused.append(Unused(str(node.target), reason))
                 continue
@@ -48,7 +53,7 @@ def find_layers(network: Network) -> Layers:
                 unused.append(Unused(str(node.target), reason))
             elif _why_unusable(network, node, module) is None:
                 linear[node] = node
-    return Layers(linear, tuple(unused))
+    return Layers(linear, mlps, tuple(unused))
 
 
 def layer_at(network: Network, node: fx.Node) -> Layer:

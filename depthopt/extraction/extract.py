@@ -129,16 +129,21 @@ def _block(network: Network, layers: Layers, layer: fx.Node, sums: Sequence[Sum]
     while (user := sole_user(end)) in own:
         end = user
     activation, output = activation_behind(network, end)
-    source, operator = layer.all_input_nodes[0], operator_of(network.modules[str(layer.target)])
+    source, mlp = layer.all_input_nodes[0], layers.mlps.get(layer)
+    operator = mlp.operator if mlp else operator_of(network.modules[str(layer.target)])
     return Block(
-        name=str(layer.target),
+        name=mlp.name if mlp else str(layer.target),
         operator=operator,
-        layout=Layout(operator.in_channels, size_of(source), operator.out_channels, size_of(layer)),
+        layout=Layout(
+            operator.in_channels, size_of(source), operator.out_channels, size_of(linear)
+        ),
         activation=activation,
         input=source.name,
         linear=linear.name,
         preactivation=end.name,
         output=output.name,
+        reader=mlp.reader.name if mlp else None,
+        hidden=mlp.hidden.name if mlp else None,
     )
 
 

@@ -134,8 +134,9 @@ class _Reader:
             yield Unused(str(pool.target), reason)
 
     def _projection(self, add: fx.Node, operand: fx.Node) -> fx.Node | None:
-        """The layer whose output is an operand of the add and nothing else's."""
-        return self.layers.ending_in(operand) if sole_user(operand) is add else None
+        """The convolution or norm whose output is an operand of the add and nothing else's."""
+        layer = self.layers.ending_in(operand) if sole_user(operand) is add else None
+        return layer if layer is not None and layer.op == "call_module" else None
 
     def _branch(self, add: fx.Node, node: fx.Node, main: fx.Node) -> Branch | None:
         """``node`` as the branch beside ``main``, which lies behind the branch's source."""
@@ -152,7 +153,8 @@ class _Reader:
 
     def _is_larger(self, projection: fx.Node, main: fx.Node, source: fx.Node) -> bool:
         """Whether of two parallel layers the second is the one to call main."""
-        if main not in self.layers.linear or main.all_input_nodes[0] is not source:
+        is_layer = main in self.layers.linear and main.op == "call_module"
+        if not is_layer or main.all_input_nodes[0] is not source:
             return False
         return self._rank(projection) > self._rank(main)
 

@@ -78,6 +78,9 @@ def node_activation(node: fx.Node, modules: dict[str, nn.Module]) -> Activation 
     """The activation that ``node`` applies, or None."""
     if node.op == "call_module":
         return activation_of(modules[str(node.target)])
+    if node.op == "call_function" and node.target is F.gelu:
+        tanh = node.kwargs.get("approximate", "none") == "tanh"
+        return Activation("gelu_tanh" if tanh else "gelu")
     if node.op == "call_function" and len(node.all_input_nodes) == 1:
         plain = set(node.kwargs) <= {"inplace"} and len(node.args) == 1
         return _named(_FUNCTIONS.get(node.target)) if plain else None

@@ -33,7 +33,7 @@ from depthopt.rewrite.options import Form
 from depthopt.rewrite.problem import Problem, sums_bytes
 from depthopt.rewrite.regression import Regression, best_fits, error_of
 from depthopt.rewrite.segment_tensors import SegmentTensors
-from depthopt.rewrite.tokens import as_map
+from depthopt.rewrite.tokens import as_map, channels_first
 
 logger = logging.getLogger(__name__)
 
@@ -64,6 +64,10 @@ class Group:
         if self.problems[0].hidden:
             return SegmentTensors.of_hidden(chain, self.start)
         return SegmentTensors.of(chain, self.start, end)
+
+    def as_read(self, x: Tensor) -> Tensor:
+        """What its problems read, as a map (N, C, H, W)."""
+        return channels_first(x) if self.problems[0].hidden else as_map(x)
 
     @property
     def ends(self) -> tuple[int, ...]:
@@ -186,7 +190,7 @@ def regress(
         return as_map(segment.wanted(values[segment.target], values))
 
     def add(group: Group, values: Mapping[str, Tensor]) -> None:
-        inputs = as_map(values[read_by[group]])
+        inputs = group.as_read(values[read_by[group]])
         targets = {str(end): wanted(group, end, values) for end in group.ends}
         regressions[group].add(inputs, targets)
         if group in inner:
@@ -196,7 +200,7 @@ def regress(
     def solve(group: Group) -> dict[Candidate, Weights]:
         regression = regressions.pop(group)  # and with it its memory
         targets = {str(end): wanted(group, end, values) for end in group.ends}
-        inputs = as_map(values[read_by[group]])
+        inputs = group.as_read(values[read_by[group]])
         found = dict[Candidate, Weights]()
         read, more = inner.get(group, ("", None))
         if more is not None:

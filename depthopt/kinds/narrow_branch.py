@@ -1,4 +1,4 @@
-"""``narrow`` for a transformer's branches: an MLP's hidden units, or an attention's heads.
+"""``narrow`` for attention's heads, and hidden units of the MLPs of tokens or of pixels' channels.
 
 As for the branches of convolutions, those stay that serve the branch's output best, what they give
 stays what it was, and the layer behind them is regressed (``depthopt.rewrite.narrowing``). Heads
@@ -45,7 +45,7 @@ def candidates(chain: Chain, wishes: Wishes, name: str, most_bytes: int) -> Iter
     """
     for start, end in wishes.segments:
         block = chain.blocks[start]
-        if end != start + 1 or block.hidden is None or chain.open_skips(start, end):
+        if end != start + 1 or block.hidden is None:
             continue
         hidden, together = _hidden(block.operator)
         if not hidden:
@@ -115,11 +115,15 @@ def reads(chain: Chain, candidate: Candidate) -> set[str]:
 def output(
     chain: Chain, candidate: Candidate, weights: Weights, values: "Mapping[str, Tensor]"
 ) -> "Tensor":
-    """The tokens (N, T, C) behind the add, by weights that are 0 for the channels that go."""
+    """The tokens (N, T, C) behind the add, by weights that are 0 for the channels that go.
+
+    Of a map's MLP the map (N, C, H, W) before any add.
+    """
     import torch.nn.functional as F  # noqa: N812, PLC0415 - torch's own convention; it takes seconds
 
     block, ((weight, bias),) = chain.blocks[candidate.start], weights
-    return values[block.input] + F.linear(values[str(block.hidden)], weight.flatten(1), bias)
+    y = F.linear(values[str(block.hidden)], weight.flatten(1), bias)
+    return y.permute(0, 3, 1, 2) if y.dim() == 4 else values[block.input] + y
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,8 +40,10 @@ class BranchLayers:
         while node.name != block.linear:
             node = next(iter(node.users))
             for each in node.all_input_nodes:
-                if each.op == "get_attr":
-                    scale = operator.attrgetter(str(each.target))(network).detach()
+                arranged = each.op == "call_method"  # of a map's channels
+                read = each.all_input_nodes[0] if arranged else each
+                if read.op == "get_attr":
+                    scale = operator.attrgetter(str(read.target))(network).detach()
         two = _module(network, last)
         assert isinstance(two, nn.Linear)  # noqa: S101 - narrows nn.Module: what a branch ends in
         scale = two.weight.new_ones(two.out_features) if scale is None else scale

@@ -31,7 +31,7 @@ def compensate(networks: SideBySide, chain: Chain, index: int) -> None:
     block = chain.blocks[index]
     if not isinstance(block.operator, Convolution):
         if block.hidden is not None:
-            _compensate_branch(networks, block)
+            _compensate_branch(networks, chain, index)
         return
     last, layer, norm = _layers(networks.student, block)
     if not isinstance(layer, nn.Conv2d) or (norm is not None and not norm.affine):
@@ -44,14 +44,16 @@ def compensate(networks: SideBySide, chain: Chain, index: int) -> None:
         set_weights(layer, norm, best.weight, best.bias, observed.regression, own_lengths(layer))
 
 
-def _compensate_branch(networks: SideBySide, block: Block) -> None:
+def _compensate_branch(networks: SideBySide, chain: Chain, index: int) -> None:
+    block = chain.blocks[index]
+    adds = sum(skip.ending is None for skip in chain.skips_to(index + 1))
     layers = BranchLayers.of(networks.student, block)
     if layers.last.bias is None:
         return  # nothing takes up the means
     hidden, channels = layers.last.in_features, layers.last.out_features
     place = Place(
-        layers.last_path, block.linear, Convolution(hidden, channels, (1, 1)), 1,
-        block.preactivation,
+        layers.last_path, block.linear, Convolution(hidden, channels, (1, 1)), adds,
+        block.preactivation, hidden=True,
     )  # fmt: skip
     observed, (weight, bias) = networks.observe(place), layers.weights()
     best = observed.best(COMPENSATION_RIDGES, prior=weight)

@@ -31,8 +31,9 @@ class SegmentTensors:
     @classmethod
     def of_hidden(cls, chain: Chain, position: int) -> "SegmentTensors":
         """The nodes in the original network around the last linear layer of a branch."""
-        block = chain.blocks[position]
-        return cls(str(block.hidden), (block.input,), block.preactivation)
+        block, adds = chain.blocks[position], chain.skips_to(position + 1)
+        added = tuple(skip.operand for skip in adds if skip.ending is None)
+        return cls(str(block.hidden), added, block.preactivation)
 
     @property
     def names(self) -> frozenset[str]:

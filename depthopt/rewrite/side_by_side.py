@@ -21,7 +21,7 @@ from depthopt.rewrite.inner import Inner
 from depthopt.rewrite.narrowing import narrowed
 from depthopt.rewrite.regression import Fitted, Regression, best_fits, error_of
 from depthopt.rewrite.segment_tensors import SegmentTensors
-from depthopt.rewrite.tokens import as_map
+from depthopt.rewrite.tokens import as_map, channels_first
 
 HELD_OUT_EVERY, MOST_HELD_OUT = 5, 4
 """One calibration batch in this many is held out to choose the regularisation, up to a maximum.
@@ -41,6 +41,7 @@ class Place:
         through: two of the original's nodes, where the convolution is to read not what the module
             at ``name`` does, but what the original makes of it on the way from one to the other.
         inner: what the original makes of that again, up to what the convolution is to read.
+        hidden: whether it reads what a branch's last linear layer does, its channels last.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Place:
     wanted: str
     through: tuple[str, str] | None = None
     inner: Inner | None = None
+    hidden: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +183,8 @@ class SideBySide:
         for index, (seen, given) in enumerate(self._replay(*wishes)):
             inputs, target = seen[ends.input], ends.wanted(given[ends.target], seen)
             inputs = inputs if before is None else before(inputs, given)
-            inputs, target = as_map(inputs), as_map(target)
+            inputs = channels_first(inputs) if place.hidden else as_map(inputs)
+            target = as_map(target)
             is_held_out = index % HELD_OUT_EVERY == HELD_OUT_EVERY - 1
             is_held_out &= len(held_out) < MOST_HELD_OUT
             if place.inner is not None:

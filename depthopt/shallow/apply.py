@@ -153,8 +153,11 @@ def _refit(
         through = chain.blocks[choice.start].input, read
     if problem.hidden:
         block = chain.blocks[first]
-        adds, through = 1, (block.input, str(block.hidden))
-    place = Place(new.name, new.last, problem.convolution, adds, wanted, through, inner)
+        adds = sum(skip.ending is None for skip in chain.skips_to(first + 1))
+        through = block.input, str(block.hidden)
+    place = Place(
+        new.name, new.last, problem.convolution, adds, wanted, through, inner, problem.hidden
+    )
     observed, kind = networks.observe(place), kind_of(choice)
     if problem.channels is not None:
         ((weight, _), *_) = held_to or ()

@@ -8,6 +8,7 @@ from depthopt.core.candidate import Candidate
 from depthopt.core.chain import Chain, Skip
 from depthopt.core.plan import Plan
 from depthopt.errors import ModelError
+from depthopt.extraction.channel_mlp import find_channel_mlps
 from depthopt.extraction.network import Network
 from depthopt.extraction.transformer import find_residuals
 from depthopt.graph.convolutions import operator_of, why_opaque
@@ -69,10 +70,14 @@ def build(
 def check_chain(graph_module: fx.GraphModule, chain: Chain) -> None:
     """Raise ``ModelError`` unless every block of ``chain`` is in the traced model."""
     modules, nodes = dict(graph_module.named_modules()), nodes_by_name(graph_module)
-    branches = {each.block for each in find_residuals(Network.of(graph_module)).found}
+    network = Network.of(graph_module)
+    branches = {each.block for each in find_residuals(network).found}
+    mlps = find_channel_mlps(network).values()
+    of_channels = {(mlp.operator, mlp.reader.name, mlp.output.name) for mlp in mlps}
     for block in chain.blocks:
         module = modules.get(block.name)
-        same = block in branches or (
+        is_known = block in branches or (block.operator, block.reader, block.linear) in of_channels
+        same = is_known or (
             module is not None
             and why_opaque(module) is None
             and operator_of(module) == block.operator

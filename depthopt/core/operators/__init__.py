@@ -90,7 +90,9 @@ OPERATORS = Plugins(
 
 def reads_tokens(operator: Operator) -> bool:
     """Whether an operator reads and gives tokens (N, T, C), not maps (N, C, H, W)."""
-    return isinstance(operator, Attention | Linear | LowRank | Mlp)
+    if isinstance(operator, Mlp):
+        return not operator.maps
+    return isinstance(operator, Attention | Linear | LowRank)
 
 
 def parse_operator(text: str) -> Operator:

@@ -1,4 +1,4 @@
-"""The MLP branch of a transformer: a norm, linear layers, and an activation between."""
+"""The MLP of a transformer, or of a map's pixels: a norm, linear layers, an activation between."""
 
 import re
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ class Mlp:
     """A layer norm, a linear layer, an activation, a linear layer back; with or without a gate.
 
     "Attention Is All You Need", section 3.3 (https://arxiv.org/abs/1706.03762), with the norm in
-    front. It reads and gives tokens (N, T, C).
+    front. It reads and gives tokens (N, T, C), or the pixels of a map (N, C, H, W).
 
     Attributes:
         channels: C, of input and output.
@@ -28,6 +28,7 @@ class Mlp:
             with what another gives (https://arxiv.org/abs/2002.05202): 2, or 1 that gives both;
             0 where there is no gate.
         normed: whether the hidden channels have a layer norm.
+        maps: whether it reads and gives a map, whose channels it arranges last in between.
     """
 
     channels: int
@@ -36,6 +37,7 @@ class Mlp:
     scaled: bool = False
     gated: int = 0
     normed: bool = False
+    maps: bool = False
 
     @property
     def in_channels(self) -> int:
@@ -61,19 +63,20 @@ class Mlp:
         return norms + both + (self.channels if self.scaled else 0)
 
     def output_size(self, input_size: Pair) -> Pair:
-        """(tokens, 1) of the output."""
+        """(tokens, 1), or (height, width), of the output."""
         return input_size
 
     def macs(self, input_size: Pair) -> int:
-        """Multiply-accumulates for one image of ``input_size`` (tokens, 1)."""
+        """Multiply-accumulates for one image of ``input_size`` (tokens, 1) or (height, width)."""
         times = 3 if self.gated else 2
-        return times * input_size[0] * self.channels * self.hidden
+        return times * input_size[0] * input_size[1] * self.channels * self.hidden
 
     def __str__(self) -> str:
         """Canonical name, such as ``mlp 192-768:gelu``."""
         parts = [f"mlp {self.channels}-{self.hidden}:{self.activation}"]
-        given = (("s", self.scaled), ("g", self.gated), ("n", self.normed))
-        return " ".join([*parts, *(f"{letter}{int(value)}" for letter, value in given if value)])
+        given = {"s": self.scaled, "g": self.gated, "n": self.normed, "m": self.maps}
+        parts += [f"{letter}{int(value)}" for letter, value in given.items() if value]
+        return " ".join(parts)
 
     @classmethod
     def parse(cls, text: str) -> "Mlp":
@@ -92,6 +95,7 @@ class Mlp:
             found["scaled"] is not None,
             int(found["gated"] or 0),
             found["normed"] is not None,
+            found["maps"] is not None,
         )
 
     @classmethod
@@ -102,5 +106,5 @@ class Mlp:
 _N = numbers.NATURAL
 _NAME = re.compile(
     rf"mlp ({_N})-({_N}):(?P<activation>[a-z]\S*)(?P<scaled> s1)?"
-    r"( g(?P<gated>[12]))?(?P<normed> n1)?"
+    r"( g(?P<gated>[12]))?(?P<normed> n1)?(?P<maps> m1)?"
 )

@@ -8,13 +8,17 @@ from depthopt.latency.graphs.tokens import add_halves, add_layer_norm, add_scale
 
 
 def add_mlp(builder: GraphBuilder, mlp: Mlp, x: str) -> str:
-    """Add an MLP of tokens (N, T, C), the norm before it included."""
+    """Add an MLP of tokens (N, T, C) or of a map (N, C, H, W), the norm before it included."""
+    if mlp.maps:
+        x = builder.node("Transpose", x, perm=[0, 2, 3, 1])
     y = add_layer_norm(builder, x, mlp.channels)
     y = _hidden(builder, mlp, y)
     if mlp.normed:
         y = add_layer_norm(builder, y, mlp.hidden)
     y = add_linear(builder, Linear(mlp.hidden, mlp.channels), y)
-    return add_scale(builder, y, mlp.channels) if mlp.scaled else y
+    if mlp.maps:
+        y = builder.node("Transpose", y, perm=[0, 3, 1, 2])
+    return add_scale(builder, y, mlp.channels, maps=mlp.maps) if mlp.scaled else y
 
 
 def _hidden(builder: GraphBuilder, mlp: Mlp, x: str) -> str:

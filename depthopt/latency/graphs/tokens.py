@@ -15,9 +15,9 @@ def add_layer_norm(builder: GraphBuilder, x: str, channels: int) -> str:
     return builder.node("LayerNormalization", x, scale, bias, axis=-1, epsilon=1e-6, stash_type=1)
 
 
-def add_scale(builder: GraphBuilder, x: str, channels: int) -> str:
-    """Add a factor for each channel."""
-    factors = np.full(channels, 0.1, np.float32)
+def add_scale(builder: GraphBuilder, x: str, channels: int, *, maps: bool = False) -> str:
+    """Add a factor for each channel, which come last, or first if they are those of maps."""
+    factors = np.full((1, channels, 1, 1) if maps else channels, 0.1, np.float32)
     return builder.node("Mul", x, builder.constant(f"scale_{len(builder)}", factors))
 
 
