@@ -72,8 +72,8 @@ def _draw(chain: Chain, dot: Path | None, svg: Path | None) -> None:
 
 
 def _show_chain(chain: Chain) -> None:
-    from depthopt.extraction.coverage import reducible_share  # noqa: PLC0415 - as above
+    from depthopt.extraction.coverage import reducible_share, untimed_share  # noqa: PLC0415 - as above
     from depthopt.kinds.candidates import candidates  # noqa: PLC0415 - as above
 
-    shares = reducible_share(chain, merging=True), reducible_share(chain)
+    shares = reducible_share(chain, merging=True), reducible_share(chain), untimed_share(chain)
     show_chain(console, chain, candidates(chain, kinds=("drop", "fit", "merge")), shares)

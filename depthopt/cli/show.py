@@ -34,7 +34,7 @@ def show_chain(
     console: Console,
     chain: Chain,
     candidates: Sequence[Candidate],
-    shares: tuple[float, float],
+    shares: tuple[float, float, float],
 ) -> None:
     """Print a chain's blocks, skips, barriers, and what it could not use.
 
@@ -42,8 +42,8 @@ def show_chain(
         console: where to.
         chain: the network.
         candidates: what its segments may become; they are counted.
-        shares: of the convolutions' multiply-accumulates, those in segments longer than one
-            that merge, and those in segments that can be replaced.
+        shares: of all multiply-accumulates, those in segments longer than one that merge, those in
+            segments that can be replaced, and those that no latency table times.
     """
     table = Table(
         "#", "block", "convolution", "input", "activation", "skip to", "barrier before",
@@ -77,6 +77,12 @@ def show_chain(
         "merge into one convolution",
         highlight=False,
     )
+    if shares[2]:
+        console.print(
+            f"{shares[2]:.1%} lie around blocks and go with them, and no latency table times them: "
+            "plans without them are faster than predicted",
+            highlight=False,
+        )
     for unused in chain.unused:
         console.print(f"not used: {unused.node}: {unused.reason}", highlight=False)
 

@@ -137,6 +137,7 @@ class Skip:
             behind the activation or a gate: the sum's own tensors; else None.
         gated: whether something that is not a block lies between the source and the add,
             so that the blocks there do not merge into one.
+        macs: multiply-accumulates, for one image, of the linear layers and attention there.
     """
 
     source: int
@@ -146,6 +147,7 @@ class Skip:
     branch: tuple[Layer, ...] = ()
     ending: Ending | None = None
     gated: bool = False
+    macs: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +160,8 @@ class Barrier:
         reason: why that cannot be merged.
         region: the shortest segment around the barrier that has one tensor in and one tensor
             out; it can be replaced as a whole, but not merged. None if there is none.
-        macs: multiply-accumulates of the linear layers and attention there, for one image.
+        macs: multiply-accumulates of the linear layers and attention there, for one image, but for
+            those of a gated skip.
     """
 
     position: int
@@ -322,10 +325,11 @@ class Chain:
         )
 
     def segment_macs(self, start: int, end: int) -> int:
-        """Multiply-accumulates of the segment's blocks, barriers, and branches of covered skips."""
+        """Multiply-accumulates of the segment's blocks, barriers, and covered skips."""
         blocks = sum(block.macs for block in self.blocks[start:end])
         blocks += sum(each.macs for each in self.barriers if start < each.position < end)
-        return blocks + sum(self.branch_macs(skip) for skip in self.covered(start, end))
+        covered = self.covered(start, end)
+        return blocks + sum(self.branch_macs(skip) + skip.macs for skip in covered)
 
     def gate_in(self, start: int, end: int) -> Gate | None:
         """The only gate among the blocks inside ``[start, end)``; None if there is none."""

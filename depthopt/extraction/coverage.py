@@ -30,11 +30,23 @@ def reducible_share(chain: Chain, *, merging: bool = False) -> float:
     blocks = [chain.blocks[i] for i in inside if not _is_scaling(chain.blocks[i].operator)]
     macs = sum(block.macs for block in blocks)
     macs += sum(barrier.macs for barrier in chain.barriers if barrier.position in crossed)
+    macs += sum(chain.skips[i].macs for i in covered)
     macs += sum(
         chain.branch_macs(skip)
         for skip in (chain.skips[i] for i in covered)
         if not any(_is_scaling(layer.operator) for layer in skip.branch)
     )
+    return macs / max(chain.conv_macs + chain.other_macs, 1)
+
+
+def untimed_share(chain: Chain) -> float:
+    """The share of multiply-accumulates that go with segments, but are no block's.
+
+    They are those of linear layers and attention around blocks that are replaced as a whole. A
+    latency table does not know their time: plans without them are faster than it says.
+    """
+    macs = sum(skip.macs for skip in chain.skips)
+    macs += sum(barrier.macs for barrier in chain.barriers if barrier.region is not None)
     return macs / max(chain.conv_macs + chain.other_macs, 1)
 
 

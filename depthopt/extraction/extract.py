@@ -11,6 +11,7 @@ from depthopt.errors import ModelError
 from depthopt.extraction.activation import activation_behind
 from depthopt.extraction.average_pooling import pooling_at
 from depthopt.extraction.barriers import barriers
+from depthopt.extraction.between import macs_between
 from depthopt.extraction.convolution import Layers, find_layers, layer_at
 from depthopt.extraction.gates import gates
 from depthopt.extraction.network import Network, size_of
@@ -91,9 +92,11 @@ def chain_of(graph_module: fx.GraphModule, input_size: InputSize, name: str) -> 
         conv_macs=graph_module.meta["conv_macs"],
         other_macs=graph_module.meta["linear_macs"] + sum(map(attention_macs, network.nodes)),
     )
+    skips, macs = macs_between(network, chain, block_layers)
     return replace(
         chain,
-        barriers=tuple(barriers(network, chain, block_layers)),
+        skips=skips,
+        barriers=tuple(barriers(network, chain, block_layers, macs)),
         gates=tuple(gates(network, chain, block_layers)),
     )
 

@@ -12,7 +12,7 @@ from depthopt.core.candidate import Candidate, replacing
 from depthopt.core.chain import Chain
 from depthopt.core.inputs import Inputs, InputSize, size_text
 from depthopt.errors import DepthoptError
-from depthopt.extraction.coverage import reducible_share
+from depthopt.extraction.coverage import reducible_share, untimed_share
 from depthopt.extraction.extract import extract
 from depthopt.graph.trace import trace
 from depthopt.graph.training import FollowsTraining
@@ -123,6 +123,11 @@ def _understood(traced: nn.Module, chain: Chain) -> Iterator[str]:
         f"of {macs / 1e6:,.1f} million multiply-accumulates, {replaced:.1%} lie in "
         f"segments longer than one block, {merging:.1%} in segments that merge into one"
     )
+    if untimed := untimed_share(chain):
+        yield (
+            f"{untimed:.1%} lie around blocks and go with them, and no latency table times them: "
+            "plans without them are faster than predicted"
+        )
     random = [f"{path} ({module})" for path, module in traced.named_modules() if _is_random(module)]
     if random:
         yield f"random in training, and kept so: {', '.join(random)}"

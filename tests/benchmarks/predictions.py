@@ -87,6 +87,7 @@ CASES = (
     Case("deit_tiny_patch16_224", 224),
     Case("deit_small_patch16_224", 224),
     Case("deit_tiny_patch16_224", 224, "openvino"),
+    Case("convnext_tiny", 224),
 )
 
 

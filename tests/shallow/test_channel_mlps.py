@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from depthopt.core.candidate import Candidate
 from depthopt.core.operators import Convolution, Mlp
 from depthopt.export.onnx import export_onnx
-from depthopt.extraction.coverage import reducible_share
+from depthopt.extraction.coverage import reducible_share, untimed_share
 from depthopt.extraction.extract import extract
 from depthopt.importance.estimate import estimate
 from depthopt.kinds.candidates import candidates
@@ -30,8 +30,8 @@ def convnext(depth: int = 2, **changes: object) -> nn.Module:
     """A small ConvNeXt in evaluation mode, whose LayerScale is not near zero."""
     torch.manual_seed(0)
     model = timm.create_model(
-        "convnext_tiny", depths=(depth, 1, 1, 1), dims=(16, 24, 24, 24), num_classes=5, ls_init_value=0.5,
-        **changes,
+        "convnext_tiny", depths=(depth, 1, 1, 1), dims=(16, 24, 24, 24), num_classes=5,
+        ls_init_value=0.5, **changes,
     )  # fmt: skip
     return model.eval()
 
@@ -67,6 +67,19 @@ def test_an_mlp_is_a_block_behind_its_convolution() -> None:
     assert {(c.start, c.end) for c in ALL if c.kind == "fit"} >= {(1, 3), (1, 5), (2, 3)}
     for c in ALL:
         assert Candidate.parse(c.key) == c
+
+
+def test_an_mlp_that_is_not_known_goes_with_its_block_and_is_not_timed() -> None:
+    """ConvNeXt V2 has a norm of whole maps between the linear layers."""
+    chain = extract(convnext(use_grn=True), SIZE)
+    assert all(isinstance(block.operator, Convolution) for block in chain.blocks)
+    (first, *_) = (skip for skip in chain.skips if skip.source == 1)
+    assert (first.target, first.gated, first.macs) == (2, True, 2 * 8 * 8 * 16 * 64)
+    assert sum(barrier.macs for barrier in chain.barriers) == 0
+    linear = sum(skip.macs for skip in chain.skips)
+    assert untimed_share(chain) == linear / (chain.conv_macs + chain.other_macs) > 0.4
+    assert untimed_share(CHAIN) == 0
+    assert reducible_share(chain) > 0.99
 
 
 @torch.no_grad()
