@@ -26,9 +26,15 @@ _FUSED_BEHIND = {
 """Operators that may go into the layer before them."""
 
 _MADE = re.compile(
-    r"^(?:fused )?(?P<name>.*?)(?:/\w*Fusion\w*/)?(?:_nchwc)?(?:_token_\d+)?$", re.DOTALL
+    r"^(?:fused )?(?P<name>.*?)(?:/\w*Fusion\w*/?)*(?:_nchwc|_new_reshape)?(?:_token_\d+)?$",
+    re.DOTALL,
 )
 """How ONNX Runtime calls a layer: by a node, or by the tensor that a node gives."""
+
+_BEHIND_GEMM = "gemm_output_reshape"
+_AROUND_GEMM = ("gemm_input_reshape", _BEHIND_GEMM)
+"""How it calls what it puts around the product of a matrix and tokens: these become rows, and then
+tokens again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +92,9 @@ class _Names:
         as_run = list(_nodes(optimised.graph))
         self._runs = {node.name: node for node in as_run if node.name}
         self._laid_out = {
-            node.input[0]: node.output[0] for node in as_run if node.op_type == "ReorderOutput"
+            node.input[0]: node.output[0]
+            for node in as_run
+            if node.op_type == "ReorderOutput" or node.name.startswith(_BEHIND_GEMM)
         }
         # Of each output of the network, too: nothing that is read outside goes into a layer.
         self._outside = {output.name for output in given.graph.output}
@@ -107,14 +115,14 @@ class _Names:
 
     def _by_output(self, node: NodeProto) -> NodeProto | None:
         """The user's node that gives what a layer gives, laid out as it may be."""
-        if node.op_type in {"ReorderInput", "ReorderOutput"}:
+        if node.op_type in {"ReorderInput", "ReorderOutput"} or node.name.startswith(_AROUND_GEMM):
             return None
         outputs = (self._laid_out.get(output, output) for output in node.output)
         return next((self._giving[output] for output in outputs if output in self._giving), None)
 
     def _start(self, node: NodeProto) -> NodeProto | None:
         """The user's node that a layer gives the output of, or began with."""
-        if node.op_type in {"ReorderInput", "ReorderOutput"}:
+        if node.op_type in {"ReorderInput", "ReorderOutput"} or node.name.startswith(_AROUND_GEMM):
             return None
         if (given := self._by_output(node)) is not None:
             return given

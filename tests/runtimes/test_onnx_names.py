@@ -114,6 +114,23 @@ def test_a_node_without_a_name_is_found_by_its_place():
     assert renamed(Ran("Flatten_8", "Flatten", 9)) == OWN, "another operator is at that place"
 
 
+def test_linear_layers_of_tokens_are_told_from_what_arranges_them():
+    weights = {"w": np.zeros((16, 24), np.float32), "b": np.zeros(24, np.float32)}
+    nodes = [
+        op("MatMul", "mlp/product", ["x", "w"], "y"),
+        op("Add", "mlp/bias", ["y", "b"], "z"),
+        op("Tanh", "mlp/act", ["z"], "out"),
+    ]
+    given = [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 7, 16])]
+    gives = [helper.make_tensor_value_info("out", TensorProto.FLOAT, [1, 7, 24])]
+    tensors = [numpy_helper.from_array(value, name) for name, value in weights.items()]
+    graph = helper.make_graph(nodes, "net", given, gives, tensors)
+    opset = [helper.make_opsetid("", 20)]
+    found = layers(helper.make_model(graph, opset_imports=opset, ir_version=10))
+    kinds = {layer.name: layer.operator for layer in found}
+    assert kinds == {"mlp/bias": "Gemm", "mlp/act": "Tanh", OWN: "Reorder"}
+
+
 def test_what_no_node_stands_for_is_summed():
     times = [(Ran("ReorderInput", "ReorderInput", 40), 0.25), (Ran("x", "Copy", 41), 0.5)]
     (own,) = by_user_names(RESIDUAL, network(), times)
