@@ -22,6 +22,7 @@ PLAIN = {
     "rotary": ("vit_small_patch16_dinov3", {}),
     "rotary and gated": ("eva02_tiny_patch14_224", {}),
     "three layers and a gate": ("eva02_base_patch14_224", {}),
+    "root mean square": ("aimv2_large_patch14_224", {}),
     "random depth": ("vit_tiny_patch16_224", {"drop_path_rate": 0.1, "proj_drop_rate": 0.1}),
 }
 """Transformers whose every branch is known: timm's names, and what is changed beside the size."""

@@ -9,7 +9,7 @@ from itertools import pairwise
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own convention
-from timm.layers import DropPath, LayerNorm, drop_path
+from timm.layers import DropPath, LayerNorm, RmsNorm, drop_path
 from torch import fx, nn
 
 from depthopt.core.operators import Mlp
@@ -100,6 +100,7 @@ class Parts:
         scales: factors of channels.
         steps: what each node does, in order, in a word.
         turned: negations, one for each tensor that rotary positions turn.
+        rms: of each norm, whether it is by the root mean square.
     """
 
     linear: list[BranchLayer] = field(default_factory=list)
@@ -109,6 +110,7 @@ class Parts:
     scales: list[fx.Node] = field(default_factory=list)
     steps: list[str] = field(default_factory=list)
     turned: list[fx.Node] = field(default_factory=list)
+    rms: list[bool] = field(default_factory=list)
 
     @classmethod
     def of(cls, network: Network, inside: Sequence[fx.Node]) -> "Parts":
@@ -125,6 +127,7 @@ class Parts:
                 parts.steps.append("linear" if module is not None else "function")
             elif is_norm(network, node):
                 parts.norms.append(node)
+                parts.rms.append(is_rms_norm(network, node))
                 parts.steps.append("norm")
             elif node.target is F.scaled_dot_product_attention:
                 parts.products.append(node)
@@ -147,12 +150,31 @@ class Parts:
                 raise UnknownError(f"has a {called} inside ({node.name})")
         return parts
 
+    @property
+    def is_rms(self) -> bool:
+        """Whether the norms are by the root mean square.
+
+        Raises:
+            UnknownError: some are, some are not.
+        """
+        if len(set(self.rms)) > 1:
+            raise UnknownError("has norms of two kinds")
+        return self.rms[0]
+
 
 def is_norm(network: Network, node: fx.Node) -> bool:
-    """Whether a node is a layer norm of tokens' channels, or of those of a head."""
+    """Whether a node is a norm of tokens' channels, or of those of a head."""
     if is_plain(network.module(node), nn.LayerNorm, LayerNorm):
         return True
-    return node.op == "call_function" and node.target is F.layer_norm
+    is_layer_norm = node.op == "call_function" and node.target is F.layer_norm
+    return is_layer_norm or is_rms_norm(network, node)
+
+
+def is_rms_norm(network: Network, node: fx.Node) -> bool:
+    """Whether a node is a norm by the root mean square."""
+    if is_plain(network.module(node), nn.RMSNorm, RmsNorm):
+        return True
+    return node.op == "call_function" and node.target in {F.rms_norm, torch.rms_norm}
 
 
 def _is_scale(node: fx.Node) -> bool:
@@ -216,8 +238,10 @@ def mlp_of(network: Network, parts: Parts, source: fx.Node, inside: Sequence[fx.
     activation = node_activation(parts.activations[0], network.modules)
     if activation is None or last.outputs != channels:
         raise UnknownError(f"has an activation that is not known ({parts.activations[0]})")
-    normed = len(parts.norms) > 1
-    return Mlp(channels, last.inputs, str(activation), bool(parts.scales), gated, normed)
+    return Mlp(
+        channels, last.inputs, str(activation), bool(parts.scales), gated, len(parts.norms) > 1,
+        rms=parts.is_rms,
+    )  # fmt: skip
 
 
 def path_of(parts: Parts) -> str:

@@ -186,5 +186,5 @@ def _attention(network: Network, parts: Parts, source: fx.Node) -> Attention:
     normed = len(parts.norms) == 3
     return Attention(
         channels, heads, width, len(reading), normed, bool(parts.scales), bias is not None,
-        rotary, bool(interleaved),
+        rotary, bool(interleaved), parts.is_rms,
     )  # fmt: skip

@@ -475,6 +475,7 @@ _CONVERTERS: dict[str, Callable[[_Node], Call]] = {
     "Neg": _same(torch.neg),
     "Pad": _pad,
     "Pow": _same(torch.pow),
+    "Reciprocal": _same(torch.reciprocal),
     "ReduceL2": _reduce(torch.linalg.vector_norm),
     "ReduceMax": _reduce(torch.amax),
     "ReduceMean": _reduce(torch.mean),

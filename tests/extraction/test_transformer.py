@@ -42,6 +42,7 @@ def test_each_branch_is_a_block_with_a_skip_over_it(kind: str) -> None:
         ("bias of positions", "attn 32 h2 s1 b1", "mlp 32-128:gelu s1"),
         ("rotary", "attn 32 h2 s1 r5", "mlp 32-128:gelu s1"),
         ("rotary and gated", "attn 32 h2 r1 i1", "mlp 32-85:silu g1"),
+        ("root mean square", "attn 32 h2 e1", "mlp 32-88:silu g2 e1"),
         ("three layers and a gate", "attn 32 h2 p3 r1 i1", "mlp 32-85:silu g2 n1"),
     ],
 )

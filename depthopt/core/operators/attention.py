@@ -31,6 +31,7 @@ class Attention:
         rotary: how many tokens at the front, such as the class token, are not turned by rotary
             positions (RoFormer, https://arxiv.org/abs/2104.09864); None where none is turned.
         interleaved: whether a channel is turned with its neighbour, not with one in the other half.
+        rms: whether its norms are by the root mean square (RMSNorm, https://arxiv.org/abs/1910.07467).
     """
 
     channels: int
@@ -42,6 +43,7 @@ class Attention:
     biased: bool = False
     rotary: int | None = None
     interleaved: bool = False
+    rms: bool = False
 
     @property
     def in_channels(self) -> int:
@@ -66,7 +68,8 @@ class Attention:
     @property
     def parameters(self) -> int:
         """Number of weights and biases."""
-        norms = 2 * self.channels + (4 * self.head_width if self.normed else 0)
+        each = 1 if self.rms else 2
+        norms = each * (self.channels + (2 * self.head_width if self.normed else 0))
         scale = self.channels if self.scaled else 0
         read = 3 * self.hidden * (self.channels + 1)
         return norms + read + self.channels * (self.hidden + 1) + scale
@@ -95,6 +98,8 @@ class Attention:
         parts += [f"{letter}1" for letter, has in flags if has]
         if self.rotary is not None:
             parts.append(f"r{self.rotary}" + (" i1" if self.interleaved else ""))
+        if self.rms:
+            parts.append("e1")
         return " ".join(parts)
 
     @classmethod
@@ -118,6 +123,7 @@ class Attention:
             found["biased"] is not None,
             None if found["rotary"] is None else int(found["rotary"]),
             found["interleaved"] is not None,
+            found["rms"] is not None,
         )
 
     @classmethod
@@ -129,5 +135,5 @@ _N = numbers.NATURAL
 _NAME = re.compile(
     rf"attn ({_N}) h({_N})( w(?P<width>{_N}))?( p(?P<layers>3))?"
     r"(?P<normed> q1)?(?P<scaled> s1)?(?P<biased> b1)?"
-    rf"( r(?P<rotary>{numbers.DIGITS})(?P<interleaved> i1)?)?"
+    rf"( r(?P<rotary>{numbers.DIGITS})(?P<interleaved> i1)?)?(?P<rms> e1)?"
 )

@@ -29,6 +29,7 @@ class Mlp:
             0 where there is no gate.
         normed: whether the hidden channels have a layer norm.
         maps: whether it reads and gives a map, whose channels it arranges last in between.
+        rms: whether its norms are by the root mean square (RMSNorm, https://arxiv.org/abs/1910.07467).
     """
 
     channels: int
@@ -38,6 +39,7 @@ class Mlp:
     gated: int = 0
     normed: bool = False
     maps: bool = False
+    rms: bool = False
 
     @property
     def in_channels(self) -> int:
@@ -59,7 +61,8 @@ class Mlp:
         """Number of weights and biases."""
         times = 2 if self.gated else 1
         both = times * self.hidden * (self.channels + 1) + self.channels * (self.hidden + 1)
-        norms = 2 * self.channels + (2 * self.hidden if self.normed else 0)
+        each = 1 if self.rms else 2
+        norms = each * (self.channels + (self.hidden if self.normed else 0))
         return norms + both + (self.channels if self.scaled else 0)
 
     def output_size(self, input_size: Pair) -> Pair:
@@ -74,7 +77,7 @@ class Mlp:
     def __str__(self) -> str:
         """Canonical name, such as ``mlp 192-768:gelu``."""
         parts = [f"mlp {self.channels}-{self.hidden}:{self.activation}"]
-        given = {"s": self.scaled, "g": self.gated, "n": self.normed, "m": self.maps}
+        given = {"s": self.scaled, "g": self.gated, "n": self.normed, "m": self.maps, "e": self.rms}
         parts += [f"{letter}{int(value)}" for letter, value in given.items() if value]
         return " ".join(parts)
 
@@ -96,6 +99,7 @@ class Mlp:
             int(found["gated"] or 0),
             found["normed"] is not None,
             found["maps"] is not None,
+            found["rms"] is not None,
         )
 
     @classmethod
@@ -106,5 +110,5 @@ class Mlp:
 _N = numbers.NATURAL
 _NAME = re.compile(
     rf"mlp ({_N})-({_N}):(?P<activation>[a-z]\S*)(?P<scaled> s1)?"
-    r"( g(?P<gated>[12]))?(?P<normed> n1)?(?P<maps> m1)?"
+    r"( g(?P<gated>[12]))?(?P<normed> n1)?(?P<maps> m1)?(?P<rms> e1)?"
 )

@@ -5,13 +5,13 @@ import numpy as np
 from depthopt.core.operators import Attention, Linear
 from depthopt.latency.graphs.builder import GraphBuilder
 from depthopt.latency.graphs.linear import add_linear
-from depthopt.latency.graphs.tokens import add_halves, add_layer_norm, add_part, add_scale
+from depthopt.latency.graphs.tokens import add_halves, add_norm, add_part, add_scale
 
 
 def add_attention(builder: GraphBuilder, attention: Attention, x: str, tokens: int) -> str:
     """Add an attention of tokens (N, T, C), the norm before it included."""
     a = attention
-    y = add_layer_norm(builder, x, a.channels)
+    y = add_norm(builder, x, a.channels, rms=a.rms)
     if a.layers == 1:
         together = add_linear(builder, Linear(a.channels, 3 * a.hidden), y)
         queries, keys, values = _split(builder, together, a)
@@ -21,7 +21,9 @@ def add_attention(builder: GraphBuilder, attention: Attention, x: str, tokens: i
             for _ in range(3)
         )
     if a.normed:
-        queries, keys = (add_layer_norm(builder, each, a.head_width) for each in (queries, keys))
+        queries, keys = (
+            add_norm(builder, each, a.head_width, rms=a.rms) for each in (queries, keys)
+        )
     if a.rotary is not None:
         queries, keys = (_turned(builder, each, a, tokens) for each in (queries, keys))
     y = _product(builder, queries, keys, values, a, tokens)

@@ -4,17 +4,17 @@ from depthopt.core.operators import Activation, Linear, Mlp
 from depthopt.latency.graphs.activation import add_activation
 from depthopt.latency.graphs.builder import GraphBuilder
 from depthopt.latency.graphs.linear import add_linear
-from depthopt.latency.graphs.tokens import add_halves, add_layer_norm, add_scale
+from depthopt.latency.graphs.tokens import add_halves, add_norm, add_scale
 
 
 def add_mlp(builder: GraphBuilder, mlp: Mlp, x: str) -> str:
     """Add an MLP of tokens (N, T, C) or of a map (N, C, H, W), the norm before it included."""
     if mlp.maps:
         x = builder.node("Transpose", x, perm=[0, 2, 3, 1])
-    y = add_layer_norm(builder, x, mlp.channels)
+    y = add_norm(builder, x, mlp.channels, rms=mlp.rms)
     y = _hidden(builder, mlp, y)
     if mlp.normed:
-        y = add_layer_norm(builder, y, mlp.hidden)
+        y = add_norm(builder, y, mlp.hidden, rms=mlp.rms)
     y = add_linear(builder, Linear(mlp.hidden, mlp.channels), y)
     if mlp.maps:
         y = builder.node("Transpose", y, perm=[0, 3, 1, 2])

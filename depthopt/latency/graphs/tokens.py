@@ -5,12 +5,20 @@ import numpy as np
 from depthopt.latency.graphs.builder import GraphBuilder
 
 
-def add_layer_norm(builder: GraphBuilder, x: str, channels: int) -> str:
-    """Add a layer norm of the last dimension, with weights of its own."""
+def add_norm(builder: GraphBuilder, x: str, channels: int, *, rms: bool) -> str:
+    """Add a layer norm of the last dimension, or one by the root mean square, with own weights."""
     name = f"norm_{len(builder)}"
     weight = np.ones(channels, np.float32)
     weight[0] += np.float32(1e-3 * len(builder))
     scale = builder.constant(f"{name}.weight", weight)
+    if rms:
+        square = builder.node("Pow", x, builder.constant("two", np.float32(2)))
+        last = builder.constant("last", np.array([-1], np.int64))
+        mean = builder.node("ReduceMean", square, last, keepdims=1)
+        root = builder.node(
+            "Sqrt", builder.node("Add", mean, builder.constant("eps", np.float32(1e-6)))
+        )
+        return builder.node("Mul", builder.node("Mul", x, builder.node("Reciprocal", root)), scale)
     bias = builder.constant(f"{name}.bias", np.zeros(channels, np.float32))
     return builder.node("LayerNormalization", x, scale, bias, axis=-1, epsilon=1e-6, stash_type=1)
 
