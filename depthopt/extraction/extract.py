@@ -11,12 +11,12 @@ from depthopt.errors import ModelError
 from depthopt.extraction.activation import activation_behind
 from depthopt.extraction.average_pooling import pooling_at
 from depthopt.extraction.barriers import barriers
-from depthopt.extraction.between import macs_between
 from depthopt.extraction.convolution import Layers, find_layers, layer_at
 from depthopt.extraction.gates import gates
+from depthopt.extraction.macs import macs_between, product_macs
 from depthopt.extraction.network import Network, size_of
 from depthopt.extraction.sums import Sum, find_sums
-from depthopt.extraction.transformer import attention_macs, find_residuals
+from depthopt.extraction.transformer import find_residuals
 from depthopt.graph.convolutions import operator_of, sole_user
 from depthopt.graph.original import unwrapped
 from depthopt.graph.trace import trace
@@ -90,7 +90,8 @@ def chain_of(graph_module: fx.GraphModule, input_size: InputSize, name: str) -> 
         barriers=(),
         unused=unused,
         conv_macs=graph_module.meta["conv_macs"],
-        other_macs=graph_module.meta["linear_macs"] + sum(map(attention_macs, network.nodes)),
+        other_macs=graph_module.meta["linear_macs"]
+        + sum(product_macs(network, node) for node in network.nodes),
     )
     skips, macs = macs_between(network, chain, block_layers)
     return replace(

@@ -5,12 +5,10 @@ read: ``x + attention(norm(x))`` or ``x + mlp(norm(x))``. It is recognised by wh
 by its class. A branch that does anything else stays as it is, with a reason.
 """
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F  # noqa: N812 - torch's own convention
 from torch import fx
 
 from depthopt.core.chain import Block, Layout, Skip, Unused
@@ -95,14 +93,6 @@ def find_residuals(network: Network) -> Residuals:
         except UnknownError as error:
             unused.append(Unused(node.name, f"adds a branch that {error}"))
     return Residuals(tuple(found), tuple(unused))
-
-
-def attention_macs(node: fx.Node) -> int:
-    """Multiply-accumulates of a product of queries, keys and values; 0 for any other node."""
-    if node.target is not F.scaled_dot_product_attention:
-        return 0
-    keys = node.all_input_nodes[1].meta["shape"][-2]
-    return int(2 * math.prod(node.meta["shape"]) * keys)
 
 
 def _ends(network: Network, add: fx.Node) -> tuple[fx.Node, fx.Node] | None:

@@ -5,8 +5,8 @@
 
 Shares are of all multiply-accumulates of convolutions, linear layers and attention: those that lie
 in segments longer than one block that merge into one convolution, and those in segments that can be
-replaced, as a whole where a gate or pooling lies inside. Seconds are those of the processor, for extraction alone.
-Transformers have the size that they were made for. ``--every`` goes through all of timm, without
+replaced, as a whole where a gate or pooling lies inside. Seconds are those of the processor, for
+extraction alone. Transformers have the size that they were made for. ``--every`` goes through all of timm, without
 memory for weights and at 64x64 where a model takes that, and goes on where it was stopped.
 """
 
@@ -124,7 +124,7 @@ def without_memory(name: str) -> nn.Module:
 def row(chain: Chain, seconds: float) -> str:
     """One line of the table."""
     barriers = Counter(kind(barrier.reason) for barrier in chain.barriers)
-    unused = Counter(unused.reason for unused in chain.unused)
+    unused = Counter(re.sub(r" \([^()]*\)$", "", unused.reason) for unused in chain.unused)
     return (
         f"| {chain.model} | {len(chain.blocks)} | {len(chain.skips)} | {listed(barriers)} | "
         f"{listed(unused)} | {reducible_share(chain, merging=True):.1%} | "

@@ -1,15 +1,53 @@
-"""What linear layers and attention take that lie between blocks."""
+"""Multiply-accumulates of linear layers and of products, such as those of attention."""
 
 import math
+import operator
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
+import torch
+import torch.nn.functional as F  # noqa: N812 - torch's own convention
 from torch import fx, nn
 
 from depthopt.core.chain import Chain, Skip
 from depthopt.extraction.network import Network
-from depthopt.extraction.transformer import attention_macs
+
+_PRODUCTS = frozenset({operator.matmul, torch.matmul, torch.bmm, F.linear})
+"""Functions whose second argument is a matrix, or several."""
+
+_METHODS = frozenset({"bmm", "matmul"})
+
+
+def product_macs(network: Network, node: fx.Node) -> int:
+    """Multiply-accumulates, for one image, of a product that is no module; 0 of anything else."""
+    shape = node.meta.get("shape")
+    if shape is None or node in network.constants:
+        return 0
+    if node.target is F.scaled_dot_product_attention:
+        return int(2 * math.prod(shape) * _shape(node, 1)[-2])
+    if node.target is torch.einsum:
+        return _einsum_macs(node)
+    is_method = node.op == "call_method" and node.target in _METHODS
+    is_function = node.op == "call_function" and node.target in _PRODUCTS
+    return int(math.prod(shape) * _shape(node, 0)[-1]) if is_method or is_function else 0
+
+
+def _shape(node: fx.Node, place: int) -> tuple[int, ...]:
+    """The shape of one of a node's arguments."""
+    return tuple(node.all_input_nodes[place].meta["shape"])
+
+
+def _einsum_macs(node: fx.Node) -> int:
+    """Of indices that are letters; dots stand for what is left of them."""
+    equation, inputs = str(node.args[0]).replace(" ", ""), node.all_input_nodes
+    sizes: dict[str, int] = {}
+    terms = equation.partition("->")[0].split(",")
+    if len(terms) != len(inputs) or "." in equation:
+        return 0
+    for term, each in zip(terms, inputs, strict=True):
+        sizes |= dict(zip(term, each.meta["shape"], strict=True))
+    return math.prod(sizes.values())
 
 
 def macs_between(
@@ -48,7 +86,7 @@ def _outside(
             end = "" if blocks[node].reader is None else blocks[node].preactivation
         if end:  # inside a branch, which is a block
             continue
-        module, macs = network.module(node), attention_macs(node)
+        module, macs = network.module(node), product_macs(network, node)
         if isinstance(module, nn.Linear):
             macs = math.prod(node.meta["shape"]) * module.in_features
         if macs:
