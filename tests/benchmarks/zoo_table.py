@@ -6,8 +6,9 @@
 Shares are of all multiply-accumulates of convolutions, linear layers and attention: those that lie
 in segments longer than one block that merge into one convolution, and those in segments that can be
 replaced, as a whole where a gate or pooling lies inside. Seconds are those of the processor, for
-extraction alone. Transformers have the size that they were made for. ``--every`` goes through all of timm, without
-memory for weights and at 64x64 where a model takes that, and goes on where it was stopped.
+extraction alone. Transformers have the size that they were made for. ``--every`` goes through all
+of timm, without memory for weights and at 64x64 where a model takes that, and goes on where it was
+stopped.
 """
 
 import argparse
