@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 
 import torch
+import torch.nn.functional as F  # noqa: N812 - torch's own convention
 from torch import fx, nn
 
 from depthopt.core.inputs import at_least
@@ -128,13 +129,13 @@ def _onnx_difference(run: Context, fused: nn.Module) -> float:
 def _figures(network: fx.GraphModule, metric: float, latency: LatencySummary) -> NetworkFigures:
     modules = dict(network.named_modules())
     nodes = list(network.graph.nodes)
+    called = [modules[str(node.target)] for node in nodes if node.op == "call_module"]
+    functions = sum(node.target is F.linear for node in nodes)
     return NetworkFigures(
         metric=metric,
         latency=latency,
         parameters=sum(parameter.numel() for parameter in network.parameters()),
-        convolutions=sum(
-            node.op == "call_module" and isinstance(modules[node.target], nn.Conv2d)
-            for node in nodes
-        ),
+        convolutions=sum(isinstance(module, nn.Conv2d) for module in called),
         activations=sum(node_activation(node, modules) is not None for node in nodes),
+        linear=functions + sum(isinstance(module, nn.Linear) for module in called),
     )

@@ -18,6 +18,7 @@ class NetworkFigures:
         parameters: weights and biases, norms folded.
         convolutions: left in the network.
         activations: left in the network.
+        linear: linear layers left in the network.
     """
 
     metric: float
@@ -25,6 +26,7 @@ class NetworkFigures:
     parameters: numbers.Parameters
     convolutions: numbers.CountOrZero
     activations: numbers.CountOrZero
+    linear: numbers.CountOrZero = 0
 
     def __repr__(self) -> str:
         return (

@@ -48,6 +48,8 @@ def result_rows(result: Result) -> tuple[Row, ...]:
     predicted = f"{result.predicted_ms:.3f} ms, {result.predicted_speedup:.2f}x"
     metric = result.metric
     unit = f", {metric.unit}" if metric.unit else ""
+    fewer = before.linear != after.linear  # a classifier alone says nothing
+    linear = [Row("linear layers", str(before.linear), str(after.linear))] if fewer else []
     told = [
         row
         for each in result.further
@@ -65,6 +67,7 @@ def result_rows(result: Result) -> tuple[Row, ...]:
         Row("predicted", "", predicted),
         Row("parameters", f"{before.parameters:,}", f"{after.parameters:,}"),
         Row("convolutions", str(before.convolutions), str(after.convolutions)),
+        *linear,
         Row("activations", str(before.activations), str(after.activations)),
         Row("fused against trained outputs", "", f"within {result.fused_difference:.1e}"),
         Row("ONNX against fused outputs", "", f"within {result.onnx_difference:.1e}"),

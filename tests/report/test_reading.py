@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import astuple, replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from depthopt.core.artefacts import load_json, save_json
 from depthopt.errors import ArtefactError, UsageError
 from depthopt.pipeline.folder import Manifest, StageRecord
 from depthopt.pipeline.stages import STAGES
-from depthopt.report.facts import headline
+from depthopt.report.facts import headline, result_rows
 from depthopt.report.page import report_page
 from depthopt.report.reading import WRITTEN_BY, read_run
 from depthopt.tables.importance import ImportanceTable
@@ -24,6 +25,16 @@ def test_reports_do_not_import_torch() -> None:
         "import sys, depthopt.report.page, depthopt.report.plots; sys.exit('torch' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_linear_layers_are_counted_where_some_go(tmp_path: Path) -> None:
+    write_run(tmp_path / "run")
+    result = read_run(tmp_path / "run").result
+    assert result is not None
+    for left, rows in ((50, []), (27, [("linear layers", "50", "27")])):
+        figures = (replace(result.original, linear=50), replace(result.compressed, linear=left))
+        told = result_rows(replace(result, original=figures[0], compressed=figures[1]))
+        assert [astuple(row) for row in told if row.label == "linear layers"] == rows
 
 
 def test_a_finished_run_has_all_and_lacks_nothing(tmp_path: Path) -> None:
