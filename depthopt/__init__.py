@@ -1,4 +1,4 @@
-"""Make a trained convolutional network shallower and faster for one device.
+"""Make a trained CNN or vision transformer shallower and faster for one device.
 
 In one call, and what it measured:
 

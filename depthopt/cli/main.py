@@ -158,7 +158,7 @@ class _Commands(TyperGroup):
 
 app = typer.Typer(
     cls=_Commands,
-    help="Make a trained convolutional network shallower and faster for one device.",
+    help="Make a trained CNN or vision transformer shallower and faster for one device.",
     epilog="Start with: depthopt compress MODEL --data FOLDER",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
