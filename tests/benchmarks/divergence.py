@@ -53,7 +53,8 @@ def main() -> None:
     with ConsoleReporter(Console()) as reporter:
         context = run(recipe, options.run_dir, until="estimate", reporter=reporter)
     useful = [c for c in context.worthwhile if not c.replaces or c in context.importance.entries]
-    found = json.loads(options.json.read_text()) if options.json.exists() else {"plans": []}
+    fresh = {"network": options.recipe.stem, "plans": []}
+    found = json.loads(options.json.read_text()) if options.json.exists() else fresh
     rows, seed, batches = found["plans"], 0, regressed_on(context)
     while len(rows) < options.plans:
         plan = random_plan(context.chain, useful, seed=seed)

@@ -332,6 +332,17 @@ def _of_beyond(found: dict[str, Any]) -> Table:
     return Table([*columns, "the default less this one, 95 %"], rows)
 
 
+def _of_divergence(found: dict[str, Any]) -> Table:
+    """How well sums of costs foretell a plan's, as ``divergence.py`` measured it."""
+    plans = found["plans"]
+    sums, measured = ([plan[key] for plan in plans] for key in ("sum", "measured"))
+    counts = [len(plan["replaced"]) for plan in plans]
+    row = [found["network"], str(len(plans)), f"{min(counts)} to {max(counts)}"]
+    row += [f"{min(each):.3f} to {max(each):.3f}" for each in (sums, measured)]
+    columns = ["network", "plans", "replacements in each", "sum of costs", "measured", "Spearman"]
+    return Table(columns, [[*row, f"{found['spearman']:.2f}"]])
+
+
 def _of_detector(found: dict[str, Any]) -> Table:
     """What became of a detector, as ``detector.py`` measured it."""
     rows = []
@@ -357,6 +368,7 @@ COMPUTED: dict[str, Callable[[dict[str, Any]], Table]] = {
     "picks": _of_picks,
     "beyond": _of_beyond,
     "detector": _of_detector,
+    "divergence": _of_divergence,
 }
 """Tables that are computed from what a benchmark has written, by ``of``."""
 
