@@ -16,6 +16,8 @@ def test_there_are_recipes() -> None:
         "quickstart",
         "mobilenetv2_100_fashion_onnxruntime",
         "resnet18_fashion_onnxruntime",
+        "vit_fashion_onnxruntime",
+        *(f"deit_{size}_imagenet_onnxruntime" for size in ("small", "base")),
         "unet_scenes_onnxruntime",
         "denoiser_photographs_onnxruntime",
         "resnet18_embedding_onnxruntime",
