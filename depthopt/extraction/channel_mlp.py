@@ -94,10 +94,13 @@ def _arranges(node: fx.Node, order: tuple[int, ...]) -> bool:
 
 
 def _is_scale(network: Network, node: fx.Node, channels: int) -> bool:
-    """Whether a node multiplies each channel of a map by a weight."""
+    """Whether a node multiplies each channel of a map by a weight, arranged or as it is."""
     if node.target not in {mul, torch.mul} and (node.op, node.target) != ("call_method", "mul"):
         return False
     scales = [each for each in node.all_input_nodes if each in network.constants]
+    weights = [each.all_input_nodes[0] if each.op == "call_method" else each for each in scales]
+    if any(weight.op != "get_attr" for weight in weights):
+        return False
     shapes = [tuple(each.meta.get("shape") or ()) for each in scales]
     return [shape[-3:] for shape in shapes] == [(channels, 1, 1)] and all(
         math.prod(shape) == channels for shape in shapes

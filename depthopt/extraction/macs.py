@@ -25,21 +25,21 @@ def product_macs(network: Network, node: fx.Node) -> int:
     if shape is None or node in network.constants:
         return 0
     if node.target is F.scaled_dot_product_attention:
-        return int(2 * math.prod(shape) * _shape(node, 1)[-2])
+        keys = node.kwargs.get("key", node.args[1] if len(node.args) > 1 else None)
+        return (
+            int(2 * math.prod(shape) * keys.meta["shape"][-2]) if isinstance(keys, fx.Node) else 0
+        )
     if node.target is torch.einsum:
         return _einsum_macs(node)
     is_method = node.op == "call_method" and node.target in _METHODS
     is_function = node.op == "call_function" and node.target in _PRODUCTS
-    return int(math.prod(shape) * _shape(node, 0)[-1]) if is_method or is_function else 0
-
-
-def _shape(node: fx.Node, place: int) -> tuple[int, ...]:
-    """The shape of one of a node's arguments."""
-    return tuple(node.all_input_nodes[place].meta["shape"])
+    if not is_method and not is_function:
+        return 0
+    return int(math.prod(shape) * node.all_input_nodes[0].meta["shape"][-1])
 
 
 def _einsum_macs(node: fx.Node) -> int:
-    """Of indices that are letters; dots stand for what is left of them."""
+    """Of a product of different tensors whose indices are all letters; 0 of any other."""
     equation, inputs = str(node.args[0]).replace(" ", ""), node.all_input_nodes
     sizes: dict[str, int] = {}
     terms = equation.partition("->")[0].split(",")

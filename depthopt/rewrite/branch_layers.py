@@ -43,7 +43,7 @@ class BranchLayers:
                 arranged = each.op == "call_method"  # of a map's channels
                 read = each.all_input_nodes[0] if arranged else each
                 if read.op == "get_attr":
-                    scale = operator.attrgetter(str(read.target))(network).detach()
+                    scale = operator.attrgetter(str(read.target))(network).detach().flatten()
         two = _module(network, last)
         assert isinstance(two, nn.Linear)  # noqa: S101 - narrows nn.Module: what a branch ends in
         scale = two.weight.new_ones(two.out_features) if scale is None else scale

@@ -7,6 +7,7 @@ import pytest
 import timm
 import torch
 from torch import Tensor, nn
+from torchvision.models.convnext import CNBlockConfig, ConvNeXt
 
 from depthopt.core.candidate import Candidate
 from depthopt.core.operators import Convolution, Mlp
@@ -107,6 +108,24 @@ def test_units_that_give_nothing_new_go_at_no_cost() -> None:
     torch.testing.assert_close(network(images()), model(images()), rtol=1e-4, atol=1e-4)
     table = estimate(model, chain, half, fitting=BATCHES, held_out=[(images(6), None)])
     assert all(entry.cost < 1e-6 for entry in table.entries.values())
+
+
+@torch.no_grad()
+def test_torchvision_s_are_found_and_what_is_kept_is_regressed() -> None:
+    """Its factors are weights of maps (C, 1, 1), and its arranging is by modules."""
+    torch.manual_seed(0)
+    stages = [CNBlockConfig(16, 24, 2), CNBlockConfig(24, None, 1)]
+    model = ConvNeXt(stages, num_classes=5, layer_scale=0.5).double().eval()
+    chain = extract(model, SIZE)
+    found = [str(block.operator) for block in chain.blocks if isinstance(block.operator, Mlp)]
+    assert found == ["mlp 16-64:gelu s1 m1"] * 2 + ["mlp 24-96:gelu s1 m1"]
+    kept = fuse(apply(model, chain, plan_of(chain)))
+    torch.testing.assert_close(kept(images()), model(images()), rtol=1e-9, atol=1e-9)
+    plan, error = plan_of(chain, Candidate(1, 3, "drop", ())), {}
+    for compensated in (True, False):
+        network = fuse(apply(model, chain, plan, fitting=BATCHES, compensated=compensated))
+        error[compensated] = float((network(images()) - model(images())).square().mean())
+    assert error[True] < error[False]
 
 
 @torch.no_grad()
