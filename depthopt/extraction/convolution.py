@@ -7,6 +7,7 @@ import torch
 from torch import fx, nn
 
 from depthopt.core.chain import Layer, Unused
+from depthopt.core.counted import counted
 from depthopt.extraction.channel_mlp import ChannelMlp, find_channel_mlps
 from depthopt.extraction.network import Network
 from depthopt.graph.convolutions import is_foldable_norm, operator_of, sole_user, why_opaque
@@ -81,11 +82,11 @@ def _behind_norm(network: Network, conv: fx.Node) -> fx.Node:
 
 
 def _hidden(node: fx.Node, module: nn.Module | None) -> Iterator[Unused]:
-    """The convolutions that an opaque leaf holds."""
+    """The convolutions and linear layers that an opaque leaf holds."""
     if isinstance(module, torch.jit.ScriptModule):
         yield Unused(str(node.target), "is TorchScript; give the module that it was made of")
-    parts = () if module is None else module.modules()
-    count = sum(isinstance(part, nn.Conv2d) and part is not module for part in parts)
-    if count:
-        what = f"{type(module).__name__} hides {count} convolutions from tracing"
-        yield Unused(str(node.target), what)
+    parts = [] if module is None else [part for part in module.modules() if part is not module]
+    kinds = (nn.Conv2d, "convolution"), (nn.Linear, "linear layer")
+    counts = [(sum(isinstance(part, kind) for part in parts), what) for kind, what in kinds]
+    if hidden := " and ".join(counted(count, what) for count, what in counts if count):
+        yield Unused(str(node.target), f"{type(module).__name__} hides {hidden} from tracing")

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+from timm.layers import RmsNorm
 from torch import fx, nn
 
 from depthopt.core.chain import Block, Chain, Ending, Layer, Layout, Skip, Unused
@@ -20,6 +21,9 @@ from depthopt.extraction.transformer import find_residuals
 from depthopt.graph.convolutions import operator_of, sole_user
 from depthopt.graph.original import unwrapped
 from depthopt.graph.trace import trace
+
+_NEEDED = nn.Conv2d, nn.LayerNorm, nn.RMSNorm, RmsNorm
+"""Modules of which every block has one."""
 
 
 def extract(model: nn.Module, input_size: InputSize, *, name: str | None = None) -> Chain:
@@ -42,8 +46,11 @@ def extract(model: nn.Module, input_size: InputSize, *, name: str | None = None)
     """
     model = unwrapped(model)
     name = name or type(model).__name__
-    if not any(isinstance(module, nn.Conv2d) for module in model.modules()):
-        raise ModelError(f"{name} has no convolution (torch.nn.Conv2d); nothing to make shallower")
+    if not any(isinstance(module, _NEEDED) for module in model.modules()):
+        raise ModelError(
+            f"{name} has no convolution (torch.nn.Conv2d), and no layer norm as transformers have; "
+            "nothing to make shallower"
+        )
     return chain_of(trace(model, input_size), input_size, name)
 
 
@@ -73,7 +80,12 @@ def chain_of(graph_module: fx.GraphModule, input_size: InputSize, name: str) -> 
         unused += (Unused("output", "only the first of the outputs in training is kept"),)
     if not block_layers:
         reasons = "; ".join(f"{u.node}: {u.reason}" for u in unused[:3])
-        raise ModelError(f"no convolution of {name} can be used ({reasons})")
+        if reasons:
+            raise ModelError(f"no convolution of {name} can be used ({reasons})")
+        raise ModelError(
+            f"{name} has no convolution (torch.nn.Conv2d), and no attention or MLP that is added "
+            "to the tokens it reads; nothing to make shallower"
+        )
     chain = Chain(
         name,
         input_size,

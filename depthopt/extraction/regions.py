@@ -24,10 +24,13 @@ class Regions:
     def __init__(self, nodes: Sequence[fx.Node]) -> None:
         """Take the nodes in order of execution."""
         self._place = {node: i for i, node in enumerate(nodes)}
-        # Constants may be older than all that is in a region, and be read behind it too.
+        # Constants may be older than all that is in a region, and be read behind it too. So may
+        # what nothing reads.
         fixed = constants(nodes)
         self._first_read = [
             min((self._place[n] for n in node.all_input_nodes if n not in fixed), default=i)
+            if node.users or node.op == "output"
+            else i
             for i, node in enumerate(nodes)
         ]
         self._last_user = [

@@ -155,7 +155,7 @@ def _attention(network: Network, parts: Parts, source: fx.Node) -> Attention:
     given: dict[str, Any] = dict(zip(_ATTENTION, product.args, strict=False))
     given |= product.kwargs
     queries, keys, values = (given.pop(name) for name in _ATTENTION[:3])
-    bias = given.pop("attn_mask", None)
+    bias = _tensor(given.pop("attn_mask", None))
     if bias is not None and bias not in network.constants:
         raise UnknownError("has an attention with a mask that is computed")
     if any(each is not None and each not in {0.0} for each in given.values()):
@@ -178,3 +178,8 @@ def _attention(network: Network, parts: Parts, source: fx.Node) -> Attention:
         channels, heads, width, len(reading), normed, bool(parts.scales), bias is not None,
         rotary, bool(interleaved), parts.is_rms,
     )  # fmt: skip
+
+
+def _tensor(given: fx.Node | None) -> fx.Node | None:
+    """What gives a tensor. None if it gave none, such as a mask where nothing is masked."""
+    return given if given is not None and "shape" in given.meta else None

@@ -204,3 +204,30 @@ def test_heads_that_are_narrower_than_the_tokens() -> None:
     assert str(operator) == "attn 32 h2 w8"
     assert operator.macs((17, 1)) == 17 * 4 * 32 * 16 + 2 * 17**2 * 16
     assert math.isclose(operator.attention_macs((17, 1)), 2 * 17**2 * 16)
+
+
+def test_a_transformer_whose_patches_are_a_linear_layer() -> None:
+    """Nor does a mask that is None, or something that nothing reads, hide a branch."""
+    model = timm.create_model(
+        "naflexvit_base_patch16_gap", embed_dim=32, depth=2, num_heads=2, num_classes=5
+    )
+    assert not any(isinstance(module, nn.Conv2d) for module in model.modules())
+    chain = extract(model.eval(), (3, 64, 64))
+    attention, mlp = "attn 32 h2 s1", "mlp 32-128:gelu s1"
+    assert [str(block.operator) for block in chain.blocks] == [attention, mlp] * 2
+    assert all(block.hidden for block in chain.blocks)
+
+
+def test_what_is_hidden_in_a_module_is_said_of_linear_layers_too() -> None:
+    class Hidden(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = nn.Sequential(nn.LayerNorm(8), nn.Linear(8, 8))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.inner(x) if x.sum() > 0 else -self.inner(x)
+
+    with pytest.raises(ModelError, match="0: Hidden hides 1 linear layer from tracing"):
+        extract(nn.Sequential(Hidden(), nn.ReLU()), (4, 8))
+    with pytest.raises(ModelError, match="no attention or MLP that is added to the tokens"):
+        extract(nn.Sequential(nn.LayerNorm(8), nn.Linear(8, 8)), (4, 8))
