@@ -25,13 +25,14 @@ Stage by stage, in this order:
 Helpers:
 
     load_dataset, given_dataset, load_weights, save_weights, load_json, save_json,
-    candidate_ms, kept_blocks, l1_norms, with_footprints
+    candidate_ms, kept_blocks, l1_norms, similarities, with_footprints
 
 Classes:
 
     network               Input, InputSpec, Chain, Candidate, Task, Metric
     operators             Convolution, Activation, AveragePooling, Identity
-    tables                LatencyTable, LatencyKey, NetworkKey, ImportanceTable, Importance
+    tables                LatencyTable, LatencyKey, NetworkKey, ImportanceTable, Importance,
+                          Similarities
     solving               Exact, Bucketed, Epsilon, LatencyCap, MemoryCap, ParameterCap
     settings              TrainConfig, Workers
     results               Frontier, Plan, Compressed, Explored, Part
@@ -81,6 +82,7 @@ if TYPE_CHECKING:
     from depthopt.frontier.caps import LatencyCap, MemoryCap, ParameterCap
     from depthopt.frontier.solve import solve
     from depthopt.importance.estimate import estimate
+    from depthopt.importance.similarity import similarities
     from depthopt.importance.workers import Workers
     from depthopt.kinds.candidates import candidates
     from depthopt.kinds.latency_keys import candidate_ms, latency_keys
@@ -97,6 +99,7 @@ if TYPE_CHECKING:
     from depthopt.solver.stages import Bucketed, Epsilon, Exact
     from depthopt.tables.importance import Importance, ImportanceTable
     from depthopt.tables.latency import LatencyKey, LatencyTable, NetworkKey
+    from depthopt.tables.similarity import Similarities
     from depthopt.tasks.classifier import regress_classifier
     from depthopt.tasks.task import Task
     from depthopt.train.config import TrainConfig
@@ -144,6 +147,7 @@ __all__ = [
     "Plan",
     "RecipeError",
     "RuntimeUnavailable",
+    "Similarities",
     "TableError",
     "Task",
     "TrainConfig",
@@ -181,6 +185,7 @@ __all__ = [
     "save",
     "save_json",
     "save_weights",
+    "similarities",
     "solve",
     "validate",
     "with_footprints",
@@ -243,6 +248,7 @@ _HOMES = {
     ),
     "frontier.solve": ("solve",),
     "importance.estimate": ("estimate",),
+    "importance.similarity": ("similarities",),
     "importance.workers": ("Workers",),
     "kinds.candidates": ("candidates",),
     "kinds.latency_keys": (
@@ -276,6 +282,7 @@ _HOMES = {
         "LatencyTable",
         "NetworkKey",
     ),
+    "tables.similarity": ("Similarities",),
     "tasks.classifier": ("regress_classifier",),
     "tasks.task": ("Task",),
     "train.config": ("TrainConfig",),

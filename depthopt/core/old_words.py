@@ -69,6 +69,8 @@ _LATER: dict[tuple[str, str], object] = {
     ("candidates", "ranks"): [0.5, 0.25],
     ("candidates", "widths"): [0.875, 0.75, 0.5, 0.25],
     ("candidates", "width_step"): 8,
+    ("candidates", "coefficients"): [each / 10 for each in range(11)],
+    ("candidates", "similar_quantile"): None,
     ("latency", "footprint_plans"): None,
     ("importance", "score_images"): None,
     ("importance", "kept"): False,

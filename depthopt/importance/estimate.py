@@ -50,6 +50,7 @@ def estimate(
     train: Train | None = None,
     form: Form = "fused",
     start: Start = "annealed",
+    compensated: bool = True,
     keep: bool = False,
     protocol: str = "",
     seed: int = 0,
@@ -84,6 +85,8 @@ def estimate(
             regresses too, or ``expanded``.
         start: for ``finetune``, whether activations that a candidate inserts begin as the
             identity, or are there ``at_once``, as in the papers.
+        compensated: for ``regression``, whether plans regress the last layers of what stays
+            (``depthopt.apply``). The last layer of an averaged block is regressed then.
         keep: for ``finetune``, whether a kept block gets an entry too: what is lost when its layer
             is initialised again (``importance.finetune``). Without an entry it costs nothing.
         protocol: the short training and the scoring, in words. The table holds it. A table with
@@ -133,7 +136,7 @@ def estimate(
         _check_begun(wanted)
         told = steps if where.here else None
         regression = ByRegression(
-            model, chain, fitting, held_out, task, ridges, form, latency_ms or {}, told
+            model, chain, fitting, held_out, task, ridges, form, compensated, latency_ms or {}, told
         )
         parts = parts_of(chain, todo, form, workers=where.count or 1, memory_bytes=memory_bytes)
         work: ByRegression | Finetune = regression

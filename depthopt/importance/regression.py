@@ -12,6 +12,7 @@ that the table's bits depend neither on the number of cores nor on that of worke
 """
 
 import contextlib
+import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -29,11 +30,21 @@ from depthopt.graph.heap import kept_heap
 from depthopt.graph.trace import trace
 from depthopt.importance.regress import Group, grouped, problems_of, regress
 from depthopt.importance.score import score
+from depthopt.importance.stand_ins import (
+    alternatives,
+    last_layer,
+    regress_stand_ins,
+    stand_ins_of,
+    sums_of,
+)
 from depthopt.importance.workers import one_thread
 from depthopt.kinds.registry import kind_of
 from depthopt.kinds.site import Weights
 from depthopt.rewrite.fold import fold_norms
 from depthopt.rewrite.options import Form
+from depthopt.rewrite.regression import Regression
+from depthopt.rewrite.ridges import COMPENSATION_RIDGES
+from depthopt.rewrite.stand_in import StandIn
 from depthopt.shallow.build import check_chain
 from depthopt.tables.importance import Importance
 from depthopt.tasks.task import Task
@@ -62,6 +73,7 @@ class ByRegression:
         task: what the network is for.
         ridges: relative regularisations to choose from.
         form: a ``merge`` that is trained as one convolution is regressed too.
+        compensated: whether plans regress the last layers of what stays, which a stand-in has too.
         latency_ms: of the candidates, where those that others beat are not to be scored.
         step: called with steps done: one per fitting batch, and one per candidate and
             held-out batch.
@@ -74,6 +86,7 @@ class ByRegression:
     task: Task
     ridges: Sequence[float]
     form: Form = "fused"
+    compensated: bool = True
     latency_ms: Mapping[Candidate, float] = field(default_factory=dict)
     step: Callable[[int], None] | None = None
 
@@ -97,17 +110,21 @@ class ByRegression:
         teacher.to("cuda" if torch.cuda.is_available() else "cpu")
         weights = _starts(teacher, self.chain, part)
         fold_norms(teacher, keep_nodes=True)
+        stand_ins = stand_ins_of(teacher, self.chain, part)
         with _pool() as pool:
             problems = problems_of(part, self.form)
             regressed = self._regressed(teacher, grouped(self.chain, problems), weights, pool, step)
+            if stand_ins:
+                regressed |= self._standing_in(teacher, stand_ins, pool, step)
             weights |= regressed
-            left = [c for c in part if c in regressed or c not in problems]
+            left = [c for c in part if c in regressed or c not in problems.keys() | stand_ins]
             step((len(part) - len(left)) * len(self.held_out))
             return score(
                 teacher,
                 self.chain,
                 left,
                 weights,
+                stand_ins,
                 task=self.task,
                 held_out=self.held_out,
                 pool=pool,
@@ -139,9 +156,30 @@ class ByRegression:
             step=lambda: step(1),
         )
 
+    def _standing_in(
+        self,
+        teacher: fx.GraphModule,
+        stand_ins: Mapping[Candidate, StandIn],
+        pool: Executor,
+        step: Callable[[int], None],
+    ) -> dict[Candidate, Weights]:
+        first, _ = next(iter(self.held_out))
+        return regress_stand_ins(
+            stand_ins,
+            teacher,
+            self.chain,
+            fitting=self.fitting,
+            held_out=first,
+            adjusted=self.compensated,
+            pool=pool,
+            step=lambda: step(1),
+        )
+
     def steps(self, part: Part) -> int:
         """How many steps a part takes."""
-        return len(self.fitting) + len(part) * len(self.held_out)
+        standing_in = any(kind_of(candidate).stand_in is not None for candidate in part)
+        sweeps = 1 + (self.compensated and standing_in)
+        return sweeps * len(self.fitting) + len(part) * len(self.held_out)
 
 
 def parts_of(
@@ -164,7 +202,10 @@ def parts_of(
     problems = problems_of(candidates, form)
     groups = grouped(chain, problems)
     units = [(g.candidates, g.memory_bytes, 4 * g.workload(chain, 1).macs64) for g in groups]
-    units += [((c,), 0, 0) for c in candidates if c not in problems]
+    standing_in = list(alternatives(candidates))
+    units += [(members, sums_of(members[0]), 0) for members in standing_in]
+    others = problems.keys() | {c for members in standing_in for c in members}
+    units += [((c,), 0, 0) for c in candidates if c not in others]
     units.sort(key=lambda unit: unit[0][0].start)
     left = _macs_behind(chain)
     efforts = [macs + sum(left[c.end] for c in members) for members, _, macs in units]
@@ -194,9 +235,25 @@ def regression_workload(
     held out to its end; then, for each candidate, what lies behind it.
     """
     left, problems = _macs_behind(chain), problems_of(part, form)
+    standing_in = list(alternatives(part))
+    chosen = [members[0] for members in standing_in]
+    scored = chosen + [c for c in part if kind_of(c).stand_in is None]
     macs = images * (left[0] - min((left[c.end] for c in problems), default=left[0]))
-    macs += held_out * (left[0] + sum(left[c.end] for c in part))
+    macs += images * (left[0] - min((left[c.end] for c in chosen), default=left[0]))
+    macs += held_out * (left[0] + sum(left[c.end] for c in scored))
+    for members in standing_in:
+        macs += (images + len(members) * held_out) * sum(
+            operator.macs(chain.blocks[members[0].start].layout.input_size)
+            for operator in members[0].operators
+        )
     regressions = [group.workload(chain, images, ridges) for group in grouped(chain, problems)]
+    for c in chosen:
+        if (layer := last_layer(c)) is not None:
+            pixels = images * math.prod(chain.blocks[c.start].layout.input_size)
+            solves = len(COMPENSATION_RIDGES)
+            regressions.append(
+                Regression.workload(layer, layer.out_channels, pixels=pixels, solves=solves)
+            )
     work = sum(regressions, Workload(forward_images=macs / left[0]))
     return replace(work, memory_bytes=sum(each.memory_bytes for each in regressions))
 

@@ -19,6 +19,7 @@ from depthopt.graph.trace import nodes_by_name
 from depthopt.kinds.registry import kind_of
 from depthopt.kinds.site import Weights
 from depthopt.rewrite.segment_tensors import SegmentTensors
+from depthopt.rewrite.stand_in import StandIn
 from depthopt.tables.importance import Importance
 from depthopt.tasks.task import Task
 
@@ -51,6 +52,7 @@ def score(
     chain: Chain,
     candidates: Sequence[Candidate],
     weights: Mapping[Candidate, Weights],
+    stand_ins: Mapping[Candidate, StandIn],
     *,
     task: Task,
     held_out: Collection[Batch],
@@ -64,6 +66,8 @@ def score(
         chain: its chain.
         candidates: that change something.
         weights: of those that have some.
+        stand_ins: of those that are more than operators in a row; their weights are those of the
+            last layer, if any.
         task: what the network is for.
         held_out: batches of inputs and targets (N, ...), or None for targets.
         pool: works at several candidates at a time.
@@ -80,6 +84,7 @@ def score(
     tails = {name: Tail(teacher, nodes[name]) for name in by_target}
     kinds = {c: kind_of(c) for c in candidates}
     names = {"output"}.union(*(kinds[c].reads(chain, c) for c in candidates))
+    names = names.union(*(stand_ins[c].reads for c in candidates if c in stand_ins))
     names = names.union(*(s.names for s in segments.values()), *(t.needs for t in tails.values()))
     sums, original = {c: _Sums() for c in candidates}, _Sums()
     images = labelled = 0
@@ -92,7 +97,10 @@ def score(
         for candidate in members:
             segment = segments[candidate]
             given = weights.get(candidate, ())
-            output = kinds[candidate].output(chain, candidate, given, values)
+            if (stand_in := stand_ins.get(candidate)) is not None:
+                output = stand_in.output(values, *given)
+            else:
+                output = kinds[candidate].output(chain, candidate, given, values)
             output = segment.completed(output, values)
             # No inserted activation: it starts as the identity.
             found = one_tensor(teacher, tails[segment.target](output, values))

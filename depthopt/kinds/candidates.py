@@ -6,7 +6,7 @@ from typing import Literal, get_args
 
 from depthopt.core.candidate import KEPT, Candidate
 from depthopt.core.chain import Chain
-from depthopt.core.numbers import Count, Size, require
+from depthopt.core.numbers import Count, Share, ShareBelowOne, Size, require
 from depthopt.core.operators import Activation
 from depthopt.core.operators.activation import PLAIN
 from depthopt.errors import UsageError
@@ -15,12 +15,19 @@ from depthopt.kinds.kind import Fit, Kind, Wishes
 from depthopt.kinds.papers import published_segments
 from depthopt.kinds.registry import KINDS
 from depthopt.kinds.subsets import checked_weights
+from depthopt.tables.similarity import Similarities
 
 USUAL = "usual"
 """Name that stands for a network's most frequent activation."""
 
 WIDTHS, RANKS, WIDTH_STEP = (0.875, 0.75, 0.5, 0.25), (0.5, 0.25), 8
 """Shares of channels that are tried, hidden ones and of low rank, and the step runtimes like."""
+
+COEFFICIENTS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+"""What the block in front may count where two are averaged."""
+
+SIMILARITY = "similarity"
+"""Name that stands for coefficients by how similar two blocks are."""
 
 Segments = Literal["all", "papers"]
 """Segments to list: all legal ones, or those of the papers' code."""
@@ -42,6 +49,9 @@ def candidates(
     ranks: Collection[float] = RANKS,
     widths: Collection[float] = WIDTHS,
     width_step: int = WIDTH_STEP,
+    coefficients: Collection[float] | Literal["similarity"] = COEFFICIENTS,
+    similarities: Similarities | None = None,
+    similar_quantile: float | None = None,
 ) -> tuple[Candidate, ...]:
     """Enumerate the candidates of every legal segment.
 
@@ -50,8 +60,8 @@ def candidates(
 
     Args:
         chain: the extracted network.
-        kinds: which kinds beside ``keep``: ``drop``, ``fit``, ``merge``, ``narrow``, or what other
-            packages bring.
+        kinds: which kinds beside ``keep``: ``drop``, ``fit``, ``merge``, ``narrow``, ``share``, or
+            what other packages bring.
         kernel_sizes: side lengths of the square kernels that ``fit`` tries.
         max_length: longest segment, in blocks; None for no limit.
         inserted: activation behind every ``fit`` and ``merge`` of several blocks that has
@@ -79,11 +89,18 @@ def candidates(
         widths: shares of a branch's hidden channels that ``narrow`` tries.
         width_step: of which each number of hidden channels, and of a low rank's, is a multiple, as
             runtimes like it.
+        coefficients: from 0 to 1, what the block in front may count where ``share`` averages two;
+            or ``similarity``: how similar the two are, as MKA has it (arXiv 2406.16330, section 3).
+        similarities: of the network's blocks (``depthopt.similarities``); needed for coefficients
+            by similarity, and for ``similar_quantile``.
+        similar_quantile: list a run for ``share`` only where the least similarity of two of its
+            blocks is at least this quantile of all; None for no such limit.
 
     Raises:
         UsageError: an unknown kind, activation or choice of segments, a kernel size that is not odd
             and positive, an unknown fit, a width or rank that is not between 0 and 1, ``subsets``
-            without weights, or ``end_activations`` with another than the usual activation.
+            without weights, ``end_activations`` with another than the usual activation, or
+            similarities that are needed and not given, or of another model.
     """
     asked = (KEPT, *(name for name in KINDS.names if name in kinds and name != KEPT))
     for name in kinds:
@@ -113,6 +130,7 @@ def candidates(
         found = tuple(published_segments(chain, max_length))
     else:
         found = tuple(chain.segments(max_length))
+    _check_similarities(chain, coefficients, similar_quantile, similarities)
     wishes = Wishes(
         found,
         tuple(sorted(set(kernel_sizes))),
@@ -123,6 +141,11 @@ def candidates(
         ranks=_checked_shares("rank", ranks),
         widths=_checked_shares("width", widths),
         width_step=require(Count, "width_step", width_step),
+        coefficients=_checked_coefficients(coefficients),
+        similarities=similarities,
+        least_similarity=0.0
+        if similar_quantile is None or similarities is None
+        else similarities.quantile(similar_quantile),
     )
     return _leaving_something(
         chain,
@@ -153,6 +176,32 @@ def _checked_shares(name: str, shares: Collection[float]) -> tuple[float, ...]:
         if not 0 < share < 1:
             raise UsageError(f"{name} {share} is not a share between 0 and 1; use 0.5, 0.25, ...")
     return tuple(sorted(set(shares), reverse=True))
+
+
+def _checked_coefficients(given: Collection[float] | str) -> tuple[float, ...]:
+    """Coefficients, rising; none where they are to be similarities."""
+    if given == SIMILARITY:
+        return ()
+    if isinstance(given, str):
+        raise UsageError(f"coefficients {given!r} are unknown; give numbers or {SIMILARITY}")
+    return tuple(sorted({float(require(Share, "coefficient", each)) for each in given}))
+
+
+def _check_similarities(
+    chain: Chain,
+    coefficients: Collection[float] | str,
+    quantile: float | None,
+    similarities: Similarities | None,
+) -> None:
+    """Refuse wishes for similarities where these are not known, or are of another network."""
+    if quantile is not None:
+        require(ShareBelowOne, "similar_quantile", quantile)
+    if similarities is None and (coefficients == SIMILARITY or quantile is not None):
+        raise UsageError(
+            "how similar blocks are must be known to average them by it; give similarities"
+        )
+    if similarities is not None and similarities.model != chain.model:
+        raise UsageError(f"the similarities are of {similarities.model}, not of {chain.model}")
 
 
 def _checked_fits(fits: Collection[Fit]) -> tuple[Fit, ...]:

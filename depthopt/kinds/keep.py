@@ -34,4 +34,5 @@ KIND = Kind(
     is_composition=lambda _: True,
     reader=lambda chain, candidate: chain.blocks[candidate.start].name,
     problem=lambda *_: None,
+    adjusted=lambda candidate: candidate.start,
 )

@@ -12,17 +12,19 @@ from depthopt.kinds.site import New, Site, Weights, module_name
 from depthopt.rewrite.options import Form
 from depthopt.rewrite.problem import Problem
 from depthopt.tables.latency import LatencyKey
+from depthopt.tables.similarity import Similarities
 
 if TYPE_CHECKING:  # torch takes seconds to import, and tables are solved without it
     from torch import Tensor, fx
 
     from depthopt.rewrite.regression import Fitted, Regression
+    from depthopt.rewrite.stand_in import StandIn
 
 Fit = Literal["dense", "depthwise", "separable", "low_rank"]
 """What a ``fit`` is: one convolution, or two in a row: a depthwise and a 1x1 one, or a 1x1 one to
 few channels and one of the kernel's size."""
 
-Pattern = Literal["", "stripes", "dots", "crosses", "bars"]
+Pattern = Literal["", "stripes", "dots", "crosses", "bars", "rings"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,10 @@ class Wishes:
         ranks: shares of the channels that a 1x1 convolution to fewer may have, falling.
         widths: shares of a branch's hidden channels to try, falling.
         width_step: of which each number of hidden channels is a multiple.
+        coefficients: that the block in front may have where two are averaged, rising; none where
+            that is to be how similar the two are.
+        similarities: of a transformer's blocks, if they are known.
+        least_similarity: of two blocks of a run that is averaged.
     """
 
     segments: tuple[tuple[int, int], ...]
@@ -51,6 +57,9 @@ class Wishes:
     ranks: tuple[float, ...] = ()
     widths: tuple[float, ...] = ()
     width_step: int = 1
+    coefficients: tuple[float, ...] = ()
+    similarities: Similarities | None = None
+    least_similarity: float = 0.0
 
 
 def _why_illegal(chain: Chain, candidate: Candidate) -> str | None:
@@ -115,6 +124,8 @@ class Kind:
             (``pipeline.trials``), as what stays in it is as it was trained.
         takes_ends: whether it lists its candidates with and without an activation at either end
             itself, if the user wishes so.
+        takes_similarities: whether it wants to know how similar a network's blocks are, where that
+            can be told.
         candidates: (chain, wishes): what segments may become.
         why_not: (chain, candidate): why the segment may not be replaced so; None if it may.
         latency_keys: (chain, candidate): what runs because of it (``depthopt.kinds.running``).
@@ -128,6 +139,12 @@ class Kind:
         reader: (chain, candidate): path of the module that reads the tensor at its start; None
             if it has none of its own.
         problem: (candidate, form): what is regressed in its place; None if nothing is.
+        adjusted: (candidate): the block that stays in the network, as it is or with other weights,
+            and whose last layer is regressed where plans compensate, for the tensor at the
+            segment's end; None if there is none.
+        stand_in: (network, chain, candidate): the part of a network that stands in its place, for
+            a kind that is more than operators in a row; such a kind gives no ``output``. Of those
+            of a segment that run the same, the nearest on held-out data is scored.
         start: (network, chain, candidate): the weights that it starts from, read from the traced
             original with its norms; None if there are none.
         realised: (candidate, fitted): the weights of its operators, from what was regressed.
@@ -150,6 +167,7 @@ class Kind:
     takes_inserted: bool = True
     is_tried_alone: bool = False
     takes_ends: bool = False
+    takes_similarities: bool = False
     why_not: Callable[[Chain, Candidate], str | None] = _why_illegal
     latency_keys: Callable[[Chain, Candidate], tuple[LatencyKey, ...]] = replacing_keys
     width: Callable[[Chain, Candidate], float] = lambda *_: 1.0
@@ -158,6 +176,8 @@ class Kind:
     is_composition: Callable[[Candidate], bool] = lambda _: False
     reader: Callable[[Chain, Candidate], str | None] = lambda _, candidate: module_name(candidate)
     problem: Callable[[Candidate, Form], Problem | None] = _one_convolution
+    adjusted: Callable[[Candidate], int | None] = lambda _: None
+    stand_in: "Callable[[fx.GraphModule, Chain, Candidate], StandIn] | None" = None
     start: "Callable[[fx.GraphModule, Chain, Candidate], Weights | None]" = lambda *_: None
     realised: "Callable[[Candidate, Fitted], Weights]" = _as_fitted
     reads: Callable[[Chain, Candidate], Collection[str]] = _input

@@ -7,10 +7,12 @@ from depthopt.core.operators import Convolution
 from depthopt.kinds.kind import Kind
 from depthopt.plugins import Plugins
 
+_OWN = ("keep", "drop", "fit", "merge", "narrow", "share")
+
 KINDS = Plugins(
     "depthopt.kinds",
     "candidate kind",
-    {name: f"depthopt.kinds.{name}:KIND" for name in ("keep", "drop", "fit", "merge", "narrow")},
+    {name: f"depthopt.kinds.{name}:KIND" for name in _OWN},
 )
 """Kinds of candidates by name: depthopt's own, and those of other packages."""
 

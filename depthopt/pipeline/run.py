@@ -135,6 +135,8 @@ def _carry_out(stage: Stage, context: Context, made_from: str) -> None:
     main = context.processes.is_main
     if main:
         context.folder.discard_changed(stage.name, stage.outputs)
+        for name in stage.sometimes:
+            context.path(name).unlink(missing_ok=True)
         context.folder.start(stage.name, made_from, stage.checkpoint)
         if stage.shared and stage.checkpoint is not None:
             _discard_unusable(context.path(stage.checkpoint), made_from)
@@ -144,7 +146,8 @@ def _carry_out(stage: Stage, context: Context, made_from: str) -> None:
     summary = stage.work(context)
     seconds = time.monotonic() - begin
     if main:
-        context.folder.finish(stage.name, made_from, stage.outputs, seconds)
+        written = stage.written(context.folder.path)
+        context.folder.finish(stage.name, made_from, written, seconds)
     context.reporter.finished(stage.name, seconds, summary)
 
 

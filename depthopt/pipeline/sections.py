@@ -16,7 +16,7 @@ from pydantic import (
 from depthopt.core import numbers
 from depthopt.core.inputs import ImageSize, InputSpec, fitting, size_schema
 from depthopt.core.interpolation import Interpolation
-from depthopt.kinds.candidates import RANKS, WIDTH_STEP, WIDTHS, Segments
+from depthopt.kinds.candidates import COEFFICIENTS, RANKS, WIDTH_STEP, WIDTHS, Segments
 from depthopt.kinds.kind import Fit
 from depthopt.kinds.registry import KINDS
 from depthopt.rewrite.options import Form, Start
@@ -141,8 +141,8 @@ class CandidatesSection(Section):
 
     kinds: tuple[KindName, ...] = Field(
         ("drop", "fit"),
-        description="ways to replace a segment: drop, fit, merge, narrow, or what another package "
-        "brings",
+        description="ways to replace a segment: drop, fit, merge, narrow, share, or what another "
+        "package brings",
     )
     kernel_sizes: tuple[numbers.Size, ...] = Field(
         (1, 3, 5), description="kernel sizes that fit tries"
@@ -185,6 +185,16 @@ class CandidatesSection(Section):
     )
     width_step: numbers.Count = Field(
         WIDTH_STEP, description="numbers of hidden channels, and ranks, are multiples of this"
+    )
+    coefficients: Annotated[tuple[numbers.Share, ...], MinLen(1)] | Literal["similarity"] = Field(
+        COEFFICIENTS,
+        description="what the block in front may count where share averages two, of which the one "
+        "that comes nearest on held-out images is scored; similarity takes how similar the two are",
+    )
+    similar_quantile: numbers.ShareBelowOne | None = Field(
+        None,
+        description="average only runs of blocks of which any two are as similar as this share of "
+        "all pairs is not; left out, all runs",
     )
 
 

@@ -2,8 +2,10 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from depthopt.kinds.registry import KINDS
 from depthopt.models.names import digest_of_code, told_as
 from depthopt.pipeline import picking, work
 from depthopt.pipeline.context import Context
@@ -11,6 +13,7 @@ from depthopt.pipeline.methods import DEPTHOPT
 from depthopt.pipeline.overridden import told
 from depthopt.pipeline.recipe import Recipe
 from depthopt.pipeline.sections import ImportanceSection
+from depthopt.tables.similarity import SIMILARITIES
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +28,7 @@ class Stage:
         work: does it and returns one line about it.
         checkpoint: where it keeps what it has while it works, if it does.
         shared: whether all of a run's processes work at it together.
+        sometimes: artefacts that it writes for some recipes only.
     """
 
     name: str
@@ -34,6 +38,11 @@ class Stage:
     work: Callable[[Context], str]
     checkpoint: str | None = None
     shared: bool = False
+    sometimes: tuple[str, ...] = ()
+
+    def written(self, folder: Path) -> tuple[str, ...]:
+        """The artefacts that it wrote."""
+        return (*self.outputs, *(name for name in self.sometimes if (folder / name).exists()))
 
 
 def _saved(folder: str) -> tuple[str, str]:
@@ -56,6 +65,11 @@ def _of(*sections: str) -> Callable[[Recipe], Any]:
 _DATA = ("model", "data")
 
 
+def _extracting(recipe: Recipe) -> Any:
+    """What is listed; and the data, where kinds want to know how similar blocks are."""
+    return _of(*(_DATA if work.wants_similarities(recipe) else ()), "candidates")(recipe)
+
+
 def _solving(recipe: Recipe) -> Any:
     """What is solved and picked; of trials all that they depend on, too."""
     solving = {"budget", "pick", "solver"}
@@ -75,6 +89,8 @@ _OF_TRAINING = ("train", "train_images", "score_images")
 def _estimating(recipe: Recipe) -> Any:
     """What candidates are scored by; of trained ones how inserted activations begin, too.
 
+    What stands in a segment's place is regressed where plans compensate.
+
     What is said of a short training is nothing to an estimator without one.
     """
     apply, trained = recipe.apply, recipe.importance.estimator == "finetune"
@@ -83,6 +99,9 @@ def _estimating(recipe: Recipe) -> Any:
         section = recipe.importance.model_copy(update=usual)
         recipe = recipe.model_copy(update={"importance": section})
     settings = [_of(*_DATA, "importance")(recipe), _of("apply")(recipe)["apply"]["form"]]
+    kinds = map(KINDS.get, recipe.candidates.kinds)
+    if not (trained or apply.compensate) and any(kind.stand_in is not None for kind in kinds):
+        settings.append("not compensated")
     return [*settings, apply.start] if trained and apply.start != "annealed" else settings
 
 
@@ -108,10 +127,11 @@ STAGES: tuple[Stage, ...] = (
     ),
     Stage(
         "extract",
-        _of("candidates"),
+        _extracting,
         ("teacher.safetensors",),
         ("chain.json", "candidates.json"),
         work.run_extract,
+        sometimes=(SIMILARITIES,),
     ),
     Stage(
         "profile",

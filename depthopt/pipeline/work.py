@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from depthopt.core.artefacts import load_json, save_json
+from depthopt.core.chain import Chain
 from depthopt.core.counted import counted
 from depthopt.core.inputs import at_least
 from depthopt.core.shipped import table_file
@@ -23,9 +24,12 @@ from depthopt.export.saved import load_saved, save
 from depthopt.extraction.extract import extract
 from depthopt.graph.network import TracedNetwork
 from depthopt.importance.estimate import estimate, scored
+from depthopt.importance.similarity import LEAST_IMAGES, similarities
 from depthopt.importance.workers import Workers, automatic
 from depthopt.kinds.chained import joins
 from depthopt.kinds.latency_keys import latency_keys
+from depthopt.kinds.registry import KINDS
+from depthopt.kinds.share import ends_of_blocks
 from depthopt.latency.footprint import with_footprints
 from depthopt.latency.profile import profile
 from depthopt.latency.worthwhile import worthwhile
@@ -34,10 +38,11 @@ from depthopt.models.weights import save_weights
 from depthopt.pipeline.carried_out import carried_out
 from depthopt.pipeline.context import BATCH, CandidateList, Context
 from depthopt.pipeline.kept import read_kept
-from depthopt.pipeline.listed import listed
+from depthopt.pipeline.listed import is_by_similarity, listed
 from depthopt.pipeline.measure import fused_difference, measure
 from depthopt.pipeline.original import start
 from depthopt.pipeline.picking import picked
+from depthopt.pipeline.recipe import Recipe
 from depthopt.pipeline.sanity import is_worse, judged, undone, warn
 from depthopt.pipeline.short_training import remark, short_training
 from depthopt.pipeline.solving import solved
@@ -47,6 +52,7 @@ from depthopt.shallow.fuse import fuse
 from depthopt.shallow.segment_ends import segment_ends
 from depthopt.tables.importance import ImportanceTable
 from depthopt.tables.latency import BALLAST_MIB, LatencyTable
+from depthopt.tables.similarity import SIMILARITIES, Similarities
 from depthopt.tables.store import table_path
 from depthopt.tasks.evaluate import evaluate
 from depthopt.train.finetune import finetune
@@ -102,16 +108,32 @@ def run_teacher(run: Context) -> str:
     )
 
 
+def wants_similarities(recipe: Recipe) -> bool:
+    """Whether a kind of candidates wants to know how similar blocks are."""
+    return any(KINDS.get(name).takes_similarities for name in recipe.candidates.kinds)
+
+
 def run_extract(run: Context) -> str:
     """Extract the chain and list its candidates."""
     chain = extract(run.teacher, run.recipe.model.input_size, name=run.recipe.network_name)
-    found = listed(run.recipe, run.teacher, chain)
+    similar = _similarities(run, chain)
+    if similar is not None:
+        save_json(similar, run.path(SIMILARITIES))
+    found = listed(run.recipe, run.teacher, chain, similar)
     save_json(chain, run.path("chain.json"))
     save_json(CandidateList(found), run.path("candidates.json"))
     return (
         f"{len(chain.blocks)} blocks, {len(chain.skips)} skips, {len(chain.barriers)} barriers, "
         f"{len(found)} candidates"
     )
+
+
+def _similarities(run: Context, chain: Chain) -> Similarities | None:
+    """How similar blocks are, where a kind wants to know, and enough images tell or it must be."""
+    enough = is_by_similarity(run.recipe) or len(run.examples.calibration) >= LEAST_IMAGES
+    if not (wants_similarities(run.recipe) and ends_of_blocks(chain) and enough):
+        return None
+    return similarities(run.teacher, chain, (inputs for inputs, _ in run.held_out()))
 
 
 def starting_table(run: Context) -> LatencyTable:
@@ -224,6 +246,7 @@ def run_estimate(run: Context) -> str:
         ),
         form=run.recipe.apply.form,
         start=run.recipe.apply.start,
+        compensated=run.recipe.apply.compensate,
         keep=section.kept,
         protocol=short.protocol,
         seed=run.recipe.seed,

@@ -3,6 +3,7 @@
 import math
 from collections import Counter
 from dataclasses import dataclass
+from itertools import pairwise
 
 from depthopt.core.band import Band
 from depthopt.core.chain import Chain
@@ -16,6 +17,7 @@ from depthopt.report.explorer import Explorer
 from depthopt.report.reading import RunArtefacts
 from depthopt.tables.importance import ImportanceTable
 from depthopt.tables.latency import LatencySummary, MeasurementConditions
+from depthopt.tables.similarity import Similarities
 from depthopt.tables.validation import Validation
 
 SEGMENT_HEADINGS = (
@@ -260,6 +262,21 @@ def importance_sentence(table: ImportanceTable) -> str:
         f"{counted(len(costs), 'candidate')} scored by {table.estimator} on "
         f"{counted(table.images, 'image')}{_protocol(table)}. The cheapest is {cheapest}, "
         f"{costs[cheapest]:.4g}; the dearest {dearest}, {costs[dearest]:.4g}."
+    )
+
+
+def similarity_sentence(table: Similarities) -> str:
+    """A sentence on what the similarities of blocks show."""
+    near = max(pairwise(table.ends), key=lambda ends: table.of(*ends), default=None)
+    found = (
+        f"How similar the tokens behind two blocks are, from 0 to 1, told by "
+        f"{counted(table.images, 'image')} (NPIB of MKA)."
+    )
+    if near is None:
+        return found
+    return (
+        f"{found} Of blocks in a row those that end in {near[0] - 1} and {near[1] - 1} are the "
+        f"most similar, {table.of(*near):.2f}."
     )
 
 

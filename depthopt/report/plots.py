@@ -20,6 +20,7 @@ from depthopt.report.validation import validation_figure
 
 _HATCHES: dict[Pattern, str] = {
     "": "", "stripes": "////", "dots": "....", "crosses": "xxxx", "bars": "----",
+    "rings": "oo",
 }  # fmt: skip
 _EDGE, _SKIP, _BARRIER, _PREDICTED = "#6b7480", "#57606a", "#b2182b", "#0b5cad"
 _MEASURED, _UNTRAINED, _FINETUNED = "#b4470f", "#4c78c8", "#1a7f5a"

@@ -20,6 +20,7 @@ from depthopt.pipeline.kept import read_kept
 from depthopt.pipeline.result import Result
 from depthopt.tables.importance import ImportanceTable
 from depthopt.tables.latency import LatencyTable, NetworkKey
+from depthopt.tables.similarity import SIMILARITIES, Similarities
 from depthopt.tables.validation import Validation
 
 T = TypeVar("T")
@@ -48,6 +49,7 @@ class RunArtefacts:
         recipe: the run's recipe as YAML.
         chain: the original network.
         latency: measured latencies.
+        similarities: how similar a transformer's blocks are, where that was told.
         importance: estimated importances; of a stage at work, those that it has.
         frontier: every Pareto-optimal plan.
         plan: the picked one.
@@ -64,6 +66,7 @@ class RunArtefacts:
     recipe: str | None
     chain: Chain | None
     latency: LatencyTable | None
+    similarities: Similarities | None
     importance: ImportanceTable | None
     frontier: Frontier | None
     plan: Plan | None
@@ -140,7 +143,7 @@ def read_run(path: Path) -> RunArtefacts:
             f"{path} is not a run's folder: no stage was begun in it; make one by "
             f"`depthopt run RECIPE --run-dir {path}`"
         )
-    for name in WRITTEN_BY:
+    for name in (*WRITTEN_BY, SIMILARITIES):
         if (why := folder.why_changed(name)) is not None:
             raise ArtefactError(f"{why}; start the run again, which makes it again")
     chain = _read(Chain, path / "chain.json")
@@ -177,6 +180,7 @@ def read_run(path: Path) -> RunArtefacts:
         recipe=recipe,
         chain=chain,
         latency=latency,
+        similarities=_read(Similarities, path / SIMILARITIES),
         importance=_read(ImportanceTable, path / "importance.json") or partial,
         frontier=frontier,
         plan=plan,

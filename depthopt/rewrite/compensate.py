@@ -20,18 +20,20 @@ from depthopt.rewrite.set_weights import own_lengths, set_weights
 from depthopt.rewrite.side_by_side import Place, SideBySide
 
 
-def compensate(networks: SideBySide, chain: Chain, index: int) -> None:
-    """Regress one kept block's last layer in place, if that is better on held-out images.
+def compensate(networks: SideBySide, chain: Chain, index: int, end: int) -> None:
+    """Regress the last layer of a block in place, if that is better on held-out images.
 
     Args:
         networks: the shallow network, done up to this block, and the original.
         chain: the original's chain.
         index: the block's.
+        end: position of the tensor that is to be the original's, which the block gives in the
+            shallow network; of a kept block the next one.
     """
     block = chain.blocks[index]
     if not isinstance(block.operator, Convolution):
         if block.hidden is not None:
-            _compensate_branch(networks, chain, index)
+            _compensate_branch(networks, chain, index, end)
         return
     last, layer, norm = _layers(networks.student, block)
     if not isinstance(layer, nn.Conv2d) or (norm is not None and not norm.affine):
@@ -44,7 +46,7 @@ def compensate(networks: SideBySide, chain: Chain, index: int) -> None:
         set_weights(layer, norm, best.weight, best.bias, observed.regression, own_lengths(layer))
 
 
-def _compensate_branch(networks: SideBySide, chain: Chain, index: int) -> None:
+def _compensate_branch(networks: SideBySide, chain: Chain, index: int, end: int) -> None:
     block = chain.blocks[index]
     adds = sum(skip.ending is None for skip in chain.skips_to(index + 1))
     layers = BranchLayers.of(networks.student, block)
@@ -53,7 +55,7 @@ def _compensate_branch(networks: SideBySide, chain: Chain, index: int) -> None:
     hidden, channels = layers.last.in_features, layers.last.out_features
     place = Place(
         layers.last_path, block.linear, Convolution(hidden, channels, (1, 1)), adds,
-        block.preactivation, hidden=True,
+        chain.blocks[end - 1].preactivation, hidden=True,
     )  # fmt: skip
     observed, (weight, bias) = networks.observe(place), layers.weights()
     best = observed.best(COMPENSATION_RIDGES, prior=weight)

@@ -91,7 +91,7 @@ def apply(
     todo = [
         choice
         for choice in dropwhile(lambda choice: not choice.replaces, plan.choices)
-        if (problems.get(choice) if choice.replaces else compensated)
+        if problems.get(choice) or (compensated and kind_of(choice).adjusted(choice) is not None)
     ]
     if not batches:
         todo = []
@@ -102,8 +102,8 @@ def apply(
         if (problem := problems.get(choice)) is not None:
             held_to = starts.get(choice)
             _refit(networks, chain, choice, added[choice], problem, ridges, held_to)
-        else:
-            compensate(networks, chain, choice.start)
+        elif (block := kind_of(choice).adjusted(choice)) is not None:
+            compensate(networks, chain, block, choice.end)
     progress(len(todo), len(todo), "layers regressed")
     return student
 

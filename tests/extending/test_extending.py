@@ -215,7 +215,7 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Path], None
 def test_without_the_package_its_kind_is_named_with_the_known_ones(
     finished: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    kind = "candidate kind 'separable' is unknown; known: keep, drop, fit, merge, narrow"
+    kind = "candidate kind 'separable' is unknown; known: keep, drop, fit, merge, narrow, share"
     with pytest.raises(
         UsageError, match=f"{kind}; it came with the package separable: pip install"
     ):

@@ -287,7 +287,7 @@ COLOURS = {
 }
 
 
-@pytest.mark.parametrize("pattern", ["", "stripes", "dots", "crosses", "bars"])
+@pytest.mark.parametrize("pattern", ["", "stripes", "dots", "crosses", "bars", "rings"])
 def test_a_kind_of_another_package_is_drawn_as_it_says(
     pattern: Pattern, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -85,6 +85,7 @@ def test_the_pages_data_has_all_that_is_its_own(
         ("stripes", 'fill="url(#stripes)"'),
         ("dots", 'fill="url(#dots)"'),
         ("bars", 'fill="url(#bars)"'),
+        ("rings", 'fill="url(#rings)"'),
         ("crosses", '<path class="cross"'),
     ],
 )
@@ -112,6 +113,7 @@ def look(patch: Patch) -> tuple[str, str]:
         ("stripes", "#7b3f98", "////"),
         ("dots", "#7b3f98", "...."),
         ("bars", "#7b3f98", "----"),
+        ("rings", "#7b3f98", "oo"),
         ("crosses", "#ffffff", "xxxx"),
     ],
 )
@@ -192,5 +194,5 @@ def test_what_is_not_a_pattern_is_refused(squeezed: Path, monkeypatch: pytest.Mo
         report_page(read_run(squeezed))
     assert str(refused.value) == (
         "pattern 'waves' of the candidate kind 'squeeze' is not one of '', 'stripes', 'dots', "
-        "'crosses', 'bars'"
+        "'crosses', 'bars', 'rings'"
     )

@@ -80,6 +80,10 @@ function patterns(picture) {
   const bars = node(defs, "pattern", {
     id: "bars", width: 6, height: 6, patternUnits: "userSpaceOnUse" });
   node(bars, "rect", { width: 6, height: 2, fill: colour("ground"), opacity: 0.55 });
+  const rings = node(defs, "pattern", {
+    id: "rings", width: 8, height: 8, patternUnits: "userSpaceOnUse" });
+  node(rings, "circle", {
+    cx: 4, cy: 4, r: 2.4, fill: "none", stroke: colour("ground"), opacity: 0.7 });
 }
 
 // Gives an element its kind's colours; report.css takes the one of the scheme.
