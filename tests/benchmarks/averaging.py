@@ -26,19 +26,20 @@ def main() -> None:
     parser.add_argument("recipe", type=Path)
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
     parser.add_argument("--run-dir", type=Path, required=True)
+    parser.add_argument("--from", type=Path, dest="start", help="run whose original is taken over")
     parser.add_argument("--json", type=Path, required=True)
     options = parser.parse_args()
     shown = {each: f"[{each}]" for each in COEFFICIENTS} | {"similarity": "similarity"}
     shown["nearest of 0, 0.1, ... 1"] = json.dumps([each / 10 for each in range(11)])
     found = {"network": options.recipe.stem, "costs": {}, "details": {}}
-    before = None
+    before = options.start
     for name, coefficients in shown.items():
         wishes = ["candidates.kinds=[share]", f"candidates.coefficients={coefficients}"]
         recipe = load_recipe(options.recipe, [*options.overrides, *wishes])
         folder = options.run_dir / name.replace(" ", "_").replace(",", "")
         with ConsoleReporter(Console()) as reporter:
             context = run(recipe, folder, until="estimate", reporter=reporter, start_from=before)
-        before = before or folder
+        before = folder
         entries = context.importance.entries
         found["costs"][name] = {f"{c.start}:{c.end}": e.cost for c, e in entries.items()}
         found["details"][name] = dict(Counter(c.detail for c in entries))
