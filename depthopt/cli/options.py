@@ -108,8 +108,8 @@ InputSizeOption = Annotated[
 MethodOption = Annotated[
     str | None,
     typer.Option(
-        help="Whose settings to use as defaults: depthopt, or a paper's, layermerge or depth. The "
-        "same as method=NAME; keys that the recipe sets itself stay.",
+        help="Whose settings to use as defaults: depthopt, or a paper's, layermerge, depth or mka. "
+        "The same as method=NAME; keys that the recipe sets itself stay.",
         show_default=False,
     ),
 ]

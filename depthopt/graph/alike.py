@@ -13,10 +13,9 @@ from depthopt.errors import ModelError
 from depthopt.graph.constants import constants, is_size
 from depthopt.graph.plain import is_plain
 from depthopt.graph.remembered import state_of
-from depthopt.graph.trace import nodes_by_name
 
-Ends = tuple[str, str]
-"""The nodes of the tensors that a part begins and ends with."""
+Ends = tuple[fx.Node, fx.Node]
+"""The tensors that a part begins and ends with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +96,7 @@ class _Part:
 
     @classmethod
     def of(cls, network: fx.GraphModule, ends: Ends) -> "_Part":
-        named = nodes_by_name(network)
-        begin, end = (named[name] for name in ends)
+        begin, end = ends
         behind, fixed = {begin}, constants(network.graph.nodes)
         for node in network.graph.nodes:
             if behind.intersection(node.all_input_nodes):

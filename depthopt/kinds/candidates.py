@@ -70,7 +70,7 @@ def candidates(
         fewer_macs: of ``fit`` and ``merge``, list only those that need fewer
             multiply-accumulates than what they replace; on a CPU the others are rarely faster.
         segments: ``all`` legal ones, or those that the ``papers``' code lists, where none becomes
-            nothing at all (``depthopt.kinds.papers``).
+            nothing at all (``depthopt.kinds.papers``), and where ``share`` has the last blocks.
         subsets: list merges of some of a segment's convolutions too, the others being identities,
             as LayerMerge does: of those that merge into the same convolution the one whose L1
             norms sum to most (arXiv 2406.12837, section 3.3). A segment of which nothing stays is
@@ -90,7 +90,7 @@ def candidates(
         width_step: of which each number of hidden channels, and of a low rank's, is a multiple, as
             runtimes like it.
         coefficients: from 0 to 1, what the block in front may count where ``share`` averages two;
-            or ``similarity``: how similar the two are, as MKA has it (arXiv 2406.16330, section 3).
+            or ``similarity``: how similar the two are, as MKA has it (arXiv 2406.16330).
         similarities: of the network's blocks (``depthopt.similarities``); needed for coefficients
             by similarity, and for ``similar_quantile``.
         similar_quantile: list a run for ``share`` only where the least similarity of two of its
@@ -143,6 +143,7 @@ def candidates(
         width_step=require(Count, "width_step", width_step),
         coefficients=_checked_coefficients(coefficients),
         similarities=similarities,
+        published=segments == "papers",
         least_similarity=0.0
         if similar_quantile is None or similarities is None
         else similarities.quantile(similar_quantile),

@@ -42,6 +42,7 @@ class Wishes:
         ranks: shares of the channels that a 1x1 convolution to fewer may have, falling.
         widths: shares of a branch's hidden channels to try, falling.
         width_step: of which each number of hidden channels is a multiple.
+        published: whether only what the papers' code lists is wished.
         coefficients: that the block in front may have where two are averaged, rising; none where
             that is to be how similar the two are.
         similarities: of a transformer's blocks, if they are known.
@@ -57,6 +58,7 @@ class Wishes:
     ranks: tuple[float, ...] = ()
     widths: tuple[float, ...] = ()
     width_step: int = 1
+    published: bool = False
     coefficients: tuple[float, ...] = ()
     similarities: Similarities | None = None
     least_similarity: float = 0.0

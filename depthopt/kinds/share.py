@@ -70,6 +70,8 @@ def _candidates(chain: Chain, wishes: Wishes) -> Iterator[Candidate]:
             ends = tuple(range(start + branches, end + 1, branches))
             if (start, end) not in wanted or len(ends) < 2:
                 continue
+            if wishes.published and behind < blocks:
+                continue  # MKA begins at the last block
             if similar is not None and similar.least(ends) < wishes.least_similarity:
                 continue
             every: list[tuple[float, ...]] = [(each,) for each in wishes.coefficients]
@@ -176,18 +178,33 @@ def _last(chain: Chain, candidate: Candidate) -> Block:
     return chain.blocks[candidate.start + len(candidate.operators) - 1]
 
 
-def _alike(network: "fx.GraphModule", chain: Chain, candidate: Candidate) -> "Alike":
+def _alike(
+    network: "fx.GraphModule", chain: Chain, candidate: Candidate, begin: "fx.Node | None" = None
+) -> "Alike":
     """The blocks of the run in a traced network.
+
+    Args:
+        network: the original, or one in which what comes before the run was replaced.
+        chain: the original's chain.
+        candidate: with the run.
+        begin: the tensor that the first block reads now; None for the original's.
 
     Raises:
         ModelError: they differ in something else than their weights.
     """
     from depthopt.graph.alike import Alike  # noqa: PLC0415 - torch takes seconds
+    from depthopt.graph.trace import nodes_by_name  # noqa: PLC0415 - as above
 
-    branches = len(candidate.operators)
-    starts = range(candidate.start, candidate.end, branches)
-    blocks = chain.blocks
-    return Alike.of(network, [(blocks[i].input, blocks[i + branches - 1].output) for i in starts])
+    nodes, branches = nodes_by_name(network), len(candidate.operators)
+    ends = [chain.blocks[i + branches - 1].output for i in _starts(candidate)]
+    first = nodes[chain.blocks[candidate.start].input] if begin is None else begin
+    tensors = [first, *(nodes[end] for end in ends)]
+    return Alike.of(network, list(pairwise(tensors)))
+
+
+def _starts(candidate: Candidate) -> range:
+    """The first branch of each block."""
+    return range(candidate.start, candidate.end, len(candidate.operators))
 
 
 def _shares(candidate: Candidate) -> tuple[float, ...]:
@@ -207,7 +224,7 @@ def _stand_in(network: "fx.GraphModule", chain: Chain, candidate: Candidate) -> 
 
 def _install(site: Site, candidate: Candidate) -> "tuple[fx.Node, New | None]":
     """Give the first block the mean, and go on behind it."""
-    alike = _alike(site.network, site.chain, candidate)
+    alike = _alike(site.network, site.chain, candidate, site.at(candidate.start))
     alike.set_mean(_shares(candidate))
     return alike.nodes[-1], None
 

@@ -3,14 +3,14 @@
 What the papers leave open is from the authors' code, https://github.com/snu-mllab/LayerMerge: its
 ``README.md``, ``DP.md``, ``layer_merge/kim24layermerge/importance.py`` and
 ``Efficient-CNN-Depth-Compression`` (there ``README.md``, ``config/arguments.py``, ``exps/main.py``
-and ``utils/train.py``).
+and ``utils/train.py``). Of MKA it is from its paper and its released code.
 """
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
-MethodName = Literal["depthopt", "layermerge", "depth"]
+MethodName = Literal["depthopt", "layermerge", "depth", "mka"]
 """Names of the methods that a recipe may use."""
 
 DEPTHOPT: MethodName = "depthopt"
@@ -147,6 +147,31 @@ METHODS: dict[MethodName, Method] = {
             "segment",
             "apply": _EXPANDED,
             "finetune": _FINETUNED,
+        },
+    ),
+    "mka": Method(
+        "mka",
+        "MKA, EMNLP 2024, https://arxiv.org/abs/2406.16330",
+        {
+            "pick": "predicted",
+            "candidates": {
+                "kinds": ["share"],
+                "segments": "papers",
+                "coefficients": "similarity",
+                "max_length": None,
+                "fewer_macs": False,
+            },
+            "apply": {"compensate": False, "head": False},
+        },
+        {
+            "pick": "how many blocks go is given",
+            "candidates.kinds": "weights of two blocks are averaged, and the mean with the next",
+            "candidates.segments": "the code: from the last block on",
+            "candidates.coefficients": "the weight of a block approximated by the similarity; the "
+            "code has about 0.62 for all",
+            "candidates.max_length": "the code: as many blocks as are asked for",
+            "candidates.fewer_macs": "nothing is said of operations",
+            "apply": "nothing but the average is put in place",
         },
     ),
 }

@@ -47,7 +47,7 @@ class Recipe(Section):
     method: MethodName = Field(
         DEPTHOPT,
         description="whose settings are the defaults: depthopt, or one of the papers' methods, "
-        "layermerge or depth",
+        "layermerge, depth or mka",
     )
     model: ModelSection
     data: DataSection

@@ -131,7 +131,8 @@ def compress(
         speedup: least measured speed-up. None explores first, for some minutes, and takes what is
             recommended.
         run_dir: folder of the run; made if it does not exist.
-        method: whose settings to take: ``depthopt``, or a paper's, ``layermerge`` or ``depth``.
+        method: whose settings to take: ``depthopt``, or a paper's: ``layermerge``,
+            ``depth`` or ``mka``.
         task: what the network is for: ``classification``, the default; ``segmentation``, by masks;
             ``restoration``, by images that are to come out; without labels ``matching``, to give
             what the original gives, whatever that is, or ``embedding``, to keep what lies near; or

@@ -37,8 +37,9 @@ def two(change: Callable[[Block], object] = lambda _: None, **other: float) -> f
 
 
 def alike(network: fx.GraphModule) -> Alike:
-    first, second = (n.name for n in network.graph.nodes if n.name in {"add_1", "add_3"})
-    return Alike.of(network, [("input_1", first), (first, second)])
+    ends = {"input_1", "add_1", "add_3"}
+    begin, first, second = (node for node in network.graph.nodes if node.name in ends)
+    return Alike.of(network, [(begin, first), (first, second)])
 
 
 @torch.no_grad()

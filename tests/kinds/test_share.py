@@ -44,6 +44,11 @@ def test_blocks_of_unlike_shapes_do_not_become_one() -> None:
     assert not [c for c in candidates(changed, kinds=("share",)) if c.replaces]
 
 
+def test_mka_lists_runs_that_end_with_the_last_block() -> None:
+    found = candidates(CHAIN, kinds=("share",), segments="papers", coefficients=(0.5,))
+    assert [(c.start, c.end) for c in found if c.replaces] == [(1, 7), (3, 7)]
+
+
 SIMILAR = Similarities(
     CHAIN.model, 100, (3, 5, 7), ((1, 0.25, 0.5), (0.25, 1, 0.75), (0.5, 0.75, 1))
 )

@@ -42,7 +42,7 @@ def at(content: Any, path: tuple[str, ...]) -> Any:
 def test_every_method_is_there_and_says_where_each_value_is_from() -> None:
     assert set(METHODS) == set(get_args(MethodName))
     assert not METHODS[DEPTHOPT].settings
-    for name in PAPERS:
+    for name in (*PAPERS, "mka"):
         method = METHODS[name]
         assert "https://arxiv.org/abs/" in method.source
         assert all(setting.where for setting in settings_of(recipe(name)))
@@ -73,6 +73,13 @@ def test_what_the_methods_differ_in() -> None:
         assert not found.fewer_macs
         assert (found.apply.form, found.apply.start) == ("expanded", "at_once")
         assert found.importance.train.optimizer == "sgd"
+
+
+def test_mka_averages_the_last_blocks_and_regresses_nothing() -> None:
+    found = recipe("mka")
+    assert (found.candidates.kinds, found.candidates.coefficients) == (("share",), "similarity")
+    assert (found.picked, found.apply.compensate, found.apply.head) == ("predicted", False, False)
+    assert overridden(found) == ()
 
 
 def test_a_recipes_own_keys_win() -> None:
@@ -152,7 +159,8 @@ def test_a_short_recipe_keeps_what_it_says_by_hand() -> None:
 
 
 def test_an_unknown_method_names_the_known() -> None:
-    with pytest.raises(RecipeError, match=r"method: Input should be 'depthopt', 'layermerge' or"):
+    known = "'depthopt', 'layermerge', 'depth' or 'mka'"
+    with pytest.raises(RecipeError, match=f"method: Input should be {known}"):
         recipe("layer_merge")
 
 

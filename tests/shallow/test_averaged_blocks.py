@@ -15,7 +15,7 @@ from depthopt.runtimes.registry import get_runtime
 from depthopt.shallow.apply import apply
 from depthopt.shallow.build import build
 from depthopt.shallow.fuse import fuse
-from tests.plans import plan_of
+from tests.plans import plan_of, random_plan
 from tests.shallow.test_transformers import images, without
 from tests.transformers import PLAIN, SIZE, small
 
@@ -62,6 +62,42 @@ def test_blocks_that_add_nothing_are_averaged_without_loss() -> None:
             last.bias.zero_()
     got = with_run(model, 0.3, run=(1, 5))
     torch.testing.assert_close(got(images()), model(images()), rtol=0, atol=1e-12)
+
+
+@torch.no_grad()
+def test_runs_behind_other_replacements_and_behind_one_another() -> None:
+    model, wanted = (small("rotary", depth=6).double() for _ in range(2))
+    chain = extract(model, SIZE)
+    runs = shared(chain, 3, 7, 2, (0.5,)), shared(chain, 7, 13, 2, (0.25, 0.5))
+    plan = plan_of(chain, Candidate(2, 3, "drop", ()), *runs)
+    for first, counts in ((1, (0.5, 0.5)), (3, (0.25, 0.375, 0.375))):
+        states = [wanted.blocks[first + i].state_dict() for i in range(len(counts))]
+        mean = {
+            name: sum(count * state[name] for count, state in zip(counts, states, strict=True))
+            for name in states[0]
+        }
+        wanted.blocks[first].load_state_dict(mean)
+    behind = (f"blocks.{i}.{branch}" for i in (2, 4, 5) for branch in ("attn", "mlp"))
+    without(wanted, "blocks.0.mlp", *behind)
+    got = apply(model, chain, plan)
+    torch.testing.assert_close(got(images()), wanted(images()), rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(fuse(got)(images()), wanted(images()), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize(("kind", "seed"), [("layer scale", 0), ("three layers and a gate", 11)])
+@torch.no_grad()
+def test_random_plans_with_runs_are_carried_out_on_images(kind: str, seed: int) -> None:
+    model = small(kind, depth=5).double()
+    chain = extract(model, SIZE)
+    listed = candidates(chain, kinds=("drop", "fit", "share"), coefficients=(0.5,))
+    plan = random_plan(chain, [c for c in listed if c.end - c.start < 6], seed)
+    assert {"share"} < {c.kind for c in plan.replaced}
+    batches = [images(i, 16) for i in range(5)]
+    plain = apply(model, chain, plan, fitting=batches, compensated=False)
+    regressed = apply(model, chain, plan, fitting=batches)
+    x, wanted = images(9), model(images(9))
+    assert (regressed(x) - wanted).norm() < (plain(x) - wanted).norm()
+    torch.testing.assert_close(fuse(regressed)(x), regressed(x), rtol=1e-9, atol=1e-9)
 
 
 @torch.no_grad()
