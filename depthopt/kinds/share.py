@@ -10,7 +10,7 @@ The run's first block stays in the network and gets the mean. Its last linear la
 where plans compensate, so that the tensor behind the run comes near to what it was.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import combinations, pairwise
 from typing import TYPE_CHECKING
 
@@ -47,14 +47,26 @@ def alike_runs(chain: Chain) -> Iterator[tuple[int, int, int]]:
 
 
 def _repeats(chain: Chain, start: int, branches: int) -> int:
-    """How often the first few branches from a position on come one after another."""
-    shapes = [_shape(block) for block in chain.blocks[start:]]
+    """How often the first few branches from a position on come one behind another.
+
+    Nothing else may lie between them, such as attention that is no block.
+    """
+    shapes = [_shape(block) for block in _in_a_row(chain.blocks[start:])]
     if not all(reads_tokens(operator) for operator, _ in shapes[:branches]):
         return 0
     times = 1
     while shapes[times * branches : (times + 1) * branches] == shapes[:branches]:
         times += 1
     return times
+
+
+def _in_a_row(blocks: Sequence[Block]) -> Iterator[Block]:
+    """The blocks up to the first that reads something else than what the one before it gives."""
+    yield from blocks[:1]
+    for before, block in pairwise(blocks):
+        if block.input != before.output:
+            return
+        yield block
 
 
 def _shape(block: Block) -> tuple[Operator, object]:

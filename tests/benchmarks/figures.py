@@ -343,6 +343,20 @@ def _of_divergence(found: dict[str, Any]) -> Table:
     return Table(columns, [[*row, f"{found['spearman']:.2f}"]])
 
 
+def _of_averaging(found: dict[str, Any]) -> Table:
+    """What averaged runs of blocks cost in the median, as ``averaging.py`` measured it."""
+    blocks, lengths = found["blocks"], (2, 3, 4, 6)
+    rows = []
+    for name, costs in found["costs"].items():
+        of = [[cost for run, cost in costs.items() if blocks[run] == length] for length in lengths]
+        rows.append([name, *(f"{statistics.median(each):.3f}" for each in of)])
+    columns = [
+        f"{length} blocks ({sum(each == length for each in blocks.values())} runs)"
+        for length in lengths
+    ]
+    return Table(["coefficient", *columns], rows)
+
+
 def _of_detector(found: dict[str, Any]) -> Table:
     """What became of a detector, as ``detector.py`` measured it."""
     rows = []
@@ -369,6 +383,7 @@ COMPUTED: dict[str, Callable[[dict[str, Any]], Table]] = {
     "beyond": _of_beyond,
     "detector": _of_detector,
     "divergence": _of_divergence,
+    "averaging": _of_averaging,
 }
 """Tables that are computed from what a benchmark has written, by ``of``."""
 

@@ -83,6 +83,16 @@ def test_wishes_for_similarities_that_cannot_be_met(wishes: dict[str, Any], why:
         candidates(CHAIN, kinds=("share",), **wishes)
 
 
+def test_nothing_else_lies_between_the_blocks_of_a_run() -> None:
+    model = timm.create_model(
+        "swin_tiny_patch4_window7_224", img_size=56, embed_dim=16, depths=(2, 2), num_heads=(1, 2)
+    )
+    chain = extract(model, (3, 56, 56))
+    assert any(chain.barriers), "attention in windows is no block, but its regions may be replaced"
+    assert not list(alike_runs(chain))
+    assert not [c for c in candidates(chain, kinds=("share",)) if c.replaces]
+
+
 def test_it_takes_as_long_as_one_block() -> None:
     candidate = shared(CHAIN, 1, 7, 2, (0.5,))
     kept = candidates(CHAIN, kinds=())
