@@ -101,12 +101,15 @@ class _Part:
         for node in network.graph.nodes:
             if behind.intersection(node.all_input_nodes):
                 behind.add(node)
-        wanted, inside, reads = {end}, list[fx.Node](), [begin]
+        wanted, inside, reads = {end}, dict[fx.Node, None](), [begin]
         for node in reversed(network.graph.nodes):
             if node not in wanted or node is begin:
                 continue
-            if node in behind or (node in fixed and not is_size(node)):
-                inside.append(node)
+            # What depends on no image, such as a table of positions, may serve other parts too.
+            read_by = {user for user in node.users if user.users}
+            serves_others = node in fixed and not inside.keys() >= read_by
+            if not serves_others and (node in behind or (node in fixed and not is_size(node))):
+                inside[node] = None
                 wanted.update(node.all_input_nodes)
             else:
                 reads.append(node)

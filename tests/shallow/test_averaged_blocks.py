@@ -1,6 +1,7 @@
 """Runs of a transformer's blocks that become one: MKA's oracles, and how they are applied."""
 
 import pytest
+import timm
 import torch
 from torch import nn
 
@@ -191,3 +192,16 @@ def test_class_attention_and_unlike_heads_are_no_part_of_a_run() -> None:
     model = small("vit", num_heads=4)
     model.blocks[1] = small("vit", num_heads=2).blocks[1]
     assert not listed_of(model), "two of three blocks next to each other are alike nowhere"
+
+
+@torch.no_grad()
+def test_what_serves_all_blocks_is_read_from_outside() -> None:
+    size = (3, 64, 64)
+    made = {"embed_dim": 32, "depth": 3, "num_heads": 2, "num_classes": 5}
+    model = timm.create_model("naflexvit_base_patch16_gap", **made).eval().double()
+    chain = extract(model, size)
+    plan = plan_of(chain, shared(chain, 2, 6, 2, (1.0,)))
+    x = torch.randn(2, *size, dtype=torch.float64)
+    got = apply(model, chain, plan)(x)
+    wanted = without(model, "blocks.2.attn", "blocks.2.mlp")(x)
+    torch.testing.assert_close(got, wanted, rtol=1e-9, atol=1e-9)
