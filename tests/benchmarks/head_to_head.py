@@ -26,7 +26,7 @@ from functools import cache, partial
 from pathlib import Path
 
 from contest.family import ORIGINAL, Family, Stopwatch
-from contest.methods import ABLATIONS, DEFAULT, METHODS, SINGLE_KINDS, RecipeOf, solved
+from contest.methods import ABLATIONS, AVERAGES, DEFAULT, METHODS, SINGLE_KINDS, RecipeOf, solved
 from contest.networks import NAMES, recipe_of
 from contest.race import Contestant, Pace, race
 from contest.report import Results, Row, plot, table
@@ -64,7 +64,7 @@ def methods_of(options: argparse.Namespace, recipes: RecipeOf) -> Methods:
     Raises:
         UsageError: one that is asked for does not exist.
     """
-    solvers = (*METHODS, *ABLATIONS, *SINGLE_KINDS)
+    solvers = (*METHODS, *ABLATIONS, *SINGLE_KINDS, *AVERAGES)
     found: Methods = {m.name: partial(solved, m, recipes) for m in solvers}
     found |= {DEPTH: partial(fewer_blocks, recipes)}
     found |= {name: partial(narrower, criterion=by) for name, by in CHANNELS.items()}
@@ -72,7 +72,7 @@ def methods_of(options: argparse.Namespace, recipes: RecipeOf) -> Methods:
     if unknown:
         raise UsageError(f"--methods {unknown[0]!r} is not one of {', '.join(map(repr, found))}")
     own = [DEFAULT.name, *(m.name for m in ABLATIONS)]
-    named = {m.name for m in (*ABLATIONS, *SINGLE_KINDS)}
+    named = {m.name for m in (*ABLATIONS, *SINGLE_KINDS, *AVERAGES)}
     usual = own if options.ablations else [name for name in found if name not in named]
     return {name: make for name, make in found.items() if name in (options.methods or usual)}
 

@@ -98,9 +98,20 @@ ABLATIONS = (
 """This project's default with one thing changed, and one thing of it given to a rival."""
 
 SINGLE_KINDS = tuple(
-    Method(f"{kind} only", (f"candidates.kinds=[{kind}]",)) for kind in ("drop", "fit", "narrow")
+    Method(f"{kind} only", (f"candidates.kinds=[{kind}]",))
+    for kind in ("drop", "fit", "narrow", "share")
 )
 """The default with one kind of replacement; ``fit`` alone is ReplaceMe's manner on transformers."""
+
+_MKA = ("method=mka", "candidates.kinds=[share]")
+
+AVERAGES = (
+    Method("share too", ("candidates.kinds=[drop, fit, narrow, share]",)),
+    Method("MKA", _MKA),
+    Method("MKA by the programme", (*_MKA, "candidates.segments=all"), like="MKA"),
+)
+"""On transformers: the recipe's kinds and ``share``, MKA's method, and its averages of any run of
+blocks."""
 
 
 def solved(method: Method, recipe_of: RecipeOf, base: Context) -> Family:
