@@ -201,9 +201,10 @@ def _unlike_tensors(
     first, second = _tensor(network, one), _tensor(network, two)
     if first.shape != second.shape:
         return f"{one} is {tuple(first.shape)}, {two} is {tuple(second.shape)}"
-    if isinstance(first, nn.Parameter) and isinstance(second, nn.Parameter):
+    weights = [isinstance(tensor, nn.Parameter) for tensor in (first, second)]
+    if all(weights):
         names[one] = two
-    elif not torch.equal(first, second):
+    elif any(weights) or not torch.equal(first, second):
         return f"{one} and {two} hold other numbers, and are not weights"
     return None
 
