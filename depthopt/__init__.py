@@ -29,10 +29,9 @@ Helpers:
 
 Classes:
 
-    network               Input, InputSpec, Chain, Candidate, Task, Metric
+    network               Input, InputSpec, Chain, Candidate, Similarities, Task, Metric
     operators             Convolution, Activation, AveragePooling, Identity
-    tables                LatencyTable, LatencyKey, NetworkKey, ImportanceTable, Importance,
-                          Similarities
+    tables                LatencyTable, LatencyKey, NetworkKey, ImportanceTable, Importance
     solving               Exact, Bucketed, Epsilon, LatencyCap, MemoryCap, ParameterCap
     settings              TrainConfig, Workers
     results               Frontier, Plan, Compressed, Explored, Part

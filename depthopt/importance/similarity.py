@@ -20,10 +20,10 @@ from torch import Tensor, nn
 
 from depthopt.core.chain import Chain
 from depthopt.core.inputs import Inputs, moved
+from depthopt.core.repeats import ends_of_blocks
 from depthopt.errors import DataError, UsageError
 from depthopt.graph.partial import record
 from depthopt.graph.trace import trace
-from depthopt.kinds.share import ends_of_blocks
 from depthopt.tables.similarity import Similarities
 
 NEIGHBOURS, DIMENSIONS, EXPONENT = 5, 2, 0.5

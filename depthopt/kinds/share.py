@@ -10,14 +10,14 @@ The run's first block stays in the network and gets the mean. Its last linear la
 where plans compensate, so that the tensor behind the run comes near to what it was.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import combinations, pairwise
 from typing import TYPE_CHECKING
 
 from depthopt.core import numbers
 from depthopt.core.candidate import Candidate
 from depthopt.core.chain import Block, Chain
-from depthopt.core.operators import Operator, reads_tokens
+from depthopt.core.repeats import alike_runs, repeats
 from depthopt.kinds.kind import Kind, Wishes
 from depthopt.kinds.running import kept_keys
 from depthopt.kinds.site import New, Site
@@ -28,49 +28,6 @@ if TYPE_CHECKING:  # torch takes seconds to import, and tables are solved withou
 
     from depthopt.graph.alike import Alike
     from depthopt.rewrite.stand_in import StandIn
-
-_LONGEST = 4
-"""Maximum branches of a transformer's block."""
-
-
-def alike_runs(chain: Chain) -> Iterator[tuple[int, int, int]]:
-    """The longest runs of alike blocks: (first branch, branches of a block, blocks)."""
-    start, last = 0, len(chain.blocks)
-    while start < last:
-        for branches in range(1, _LONGEST + 1):
-            if (blocks := _repeats(chain, start, branches)) > 1:
-                yield start, branches, blocks
-                start += branches * blocks
-                break
-        else:
-            start += 1
-
-
-def _repeats(chain: Chain, start: int, branches: int) -> int:
-    """How often the first few branches from a position on come one behind another.
-
-    Nothing else may lie between them, such as attention that is no block.
-    """
-    shapes = [_shape(block) for block in _in_a_row(chain.blocks[start:])]
-    if not all(reads_tokens(operator) for operator, _ in shapes[:branches]):
-        return 0
-    times = 1
-    while shapes[times * branches : (times + 1) * branches] == shapes[:branches]:
-        times += 1
-    return times
-
-
-def _in_a_row(blocks: Sequence[Block]) -> Iterator[Block]:
-    """The blocks up to the first that reads something else than what the one before it gives."""
-    yield from blocks[:1]
-    for before, block in pairwise(blocks):
-        if block.input != before.output:
-            return
-        yield block
-
-
-def _shape(block: Block) -> tuple[Operator, object]:
-    return block.operator, block.layout
 
 
 def _candidates(chain: Chain, wishes: Wishes) -> Iterator[Candidate]:
@@ -91,15 +48,6 @@ def _candidates(chain: Chain, wishes: Wishes) -> Iterator[Candidate]:
                 every = [tuple(round(similar.of(*pair), 2) for pair in pairwise(ends))]
             for coefficients in every:
                 yield shared(chain, start, end, branches, coefficients)
-
-
-def ends_of_blocks(chain: Chain) -> tuple[int, ...]:
-    """The positions behind all blocks that are alike to one beside them."""
-    return tuple(
-        end
-        for begin, branches, blocks in alike_runs(chain)
-        for end in range(begin + branches, begin + branches * blocks + 1, branches)
-    )
 
 
 def shared(
@@ -164,7 +112,7 @@ def _why_not(chain: Chain, candidate: Candidate) -> str | None:
         return "is not a run of two blocks or more"
     if candidate.operators != tuple(b.operator for b in chain.blocks[start : start + branches]):
         return "is not like the run's first block"
-    if _repeats(chain, start, branches) < _blocks(candidate):
+    if repeats(chain, start, branches) < _blocks(candidate):
         return "is a run of blocks that are not alike"
     if coefficients_of(candidate) is None:
         return "has other coefficients than one from 0 to 1, or one for each step"

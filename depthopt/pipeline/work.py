@@ -13,6 +13,7 @@ from depthopt.core.artefacts import load_json, save_json
 from depthopt.core.chain import Chain
 from depthopt.core.counted import counted
 from depthopt.core.inputs import at_least
+from depthopt.core.repeats import ends_of_blocks
 from depthopt.core.shipped import table_file
 from depthopt.core.training import Standing, TrainResult
 from depthopt.data.dataset import Preprocessing
@@ -29,7 +30,6 @@ from depthopt.importance.workers import Workers, automatic
 from depthopt.kinds.chained import joins
 from depthopt.kinds.latency_keys import latency_keys
 from depthopt.kinds.registry import KINDS
-from depthopt.kinds.share import ends_of_blocks
 from depthopt.latency.footprint import with_footprints
 from depthopt.latency.profile import profile
 from depthopt.latency.worthwhile import worthwhile

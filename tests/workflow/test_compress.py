@@ -148,6 +148,8 @@ def test_weights_that_cannot_be_trained_are_refused(change: str, tmp_path: Path)
 
 
 def test_a_method_is_a_change_of_the_recipe(tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match="method: Input should be 'depthopt', 'layermerge' or"):
+    with pytest.raises(
+        RecipeError, match="method: Input should be 'depthopt', 'layermerge', 'depth' or"
+    ):
         compress(Residual(), (images(96), images(30)), run_dir=tmp_path / "out", method="merge")
     assert not (tmp_path / "out").exists()

@@ -126,6 +126,9 @@ function zeroMarked(costs) {
   };
 }
 
+// The share of a whole finetune that a network had.
+const finetuned = ({ share }) => share;
+
 // The axis of the metric shows the band and what was finetuned; networks with no training may be so
 // much worse that they would flatten it, and lie on its edge.
 function metricSpan() {
@@ -133,7 +136,7 @@ function metricSpan() {
   if (!known || !known.knots.length) return null;
   const shown = [known.original.metric,
     ...EXPLORER.points.flatMap((point) => point.expected || []),
-    ...known.points.filter((point) => point.share > 0).map((point) => point.found.metric)];
+    ...known.points.filter((point) => finetuned(point) > 0).map((point) => point.found.metric)];
   const low = Math.min(...shown), high = Math.max(...shown), more = 0.12 * (high - low) || 1;
   return [low - more, high + more];
 }
@@ -178,10 +181,10 @@ function band(x) {
   const own = DATA.measured ? [DATA.measured.untrained[1], DATA.measured.finetuned[1]] : [];
   const others = known.points.filter((p) => p.cost !== DATA.measured?.cost
     || !own.includes(p.found.metric));
-  one("tried untrained", "triangle-down-open", "blue", others.filter((p) => p.share === 0));
+  one("tried untrained", "triangle-down-open", "blue", others.filter((p) => finetuned(p) === 0));
   one("tried, finetuned a little", "diamond-open", "green",
-    others.filter((p) => p.share > 0 && p.share < 1));
-  one("tried, finetuned", "star", "green", others.filter((p) => p.share >= 1));
+    others.filter((p) => finetuned(p) > 0 && finetuned(p) < 1));
+  one("tried, finetuned", "star", "green", others.filter((p) => finetuned(p) >= 1));
   if (!DATA.measured) {
     traces.push({
       name: "original", x: [at(EXPLORER.original_ms)], y: [known.original.metric], yaxis: "y2",

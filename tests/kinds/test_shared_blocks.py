@@ -10,12 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from depthopt.core.candidate import Candidate
+from depthopt.core.repeats import alike_runs, ends_of_blocks
 from depthopt.errors import ModelError, UsageError
 from depthopt.extraction.extract import extract
 from depthopt.kinds.candidates import candidates
 from depthopt.kinds.latency_keys import latency_keys
 from depthopt.kinds.registry import kind_of
-from depthopt.kinds.share import alike_runs, coefficients_of, ends_of_blocks, shared, shares
+from depthopt.kinds.share import coefficients_of, shared, shares
 from depthopt.shallow.build import check_plan
 from depthopt.tables.similarity import Similarities
 from tests.plans import plan_of
