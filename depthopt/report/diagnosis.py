@@ -162,6 +162,8 @@ def _exact(chain: Chain) -> Iterator[str]:
         what = "not exact: regressed on images, and scored"
         if kind.is_composition(one):
             what = "composed exactly, less the activations in between"
+        elif kind.stand_in is not None:
+            what = "not exact: other weights stand in, and are scored"
         elif kind.problem(one, "fused") is None:
             what = "what is left computes the same"
         yield f"{_many(len(members), 'candidate')} of kind {name}: {what}"

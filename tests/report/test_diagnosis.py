@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from depthopt.models.registry import create_model
 from depthopt.report.diagnosis import Diagnosis, diagnose
 from tests.networks import randomised
+from tests.transformers import small
 
 SIZE = (2, 8, 8)
 
@@ -100,6 +101,12 @@ def test_what_replacing_keeps_is_said_by_kind() -> None:
     lines = "\n".join(found.exact)
     assert re.search(r"\d+ candidates of kind drop: what is left computes the same", lines)
     assert re.search(r"\d+ candidates of kind fit: not exact: regressed on images", lines)
+
+
+def test_averaged_blocks_are_not_said_to_compute_the_same() -> None:
+    found = diagnose(small("vit"), (3, 16, 16))
+    (line,) = (line for line in found.exact if "kind share" in line)
+    assert "not exact: other weights stand in" in line
 
 
 def test_a_model_without_shapes_is_a_diagnosis_too() -> None:
