@@ -193,8 +193,8 @@ class CandidatesSection(Section):
     )
     similar_quantile: numbers.ShareBelowOne | None = Field(
         None,
-        description="average only runs of blocks of which any two are as similar as this share of "
-        "all pairs is not; left out, all runs",
+        description="average only runs in which each two blocks are more similar than this share "
+        "of all pairs; left out, all runs",
     )
 
 
