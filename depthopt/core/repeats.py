@@ -26,7 +26,7 @@ def alike_runs(chain: Chain) -> Iterator[tuple[int, int, int]]:
 def repeats(chain: Chain, start: int, branches: int) -> int:
     """How often the first few branches from a position on come one behind another.
 
-    Nothing else may lie between them, such as attention that is no block.
+    Nothing else may lie between them, such as attention that is not a block.
     """
     shapes = [_shape(block) for block in _in_a_row(chain.blocks[start:])]
     if not all(reads_tokens(operator) for operator, _ in shapes[:branches]):

@@ -20,7 +20,7 @@ _METHODS = frozenset({"bmm", "matmul"})
 
 
 def product_macs(network: Network, node: fx.Node) -> int:
-    """Multiply-accumulates, for one image, of a product that is no module; 0 of anything else."""
+    """Multiply-accumulates, for one image, of a product of no module; 0 of anything else."""
     shape = node.meta.get("shape")
     if shape is None or node in network.constants:
         return 0
