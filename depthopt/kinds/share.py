@@ -114,7 +114,8 @@ def _why_not(chain: Chain, candidate: Candidate) -> str | None:
         return "is not like the run's first block"
     if repeats(chain, start, branches) < _blocks(candidate):
         return "is a run of blocks that are not alike"
-    if coefficients_of(candidate) is None:
+    coefficients = coefficients_of(candidate)
+    if coefficients is None or candidate != shared(chain, start, end, branches, coefficients):
         return "has other coefficients than one from 0 to 1, or one for each step"
     return None
 

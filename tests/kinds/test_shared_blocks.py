@@ -128,6 +128,7 @@ def test_shares_are_those_of_pairs_from_the_back(coefficients: list[float]) -> N
         (replace(shared(CHAIN, 1, 5, 2, (0.5,)), detail="1.5"), "coefficients"),
         (replace(shared(CHAIN, 1, 5, 2, (0.5,)), detail="0.5, 0.5"), "coefficients"),
         (replace(shared(CHAIN, 1, 5, 2, (0.5,)), detail="0.50"), "coefficients"),
+        (replace(shared(CHAIN, 1, 7, 2, (0.5,)), detail="0.5, 0.5"), "coefficients"),
         (shared(CHAIN, 1, 3, 2, (0.5,)), "two blocks or more"),
         (shared(CHAIN, 1, 5, 1, (0.5,)), "not alike"),
         (shared(CHAIN, 0, 2, 1, (0.5,)), "barrier"),
